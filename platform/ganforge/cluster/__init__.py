@@ -1,0 +1,1 @@
+"""Machines, workers and trials: the only rooms that import ray."""

@@ -1,0 +1,41 @@
+"""The tensors of one step."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images are float32 (N, C, H, W) in [-1, 1]; the sides of source and target may differ.
+
+    `target` is what the generator should resemble, `source` what it is given (low resolution, edge
+    map, domain A), `label` (N,) int64 class numbers, `index` (N,) int64 sample numbers.
+    """
+
+    target: Tensor
+    source: Tensor | None = None
+    label: Tensor | None = None
+    index: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Batch":
+        """On `device`, images in `dtype` where one is given."""
+        moved = {}
+        for name, tensor in self._tensors().items():
+            image = dtype if name in ("target", "source") else None
+            moved[name] = tensor.to(device=device, dtype=image, non_blocking=True)
+        return replace(self, **moved)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @staticmethod
+    def cat(batches: "list[Batch]") -> "Batch":
+        """One batch of several with the same picture sides, in order."""
+        names = batches[0]._tensors()
+        return Batch(**{n: torch.cat([getattr(b, n) for b in batches]) for n in names})

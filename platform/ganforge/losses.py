@@ -1,0 +1,64 @@
+"""Objectives: pure functions of tensors with a scalar result, without their weights."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def wasserstein_critic(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """mean D(fake) - mean D(real), which the critic minimises (arXiv:1701.07875, Algorithm 1)."""
+    return fake_scores.mean() - real_scores.mean()
+
+
+def wasserstein_generator(fake_scores: Tensor) -> Tensor:
+    """-mean D(fake), which the generator minimises (arXiv:1701.07875, Algorithm 1)."""
+    return -fake_scores.mean()
+
+
+def drift(real_scores: Tensor) -> Tensor:
+    """mean D(real)², which keeps scores near zero (arXiv:1710.10196, appendix A.1)."""
+    return real_scores.square().mean()
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """Mean squared deviation of the critic's gradient norm from 1.
+
+    Equation 3 of arXiv:1704.00028, without the weight: one random point between each real and fake
+    image, the norm over channels, height and width. (N, C, H, W) in, scalar out. Runs in float32
+    (or wider) under mixed precision, and draws from the default generator.
+    """
+    with torch.autocast(real.device.type, enabled=False):
+        dtype = torch.promote_types(real.dtype, torch.float32)
+        real, fake = real.to(dtype), fake.detach().to(dtype)
+        mix = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=dtype)
+        between = (mix * real + (1 - mix) * fake).requires_grad_()
+        scores = critic(between)
+        (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
+        # 1e-12 keeps the root's own gradient finite where the critic is flat
+        norm = torch.sqrt(gradient.square().sum(dim=(1, 2, 3)) + 1e-12)
+        return (norm - 1).square().mean()
+
+
+def mean_squared(first: Tensor, second: Tensor) -> Tensor:
+    """Mean over all elements of (first - second)², in float32 or wider."""
+    return (_wide(first) - _wide(second)).square().mean()
+
+
+def mean_absolute(first: Tensor, second: Tensor) -> Tensor:
+    """Mean over all elements of |first - second|, in float32 or wider."""
+    return (_wide(first) - _wide(second)).abs().mean()
+
+
+def perceptual(features: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """Mean squared difference of a frozen network's features (arXiv:1609.04802, equation 5).
+
+    Images in [-1, 1], (N, 3, H, W). Gradients flow through `fake` alone.
+    """
+    with torch.no_grad():
+        wanted = features(real)
+    return mean_squared(features(fake), wanted)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -1,0 +1,24 @@
+"""How settings files of older schemas become settings files of the present one."""
+
+from collections.abc import Callable
+from typing import Any
+
+#: One pure function per step, schema n → n + 1, in order. Schema 1 is the first.
+MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
+SCHEMA = len(MIGRATIONS) + 1
+
+
+def migrate(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a settings file, brought to `SCHEMA`.
+
+    A file of a newer schema is refused: what its keys mean cannot be known here.
+    """
+    schema = record.get("schema", 1)
+    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+        raise ValueError(
+            f"schema = {schema!r}: this ganforge reads schemas 1 to {SCHEMA}; "
+            "install a newer ganforge to read this file"
+        )
+    for step in MIGRATIONS[schema - 1 :]:
+        record = step(record)
+    return {**record, "schema": SCHEMA}

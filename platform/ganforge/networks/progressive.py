@@ -1,0 +1,211 @@
+"""Networks that grow: ProgressiveGAN-SR's generator and the critic of progressive growing.
+
+Source: Progressive Growing of GANs (arXiv:1710.10196). Every network is told where it is by
+arguments; growing adds modules and never touches those that are there.
+"""
+
+import math
+
+from torch import Tensor, nn
+
+from ganforge.layers import (
+    EqualizedConv2d,
+    EqualizedLinear,
+    blend,
+    downsample_mean,
+    leaky,
+    minibatch_stddev,
+    pixel_norm,
+    upsample_bicubic,
+    upsample_nearest,
+)
+
+HEAD_CHANNELS = 16
+
+
+def generator_plan(plan: str, width: int, start: int, count: int) -> list[int]:
+    """Output channels of generator blocks 1 … count, whose first source side is `start` pixels.
+
+    `by-resolution` keeps the width while twice the source side is up to 32 px and halves it at each
+    doubling above (PGGAN table 2); `compact` is width·(1/2, 1/4, 1/4, …). The rule speaks of twice
+    the source side whatever the scale, so that a scale changes no parameter count.
+    """
+    channels = []
+    for number in range(count):
+        doublings = max(0, int(math.log2(2 * start * 2**number / 32)))
+        if plan == "by-resolution":
+            channels.append(max(1, width >> doublings))
+        else:
+            channels.append(max(1, width // (2 if number == 0 else 4)))
+    return channels
+
+
+def critic_channels(width: int, resolution: int) -> int:
+    """c(r): the width up to 32 px, half of it for each doubling above, at least 4."""
+    return max(4, width * 32 // resolution) if resolution > 32 else width
+
+
+class Block(nn.Module):
+    """Two 3 × 3 convolutions, each with leaky ReLU and pixel norm; keeps the resolution."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv1 = EqualizedConv2d(in_channels, out_channels, 3, padding=1)
+        self.conv2 = EqualizedConv2d(out_channels, out_channels, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = pixel_norm(leaky(self.conv1(features)))
+        return pixel_norm(leaky(self.conv2(features)))
+
+
+class Head(nn.Module):
+    """Features to an image: two narrow 3 × 3 convolutions and a linear 1 × 1."""
+
+    def __init__(self, in_channels: int, image_channels: int):
+        super().__init__()
+        self.conv1 = EqualizedConv2d(in_channels, HEAD_CHANNELS, 3, padding=1)
+        self.conv2 = EqualizedConv2d(HEAD_CHANNELS, HEAD_CHANNELS, 3, padding=1)
+        self.to_image = EqualizedConv2d(HEAD_CHANNELS, image_channels, 1, gain=1.0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = pixel_norm(leaky(self.conv1(features)))
+        features = pixel_norm(leaky(self.conv2(features)))
+        return self.to_image(features)
+
+
+class Base(nn.Module):
+    """The layers before the first block, at the source's resolution."""
+
+    def __init__(self, image_channels: int, width: int):
+        super().__init__()
+        # "same" padding of an even kernel: one pixel before, two after
+        self.conv1 = EqualizedConv2d(image_channels, width, 4, padding=(1, 2, 1, 2))
+        self.conv2 = EqualizedConv2d(width, width, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return pixel_norm(leaky(self.conv2(leaky(self.conv1(images)))))
+
+
+class GrowingUpscaler(nn.Module):
+    """ProgressiveGAN-SR's generator: (N, C, n, n) to (N, C, scale·n, scale·n), about [-1, 1].
+
+    Fully convolutional: any height and width. All blocks before the newest work at the source's
+    resolution; the newest starts with nearest × scale. While it fades in, the old path is the head
+    before it on the upsampled features that enter it (systems specification, section 1).
+    """
+
+    def __init__(self, image_channels: int, width: int, scale: int, *, bicubic_skip: bool = False):
+        super().__init__()
+        self.image_channels, self.width, self.scale = image_channels, width, scale
+        self.bicubic_skip = bicubic_skip
+        self.blocks = nn.ModuleDict()
+        self.heads = nn.ModuleDict()
+
+    def grow_base(self) -> None:
+        self.base = Base(self.image_channels, self.width)
+
+    def grow_block(self, index: int, out_channels: int) -> None:
+        """Add block `index`, fed by what came before it."""
+        before = self.blocks[str(index - 1)].conv2 if index else self.base.conv2
+        assert isinstance(before, EqualizedConv2d)
+        self.blocks[str(index)] = Block(before.weight.shape[0], out_channels)
+
+    def grow_head(self, index: int) -> None:
+        """Add the head of block `index`; only the head before it is kept, for the fade."""
+        block = self.blocks[str(index)]
+        assert isinstance(block, Block)
+        self.heads[str(index)] = Head(block.conv2.weight.shape[0], self.image_channels)
+        for stale in [name for name in self.heads if int(name) < index - 1]:
+            del self.heads[stale]
+
+    def drop_old_head(self) -> None:
+        """Forget the old path: what a finished fade leaves."""
+        for stale in list(self.heads)[:-1]:
+            del self.heads[stale]
+
+    def forward(self, source: Tensor, fading: bool, alpha: Tensor) -> Tensor:
+        newest = len(self.blocks) - 1
+        features = self.base(source)
+        for index in range(newest):
+            features = self.blocks[str(index)](features)
+        entering = upsample_nearest(features, self.scale)
+        image = self.heads[str(newest)](self.blocks[str(newest)](entering))
+        if fading and newest > 0:
+            image = blend(self.heads[str(newest - 1)](entering), image, alpha)
+        if self.bicubic_skip:
+            image = image + upsample_bicubic(source, self.scale).to(image.dtype)
+        return image
+
+
+class CriticBlock(nn.Module):
+    """Two 3 × 3 convolutions with leaky ReLU, then 2 × 2 averages: halves the resolution."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv1 = EqualizedConv2d(in_channels, in_channels, 3, padding=1)
+        self.conv2 = EqualizedConv2d(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return downsample_mean(leaky(self.conv2(leaky(self.conv1(features)))))
+
+
+class CriticEnd(nn.Module):
+    """The critic's layers at 4 × 4, with minibatch standard deviation: (N, W, 4, 4) to (N, 1)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv1 = EqualizedConv2d(width + 1, width, 3, padding=1)
+        self.conv2 = EqualizedConv2d(width, width, 4)
+        self.score = EqualizedLinear(width, 1, gain=1.0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = leaky(self.conv1(minibatch_stddev(features)))
+        return self.score(leaky(self.conv2(features)).flatten(1))
+
+
+class GrowingCritic(nn.Module):
+    """Scores (N, 1) for images (N, C, r, r), without any normalisation (PGGAN table 2).
+
+    `blocks` and `from_image` are keyed by resolution. While the newest block fades in, features are
+    blended at half resolution: (1 - alpha)·old fromRGB(mean2(image)) + alpha·newest block.
+    """
+
+    def __init__(self, image_channels: int, width: int):
+        super().__init__()
+        self.image_channels, self.width = image_channels, width
+        self.blocks = nn.ModuleDict()
+        self.from_image = nn.ModuleDict()
+
+    def grow_end(self) -> None:
+        self.end = CriticEnd(self.width)
+
+    def grow_block(self, resolution: int) -> None:
+        """Add the block that takes `resolution` to half of it."""
+        channels = [critic_channels(self.width, r) for r in (resolution, resolution // 2)]
+        self.blocks[str(resolution)] = CriticBlock(*channels)
+
+    def grow_from_image(self, resolution: int) -> None:
+        """Add the entry at `resolution`; only the entry at half of it is kept, for the fade."""
+        channels = critic_channels(self.width, resolution)
+        self.from_image[str(resolution)] = EqualizedConv2d(self.image_channels, channels, 1)
+        for stale in [name for name in self.from_image if int(name) < resolution // 2]:
+            del self.from_image[stale]
+
+    def drop_old_entry(self) -> None:
+        """Forget the old path: what a finished fade leaves."""
+        for stale in list(self.from_image)[:-1]:
+            del self.from_image[stale]
+
+    def forward(self, images: Tensor, fading: bool, alpha: Tensor) -> Tensor:
+        resolution = images.shape[-1]
+        features = leaky(self.from_image[str(resolution)](images))
+        if resolution > 4:
+            features = self.blocks[str(resolution)](features)
+        half = resolution // 2
+        if fading and str(half) in self.from_image:
+            old = leaky(self.from_image[str(half)](downsample_mean(images)))
+            features = blend(old, features, alpha)
+        while half > 4:
+            features = self.blocks[str(half)](features)
+            half //= 2
+        return self.end(features)

@@ -1,0 +1,154 @@
+"""How long, at which resolution, how far: everything that is a function of a position.
+
+Nothing here reads a clock. Lengths are counted in images of the global batch.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Kind = Literal["progress", "checkpoint", "stage"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the plan. `fade_images` is the first part of `images`; `resolution` is the side
+    of the target pictures; `epoch_images` is the length of one pass over the data."""
+
+    resolution: int
+    images: int
+    fade_images: int
+    batch_size: int
+    shards: int
+    task: str = "adversarial"
+    epoch_images: int = 0
+    alpha_unit: str = "step"
+
+    @property
+    def steps(self) -> int:
+        """Global batches in this stage; the last one is full, so `images` is rounded up."""
+        return max(1, math.ceil(self.images / self.batch_size))
+
+    @property
+    def shard_size(self) -> int:
+        return self.batch_size // self.shards
+
+    def fading(self, step: int) -> bool:
+        return step * self.batch_size < self.fade_images
+
+    def alpha(self, step: int) -> float:
+        """Weight of the newest block at `step`: 0 at growth, linear, exactly 1 after the fade.
+
+        With `alpha_unit = "epoch"` it moves once per epoch e of E fade epochs: e / (E - 1).
+        """
+        if not self.fading(step):
+            return 1.0
+        shown = step * self.batch_size
+        if self.alpha_unit == "epoch":
+            epochs = math.ceil(self.fade_images / self.epoch_images)
+            return (shown // self.epoch_images) / max(epochs - 1, 1)
+        return shown / self.fade_images
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """`step` batches of stage `index` are done."""
+
+    index: int = 0
+    step: int = 0
+
+    def step_in(self, index: int) -> int:
+        """The first step of stage `index` that is not done yet."""
+        return self.step if index == self.index else 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where one step is: an argument of every network and objective, never their attribute.
+
+    `fading` is a constant of the graph, `alpha` a run-time value: a tensor of shape () that is
+    exactly 1 when not fading. `settings` are those in force at this stage.
+    """
+
+    index: int
+    stage: Stage
+    step: int
+    settings: Any
+    fading: bool
+    alpha: Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages of a run, and the positions at which it yields.
+
+    `settings[k]` are the settings in force at stage k.
+    """
+
+    stages: tuple[Stage, ...]
+    settings: tuple[Any, ...]
+    seed: int
+    reports_per_stage: int = 10
+    checkpoint_every: int | None = None
+    validate_every_epochs: int | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def stages_from(self, position: Position) -> Iterator[tuple[int, Stage]]:
+        """The stages that still have steps to do, from `position` on."""
+        for index, stage in enumerate(self.stages):
+            if index >= position.index and position.step_in(index) < stage.steps:
+                yield index, stage
+
+    def progress(self, index: int, step: int) -> Progress:
+        stage = self.stages[index]
+        alpha = torch.tensor(stage.alpha(step), device=self.device)
+        return Progress(index, stage, step, self.settings[index], stage.fading(step), alpha)
+
+    def images_before(self, position: Position) -> int:
+        """Images shown to the critic up to `position`, all stages summed."""
+        full = sum(s.steps * s.batch_size for s in self.stages[: position.index])
+        return full + position.step * self.stages[position.index].batch_size
+
+    def yields(self, position: Position) -> Kind | None:
+        """What is reported at `position`: a function of the position, the same on every rank."""
+        stage = self.stages[position.index]
+        step = position.step
+        if step == stage.steps:
+            return "stage"
+        if step == 0:
+            return "progress"
+        if self.checkpoint_every and step % self.checkpoint_every == 0:
+            return "checkpoint"
+        # the r-th of `reports` equal parts ends where floor(step·reports/steps) goes up
+        reports = min(self.reports_per_stage, stage.steps)
+        if step * reports // stage.steps > (step - 1) * reports // stage.steps:
+            return "progress"
+        return "progress" if self._validation_step(stage, step) else None
+
+    def validates(self, position: Position) -> bool:
+        """Validation at stage ends, right after a growth, and each k epochs where asked for."""
+        stage = self.stages[position.index]
+        if position.step in (0, stage.steps):
+            return position.step > 0 or position.index > 0
+        return self._validation_step(stage, position.step)
+
+    def samples(self, position: Position) -> bool:
+        """Sample grids at the start, the half and the end of a stage: the same images for every
+        trial of a search as far as their stages are of one length."""
+        stage = self.stages[position.index]
+        middle = max(1, self.reports_per_stage // 2)
+        reports = min(self.reports_per_stage, stage.steps)
+        half = math.ceil(middle * stage.steps / reports) if reports > 1 else stage.steps
+        return position.step in (0, half, stage.steps)
+
+    def _validation_step(self, stage: Stage, step: int) -> bool:
+        every = self.validate_every_epochs
+        if not every or not stage.epoch_images:
+            return False
+        images = every * stage.epoch_images
+        size = stage.batch_size
+        return step * size // images > (step - 1) * size // images

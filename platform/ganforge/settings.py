@@ -1,0 +1,266 @@
+"""Strict settings: one dotted name for one setting everywhere.
+
+`flatten` and `override` are inverse: `override(settings, flatten(settings)) == settings`, also when
+every value has been turned into a string on the way (a command line, a search space, MLflow).
+"""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from ganforge.migrations import SCHEMA, migrate
+
+S = TypeVar("S", bound="Strict")
+_NONE = {"none", "null"}
+
+
+class SettingsError(ValueError):
+    """Bad input: one line per mistake, naming the key, the value, the rule and the remedy."""
+
+
+def setting(
+    default: Any, meaning: str, *, per_stage: bool = False, weights: bool = True, **rules: Any
+) -> Any:
+    """Declare a setting.
+
+    `per_stage` allows `stages.K.<key>`; `weights=False` says that no value of it can change a
+    weight (logging, cadence, places), so that it stays out of a stage's identity.
+    """
+    extra = {"per_stage": per_stage, "weights": weights}
+    return Field(default, description=meaning, json_schema_extra=extra, **rules)
+
+
+class Strict(BaseModel):
+    """Base of all settings: frozen, finite, without unknown keys; strings are parsed by type."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse_strings(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        return {key: cls._parsed(key, value) for key, value in given.items()}
+
+    @classmethod
+    def _parsed(cls, key: str, value: Any) -> Any:
+        field = cls.model_fields.get(key)
+        if field is None or not isinstance(value, str):
+            return value
+        kinds = get_args(field.annotation) or (field.annotation,)
+        if type(None) in kinds and value.lower() in _NONE:
+            return None
+        if getattr(field.annotation, "__origin__", None) in (tuple, dict):
+            text = value.strip()
+            try:
+                return json.loads(text) if text[:1] in "[{" else text.strip("()").split(",")
+            except json.JSONDecodeError:
+                return value
+        return value
+
+
+def flatten(settings: BaseModel) -> dict[str, Any]:
+    """All settings by dotted key, in declaration order; list items by their number."""
+    return dict(_leaves("", settings))
+
+
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            child = getattr(value, name)
+            # A stage's overrides carry dotted keys of their own: stages.1.generator.learning_rate
+            if name == "overrides" and isinstance(child, dict):
+                yield from ((prefix + key, item) for key, item in child.items())
+            else:
+                yield from _leaves(f"{prefix}{name}.", child)
+    elif isinstance(value, tuple):
+        for number, item in enumerate(value):
+            yield from _leaves(f"{prefix}{number}.", item)
+    else:
+        yield prefix[:-1], value
+
+
+def override(settings: S, changes: Mapping[str, Any]) -> S:
+    """`settings` with dotted keys replaced; every mistake in `changes` in one SettingsError."""
+    tree = settings.model_dump()
+    problems: list[str] = []
+    for key, value in changes.items():
+        problem = _set(settings, tree, key, value)
+        if problem:
+            problems.append(problem)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return validated(type(settings), tree)
+
+
+def _set(settings: BaseModel, tree: dict[str, Any], key: str, value: Any) -> str | None:
+    node: Any = tree
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        if isinstance(node, tuple | list):
+            if not part.isdigit():
+                return unknown(key, settings)
+            if int(part) >= len(node):
+                where = ".".join(parts[:depth])
+                return f"unknown setting '{key}': {where} has {len(node)} entries, 0 to {len(node) - 1}"
+            part = int(part)
+        elif not isinstance(node, dict) or part not in node:
+            return unknown(key, settings)
+        if depth == len(parts) - 1:
+            node[part] = value
+            return None
+        if isinstance(node[part], tuple):
+            node[part] = list(node[part])
+        rest = ".".join(parts[depth + 2 :])
+        if parts[0] == "stages" and depth == 0 and parts[1].isdigit():
+            stages = node[part]
+            number = int(parts[1])
+            if number < len(stages) and rest in per_stage_keys(settings):
+                stages[number]["overrides"][rest] = value
+                return None
+        node = node[part]
+    return unknown(key, settings)
+
+
+def validated(kind: type[S], tree: Any) -> S:
+    """Build settings of `kind` from nested plain data, or raise SettingsError in plain words."""
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        lines = [_line(kind, tree, problem) for problem in error.errors()]
+        raise SettingsError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _line(kind: type[BaseModel], tree: Any, problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return unknown(key, kind.model_construct(**_defaults(kind)))
+    if problem["type"] == "value_error":
+        message = str(problem["ctx"]["error"])
+        return message if not key or message.startswith(key) else f"{key}: {message}"
+    if problem["type"] == "missing":
+        return f"{key} is missing: this setting has no default, give it a value"
+    return f"{key} = {problem['input']!r}: {problem['msg']}"
+
+
+def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
+    return {n: f.get_default(call_default_factory=True) for n, f in kind.model_fields.items()}
+
+
+def unknown(key: str, settings: BaseModel) -> str:
+    """The error line for a key that is no setting, with the nearest name."""
+    known = [*flatten(settings), *per_stage_keys(settings), *type(settings).model_fields]
+    parts = key.split(".")
+    prefix = ""
+    if parts[0] == "stages" and len(parts) > 2:
+        prefix, key_tail = ".".join(parts[:2]) + ".", ".".join(parts[2:])
+        known = [*per_stage_keys(settings), *(k.split(".", 2)[2] for k in known if k.startswith(prefix))]
+    else:
+        key_tail = key
+    near = difflib.get_close_matches(key_tail, known, n=1, cutoff=0.6)
+    hint = f"; did you mean '{prefix}{near[0]}'?" if near else "; `ganforge settings` lists them"
+    return f"unknown setting '{key}'{hint}"
+
+
+def marks(settings: BaseModel) -> dict[str, dict[str, bool]]:
+    """The `per_stage` and `weights` marks of every key of `flatten(settings)`.
+
+    A mark on a group of settings holds for everything in it.
+    """
+    return {key: _mark(type(settings), settings, key.split(".")) for key in flatten(settings)}
+
+
+def _mark(kind: type[BaseModel], value: Any, parts: list[str]) -> dict[str, bool]:
+    mark = {"per_stage": False, "weights": True}
+    for part in parts:
+        if isinstance(value, tuple) and part.isdigit():
+            value = value[int(part)]
+            continue
+        field = type(value).model_fields.get(part) if isinstance(value, BaseModel) else None
+        if field is None:
+            return mark
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        mark["per_stage"] |= bool(extra.get("per_stage"))
+        mark["weights"] &= bool(extra.get("weights", True))
+        value = getattr(value, part)
+    return mark
+
+
+def per_stage_keys(settings: BaseModel) -> set[str]:
+    """The keys that may be overridden as `stages.K.<key>`."""
+    return {
+        key
+        for key, mark in marks(settings).items()
+        if mark["per_stage"] and not key.startswith("stages.")
+    }
+
+
+def describe(settings: BaseModel) -> list[dict[str, str]]:
+    """One row per key of `flatten`: key, type, range, default, meaning."""
+    rows = []
+    for key, value in flatten(settings).items():
+        field = _field(settings, key.split("."))
+        rows.append(
+            {
+                "key": key,
+                "type": _type_name(field, value),
+                "range": _range(field),
+                "default": "none" if value is None else str(value),
+                "meaning": (field.description or "") if field else "",
+            }
+        )
+    return rows
+
+
+def _field(value: Any, parts: list[str]) -> FieldInfo | None:
+    field = None
+    for part in parts:
+        if isinstance(value, tuple):
+            value = value[int(part)]
+            continue
+        found = type(value).model_fields.get(part) if isinstance(value, BaseModel) else None
+        if found is None:
+            return field
+        field, value = found, getattr(value, part)
+    return field
+
+
+def _type_name(field: FieldInfo | None, value: Any) -> str:
+    kinds = get_args(field.annotation) if field else ()
+    if kinds and all(isinstance(kind, str) for kind in kinds):
+        return " | ".join(kinds)
+    names = [k.__name__ for k in kinds if isinstance(k, type) and k is not type(None)]
+    name = type(value).__name__ if value is not None else (names[0] if names else "str")
+    return name + (" or none" if type(None) in kinds else "")
+
+
+def _range(field: FieldInfo | None) -> str:
+    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+    rules = field.metadata if field else []
+    found = [f"{s} {getattr(r, n)}" for r in rules for n, s in signs.items() if hasattr(r, n)]
+    return ", ".join(found)
+
+
+def to_json(settings: Any) -> str:
+    """The text of `settings.json`: schema, version, system and the full nested settings."""
+    from ganforge import __version__
+
+    record = {"schema": SCHEMA, "ganforge": __version__, "system": settings.system}
+    return json.dumps({**record, "settings": settings.model_dump(mode="json")}, indent=2)
+
+
+def read_json(text: str) -> dict[str, Any]:
+    """The record in a `settings.json`, of any schema, migrated to the present one."""
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"not a JSON file: {error}") from None
+    if not isinstance(record, dict) or "settings" not in record or "system" not in record:
+        raise SettingsError("not a settings file: it needs the keys 'system' and 'settings'")
+    return migrate(record)

@@ -1,0 +1,154 @@
+"""What a system is: the networks of one GAN and the objectives of its players."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ganforge.data.batch import Batch
+from ganforge.draws import reseed
+from ganforge.schedule import Progress
+from ganforge.systems.settings import SystemSettings
+
+
+class Metric(NamedTuple):
+    """The figure by which runs are compared, and whether more is better: "max" or "min"."""
+
+    name: str
+    mode: str
+
+
+@dataclass
+class Player:
+    """One side of the game: the parameters an optimizer owns, and when it takes a turn.
+
+    `options(progress)` gives the optimizer's options at a step (lr, betas, …) and `every(settings)`
+    the number of batches from turn to turn: pure functions, so that per-stage settings hold.
+    `average` is an exponential moving average of the module with `decay(settings)` per step of its
+    own; `after_step` is run on the module after each step (weight clipping).
+    """
+
+    name: str
+    module: nn.Module
+    optimizer: Optimizer
+    options: Callable[[Progress], dict[str, Any]]
+    every: Callable[[SystemSettings], int] = lambda settings: 1
+    average: nn.Module | None = None
+    decay: Callable[[SystemSettings], float] = lambda settings: 0.999
+    after_step: Callable[[nn.Module], None] | None = None
+    parameters: list[nn.Parameter] = field(default_factory=list)
+
+    def follow(self, *, reset: bool = False) -> None:
+        """Let optimizer and average follow the module after a growth.
+
+        Surviving parameters keep their moments (unless `reset`) and their averages; new ones start
+        with none and with a copy; dropped ones are forgotten.
+        """
+        self.parameters = list(self.module.parameters())
+        kept = {p: s for p, s in self.optimizer.state.items() if not reset}
+        self.optimizer.state.clear()
+        for parameter in self.parameters:
+            if parameter in kept:
+                self.optimizer.state[parameter] = kept[parameter]
+        self.optimizer.param_groups[0]["params"] = self.parameters
+        if self.average is not None:
+            known = self.average.state_dict()
+            self.average = copy.deepcopy(self.module).requires_grad_(False)
+            mine = self.average.state_dict()
+            self.average.load_state_dict({n: known.get(n, mine[n]) for n in mine})
+
+    def step(self, gradients: Sequence[Tensor | None], progress: Progress) -> None:
+        """One optimizer step with the given gradients, then the average and `after_step`."""
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizer.param_groups[0].update(self.options(progress))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.after_step is not None:
+            with torch.no_grad():
+                self.after_step(self.module)
+        self._move_average(progress)
+
+    @torch.no_grad()
+    def _move_average(self, progress: Progress) -> None:
+        if self.average is None:
+            return
+        weight = 1 - self.decay(progress.settings)
+        averages = list(self.average.parameters())
+        torch._foreach_lerp_(averages, self.parameters, weight)
+        for mine, theirs in zip(self.average.buffers(), self.module.buffers(), strict=True):
+            mine.copy_(theirs)
+
+
+class System(nn.Module):
+    """Base of all systems. A subclass builds its players in `__init__` and its modules in `grow`.
+
+    `assets` are files that settings name, by content hash: frozen feature networks.
+    """
+
+    Settings: ClassVar[type[SystemSettings]]
+    Data: ClassVar[str]
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+    metric: ClassVar[Metric]
+    shard_buffers: ClassVar[tuple[str, ...]] = ()
+    players: Sequence[Player]
+
+    def __init__(self, settings: SystemSettings, assets: dict[str, dict[str, Tensor]]):
+        super().__init__()
+        self.settings = settings
+
+    @classmethod
+    def requirements(cls, settings: SystemSettings) -> list[str]:
+        """One line per rule between settings that is broken; checked before anything starts."""
+        return []
+
+    @classmethod
+    def resolve(
+        cls, settings: SystemSettings
+    ) -> tuple[SystemSettings, dict[str, dict[str, Tensor]], list[str]]:
+        """Settings with named files replaced by content hashes, those files, and warnings.
+
+        Run once by the driver, before anything starts.
+        """
+        return settings, {}, []
+
+    @classmethod
+    def source_resolution(cls, settings: SystemSettings, resolution: int) -> int:
+        """Side of the source pictures at a stage whose target side is `resolution`."""
+        return resolution
+
+    def grow(self, index: int) -> None:
+        """Initialise what stage `index` adds, from the default generator only."""
+        raise TypeError(f"{type(self).__name__} does not say what stage {index} adds")
+
+    def new(self, index: int, name: str, build: Callable[[], None]) -> None:
+        """Run `build` with the draws of block `name` of stage `index`.
+
+        A block's first weights depend on nothing else, so that runs with more stages share them.
+        """
+        reseed(self.settings.seed, "grow", index, name)
+        build()
+
+    def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Weighted, named terms of one shard; the loop sums them. Empty: the player sits out."""
+        raise TypeError(f"{type(self).__name__} has no objectives for {player}")
+
+    def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
+        """The panes of a sample grid, each (N, C, H', W') in [-1, 1], from averaged weights."""
+        raise TypeError(f"{type(self).__name__} draws no samples")
+
+    def validate(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Figures per picture, each (N,), from averaged weights."""
+        return {}
+
+    def generated(self, batch: Batch, progress: Progress) -> Tensor:
+        """What the averaged generator makes of a batch: (N, C, H, W) in [-1, 1]."""
+        raise TypeError(f"{type(self).__name__} generates nothing")
+
+    def deploy(self, progress: Progress) -> nn.Module:
+        """One tensor in, one out: the averaged generator of this stage, to upscale, serve, export."""
+        raise TypeError(f"{type(self).__name__} has nothing to deploy")

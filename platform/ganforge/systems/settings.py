@@ -1,0 +1,177 @@
+"""The settings that every system shares."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from ganforge.data.settings import DataSettings, ValidationSettings
+from ganforge.settings import (
+    SettingsError,
+    Strict,
+    flatten,
+    marks,
+    override,
+    per_stage_keys,
+    setting,
+    unknown,
+)
+
+
+class Adam(Strict):
+    """Adam (arXiv:1412.6980)."""
+
+    learning_rate: float = setting(1e-3, "step size", gt=0)
+    betas: tuple[float, float] = setting((0.0, 0.99), "decay of the two moments, each in [0, 1)")
+    epsilon: float = setting(1e-8, "added to the root of the second moment", gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for number, beta in enumerate(self.betas):
+            if not 0 <= beta < 1:
+                raise ValueError(f"betas.{number} = {beta}: must be at least 0 and below 1")
+        return self
+
+
+class StageSettings(Strict):
+    """One stage. Settings marked per-stage may be overridden here under their own dotted key."""
+
+    resolution: int = setting(32, "side of the target pictures in pixels", ge=4)
+    epochs: int = setting(1, "length in epochs, the fade included", ge=1)
+    fade_epochs: int = setting(0, "epochs over which the newest block fades in", ge=0)
+    task: Literal["adversarial", "pixel"] = setting("adversarial", "which objectives are trained")
+    overrides: dict[str, Any] = setting({}, "per-stage values by dotted key")
+
+
+class SystemSettings(Strict):
+    """Settings of every system; a system adds its own and sets its defaults."""
+
+    system: str = setting("", "which system these settings are for")
+    seed: int = setting(0, "seed of the training", ge=0, lt=2**31)
+    channels: int = setting(3, "image channels: 3 colour, 1 grey", ge=1, le=4)
+    batch_size: int = setting(16, "images per step over all workers", ge=1, per_stage=True)
+    shards: int = setting(
+        4, "slices of a batch with their own forward pass; also the most workers", ge=1
+    )
+    stages: tuple[StageSettings, ...] = setting((StageSettings(),), "the stages, in order")
+    images_per_epoch: int | None = setting(
+        None, "length of an epoch; none: pictures, or crops that tile them", ge=1, per_stage=True
+    )
+    reset_optimizer: bool = setting(False, "forget the optimizers' moments at each growth")
+    precision: Literal["float32", "bfloat16"] = setting(
+        "float32", "bfloat16: autocast with float32 weights, penalty and losses"
+    )
+    data: DataSettings = setting(DataSettings(), "pictures")
+    validation: ValidationSettings = setting(ValidationSettings(), "held-out pictures")
+    # How it runs. Threads and device enter environment_id; the rest reaches no weight.
+    threads: int = setting(1, "CPU threads of each worker", ge=1, weights=False)
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train", weights=False)
+    workers: int = setting(1, "training processes", ge=1, weights=False)
+    exact_world_size: bool = setting(True, "same bits for any number of workers")
+    reports_per_stage: int = setting(10, "progress reports in a stage", ge=1, weights=False)
+    checkpoint_every: int | None = setting(
+        None, "steps between checkpoints inside a stage; none: at reports", ge=1, weights=False
+    )
+    keep: str = setting("last", "checkpoints kept: all, last, or best:N", weights=False)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = [*self._stage_problems(), *self._shard_problems()]
+        if self.keep not in ("all", "last") and not (
+            self.keep.startswith("best:") and self.keep[5:].isdigit() and int(self.keep[5:]) > 0
+        ):
+            problems.append(f"keep = {self.keep!r}: must be all, last, or best:N with N ≥ 1")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _stage_problems(self) -> list[str]:
+        if not self.stages:
+            return ["stages is empty: give at least one stage"]
+        problems = []
+        for number, stage in enumerate(self.stages):
+            allowed = per_stage_keys(self)
+            for key in stage.overrides:
+                if key not in allowed:
+                    problems.append(unknown(f"stages.{number}.{key}", self))
+            if stage.fade_epochs > stage.epochs:
+                problems.append(
+                    f"stages.{number}.fade_epochs = {stage.fade_epochs}: must be at most "
+                    f"stages.{number}.epochs ({stage.epochs})"
+                )
+            if not problems and stage.overrides:
+                try:
+                    self.at(number)
+                except SettingsError as error:
+                    problems += [f"stages.{number}.{line}" for line in str(error).splitlines()]
+        return problems
+
+    def _shard_problems(self) -> list[str]:
+        problems = []
+        sizes = [("batch_size", self.batch_size)]
+        for number, stage in enumerate(self.stages):
+            if "batch_size" in stage.overrides:
+                given = stage.overrides["batch_size"]
+                sizes.append((f"stages.{number}.batch_size", int(given)))
+        for key, size in sizes:
+            if size % self.shards:
+                problems.append(
+                    f"{key} = {size}: must be a multiple of shards ({self.shards}); "
+                    "change one of the two"
+                )
+        if self.exact_world_size and self.workers > self.shards:
+            problems.append(
+                f"workers = {self.workers}: must be at most shards ({self.shards}), since a shard "
+                "is not divided; raise shards or lower workers"
+            )
+        return problems
+
+    def at(self, index: int) -> Self:
+        """The settings in force at stage `index`: its overrides applied, `stages` without any."""
+        bare = tuple(stage.model_copy(update={"overrides": {}}) for stage in self.stages)
+        plain = self.model_copy(update={"stages": bare})
+        return override(plain, self.stages[index].overrides) if self.stages[index].overrides else plain
+
+    def identity(self, index: int) -> dict[str, Any]:
+        """What can change a weight at stage `index`, by dotted key; without the stages' lengths."""
+        effective = self.at(index)
+        found = marks(effective)
+        return {
+            key: value
+            for key, value in flatten(effective).items()
+            if found[key]["weights"] and not key.startswith(("stages.", "images_per_epoch"))
+        }
+
+
+def ladder(
+    start: int,
+    target: int,
+    *,
+    scale: int = 2,
+    epochs: int | Sequence[int] = 1,
+    fade_epochs: int | Sequence[int] = 0,
+) -> tuple[StageSettings, ...]:
+    """Stages whose source side doubles from `start` until the target side is `target`.
+
+    Lengths are one number for every stage or one per stage; the first stage has nothing to fade.
+    """
+    for key, side in (("start", start), ("target", target)):
+        if side < 4 or side & (side - 1):
+            raise SettingsError(f"{key} = {side}: must be a power of two, at least 4")
+    if target < start * scale:
+        raise SettingsError(
+            f"target = {target}: must be at least start × scale ({start} × {scale} = {start * scale})"
+        )
+    count = (target // (start * scale)).bit_length()
+    stages = []
+    for number in range(count):
+        length = epochs if isinstance(epochs, int) else epochs[min(number, len(epochs) - 1)]
+        fade = fade_epochs if isinstance(fade_epochs, int) else fade_epochs[min(number, len(fade_epochs) - 1)]
+        stages.append(
+            StageSettings(
+                resolution=start * scale * 2**number,
+                epochs=length,
+                fade_epochs=0 if number == 0 else fade,
+            )
+        )
+    return tuple(stages)

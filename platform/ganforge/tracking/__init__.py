@@ -1,0 +1,1 @@
+"""What a person will look at later: the only rooms that import mlflow."""

@@ -1,0 +1,1 @@
+"""The one training loop, its workers, its state and what identifies it."""
