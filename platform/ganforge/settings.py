@@ -56,6 +56,8 @@ class Strict(BaseModel):
         kinds = get_args(field.annotation) or (field.annotation,)
         if type(None) in kinds and value.lower() in _NONE:
             return None
+        if value.isdigit() and int(value) in kinds:  # a choice of numbers
+            return int(value)
         if getattr(field.annotation, "__origin__", None) in (tuple, dict):
             text = value.strip()
             try:
@@ -143,7 +145,7 @@ def _line(kind: type[BaseModel], tree: Any, problem: Any) -> str:
         return unknown(key, kind.model_construct(**_defaults(kind)))
     if problem["type"] == "value_error":
         message = str(problem["ctx"]["error"])
-        return message if not key or message.startswith(key) else f"{key}: {message}"
+        return f"{key}.{message}" if key else message  # a group names its own keys
     if problem["type"] == "missing":
         return f"{key} is missing: this setting has no default, give it a value"
     return f"{key} = {problem['input']!r}: {problem['msg']}"

@@ -114,7 +114,11 @@ class GrowingUpscaler(nn.Module):
         """Add the head of block `index`; only the head before it is kept, for the fade."""
         block = self.blocks[str(index)]
         assert isinstance(block, Block)
-        self.heads[str(index)] = Head(block.conv2.weight.shape[0], self.image_channels)
+        head = Head(block.conv2.weight.shape[0], self.image_channels)
+        if self.bicubic_skip:
+            # the branch beside the skip starts at nothing: a new stage starts at bicubic
+            nn.init.zeros_(head.to_image.weight)
+        self.heads[str(index)] = head
         for stale in [name for name in self.heads if int(name) < index - 1]:
             del self.heads[stale]
 

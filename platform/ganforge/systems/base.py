@@ -57,7 +57,7 @@ class Player:
         self.optimizer.param_groups[0]["params"] = self.parameters
         if self.average is not None:
             known = self.average.state_dict()
-            self.average = copy.deepcopy(self.module).requires_grad_(False)
+            self.average = copy.deepcopy(self.module).requires_grad_(False).eval()
             mine = self.average.state_dict()
             self.average.load_state_dict({n: known.get(n, mine[n]) for n in mine})
 
@@ -94,17 +94,13 @@ class System(nn.Module):
     Data: ClassVar[str]
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     metric: ClassVar[Metric]
+    sample_titles: ClassVar[tuple[str, ...]] = ()
     shard_buffers: ClassVar[tuple[str, ...]] = ()
     players: Sequence[Player]
 
     def __init__(self, settings: SystemSettings, assets: dict[str, dict[str, Tensor]]):
         super().__init__()
         self.settings = settings
-
-    @classmethod
-    def requirements(cls, settings: SystemSettings) -> list[str]:
-        """One line per rule between settings that is broken; checked before anything starts."""
-        return []
 
     @classmethod
     def resolve(
@@ -117,9 +113,9 @@ class System(nn.Module):
         return settings, {}, []
 
     @classmethod
-    def source_resolution(cls, settings: SystemSettings, resolution: int) -> int:
-        """Side of the source pictures at a stage whose target side is `resolution`."""
-        return resolution
+    def source_scale(cls, settings: SystemSettings) -> int:
+        """Side of a target picture by side of its source."""
+        return 1
 
     def grow(self, index: int) -> None:
         """Initialise what stage `index` adds, from the default generator only."""

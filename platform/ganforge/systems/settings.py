@@ -25,6 +25,10 @@ class Adam(Strict):
     betas: tuple[float, float] = setting((0.0, 0.99), "decay of the two moments, each in [0, 1)")
     epsilon: float = setting(1e-8, "added to the root of the second moment", gt=0)
 
+    def options(self) -> dict[str, Any]:
+        """The same, under the names of torch.optim.Adam."""
+        return {"lr": self.learning_rate, "betas": self.betas, "eps": self.epsilon}
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         for number, beta in enumerate(self.betas):
@@ -57,6 +61,7 @@ class SystemSettings(Strict):
     images_per_epoch: int | None = setting(
         None, "length of an epoch; none: pictures, or crops that tile them", ge=1, per_stage=True
     )
+    alpha_unit: Literal["step", "epoch"] = setting("step", "how often the fade-in weight moves")
     reset_optimizer: bool = setting(False, "forget the optimizers' moments at each growth")
     precision: Literal["float32", "bfloat16"] = setting(
         "float32", "bfloat16: autocast with float32 weights, penalty and losses"

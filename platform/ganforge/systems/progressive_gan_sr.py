@@ -1,0 +1,253 @@
+"""ProgressiveGAN-SR: super-resolution by progressive growing (after arXiv:1710.10196).
+
+    ganforge train progressive_gan_sr --data images
+"""
+
+import copy
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from ganforge.assets import Assets, resolve_vgg
+from ganforge.data.batch import Batch
+from ganforge.layers import fade_real, upsample_bicubic, upsample_nearest
+from ganforge.losses import (
+    drift,
+    gradient_penalty,
+    mean_absolute,
+    perceptual,
+    wasserstein_critic,
+    wasserstein_generator,
+)
+from ganforge.networks.progressive import GrowingCritic, GrowingUpscaler, generator_plan
+from ganforge.networks.vgg import VGGFeatures
+from ganforge.schedule import Progress
+from ganforge.settings import Strict, setting
+from ganforge.systems.base import Metric, Player, System
+from ganforge.systems.settings import Adam, StageSettings, SystemSettings, ladder
+
+
+class Perceptual(Strict):
+    """The VGG-19 block-1 term: λ·mean((φ(hr) - φ(G(lr)))²)."""
+
+    network: str = setting("auto", "VGG-19 weights: auto, imagenet, none, or a file")
+    weight: float = setting(1.0, "weight of the term", ge=0, per_stage=True)
+    min_size: int = setting(32, "smallest side at which the term is used", ge=1)
+    gate: Literal["hr", "lr"] = setting("hr", "the side that is compared with min_size")
+
+
+class Settings(SystemSettings):
+    """Defaults are those of PGGAN appendix A.1 where the description departs from it."""
+
+    system: Literal["progressive_gan_sr"] = setting("progressive_gan_sr", "this system")
+    scale: Literal[2, 4] = setting(2, "super-resolution factor")
+    width: int = setting(512, "base width W: channels before the first halving", ge=4)
+    plan: Literal["by-resolution", "compact"] = setting(
+        "by-resolution", "how the generator's channels shrink from block to block"
+    )
+    bicubic_skip: bool = setting(False, "the generator adds to the bicubic enlargement")
+    generator: Adam = setting(Adam(), "the generator's optimizer", per_stage=True)
+    critic: Adam = setting(Adam(), "the critic's optimizer", per_stage=True)
+    critic_steps: int = setting(5, "critic turns for one generator turn", ge=1, per_stage=True)
+    gradient_penalty_weight: float = setting(10.0, "λ of the penalty", ge=0, per_stage=True)
+    drift_weight: float = setting(1e-3, "ε of the drift term", ge=0, per_stage=True)
+    adversarial_weight: float = setting(
+        1.0, "weight of -D(G(lr)); 0 trains no critic", ge=0, per_stage=True
+    )
+    pixel_weight: float = setting(0.0, "weight of mean |hr - G(lr)|", ge=0, per_stage=True)
+    perceptual: Perceptual = setting(Perceptual(), "perceptual term")
+    average_decay: float = setting(
+        0.999, "decay per step of the averaged generator", ge=0, lt=1, per_stage=True
+    )
+    stages: tuple[StageSettings, ...] = setting(
+        ladder(16, 256, epochs=(256, 512), fade_epochs=256), "the stages, in order"
+    )
+
+    @model_validator(mode="after")
+    def _check_ladder(self) -> Self:
+        first = self.stages[0].resolution
+        if first & (first - 1) or first < 4 * self.scale:
+            raise ValueError(
+                f"stages.0.resolution = {first}: must be a power of two, at least {4 * self.scale} "
+                f"(a source of 4 pixels at scale {self.scale})"
+            )
+        for number, (old, new) in enumerate(zip(self.stages, self.stages[1:], strict=False), 1):
+            if new.resolution != 2 * old.resolution:
+                raise ValueError(
+                    f"stages.{number}.resolution = {new.resolution}: must be twice the resolution "
+                    f"of the stage before it ({old.resolution})"
+                )
+        return self
+
+
+class ProgressiveGANSR(System):
+    Settings = Settings
+    Data = "super_resolution"
+    metric = Metric("validation/psnr", "max")
+    sample_titles = ("low resolution", "bicubic", "generated", "high resolution")
+    settings: Settings
+
+    #: `paper` is the defaults. `described` is the description's own numbers.
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "described": {
+            "generator": {"learning_rate": 0.01, "betas": (0.5, 0.9), "epsilon": 1e-7},
+            "critic": {"learning_rate": 0.01, "betas": (0.5, 0.9), "epsilon": 1e-7},
+            "gradient_penalty_weight": 5.0,
+            "drift_weight": 0.0,
+            "alpha_unit": "epoch",
+            "validation.fraction": 0.2,
+        },
+        "quick": {
+            "width": 16,
+            "critic_steps": 1,
+            "bicubic_skip": True,
+            "pixel_weight": 20.0,
+            "adversarial_weight": 0.05,
+            "average_decay": 0.98,
+            "data.view": "crop",
+            "images_per_epoch": 512,
+            "perceptual.network": "none",
+            "validation.max_side": 256,
+            "validation.pictures": 4,
+            "stages": ladder(8, 64, epochs=(4, 3), fade_epochs=1),
+        },
+        "distortion": {
+            "width": 64,
+            "plan": "compact",
+            "bicubic_skip": True,
+            "pixel_weight": 1.0,
+            "adversarial_weight": 0.0,
+            "critic_steps": 1,
+            "perceptual.network": "none",
+            "average_decay": 0.995,
+            "data.view": "crop",
+            "data.horizontal_flip": True,
+            "images_per_epoch": 2048,
+            "stages": ladder(16, 64, epochs=(4, 8), fade_epochs=2),
+        },
+    }
+
+    def __init__(self, settings: Settings, assets: Assets):
+        super().__init__(settings, assets)
+        network = settings.perceptual.network
+        # in a list: a frozen network is in no state dict, average or hash
+        self._features = [VGGFeatures(assets[network])] if network in assets else []
+        self.generator = GrowingUpscaler(
+            settings.channels, settings.width, settings.scale, bicubic_skip=settings.bicubic_skip
+        )
+        self.critic = GrowingCritic(settings.channels, settings.width)
+        start = settings.stages[0].resolution // settings.scale
+        self.plan = generator_plan(settings.plan, settings.width, start, len(settings.stages))
+        self.players = (
+            Player("critic", self.critic, _adam(), lambda p: p.settings.critic.options()),
+            Player(
+                "generator",
+                self.generator,
+                _adam(),
+                lambda p: p.settings.generator.options(),
+                every=lambda s: s.critic_steps,
+                average=nn.Module(),
+                decay=lambda s: s.average_decay,
+            ),
+        )
+
+    @classmethod
+    def resolve(cls, settings: Settings) -> tuple[Settings, Assets, list[str]]:
+        if settings.perceptual.weight == 0 and not any(s.overrides for s in settings.stages):
+            name, assets, warnings = "none", {}, []
+        else:
+            name, assets, warnings = resolve_vgg(settings.perceptual.network, "perceptual.network")
+        term = settings.perceptual.model_copy(update={"network": name})
+        return settings.model_copy(update={"perceptual": term}), assets, warnings
+
+    @classmethod
+    def source_scale(cls, settings: Settings) -> int:
+        return settings.scale
+
+    def grow(self, index: int) -> None:
+        resolution = self.settings.stages[index].resolution
+        generator, critic = self.generator, self.critic
+        if index == 0:
+            self.new(index, "generator.base", generator.grow_base)
+            self.new(index, "critic.end", critic.grow_end)
+            side = resolution // 2
+            while side > 4:
+                self.new(index, f"critic.{side}", lambda r=side: critic.grow_block(r))
+                side //= 2
+        self.new(index, "generator.block", lambda: generator.grow_block(index, self.plan[index]))
+        self.new(index, "generator.head", lambda: generator.grow_head(index))
+        self.new(index, f"critic.{resolution}", lambda: critic.grow_block(resolution))
+        self.new(index, "critic.from_image", lambda: critic.grow_from_image(resolution))
+
+    def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        s: Settings = progress.settings
+        if player == "critic" and s.adversarial_weight == 0:
+            return {}
+        assert batch.source is not None
+        where = (progress.fading, progress.alpha)
+        real = fade_real(batch.target, progress.alpha) if progress.fading else batch.target
+        if player == "critic":
+            with torch.no_grad():
+                fake = self.generator(batch.source, *where)
+            real_scores = self.critic(real, *where)
+            penalty = gradient_penalty(lambda images: self.critic(images, *where), real, fake)
+            terms = {
+                "wasserstein": wasserstein_critic(real_scores, self.critic(fake, *where)),
+                "gradient_penalty": s.gradient_penalty_weight * penalty,
+            }
+            return terms | ({"drift": s.drift_weight * drift(real_scores)} if s.drift_weight else {})
+        fake = self.generator(batch.source, *where)
+        terms = {}
+        if s.adversarial_weight:
+            scores = self.critic(fake, *where)
+            terms["adversarial"] = s.adversarial_weight * wasserstein_generator(scores)
+        if s.pixel_weight:
+            terms["pixel"] = s.pixel_weight * mean_absolute(real, fake)
+        if self._features and s.perceptual.weight and self._gate_open(batch, s):
+            features = self._features[0].to(fake.device, fake.dtype)
+            terms["perceptual"] = s.perceptual.weight * perceptual(features, real, fake)
+        return terms
+
+    @staticmethod
+    def _gate_open(batch: Batch, settings: Settings) -> bool:
+        gated = batch.target if settings.perceptual.gate == "hr" else batch.source
+        assert gated is not None
+        return gated.shape[-1] >= settings.perceptual.min_size
+
+    def generated(self, batch: Batch, progress: Progress) -> Tensor:
+        average = self.players[1].average
+        assert average is not None and batch.source is not None
+        return average(batch.source, progress.fading, progress.alpha).clamp(-1, 1)
+
+    def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
+        assert batch.source is not None
+        bicubic = upsample_bicubic(batch.source, self.settings.scale)
+        nearest = upsample_nearest(batch.source, self.settings.scale)
+        return [nearest, bicubic, self.generated(batch, progress), batch.target]
+
+    def deploy(self, progress: Progress) -> nn.Module:
+        return Upscaler(self.players[1].average, progress)
+
+
+def _adam() -> torch.optim.Adam:
+    # the parameter list is filled by Player.follow once a stage has grown
+    return torch.optim.Adam([torch.zeros(())])
+
+
+class Upscaler(nn.Module):
+    """A finished stage's averaged generator: (N, C, H, W) in [-1, 1] to (N, C, s·H, s·W)."""
+
+    def __init__(self, average: nn.Module | None, progress: Progress):
+        super().__init__()
+        assert isinstance(average, GrowingUpscaler)
+        self.network = copy.deepcopy(average)
+        self.fading = progress.fading
+        if not self.fading:
+            self.network.drop_old_head()
+        self.register_buffer("alpha", progress.alpha.clone(), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images, self.fading, self.alpha).clamp(-1, 1)

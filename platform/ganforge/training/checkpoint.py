@@ -1,0 +1,202 @@
+"""The store: save, verify, find and restore the state of a run.
+
+A checkpoint exists when its manifest verifies: sha256 and size of each file beside it. Files are
+safetensors, so that nothing in them can run.
+"""
+
+import hashlib
+import json
+import logging
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ganforge.assets import tensors_sha256
+from ganforge.schedule import Position
+from ganforge.systems.base import Player, System
+from ganforge.training.files import open_folders
+from ganforge.training.lineage import digest
+from ganforge.training.loop import Training
+
+logger = logging.getLogger("ganforge")
+MANIFEST = "manifest.json"
+_NAME = re.compile(r"(\d+)-(\d+)\.[0-9a-f]+$")
+Groups = dict[str, dict[str, Tensor]]
+
+
+class Damaged(Exception):
+    """A checkpoint that does not verify; the message says where."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A stored state: tensors by group, and the manifest that vouches for them."""
+
+    groups: Groups
+    manifest: dict[str, Any]
+
+    @property
+    def position(self) -> Position:
+        return Position(self.manifest["index"], self.manifest["step"])
+
+
+def collect(system: System) -> Groups:
+    """The whole state of a system as named tensors: networks, averages, optimizers."""
+    groups: Groups = {"networks": dict(system.state_dict())}
+    for player in system.players:
+        if player.average is not None:
+            groups[f"average.{player.name}"] = dict(player.average.state_dict())
+        groups[f"optimizer.{player.name}"] = _moments(player)
+    return groups
+
+
+def _moments(player: Player) -> dict[str, Tensor]:
+    """An optimizer's state by parameter name, not by number: growth changes numbers."""
+    names = {p: name for name, p in player.module.named_parameters()}
+    return {
+        f"{names[parameter]}/{key}": value
+        for parameter, state in player.optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def restore(system: System, groups: Groups) -> None:
+    """Put a state into a system that has grown to the same stage; everything must match."""
+    system.load_state_dict(groups["networks"])
+    for player in system.players:
+        if player.average is not None:
+            player.average.load_state_dict(groups[f"average.{player.name}"])
+        parameters = dict(player.module.named_parameters())
+        player.optimizer.state.clear()
+        for key, value in groups[f"optimizer.{player.name}"].items():
+            name, _, part = key.rpartition("/")
+            parameter = parameters[name]
+            # like Adam's own: moments beside their parameter, in its layout; the step on the CPU
+            if value.shape == parameter.shape:
+                value = parameter.detach().clone().copy_(value)
+            player.optimizer.state[parameter][part] = value.clone()
+
+
+def state_hashes(system: System) -> dict[str, str]:
+    """sha256 of each player's network, of the averages, the optimizers, and of everything."""
+    groups = collect(system)
+    hashes = {}
+    for player in system.players:
+        hashes[f"{player.name}_sha256"] = tensors_sha256(dict(player.module.state_dict()))
+    for part in ("average", "optimizer"):
+        joined = {
+            f"{group}/{name}": tensor
+            for group, tensors in groups.items()
+            if group.startswith(part + ".")
+            for name, tensor in tensors.items()
+        }
+        hashes[f"{part}_sha256"] = tensors_sha256(joined)
+    everything = {f"{g}/{n}": t for g, tensors in groups.items() for n, t in tensors.items()}
+    hashes["state_sha256"] = tensors_sha256(everything)
+    return hashes
+
+
+def pack(tensors: dict[str, Tensor]) -> bytes:
+    """Safetensors bytes of named tensors, on the CPU and contiguous."""
+    return save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+
+
+class Store:
+    """The checkpoints of one run, at a local path or in an object store."""
+
+    def __init__(self, uri: str):
+        self.uri = uri
+        self.folders = open_folders(uri)
+
+    def save(self, training: Training, record: dict[str, Any], keep: str) -> None:
+        """Store the state; then delete what `keep` does not ask for."""
+        position = training.position
+        files = {f"{g}.safetensors": pack(t) for g, t in collect(training.system).items()}
+        listing = {
+            name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+            for name, content in files.items()
+        }
+        manifest = {"index": position.index, "step": position.step, "files": listing, **record}
+        manifest["sha256"] = digest(manifest)
+        files[MANIFEST] = json.dumps(manifest, indent=1).encode()
+        name = f"{position.index:03d}-{position.step:09d}.{secrets.token_hex(4)}"
+        self.folders.write(name, files)
+        self._retain(keep)
+
+    def names(self) -> list[str]:
+        """All checkpoints that have been begun, the newest first."""
+        found = [(m.group(1), m.group(2), n) for n in self.folders.list() if (m := _NAME.match(n))]
+        return [name for _, _, name in sorted(found, reverse=True)]
+
+    def load(self, name: str) -> Snapshot:
+        """Read and verify one checkpoint; raises Damaged naming what is wrong."""
+        manifest = self.manifest(name)
+        groups: Groups = {}
+        for file, facts in manifest["files"].items():
+            try:
+                content = self.folders.read(name, file)
+            except OSError as error:
+                raise Damaged(f"{name}/{file} cannot be read ({error})") from None
+            if len(content) != facts["size"]:
+                raise Damaged(f"{name}/{file} has {len(content)} of {facts['size']} bytes")
+            if hashlib.sha256(content).hexdigest() != facts["sha256"]:
+                raise Damaged(f"{name}/{file} does not have the sha256 its manifest names")
+            groups[file.removesuffix(".safetensors")] = load(content)
+        return Snapshot(groups, manifest)
+
+    def manifest(self, name: str) -> dict[str, Any]:
+        """One checkpoint's manifest, verified against the sha256 it carries of itself."""
+        try:
+            found = json.loads(self.folders.read(name, MANIFEST))
+        except (OSError, ValueError) as error:
+            raise Damaged(f"{name}/{MANIFEST} is missing or unreadable ({error})") from None
+        if not isinstance(found, dict) or found.pop("sha256", None) != digest(found):
+            raise Damaged(f"{name}/{MANIFEST} does not have the sha256 it names")
+        return found
+
+    def newest(self) -> Snapshot | None:
+        """The newest checkpoint that verifies. A damaged one is named, and the one before is taken."""
+        self.folders.sweep()
+        for name in self.names():
+            try:
+                return self.load(name)
+            except Damaged as damage:
+                logger.warning("checkpoint %s: falling back to the one before", damage)
+        return None
+
+    def at(self, index: int) -> Snapshot | None:
+        """The stored end of stage `index`, where it was kept."""
+        for name in self.names():
+            try:
+                manifest = self.manifest(name)
+            except Damaged as damage:
+                logger.warning("checkpoint %s: passed over", damage)
+                continue
+            if manifest["index"] == index and manifest.get("kind") == "stage":
+                return self.load(name)
+        return None
+
+    def _retain(self, keep: str) -> None:
+        """`last` keeps the newest two (a damaged one needs one before it), `best:N` also the N best
+        stage ends by the system's metric, `all` everything."""
+        if keep == "all":
+            return
+        names = self.names()
+        kept = set(names[:2])
+        if keep.startswith("best:"):
+            ends = []
+            for name in names:
+                try:
+                    manifest = self.manifest(name)
+                except Damaged:
+                    continue
+                if manifest.get("score") is not None:
+                    ends.append((manifest["score"], name))
+            kept |= {name for _, name in sorted(ends, reverse=True)[: int(keep[5:])]}
+        for name in names:
+            if name not in kept:
+                self.folders.delete(name)

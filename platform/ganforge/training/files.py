@@ -1,0 +1,138 @@
+"""Folders of files, on a disk or in an object store: complete or absent."""
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any, Protocol
+
+from ganforge.settings import SettingsError
+
+
+class Folders(Protocol):
+    """Named folders of named files. A folder is complete when its last file is there."""
+
+    def write(self, folder: str, files: dict[str, bytes]) -> None:
+        """Write all files in the order given, the last one last."""
+        ...
+
+    def read(self, folder: str, file: str) -> bytes: ...
+    def list(self) -> list[str]: ...
+    def delete(self, folder: str) -> None: ...
+
+
+def open_folders(uri: str) -> Folders:
+    """A local path, file:// or an object store's URI (s3://bucket/prefix, gs://…)."""
+    if "://" not in uri:
+        return LocalFolders(Path(uri).expanduser().absolute())
+    if uri.startswith("file://"):
+        return LocalFolders(Path(uri.removeprefix("file://")))
+    return ObjectFolders(uri)
+
+
+class LocalFolders:
+    """On a disk: files are written aside and synced, then the folder is renamed into place."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def write(self, folder: str, files: dict[str, bytes]) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        aside = self.root / f".writing-{folder}"
+        aside.mkdir()
+        for name, content in files.items():
+            write_synced(aside / name, content)
+        sync_directory(aside)
+        os.rename(aside, self.root / folder)
+        sync_directory(self.root)
+
+    def read(self, folder: str, file: str) -> bytes:
+        return (self.root / folder / file).read_bytes()
+
+    def list(self) -> list[str]:
+        if not self.root.is_dir():
+            return []
+        return sorted(p.name for p in self.root.iterdir() if p.is_dir())
+
+    def delete(self, folder: str) -> None:
+        # renamed first, so that a folder half deleted is never taken for a checkpoint
+        aside = self.root / f".deleting-{folder}-{secrets.token_hex(3)}"
+        os.rename(self.root / folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what interrupted writes and deletions left."""
+        for name in self.list():
+            if name.startswith((".writing-", ".deleting-")):
+                shutil.rmtree(self.root / name, ignore_errors=True)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file and have the disk confirm it."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    """Have the disk confirm the names in a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class ObjectFolders:
+    """In an object store through pyarrow: files in order, the manifest last.
+
+    AWS_ENDPOINT_URL, or endpoint_override in the URI's query, names a store that is not AWS.
+    """
+
+    def __init__(self, uri: str):
+        # an object store is an option: training on a local disk needs no pyarrow
+        from pyarrow import fs
+
+        self._fs = fs
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        if uri.startswith("s3://") and endpoint and "endpoint_override" not in uri:
+            scheme, _, host = endpoint.partition("://")
+            self.files: Any = fs.S3FileSystem(endpoint_override=host, scheme=scheme)
+            self.root = uri.removeprefix("s3://").rstrip("/")
+            return
+        try:
+            self.files, self.root = fs.FileSystem.from_uri(uri)
+        except Exception as error:
+            raise SettingsError(
+                f"storage = {uri}: not a store that pyarrow can open ({error}); "
+                "give a local path or s3://bucket/prefix"
+            ) from None
+        self.root = self.root.rstrip("/")
+
+    def write(self, folder: str, files: dict[str, bytes]) -> None:
+        for name, content in files.items():
+            with self.files.open_output_stream(f"{self.root}/{folder}/{name}") as stream:
+                stream.write(content)
+
+    def read(self, folder: str, file: str) -> bytes:
+        with self.files.open_input_stream(f"{self.root}/{folder}/{file}") as stream:
+            return stream.read()
+
+    def list(self) -> list[str]:
+        selector = self._fs.FileSelector(self.root, allow_not_found=True, recursive=True)
+        parts = (info.path.removeprefix(self.root + "/") for info in self.files.get_file_info(selector))
+        return sorted({part.split("/")[0] for part in parts})
+
+    def delete(self, folder: str) -> None:
+        # the manifest first: without it the folder is no checkpoint
+        if "manifest.json" in self._names(folder):
+            self.files.delete_file(f"{self.root}/{folder}/manifest.json")
+        self.files.delete_dir(f"{self.root}/{folder}")
+
+    def _names(self, folder: str) -> list[str]:
+        selector = self._fs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
+        return [info.base_name for info in self.files.get_file_info(selector)]
+
+    def sweep(self) -> None:
+        """Nothing is left aside: a folder without a manifest is no checkpoint."""

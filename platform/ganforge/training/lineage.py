@@ -1,0 +1,108 @@
+"""What makes two stages the same stage, and two states the same state.
+
+stage_id       = sha256(parent's stage_id and the step at which it was left, the settings of the
+                 stage that can change weights, data fingerprint, seed, code fingerprint)
+environment_id = sha256(versions, device and CPU, threads, deterministic flags)
+state          = f(stage_id, environment_id, step)
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ganforge.schedule import Plan
+
+PACKAGES = ("torch", "torchvision", "pillow", "numpy")
+
+
+def digest(value: Any) -> str:
+    """sha256 of plain data, by its JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The identity of every stage of a run, each with its parent's inside."""
+
+    settings: tuple[dict[str, Any], ...]
+    data: str
+    seed: int
+    code: dict[str, str]
+    left_at: tuple[int, ...]
+    start: tuple[str, int] | None = None
+
+    @cached_property
+    def stage_ids(self) -> tuple[str, ...]:
+        found: list[str] = []
+        parent: list[Any] | None = list(self.start) if self.start else None
+        for settings, steps in zip(self.settings, self.left_at, strict=True):
+            record = {
+                "parent": parent,
+                "settings": settings,
+                "data": self.data,
+                "seed": self.seed,
+                "code": self.code,
+            }
+            found.append(digest(record))
+            parent = [found[-1], steps]
+        return tuple(found)
+
+
+def lineage(settings: Any, plan: Plan, data: str, code: dict[str, str]) -> Lineage:
+    """The lineage of a run. A stage's own length is not in its identity; its parent's is, through
+    the step at which the parent was left."""
+    rows = []
+    for index, stage in enumerate(plan.stages):
+        row = settings.identity(index) | {
+            "stage.resolution": stage.resolution,
+            "stage.fade_images": stage.fade_images,
+            "stage.task": stage.task,
+        }
+        if stage.alpha_unit == "epoch":
+            row["stage.epoch_images"] = stage.epoch_images
+        rows.append(row)
+    return Lineage(tuple(rows), data, plan.seed, code, tuple(s.steps for s in plan.stages))
+
+
+def environment(device: torch.device, threads: int) -> dict[str, Any]:
+    """What, beside a stage's identity, decides the bits of its results."""
+    found: dict[str, Any] = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "none"
+    found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
+    found["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
+    found["threads"] = threads
+    found["deterministic"] = torch.are_deterministic_algorithms_enabled()
+    found["tf32"] = bool(torch.backends.cudnn.allow_tf32) if device.type == "cuda" else False
+    return found
+
+
+def cpu_model() -> str:
+    """The processor's name as Linux tells it, or what the standard library knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        import platform
+
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "unknown"
+
+
+def differences(recorded: dict[str, Any], present: dict[str, Any]) -> list[str]:
+    """One line per key whose values differ."""
+    lines = []
+    for key in sorted({*recorded, *present}):
+        old, new = recorded.get(key, "absent"), present.get(key, "absent")
+        if old != new:
+            lines.append(f"{key}: recorded {old}, here {new}")
+    return lines

@@ -1,0 +1,93 @@
+"""What the driver settles once, before any worker starts: settings, files, data, code."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ganforge.assets import Assets
+from ganforge.data.prepare import Facts, prepare_data
+from ganforge.schedule import Plan, Stage
+from ganforge.systems.catalog import load_system, system_file
+from ganforge.systems.settings import SystemSettings
+from ganforge.training.lineage import Lineage, lineage
+from ganforge.training.source import code_fingerprint
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run, settled: picklable, and free of this machine but for `settings.data.root`."""
+
+    system: str
+    settings: SystemSettings
+    assets: Assets
+    facts: Facts
+    code: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+    def with_settings(self, settings: SystemSettings) -> "Prepared":
+        """The same data, files and code under other settings: one trial of a search."""
+        resolved, assets, warnings = load_system(self.system).resolve(settings)
+        facts = self.facts
+        if _data_part(resolved) != _data_part(self.settings):
+            facts = _facts(self.system, resolved)
+        return Prepared(
+            self.system, resolved, self.assets | assets, facts, self.code, tuple(warnings)
+        )
+
+    def plan(self, device: torch.device | None = None) -> Plan:
+        return build_plan(self.settings, self.facts.epoch_images, device)
+
+    def lineage(self) -> Lineage:
+        return lineage(self.settings, self.plan(), self.facts.fingerprint, self.code)
+
+
+def prepare(system: str, settings: SystemSettings) -> Prepared:
+    """Resolve the files that settings name, read the data, take the code's fingerprint."""
+    kind = load_system(system)
+    if not settings.exact_world_size:
+        settings = settings.model_copy(update={"shards": settings.workers})
+    settings, assets, warnings = kind.resolve(settings)
+    code = code_fingerprint(system_file(system))
+    return Prepared(system, settings, assets, _facts(system, settings), code, tuple(warnings))
+
+
+def _facts(system: str, settings: SystemSettings) -> Facts:
+    return prepare_data(settings, load_system(system).source_scale(settings))
+
+
+def _data_part(settings: SystemSettings) -> Any:
+    return settings.data, settings.validation, settings.seed, [s.resolution for s in settings.stages]
+
+
+def build_plan(
+    settings: SystemSettings, epoch_images: tuple[int, ...], device: torch.device | None = None
+) -> Plan:
+    """Settings speak epochs, a plan speaks images. `epoch_images[k]` is the data's own length of
+    an epoch at stage k, used where the settings do not give one."""
+    effective = tuple(settings.at(index) for index in range(len(settings.stages)))
+    stages = []
+    for index, row in enumerate(settings.stages):
+        here = effective[index]
+        epoch = here.images_per_epoch or epoch_images[index]
+        stages.append(
+            Stage(
+                resolution=row.resolution,
+                images=row.epochs * epoch,
+                fade_images=row.fade_epochs * epoch,
+                batch_size=here.batch_size,
+                shards=here.shards,
+                task=row.task,
+                epoch_images=epoch,
+                alpha_unit=here.alpha_unit,
+            )
+        )
+    return Plan(
+        stages=tuple(stages),
+        settings=effective,
+        seed=settings.seed,
+        reports_per_stage=settings.reports_per_stage,
+        checkpoint_every=settings.checkpoint_every,
+        validate_every_epochs=settings.validation.every_epochs,
+        device=device or torch.device("cpu"),
+    )
