@@ -1,0 +1,76 @@
+"""The tracking store: which one, and a client that gives up soon."""
+
+import logging
+import os
+from pathlib import Path
+
+# Short, so that a store that is down costs seconds: the defaults block for 247 s (measured).
+for _name, _value in {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+from ganforge.settings import SettingsError  # noqa: E402
+
+_SQLITE = "sqlite:///"
+DEFAULT_EXPERIMENT = "ganforge"
+
+
+def resolve_uri(given: str | None = None) -> str:
+    """The store's URI: `given`, else MLFLOW_TRACKING_URI, else mlflow.db in this directory.
+
+    SQLite paths become absolute: Ray workers have another working directory.
+    """
+    uri = given or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
+    if uri.startswith("file:") or "://" not in uri:
+        raise SettingsError(
+            f"tracking URI = {uri}: must be sqlite:///FILE.db, or http(s)://HOST:PORT of a server"
+        )
+    if uri.startswith(_SQLITE):
+        return _SQLITE + str(Path(uri.removeprefix(_SQLITE)).absolute())
+    return uri
+
+
+def open_client(uri: str) -> MlflowClient:
+    """A client for exactly this store; never the one of the working directory."""
+    # creating tables in a new SQLite file would print 30 lines
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
+    """The experiment called `name`, made when it is new.
+
+    With SQLite its artifacts lie beside the database, not in the working directory.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, artifact_location=_artifacts(uri, name))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process was faster
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        raise SettingsError(
+            f"experiment = {name}: it was deleted from {uri}; restore it with `mlflow experiments "
+            f"restore --experiment-id {found.experiment_id}`, or choose another name"
+        )
+    return found.experiment_id
+
+
+def _artifacts(uri: str, name: str) -> str | None:
+    if not uri.startswith(_SQLITE):
+        return None
+    folder = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    database = Path(uri.removeprefix(_SQLITE))
+    return (database.parent / "mlartifacts" / folder).as_uri()
