@@ -1,0 +1,161 @@
+"""Upscale pictures with a trained generator, and measure it on a benchmark folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from rich.table import Table
+from torch import Tensor, nn
+
+from ganforge.data.batch import Batch
+from ganforge.settings import SettingsError
+from ganforge.training.evaluation import WINDOW, measure
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of one picture, or their means: PSNR in dB and SSIM of the luma."""
+
+    name: str
+    psnr: float
+    ssim: float
+    psnr_bicubic: float
+    ssim_bicubic: float
+
+
+@torch.inference_mode()
+def upscale(network: nn.Module, image: Tensor) -> Tensor:
+    """What a deployed generator makes of (C, H, W) or (N, C, H, W) in [-1, 1]; same range out.
+
+    The network is put in evaluation mode. One picture at a time goes to its device, so that memory
+    does not grow with N; the result is float32 on the device of `image`.
+    """
+    if image.ndim not in (3, 4):
+        raise ValueError(f"a picture of shape {tuple(image.shape)}: give (C, H, W) or (N, C, H, W)")
+    if not len(image):
+        raise ValueError("no picture: N is 0")
+    network.eval()
+    like = next(network.parameters(), image.float())
+    made = [
+        network(picture[None].to(like)).to(image.device, torch.float32).clamp_(-1, 1)
+        for picture in (image if image.ndim == 4 else image[None])
+    ]
+    return torch.cat(made) if image.ndim == 4 else made[0][0]
+
+
+def evaluate_benchmark(network: nn.Module, folder: str | Path, scale: int) -> list[Row]:
+    """Figures of `network` and of bicubic enlargement for each picture of a benchmark, by name.
+
+    `folder` holds HR/ and LR/ with equally named files, and HR is `scale` times LR; the remainder
+    of an HR side that `scale` does not divide is cut off. A single-channel picture is given to the
+    network as three equal channels and measured on its own grey scale.
+    """
+    return [_row(network, target, source, scale) for target, source in _pairs(Path(folder))]
+
+
+def means(rows: Sequence[Row]) -> Row:
+    """The means of all figures, as a row named "mean"."""
+    numbers = [field.name for field in fields(Row) if field.name != "name"]
+    return Row("mean", **{n: sum(getattr(row, n) for row in rows) / len(rows) for n in numbers})
+
+
+def table(rows: Sequence[Row], title: str) -> Table:
+    """The rows and their means, ready to print."""
+    shown = Table(title=title)
+    shown.add_column("picture")
+    for heading in ("PSNR", "bicubic", "gain", "SSIM", "bicubic"):
+        shown.add_column(heading, justify="right")
+    mean = means(rows)
+    for row in [*rows, mean]:
+        if row is mean:
+            shown.add_section()
+        shown.add_row(
+            row.name,
+            f"{row.psnr:.2f}",
+            f"{row.psnr_bicubic:.2f}",
+            f"{row.psnr - row.psnr_bicubic:+.2f}",
+            f"{row.ssim:.4f}",
+            f"{row.ssim_bicubic:.4f}",
+            style="bold" if row is mean else None,
+        )
+    return shown
+
+
+def _pairs(folder: Path) -> list[tuple[Path, Path]]:
+    """Paths of each high-resolution picture and its low-resolution one, in order of their names."""
+    found = []
+    for part in ("HR", "LR"):
+        if not (folder / part).is_dir():
+            raise SettingsError(
+                f"{folder / part}: no such folder; a benchmark folder holds HR/ and LR/ with "
+                "equally named pictures"
+            )
+        paths = (folder / part).iterdir()
+        found.append({p.name: p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file()})
+    targets, sources = found
+    alone = sorted(targets.keys() ^ sources.keys())
+    if alone:
+        listed = ", ".join(alone[:5]) + (", …" if len(alone) > 5 else "")
+        raise SettingsError(
+            f"{folder}: {len(alone)} pictures are in only one of HR/ and LR/ ({listed}); "
+            "give both the same name"
+        )
+    if not targets:
+        raise SettingsError(f"{folder}: no pictures in HR/ and LR/ ({', '.join(sorted(SUFFIXES))})")
+    return [(targets[name], sources[name]) for name in sorted(targets)]
+
+
+def _read(path: Path) -> Tensor:
+    """A picture file as (C, H, W) in [-1, 1], of one channel where the file has one, else three."""
+    try:
+        with Image.open(path) as file:
+            if file.mode[:1] in ("I", "F"):
+                raise SettingsError(f"{path}: more than 8 bits a channel; convert it to 8 bits")
+            upright = ImageOps.exif_transpose(file)
+            grey = upright.mode in ("1", "L", "LA")
+            levels = np.array(upright.convert("L" if grey else "RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise SettingsError(f"{path}: not a readable picture ({error})") from None
+    picture = torch.from_numpy(levels).float() / 127.5 - 1
+    return picture[None] if grey else picture.permute(2, 0, 1)
+
+
+def _row(network: nn.Module, target_path: Path, source_path: Path, scale: int) -> Row:
+    target, source = _read(target_path), _read(source_path)
+    _check_sides(target, source, scale, target_path)
+    height, width = source.shape[-2] * scale, source.shape[-1] * scale
+    generated = upscale(network, _with_channels(source, 3))
+    if generated.shape != (3, height, width):
+        raise SettingsError(
+            f"{source_path}: the network made {tuple(generated.shape)} of {tuple(source.shape)}; "
+            f"scale = {scale} needs {(3, height, width)}: give a benchmark of the network's scale"
+        )
+    batch = Batch(target[None, :, :height, :width], _with_channels(source, len(target))[None])
+    figures = measure(_with_channels(generated, len(target))[None], batch, scale)
+    return Row(target_path.name, **{name: values.item() for name, values in figures.items()})
+
+
+def _with_channels(picture: Tensor, channels: int) -> Tensor:
+    """A grey picture as equal channels, or a colour picture as the mean of its channels."""
+    if len(picture) == channels:
+        return picture
+    return picture.expand(channels, -1, -1) if len(picture) == 1 else picture.mean(0, keepdim=True)
+
+
+def _check_sides(target: Tensor, source: Tensor, scale: int, path: Path) -> None:
+    high, low = target.shape[-2:], source.shape[-2:]
+    sides = f"HR {high[0]} × {high[1]}, LR {low[0]} × {low[1]}"
+    if any(not 0 <= large - scale * small < scale for large, small in zip(high, low, strict=True)):
+        raise SettingsError(
+            f"{path}: {sides}: with scale = {scale} each HR side must be {scale} times the LR "
+            f"side, plus a remainder below {scale}"
+        )
+    if min(low) * scale < WINDOW + 2 * scale:
+        raise SettingsError(
+            f"{path}: {sides}: SSIM needs an HR side of {WINDOW + 2 * scale} pixels"
+        )
