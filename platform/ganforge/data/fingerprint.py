@@ -1,0 +1,91 @@
+"""What the pictures are: decoded pixels, their order and the split, as one hash."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganforge.data.decode import decode, digest
+from ganforge.data.picture import Decoded, Picture
+from ganforge.data.places import FORMAT, replacing
+from ganforge.draws import permutation
+from ganforge.settings import SettingsError
+
+_END = "end\n"  # a note cut short by a crash lacks it
+THREADS = 4  # Pillow and hashlib release the interpreter's lock; no result depends on this
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Decoded pictures in order, and which are held out.
+
+    `train` and `validation` are numbers into `pictures`; those held out are in drawn order, so that
+    the first few are a fair sample.
+    """
+
+    pictures: tuple[Decoded, ...]
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    fingerprint: str
+
+
+def open_catalog(
+    pictures: Sequence[Picture], fraction: float, seed: int, directory: Path
+) -> Catalog:
+    """Decode (or remember) every picture and split them.
+
+    The fingerprint changes with a pixel, the order or the split; not with the folder's place or
+    with a file that was encoded anew without loss.
+    """
+    with ThreadPoolExecutor(THREADS) as threads:
+        known = tuple(threads.map(lambda picture: _identify(picture, directory), pictures))
+    train, validation = split([picture.group for picture in pictures], fraction, seed)
+    listing = json.dumps([[item.digest for item in known], train, validation])
+    fingerprint = hashlib.sha256(listing.encode()).hexdigest()
+    return Catalog(known, tuple(train), tuple(validation), fingerprint)
+
+
+def split(groups: Sequence[str], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Numbers to train on, ascending, and numbers held out, in drawn order.
+
+    round(fraction · n) whole pictures are held out, at least 1 and at most n - 1; fewer where only
+    a larger group is left. Groups are never divided.
+    """
+    wanted = min(max(1, round(fraction * len(groups))), len(groups) - 1)
+    members: dict[str, list[int]] = {}
+    for number, group in enumerate(groups):
+        members.setdefault(group, []).append(number)
+    scenes = list(members.values())
+    held: list[int] = []
+    for drawn in permutation(len(scenes), seed, "split").tolist():
+        if len(held) + len(scenes[drawn]) <= wanted:
+            held += scenes[drawn]
+    kept = set(held)
+    return [number for number in range(len(groups)) if number not in kept], held
+
+
+def _identify(picture: Picture, directory: Path) -> Decoded:
+    """The hash of the decoded pixels, remembered under the hash of the file's bytes.
+
+    Times of files are not asked: a copy or a checkout changes them, an edit need not.
+    """
+    try:
+        content = picture.path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{picture.path}: cannot be read ({error.strerror})") from None
+    name = hashlib.sha256(content).hexdigest()
+    note = directory / "decoded" / FORMAT / name[:2] / name[2:]
+    with suppress(OSError, ValueError):
+        found, height, width, end = note.read_text().split(" ")
+        if end == _END:
+            return Decoded(picture, found, int(height), int(width))
+    pixels = decode(content, picture)
+    known = Decoded(picture, digest(pixels), *pixels.shape[:2])
+    with suppress(OSError):  # a cache that cannot be written only costs time
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(note, durable=False) as file:
+            file.write(f"{known.digest} {known.height} {known.width} {_END}".encode())
+    return known
