@@ -1,0 +1,142 @@
+"""Planes of pictures by number: from one memory-mapped file, or decoded when asked for."""
+
+import hashlib
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ganforge.data.decode import Pixels, load
+from ganforge.data.fingerprint import THREADS
+from ganforge.data.picture import Decoded
+from ganforge.data.places import FORMAT, locked, replacing, unwritable
+from ganforge.data.views import View
+
+RECENT_BYTES = 256 * 2**20  # kept by a set that decodes on demand
+
+
+class Planes(Protocol):
+    """The planes that a view makes of each picture, (H, W, C) uint8, not to be written."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> tuple[Pixels, ...]: ...
+
+
+def layout(pictures: Sequence[Decoded], view: View, channels: int) -> list[list[tuple[int, ...]]]:
+    """For each picture and plane: offset, height and width in a file of all planes in order."""
+    table, offset = [], 0
+    for known in pictures:
+        row = []
+        for height, width in view.sides(known.height, known.width):
+            row.append((offset, height, width))
+            offset += height * width * channels
+        table.append(row)
+    return table
+
+
+def num_bytes(pictures: Sequence[Decoded], view: View, channels: int) -> int:
+    """The size of the packed file."""
+    sides = (view.sides(known.height, known.width) for known in pictures)
+    return channels * sum(height * width for planes in sides for height, width in planes)
+
+
+class Packed:
+    """Planes in one read-only memory-mapped file, which all processes of a machine share."""
+
+    def __init__(self, path: Path, pictures: Sequence[Decoded], view: View, channels: int):
+        self._table = layout(pictures, view, channels)
+        self._channels = channels
+        self._bytes = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, number: int) -> tuple[Pixels, ...]:
+        return tuple(
+            self._bytes[offset : offset + height * width * self._channels].reshape(
+                height, width, self._channels
+            )
+            for offset, height, width in self._table[number]
+        )
+
+
+class OnDemand:
+    """The same planes, decoded when asked for; the latest are kept, up to RECENT_BYTES."""
+
+    def __init__(self, pictures: Sequence[Decoded], view: View, channels: int):
+        self._pictures, self._view, self._channels = pictures, view, channels
+        self._recent: OrderedDict[int, tuple[Pixels, ...]] = OrderedDict()
+        self._held = 0
+        self._lock = threading.Lock()  # the prefetching thread asks too
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, number: int) -> tuple[Pixels, ...]:
+        with self._lock:
+            if number in self._recent:
+                self._recent.move_to_end(number)
+                return self._recent[number]
+        planes = self._view.planes(load(self._pictures[number], self._channels))
+        with self._lock:
+            if number not in self._recent:
+                self._recent[number] = planes
+                self._held += _size(planes)
+            while self._held > RECENT_BYTES and len(self._recent) > 1:
+                self._held -= _size(self._recent.popitem(last=False)[1])
+        return planes
+
+
+def _size(planes: tuple[Pixels, ...]) -> int:
+    return sum(plane.nbytes for plane in planes)
+
+
+def pack(pictures: Sequence[Decoded], view: View, channels: int, directory: Path) -> Packed:
+    """The packed file of these pictures, made now unless it is there.
+
+    Its name is a hash of the pixels and of all that is done to them, so it is never out of date.
+    """
+    listing = json.dumps([FORMAT, repr(view), channels, [known.digest for known in pictures]])
+    path = directory / "packed" / (hashlib.sha256(listing.encode()).hexdigest()[:32] + ".pixels")
+    total = num_bytes(pictures, view, channels)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not _whole(path, total):
+            with locked(path):
+                if not _whole(path, total):  # another process may have made it meanwhile
+                    _write(path, pictures, view, channels)
+    except OSError as error:
+        raise unwritable(directory, error) from None
+    return Packed(path, pictures, view, channels)
+
+
+def _whole(path: Path, total: int) -> bool:
+    return path.is_file() and path.stat().st_size == total
+
+
+def _write(path: Path, pictures: Sequence[Decoded], view: View, channels: int) -> None:
+    table = layout(pictures, view, channels)
+    with replacing(path) as file, ThreadPoolExecutor(THREADS) as threads:
+
+        def place(number: int) -> None:
+            planes = view.planes(load(pictures[number], channels))
+            for plane, (offset, height, width) in zip(planes, table[number], strict=True):
+                assert plane.shape == (height, width, channels)
+                # Written, not mapped: a full disk is then an error instead of a signal.
+                _write_at(file.fileno(), plane.tobytes(), offset)
+
+        for _ in threads.map(place, range(len(pictures))):
+            pass
+
+
+def _write_at(descriptor: int, content: bytes, offset: int) -> None:
+    while content:
+        written = os.pwrite(descriptor, content, offset)
+        content, offset = content[written:], offset + written

@@ -1,0 +1,110 @@
+"""What is made of an original picture: the planes that are packed, and the pair of one window.
+
+Every resize is Pillow's bicubic, which is antialiased, and is rounded to 8 bits, as the files of
+the standard benchmarks are.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from ganforge.data.decode import Pixels
+
+Sides = tuple[int, int]  # height, width
+
+
+class View(Protocol):
+    """A function of a picture. Its `repr` names it in the cache, so it holds all that matters."""
+
+    def sides(self, height: int, width: int) -> tuple[Sides, ...]:
+        """Height and width of each plane made of a picture of this height and width."""
+        ...
+
+    def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
+        """The planes, each (H, W, C) uint8."""
+        ...
+
+
+@dataclass(frozen=True)
+class Square:
+    """The centre square at one resolution, and its low resolution: (target, source)."""
+
+    resolution: int
+    scale: int
+    low_resolution_from: str
+
+    def sides(self, height: int, width: int) -> tuple[Sides, ...]:
+        low = self.resolution // self.scale
+        return (self.resolution, self.resolution), (low, low)
+
+    def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
+        side = min(image.size)
+        square = _centre(image, side, side)
+        target = _resized(square, self.resolution, self.resolution)
+        origin = target if self.low_resolution_from == "target" else square
+        low = self.resolution // self.scale
+        return _pixels(target), _pixels(_resized(origin, low, low))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The original, cut right and below to multiples of `scale`, and the low resolution of all of
+    it: (target, source). Windows of both at one place belong together."""
+
+    scale: int
+
+    def sides(self, height: int, width: int) -> tuple[Sides, ...]:
+        low = height // self.scale, width // self.scale
+        return (low[0] * self.scale, low[1] * self.scale), low
+
+    def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
+        (height, width), low = self.sides(image.height, image.width)
+        target = image.crop((0, 0, width, height))
+        return _pixels(target), _pixels(_resized(target, low[1], low[0]))
+
+
+@dataclass(frozen=True)
+class Centre:
+    """The centre of at most `max_side`, and the low resolution of this cut: (target, source).
+
+    Sides of the source are multiples of 16, so that networks that halve it several times take it,
+    or any whole number where the picture is smaller than that.
+    """
+
+    max_side: int
+    scale: int
+
+    def sides(self, height: int, width: int) -> tuple[Sides, ...]:
+        low = self._low(height), self._low(width)
+        return (low[0] * self.scale, low[1] * self.scale), low
+
+    def _low(self, side: int) -> int:
+        low = min(side, self.max_side) // self.scale
+        return low if low < 16 else low // 16 * 16
+
+    def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
+        (height, width), low = self.sides(image.height, image.width)
+        target = _centre(image, width, height)
+        return _pixels(target), _pixels(_resized(target, low[1], low[0]))
+
+
+def cells(sides: Sides, resolution: int, scale: int) -> int:
+    """Non-overlapping squares of side `resolution` in a picture, at least 1."""
+    height, width = (side // scale * scale // resolution for side in sides)
+    return max(1, height * width)
+
+
+def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    array = np.asarray(image)
+    return array if array.ndim == 3 else array[..., None]

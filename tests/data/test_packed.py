@@ -1,0 +1,114 @@
+"""Packed planes equal decoded ones, and are made once, whole."""
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SCALE
+from PIL import Image
+
+from ganforge.data import packed
+from ganforge.data.catalog import find_pictures
+from ganforge.data.fingerprint import open_catalog
+from ganforge.data.packed import OnDemand, num_bytes, pack
+from ganforge.data.picture import Decoded
+from ganforge.data.views import Centre, Square, View, Whole
+from ganforge.settings import SettingsError
+
+VIEWS = [
+    Square(32, SCALE, "target"),
+    Square(32, SCALE, "original"),
+    Whole(SCALE),
+    Whole(3),
+    Centre(64, SCALE),
+]
+
+
+def _pictures(folder: Path, cache: Path) -> tuple[Decoded, ...]:
+    return open_catalog(find_pictures(str(folder)), 0.3, 0, cache).pictures
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_packed_and_on_demand_are_equal(
+    folder: Path, tmp_path: Path, view: View, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "RECENT_BYTES", 9000)  # some are kept, some are not
+    pictures = _pictures(folder, tmp_path)
+    one, other = pack(pictures, view, channels, tmp_path), OnDemand(pictures, view, channels)
+    assert len(one) == len(other) == 7
+    for _ in range(2):
+        for number, known in enumerate(pictures):
+            for mine, theirs in zip(one[number], other[number], strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+            assert [p.shape[:2] for p in one[number]] == list(view.sides(known.height, known.width))
+    assert not one[0][0].flags.writeable
+    (file,) = (tmp_path / "packed").glob("*.pixels")
+    assert file.stat().st_size == num_bytes(pictures, view, channels)
+
+
+def test_the_low_resolution_of_a_square_comes_from_where_the_setting_says() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 130, 3), np.uint8))
+    square = image.crop((20, 0, 110, 90))
+    bicubic = Image.Resampling.BICUBIC
+    target, low = Square(32, 2, "target").planes(image)
+    np.testing.assert_array_equal(target, square.resize((32, 32), bicubic))
+    np.testing.assert_array_equal(low, Image.fromarray(target).resize((16, 16), bicubic))
+    same, low = Square(32, 2, "original").planes(image)
+    np.testing.assert_array_equal(same, target)
+    np.testing.assert_array_equal(low, square.resize((16, 16), bicubic))
+
+
+def test_a_measured_picture_is_a_centre_whose_source_halves_four_times() -> None:
+    assert Centre(512, 2).sides(427, 640) == ((416, 512), (208, 256))
+    assert Centre(512, 2).sides(30, 100) == ((30, 96), (15, 48))
+    assert Centre(100, 4).sides(900, 900) == ((64, 64), (16, 16))
+
+
+def test_a_file_of_the_wrong_length_is_made_again(folder: Path, tmp_path: Path) -> None:
+    pictures = _pictures(folder, tmp_path)
+    expected = [plane.copy() for plane in pack(pictures, VIEWS[0], 3, tmp_path)[6]]
+    (file,) = (tmp_path / "packed").glob("*.pixels")
+    file.write_bytes(file.read_bytes()[:-1])
+    left = file.with_name(file.name + ".99-dead.part")  # of a process that was killed
+    left.touch()
+    for mine, theirs in zip(pack(pictures, VIEWS[0], 3, tmp_path)[6], expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert not left.exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(folder: Path, tmp_path: Path) -> None:
+    pictures = _pictures(folder, tmp_path)
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(SettingsError, match=r"data\.cache_directory = .*cannot be written"):
+        pack(pictures, VIEWS[0], 3, blocked)
+
+
+def _race(pictures: tuple[Decoded, ...], cache: Path, start, answers) -> None:
+    made = []
+    write = packed._write
+    packed._write = lambda *given: (made.append(1), write(*given))[1]
+    start.wait()
+    planes = pack(pictures, VIEWS[0], 3, cache)
+    answers.put((len(made), [plane.tobytes() for plane in planes[3]]))
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_of_two_processes_one_packs_and_both_read_the_same(folder: Path, tmp_path: Path) -> None:
+    # Forked, since spawned ones import torch for many seconds; what they do needs no torch.
+    context = multiprocessing.get_context("fork")
+    start, answers = context.Barrier(2), context.Queue()
+    pictures = _pictures(folder, tmp_path)
+    both = [
+        context.Process(target=_race, args=(pictures, tmp_path, start, answers)) for _ in range(2)
+    ]
+    for process in both:
+        process.start()
+    found = [answers.get(timeout=60) for _ in both]
+    for process in both:
+        process.join()
+    assert sum(made for made, _ in found) == 1
+    assert found[0][1] == found[1][1]
+    assert not list((tmp_path / "packed").glob("*.part"))
