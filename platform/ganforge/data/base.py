@@ -1,0 +1,52 @@
+"""What every kind of data set gives to the loop, and what it needs to be told."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ganforge.data.batch import Batch
+from ganforge.data.settings import DataSettings, ValidationSettings
+
+
+class Data(Protocol):
+    """Pictures as pure functions of positions: two objects made alike give the same values.
+
+    `num_validation` is the number of pictures measured.
+    """
+
+    fingerprint: str
+    num_train: int
+    num_validation: int
+
+    def batch(self, index: int, step: int, shard: int) -> Batch:
+        """One shard of the global batch at a step of stage `index`."""
+        ...
+
+    def validation(self, number: int) -> Batch:
+        """One held-out picture, the same at every stage."""
+        ...
+
+    def samples(self, index: int) -> Batch:
+        """The fixed pictures of the sample grid, as stage `index` sees them."""
+        ...
+
+    def close(self) -> None:
+        """Let go of threads and files."""
+        ...
+
+
+class _Resolution(Protocol):
+    @property
+    def resolution(self) -> int: ...
+
+
+class PictureSettings(Protocol):
+    """The part of a system's settings that is about pictures."""
+
+    @property
+    def channels(self) -> int: ...
+    @property
+    def data(self) -> DataSettings: ...
+    @property
+    def validation(self) -> ValidationSettings: ...
+    @property
+    def stages(self) -> Sequence[_Resolution]: ...

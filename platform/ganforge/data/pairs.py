@@ -1,0 +1,139 @@
+"""Low-resolution source and target of one sample, from packed planes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganforge.data.base import PictureSettings
+from ganforge.data.batch import Batch
+from ganforge.data.decode import Pixels
+from ganforge.data.fingerprint import Catalog
+from ganforge.data.order import item, sample_numbers
+from ganforge.data.packed import OnDemand, Planes, num_bytes, pack
+from ganforge.data.picture import Decoded
+from ganforge.data.places import cache_directory
+from ganforge.data.settings import DataSettings
+from ganforge.data.views import Centre, Square, View, Whole, cells
+from ganforge.draws import Draws
+from ganforge.schedule import Stage
+
+Pair = tuple[Pixels, Pixels]  # target, source; each (H, W, C) uint8
+
+
+class Pairs:
+    """The training pairs of every stage as a function of (stage, step, shard).
+
+    view = resize: whole pictures at the stage's size. view = crop: windows of the originals; an
+    item of an epoch is then a cell of a picture, so that large pictures count by their area, and
+    the window is drawn anywhere in the picture.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        data: DataSettings,
+        stages: Sequence[Stage],
+        sets: Sequence[Planes],
+        scale: int,
+        seed: int,
+    ):
+        self._data, self._stages, self._sets = data, stages, sets
+        self._scale, self._seed = scale, seed
+        self._items = [
+            np.repeat(catalog.train, shares(catalog, data, stage.resolution, scale))
+            for stage in stages
+        ]
+
+    def batch(self, index: int, step: int, shard: int) -> Batch:
+        numbers = sample_numbers(self._stages[index], step, shard)
+        return to_batch([self.sample(index, number) for number in numbers], numbers)
+
+    def sample(self, index: int, number: int) -> Pair:
+        """Sample `number` of stage `index`; its crop and its flip are drawn from these two."""
+        items = self._items[index]
+        target, source = self._sets[index][items[item(len(items), self._seed, number)]]
+        draws = Draws(self._seed, "sample", index, number)
+        if self._data.view == "crop":
+            low = self._stages[index].resolution // self._scale
+            top = draws.below(source.shape[0] - low + 1)
+            left = draws.below(source.shape[1] - low + 1)
+            target, source = window((target, source), top, left, low)
+        if self._data.horizontal_flip and draws.below(2):
+            target, source = target[:, ::-1], source[:, ::-1]
+        return target, source
+
+
+def window(pair: Sequence[Pixels], top: int, left: int, low: int) -> Pair:
+    """The window of side `low` at (top, left) of the source, and the same place in the target."""
+    target, source = pair
+    scale = target.shape[0] // source.shape[0]
+    here, across = (slice(first * scale, (first + low) * scale) for first in (top, left))
+    return target[here, across], source[top : top + low, left : left + low]
+
+
+def stage_views(data: DataSettings, resolutions: Sequence[int], scale: int) -> list[View]:
+    """The view of each stage; all stages of view = crop share one."""
+    if data.view == "crop":
+        return [Whole(scale)] * len(resolutions)
+    return [Square(size, scale, data.low_resolution_from) for size in resolutions]
+
+
+def shares(catalog: Catalog, data: DataSettings, resolution: int, scale: int) -> list[int]:
+    """How many items of an epoch each training picture is: 1, or its non-overlapping crops."""
+    known = [catalog.pictures[number] for number in catalog.train]
+    if data.view == "resize":
+        return [1] * len(known)
+    return [cells((one.height, one.width), resolution, scale) for one in known]
+
+
+def epoch_images(catalog: Catalog, data: DataSettings, resolution: int, scale: int) -> int:
+    """The default length of an epoch at a stage: training pictures, or crops that tile them."""
+    return sum(shares(catalog, data, resolution, scale))
+
+
+def open_sets(
+    catalog: Catalog, settings: PictureSettings, resolutions: Sequence[int], scale: int
+) -> tuple[list[Planes], Planes]:
+    """All pictures as each stage sees them, and those that are measured: packed, or on demand if
+    together they need more than `data.cache_bytes`."""
+    views = stage_views(settings.data, resolutions, scale)
+    centre = Centre(settings.validation.max_side, scale)
+    held_out = catalog.validation[: settings.validation.pictures]
+    sets = _opened(
+        {
+            **dict.fromkeys(views, catalog.pictures),
+            centre: [catalog.pictures[number] for number in held_out],
+        },
+        settings,
+    )
+    return [sets[view] for view in views], sets[centre]
+
+
+def _opened(wanted: dict[View, Sequence[Decoded]], settings: PictureSettings) -> dict[View, Planes]:
+    channels = settings.channels
+    total = sum(num_bytes(pictures, view, channels) for view, pictures in wanted.items())
+    if total > settings.data.cache_bytes:
+        return {view: OnDemand(pictures, view, channels) for view, pictures in wanted.items()}
+    directory = cache_directory(settings.data)
+    return {view: pack(pictures, view, channels, directory) for view, pictures in wanted.items()}
+
+
+def to_batch(pairs: Sequence[Pair], numbers: range) -> Batch:
+    """One batch of pairs with equal sides; `numbers` become its `index`."""
+    targets, sources = zip(*pairs, strict=True)
+    index = torch.arange(numbers.start, numbers.stop, dtype=torch.int64)
+    return Batch(_tensor(targets), _tensor(sources), index=index)
+
+
+def _tensor(planes: Sequence[Pixels]) -> Tensor:
+    """(N, C, H, W) in [-1, 1]: exactly -1 of 0 and 1 of 255. NumPy, since torch's operations on
+    the prefetching thread would start a second pool of threads."""
+    height, width, channels = planes[0].shape
+    out = np.empty((len(planes), channels, height, width), np.float32)
+    for number, plane in enumerate(planes):
+        out[number] = plane.transpose(2, 0, 1)
+    out /= np.float32(127.5)
+    out -= np.float32(1)
+    return torch.from_numpy(out)

@@ -1,0 +1,91 @@
+"""Before training: the driver checks and prepares the pictures, each worker opens the same ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ganforge.data.base import PictureSettings
+from ganforge.data.catalog import check, find_pictures
+from ganforge.data.fingerprint import Catalog, open_catalog
+from ganforge.data.pairs import epoch_images, open_sets
+from ganforge.data.places import cache_directory
+from ganforge.data.stream import SuperResolutionData
+from ganforge.schedule import Stage
+from ganforge.settings import SettingsError
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the driver found, in plain numbers and strings (`dataclasses.asdict` gives JSON).
+
+    `held_out` names the pictures that are not trained on; the first `num_validation` of them are
+    measured. `smallest` and `largest` are (width, height) by area; `epoch_images` are the default
+    lengths of an epoch, one per stage.
+    """
+
+    fingerprint: str
+    num_pictures: int
+    num_train: int
+    num_validation: int
+    held_out: tuple[str, ...]
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
+    epoch_images: tuple[int, ...]
+
+
+def prepare_data(settings: PictureSettings, scale: int, seed: int) -> DataFacts:
+    """Check, decode, split and pack the pictures, once, in the driver."""
+    resolutions = [stage.resolution for stage in settings.stages]
+    for number, resolution in enumerate(resolutions):
+        if resolution % scale:
+            raise SettingsError(
+                f"stages.{number}.resolution = {resolution}: must be a multiple of the "
+                f"scale ({scale})"
+            )
+    pictures = check(settings.data, settings.channels, max(resolutions))
+    catalog = open_catalog(
+        pictures, settings.validation.fraction, seed, cache_directory(settings.data)
+    )
+    held_out = [catalog.pictures[number] for number in catalog.validation]
+    _, measured = open_sets(catalog, settings, resolutions, scale)
+    sizes = sorted(((p.width, p.height) for p in catalog.pictures), key=lambda s: (s[0] * s[1], s))
+    return DataFacts(
+        fingerprint=catalog.fingerprint,
+        num_pictures=len(catalog.pictures),
+        num_train=len(catalog.train),
+        num_validation=len(measured),
+        held_out=tuple(known.picture.name for known in held_out),
+        smallest=sizes[0],
+        largest=sizes[-1],
+        epoch_images=tuple(epoch_images(catalog, settings.data, r, scale) for r in resolutions),
+    )
+
+
+def open_data(
+    settings: PictureSettings,
+    stages: Sequence[Stage],
+    scale: int,
+    seed: int,
+    fingerprint: str | None = None,
+    *,
+    prefetch: bool = True,
+) -> SuperResolutionData:
+    """The data of a run, in any process; what was packed on this machine is used again.
+
+    `fingerprint` is the driver's; other pictures here are a SettingsError.
+    """
+    catalog = _catalog(settings, seed)
+    if fingerprint is not None and catalog.fingerprint != fingerprint:
+        place = settings.data.root or "none (the built-in photographs)"
+        raise SettingsError(
+            f"data.root = {place}: the pictures on this machine (fingerprint "
+            f"{catalog.fingerprint[:12]}, {len(catalog.pictures)} pictures) are not the driver's "
+            f"({fingerprint[:12]}); every machine needs the same files and the same Pillow: copy "
+            "the folder again"
+        )
+    return SuperResolutionData(catalog, settings, stages, scale, seed, prefetch=prefetch)
+
+
+def _catalog(settings: PictureSettings, seed: int) -> Catalog:
+    pictures = find_pictures(settings.data.root)
+    directory = cache_directory(settings.data)
+    return open_catalog(pictures, settings.validation.fraction, seed, directory)
