@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ganforge.training.evaluation import to_bytes
+from ganforge.fidelity import to_bytes
 from ganforge.training.grid import GAP, PAPER, montage
 
 

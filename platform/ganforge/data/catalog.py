@@ -9,6 +9,7 @@ from ganforge.data.builtin import builtin_pictures
 from ganforge.data.decode import read_header
 from ganforge.data.picture import Picture
 from ganforge.data.settings import DataSettings
+from ganforge.data.views import bounded
 from ganforge.settings import SettingsError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -81,17 +82,23 @@ def check(data: DataSettings, channels: int, needed_side: int) -> list[Picture]:
             f"data.root = {data.root}: has no pictures; put PNG, JPEG, WebP, TIFF or BMP files "
             "there or below it"
         )
-    small = []
+    small, large = [], []
     for picture in pictures:
         width, height = read_header(picture)
-        if min(width, height) < needed_side:
+        reduce = data.max_side if data.view == "crop" else None
+        if min(bounded(height, width, reduce)) < needed_side:
             small.append(_Small(picture.name, width, height))
-    if small:
+        else:
+            large.append(picture)
+    if data.smaller == "skip" and large:
+        pictures = large
+    elif small:
         first = small[0]
         raise SettingsError(
             f"data.root = {data.root}: {len(small)} of {len(pictures)} pictures are smaller than "
             f"the target side of the last stage, {needed_side} (the first is {first.name}, "
-            f"{first.width}×{first.height}); remove them or end the stages at a smaller resolution"
+            f"{first.width}×{first.height}); remove them, set data.smaller = skip, or "
+            "end the stages at a smaller resolution"
         )
     if len({picture.group for picture in pictures}) < 2:
         raise SettingsError(

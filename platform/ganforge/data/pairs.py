@@ -15,7 +15,7 @@ from ganforge.data.packed import OnDemand, Planes, num_bytes, pack
 from ganforge.data.picture import Decoded
 from ganforge.data.places import cache_directory
 from ganforge.data.settings import DataSettings
-from ganforge.data.views import Centre, Square, View, Whole, cells
+from ganforge.data.views import Centre, Square, View, Whole, bounded, cells
 from ganforge.draws import Draws
 from ganforge.schedule import Stage
 
@@ -76,7 +76,7 @@ def window(pair: Sequence[Pixels], top: int, left: int, low: int) -> Pair:
 def stage_views(data: DataSettings, resolutions: Sequence[int], scale: int) -> list[View]:
     """The view of each stage; all stages of view = crop share one."""
     if data.view == "crop":
-        return [Whole(scale)] * len(resolutions)
+        return [Whole(scale, data.max_side)] * len(resolutions)
     return [Square(size, scale, data.low_resolution_from) for size in resolutions]
 
 
@@ -85,7 +85,8 @@ def shares(catalog: Catalog, data: DataSettings, resolution: int, scale: int) ->
     known = [catalog.pictures[number] for number in catalog.train]
     if data.view == "resize":
         return [1] * len(known)
-    return [cells((one.height, one.width), resolution, scale) for one in known]
+    sides = [bounded(one.height, one.width, data.max_side) for one in known]
+    return [cells(side, resolution, scale) for side in sides]
 
 
 def epoch_images(catalog: Catalog, data: DataSettings, resolution: int, scale: int) -> int:
@@ -99,7 +100,8 @@ def open_sets(
     """All pictures as each stage sees them, and those that are measured: packed, or on demand if
     together they need more than `data.cache_bytes`."""
     views = stage_views(settings.data, resolutions, scale)
-    centre = Centre(settings.validation.max_side, scale)
+    reduce = settings.data.max_side if settings.data.view == "crop" else None
+    centre = Centre(settings.validation.max_side, scale, reduce)
     held_out = catalog.validation[: settings.validation.pictures]
     sets = _opened(
         {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ganforge.data.base import PictureSettings
-from ganforge.data.catalog import check, find_pictures
+from ganforge.data.catalog import check
 from ganforge.data.fingerprint import Catalog, open_catalog
 from ganforge.data.pairs import epoch_images, open_sets
 from ganforge.data.places import cache_directory
@@ -41,10 +41,7 @@ def prepare_data(settings: PictureSettings, scale: int, seed: int) -> DataFacts:
                 f"stages.{number}.resolution = {resolution}: must be a multiple of the "
                 f"scale ({scale})"
             )
-    pictures = check(settings.data, settings.channels, max(resolutions))
-    catalog = open_catalog(
-        pictures, settings.validation.fraction, seed, cache_directory(settings.data)
-    )
+    catalog = _catalog(settings, seed)
     held_out = [catalog.pictures[number] for number in catalog.validation]
     _, measured = open_sets(catalog, settings, resolutions, scale)
     sizes = sorted(((p.width, p.height) for p in catalog.pictures), key=lambda s: (s[0] * s[1], s))
@@ -86,6 +83,7 @@ def open_data(
 
 
 def _catalog(settings: PictureSettings, seed: int) -> Catalog:
-    pictures = find_pictures(settings.data.root)
+    needed = max(stage.resolution for stage in settings.stages)
+    pictures = check(settings.data, settings.channels, needed)
     directory = cache_directory(settings.data)
     return open_catalog(pictures, settings.validation.fraction, seed, directory)

@@ -12,6 +12,13 @@ class DataSettings(Strict):
     view: Literal["resize", "crop"] = setting(
         "resize", "whole pictures at the stage's size, or random crops of the originals"
     )
+    max_side: int | None = setting(
+        None, "larger pictures are reduced to this longer side for view = crop; none: as they are",
+        ge=16,
+    )
+    smaller: Literal["refuse", "skip"] = setting(
+        "refuse", "what is done with pictures smaller than the last stage needs", weights=False
+    )
     horizontal_flip: bool = setting(True, "mirror half of the samples")
     low_resolution_from: Literal["original", "target"] = setting(
         "target", "what the low resolution of view = resize is computed from"

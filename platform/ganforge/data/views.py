@@ -48,20 +48,31 @@ class Square:
         return _pixels(target), _pixels(_resized(origin, low, low))
 
 
+def bounded(height: int, width: int, reduce: int | None) -> Sides:
+    """Height and width after a reduction of the longer side to `reduce`; never an enlargement."""
+    longer = max(height, width)
+    if reduce is None or longer <= reduce:
+        return height, width
+    return max(1, round(height * reduce / longer)), max(1, round(width * reduce / longer))
+
+
 @dataclass(frozen=True)
 class Whole:
     """The original, cut right and below to multiples of `scale`, and the low resolution of all of
-    it: (target, source). Windows of both at one place belong together."""
+    it: (target, source). Windows of both at one place belong together. `reduce` bounds the longer
+    side first."""
 
     scale: int
+    reduce: int | None = None
 
     def sides(self, height: int, width: int) -> tuple[Sides, ...]:
+        height, width = bounded(height, width, self.reduce)
         low = height // self.scale, width // self.scale
         return (low[0] * self.scale, low[1] * self.scale), low
 
     def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
         (height, width), low = self.sides(image.height, image.width)
-        target = image.crop((0, 0, width, height))
+        target = _reduced(image, self.reduce).crop((0, 0, width, height))
         return _pixels(target), _pixels(_resized(target, low[1], low[0]))
 
 
@@ -75,8 +86,10 @@ class Centre:
 
     max_side: int
     scale: int
+    reduce: int | None = None
 
     def sides(self, height: int, width: int) -> tuple[Sides, ...]:
+        height, width = bounded(height, width, self.reduce)
         low = self._low(height), self._low(width)
         return (low[0] * self.scale, low[1] * self.scale), low
 
@@ -86,7 +99,7 @@ class Centre:
 
     def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
         (height, width), low = self.sides(image.height, image.width)
-        target = _centre(image, width, height)
+        target = _centre(_reduced(image, self.reduce), width, height)
         return _pixels(target), _pixels(_resized(target, low[1], low[0]))
 
 
@@ -94,6 +107,11 @@ def cells(sides: Sides, resolution: int, scale: int) -> int:
     """Non-overlapping squares of side `resolution` in a picture, at least 1."""
     height, width = (side // scale * scale // resolution for side in sides)
     return max(1, height * width)
+
+
+def _reduced(image: Image.Image, reduce: int | None) -> Image.Image:
+    height, width = bounded(image.height, image.width, reduce)
+    return image if image.size == (width, height) else _resized(image, width, height)
 
 
 def _centre(image: Image.Image, width: int, height: int) -> Image.Image:

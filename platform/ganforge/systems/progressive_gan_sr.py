@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ganforge.assets import Assets, resolve_vgg
 from ganforge.data.batch import Batch
+from ganforge.fidelity import measure
 from ganforge.layers import fade_real, upsample_bicubic, upsample_nearest
 from ganforge.losses import (
     drift,
@@ -108,10 +109,13 @@ class ProgressiveGANSR(System):
             "adversarial_weight": 0.05,
             "average_decay": 0.98,
             "data.view": "crop",
+            "data.max_side": 320,
             "images_per_epoch": 512,
             "perceptual.network": "none",
             "validation.max_side": 256,
             "validation.pictures": 4,
+            "validation.fraction": 0.3,
+            "shards": 2,
             "stages": ladder(8, 64, epochs=(4, 3), fade_epochs=1),
         },
         "distortion": {
@@ -227,6 +231,9 @@ class ProgressiveGANSR(System):
         bicubic = upsample_bicubic(batch.source, self.settings.scale)
         nearest = upsample_nearest(batch.source, self.settings.scale)
         return [nearest, bicubic, self.generated(batch, progress), batch.target]
+
+    def validate(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        return measure(self.generated(batch, progress), batch, self.settings.scale)
 
     def deploy(self, progress: Progress) -> nn.Module:
         return Upscaler(self.players[1].average, progress)

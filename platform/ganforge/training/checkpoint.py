@@ -129,7 +129,7 @@ class Store:
 
     def names(self) -> list[str]:
         """All checkpoints that have been begun, the newest first."""
-        found = [(m.group(1), m.group(2), n) for n in self.folders.list() if (m := _NAME.match(n))]
+        found = [(m.group(1), m.group(2), n) for n in self.folders.names() if (m := _NAME.match(n))]
         return [name for _, _, name in sorted(found, reverse=True)]
 
     def load(self, name: str) -> Snapshot:

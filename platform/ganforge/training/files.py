@@ -17,7 +17,7 @@ class Folders(Protocol):
         ...
 
     def read(self, folder: str, file: str) -> bytes: ...
-    def list(self) -> list[str]: ...
+    def names(self) -> list[str]: ...
     def delete(self, folder: str) -> None: ...
 
 
@@ -49,7 +49,7 @@ class LocalFolders:
     def read(self, folder: str, file: str) -> bytes:
         return (self.root / folder / file).read_bytes()
 
-    def list(self) -> list[str]:
+    def names(self) -> list[str]:
         if not self.root.is_dir():
             return []
         return sorted(p.name for p in self.root.iterdir() if p.is_dir())
@@ -62,7 +62,7 @@ class LocalFolders:
 
     def sweep(self) -> None:
         """Remove what interrupted writes and deletions left."""
-        for name in self.list():
+        for name in self.names():
             if name.startswith((".writing-", ".deleting-")):
                 shutil.rmtree(self.root / name, ignore_errors=True)
 
@@ -119,18 +119,18 @@ class ObjectFolders:
         with self.files.open_input_stream(f"{self.root}/{folder}/{file}") as stream:
             return stream.read()
 
-    def list(self) -> list[str]:
+    def names(self) -> list[str]:
         selector = self._fs.FileSelector(self.root, allow_not_found=True, recursive=True)
         parts = (info.path.removeprefix(self.root + "/") for info in self.files.get_file_info(selector))
         return sorted({part.split("/")[0] for part in parts})
 
     def delete(self, folder: str) -> None:
         # the manifest first: without it the folder is no checkpoint
-        if "manifest.json" in self._names(folder):
+        if "manifest.json" in self._files(folder):
             self.files.delete_file(f"{self.root}/{folder}/manifest.json")
         self.files.delete_dir(f"{self.root}/{folder}")
 
-    def _names(self, folder: str) -> list[str]:
+    def _files(self, folder: str) -> list[str]:
         selector = self._fs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
         return [info.base_name for info in self.files.get_file_info(selector)]
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ganforge.training.evaluation import to_bytes
+from ganforge.fidelity import to_bytes
 
 GAP = 4
 #: Neutral and in the middle, so that the edges of white and of black pictures show.

@@ -2,28 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ganforge.data.batch import Batch
+from ganforge.data.base import Data
 from ganforge.draws import reseed
 from ganforge.schedule import Plan, Position, Progress
 from ganforge.systems.base import Player, System
 from ganforge.training.report import Report
 from ganforge.training.validation import draw_samples, validate
 from ganforge.training.workers import Workers
-
-
-class Data(Protocol):
-    """Random access: every batch is a function of its place."""
-
-    num_validation: int
-
-    def batch(self, index: int, step: int, shard: int) -> Batch: ...
-    def validation(self, number: int) -> Batch: ...
-    def samples(self, index: int) -> Batch: ...
 
 
 class NotFinite(RuntimeError):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from ganforge.assets import Assets
-from ganforge.data.prepare import Facts, prepare_data
+from ganforge.data.prepare import DataFacts, prepare_data
 from ganforge.schedule import Plan, Stage
 from ganforge.systems.catalog import load_system, system_file
 from ganforge.systems.settings import SystemSettings
@@ -21,7 +21,7 @@ class Prepared:
     system: str
     settings: SystemSettings
     assets: Assets
-    facts: Facts
+    facts: DataFacts
     code: dict[str, str]
     warnings: tuple[str, ...] = ()
 
@@ -52,8 +52,9 @@ def prepare(system: str, settings: SystemSettings) -> Prepared:
     return Prepared(system, settings, assets, _facts(system, settings), code, tuple(warnings))
 
 
-def _facts(system: str, settings: SystemSettings) -> Facts:
-    return prepare_data(settings, load_system(system).source_scale(settings))
+def _facts(system: str, settings: SystemSettings) -> DataFacts:
+    scale = load_system(system).source_scale(settings)
+    return prepare_data(settings, scale, settings.seed)
 
 
 def _data_part(settings: SystemSettings) -> Any:

@@ -56,7 +56,10 @@ def run(
     ledger = Ledger()
     if snapshot is not None:
         ledger = Ledger(list(snapshot.manifest["stages"]), snapshot.manifest["seconds"])
-    data = open_data(prepared.facts, prepared.settings, plan.stages)
+    settings = prepared.settings
+    scale = training.system.source_scale(settings)
+    fingerprint = prepared.facts.fingerprint
+    data = open_data(settings, plan.stages, scale, settings.seed, fingerprint)
     clock = Clock(plan.images_before(training.position), ledger.seconds)
     try:
         if snapshot is not None and resume:

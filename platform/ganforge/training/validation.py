@@ -1,11 +1,11 @@
 """Validation at a position: the same held-out pictures at every stage, dealt over the workers."""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ganforge.data.base import Data
 from ganforge.data.batch import Batch
 from ganforge.schedule import Progress
 from ganforge.systems.base import System
@@ -13,13 +13,11 @@ from ganforge.training.grid import montage
 from ganforge.training.wasserstein import descriptors, sliced_wasserstein
 from ganforge.training.workers import Workers
 
-if TYPE_CHECKING:
-    from ganforge.training.loop import Data
 
 
 @torch.inference_mode()
 def validate(
-    system: System, data: "Data", workers: Workers, progress: Progress, seed: int
+    system: System, data: Data, workers: Workers, progress: Progress, seed: int
 ) -> dict[str, float]:
     """Means over the held-out pictures, as "validation/<name>"; equal on every rank.
 
@@ -36,8 +34,8 @@ def validate(
         if distances:
             fake = system.generated(batch, progress)
             pair = tuple(
-                descriptors(images[0].float().cpu(), seed, "swd", kind, number)
-                for kind, images in (("real", batch.target), ("fake", fake))
+                descriptors(images[0].float().cpu(), seed, "swd", number)
+                for images in (batch.target, fake)
             )
         mine[number] = (figures, pair)
     everyone = workers.gather(mine)

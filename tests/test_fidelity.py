@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ganforge.data.batch import Batch
-from ganforge.training.evaluation import luma, measure, psnr, ssim, to_bytes
+from ganforge.fidelity import luma, measure, psnr, ssim, to_bytes
 
 
 def pictures(count: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:

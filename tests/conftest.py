@@ -1,0 +1,59 @@
+"""Pictures and settings that many tests share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganforge.settings import override
+from ganforge.systems.progressive_gan_sr import Settings
+from ganforge.systems.settings import ladder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Nothing of a test is left in, or taken from, the user's cache."""
+    os.environ["GANFORGE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    """Eight small smooth pictures with edges, 72 × 64 and 64 × 80."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(8):
+        height, width = ((72, 64), (64, 80))[number % 2]
+        y, x = np.mgrid[0:height, 0:width] / 16.0
+        waves = [np.sin(x * (1 + number) + c) * np.cos(y * (2 + c)) for c in range(3)]
+        image = np.stack(waves, axis=-1) * 100 + 128
+        image[8 + 4 * number : 24 + 4 * number, 10:30] = (20 * number, 200, 90)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def tiny(pictures):
+    """A flagship of two stages that trains in seconds, every term but the perceptual one on."""
+
+    def make(**changes) -> Settings:
+        given = {key.replace("__", "."): value for key, value in changes.items()}
+        base = {
+            "width": 8,
+            "batch_size": 8,
+            "shards": 4,
+            "critic_steps": 2,
+            "pixel_weight": 1.0,
+            "average_decay": 0.9,
+            "images_per_epoch": 40,
+            "perceptual.network": "none",
+            "data.root": str(pictures),
+            "data.view": "crop",
+            "validation.pictures": 2,
+            "reports_per_stage": 2,
+            "device": "cpu",
+            "stages": ladder(4, 16, epochs=2, fade_epochs=1),
+        }
+        return override(Settings(), base | given)
+
+    return make

@@ -1,0 +1,97 @@
+"""Layers against closed forms."""
+
+import math
+
+import pytest
+import torch
+
+from ganforge.layers import (
+    EqualizedConv2d,
+    EqualizedLinear,
+    blend,
+    downsample_mean,
+    fade_real,
+    minibatch_stddev,
+    pixel_norm,
+    upsample_bicubic,
+    upsample_nearest,
+)
+
+
+@pytest.mark.parametrize(("kernel", "channels", "side"), [(1, 64, 8), (3, 16, 16), (4, 128, 9)])
+def test_equalized_convolution_keeps_deviation_at_root_two(kernel, channels, side):
+    torch.manual_seed(0)
+    layer = EqualizedConv2d(channels, 256, kernel)
+    assert abs(layer.weight.std().item() - 1) < 0.05  # stored as N(0, 1)
+    assert layer.bias.abs().max() == 0
+    out = layer(torch.randn(16, channels, side, side))
+    assert abs(out.std().item() - math.sqrt(2)) < 0.06
+
+
+def test_equalized_dense_layer_keeps_deviation_at_root_two():
+    torch.manual_seed(0)
+    out = EqualizedLinear(300, 200)(torch.randn(500, 300))
+    assert abs(out.std().item() - math.sqrt(2)) < 0.05
+
+
+def test_equalized_scale_is_he_over_fan_in_and_nothing_else():
+    layer = EqualizedConv2d(5, 7, 3)
+    assert layer.scale == math.sqrt(2) / math.sqrt(5 * 9)
+    x = torch.randn(2, 5, 6, 6)
+    plain = torch.nn.functional.conv2d(x, layer.weight * layer.scale, layer.bias)
+    assert torch.equal(layer(x), plain)
+
+
+def test_asymmetric_padding_keeps_the_size_of_an_even_kernel():
+    layer = EqualizedConv2d(3, 2, 4, padding=(1, 2, 1, 2))
+    x = torch.randn(1, 3, 9, 12)
+    assert layer(x).shape == (1, 2, 9, 12)
+    # one pixel before: the first output sees inputs -1 … 2
+    expected = (x[0, :, :3, :3] * layer.weight[0, :, 1:, 1:]).sum() * layer.scale
+    torch.testing.assert_close(layer(x)[0, 0, 0, 0], expected)
+
+
+def test_pixel_norm_gives_unit_mean_square():
+    x = torch.randn(3, 17, 5, 4, dtype=torch.float64) * 9
+    square = pixel_norm(x).square().mean(dim=1)
+    torch.testing.assert_close(square, torch.ones_like(square), atol=1e-7, rtol=0)
+    assert torch.isfinite(pixel_norm(torch.zeros(1, 4, 2, 2))).all()
+    assert pixel_norm(x.to(torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_minibatch_stddev_of_equal_images_is_zero_with_finite_gradient():
+    for count in (1, 4):
+        x = torch.randn(1, 3, 4, 4, dtype=torch.float64).expand(count, -1, -1, -1).clone()
+        x.requires_grad_()
+        out = minibatch_stddev(x)
+        assert out.shape == (count, 4, 4, 4)
+        assert out[:, 3].max() <= 1.0001e-4  # the root of 1e-8
+        (gradient,) = torch.autograd.grad(out[:, 3].sum(), x)
+        assert torch.isfinite(gradient).all()
+
+
+def test_minibatch_stddev_by_hand_and_by_contiguous_groups():
+    x = torch.zeros(8, 1, 1, 1, dtype=torch.float64)
+    x[:4, 0, 0, 0] = torch.tensor([1.0, 1.0, 3.0, 3.0])  # population deviation 1
+    channel = minibatch_stddev(x)[:, 1, 0, 0]
+    torch.testing.assert_close(channel[:4], torch.ones(4).double(), atol=1e-7, rtol=0)
+    assert channel[4:].max() < 2e-4
+    six = torch.randn(6, 2, 2, 2)  # 4 does not divide 6: one group of all
+    assert minibatch_stddev(six)[:, 2].unique().numel() == 1
+
+
+def test_resampling_by_hand():
+    x = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])
+    assert torch.equal(upsample_nearest(x)[0, 0, 0], torch.tensor([1.0, 1.0, 2.0, 2.0]))
+    assert downsample_mean(x).item() == 3.0
+    constant = torch.full((1, 2, 5, 7), 0.3)
+    torch.testing.assert_close(upsample_bicubic(constant), torch.full((1, 2, 10, 14), 0.3))
+
+
+def test_fade_of_real_images_at_both_ends_and_between():
+    x = torch.randn(2, 3, 8, 8)
+    coarse = upsample_nearest(downsample_mean(x))
+    assert torch.equal(fade_real(x, torch.tensor(0.0)), coarse)
+    assert torch.equal(fade_real(x, torch.tensor(1.0)), x)
+    torch.testing.assert_close(fade_real(x, torch.tensor(0.25)), 0.75 * coarse + 0.25 * x)
+    assert torch.equal(blend(x, -x, torch.tensor(0.5)), torch.zeros_like(x))

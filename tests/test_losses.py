@@ -1,0 +1,91 @@
+"""Objectives against values worked out by hand and against finite differences in float64."""
+
+import torch
+
+from ganforge.losses import (
+    drift,
+    gradient_penalty,
+    mean_absolute,
+    mean_squared,
+    perceptual,
+    wasserstein_critic,
+    wasserstein_generator,
+)
+
+
+def test_wasserstein_terms_by_hand():
+    real, fake = torch.tensor([1.0, 3.0]), torch.tensor([-1.0, 2.0])
+    assert wasserstein_critic(real, fake).item() == 0.5 - 2.0
+    assert wasserstein_generator(fake).item() == -0.5
+    assert drift(real).item() == 5.0
+
+
+def test_penalty_of_a_linear_critic_is_the_squared_excess_of_its_norm():
+    w = torch.randn(3, 5, 4, dtype=torch.float64)
+    real, fake = torch.randn(2, 6, 3, 5, 4, dtype=torch.float64)
+    penalty = gradient_penalty(lambda x: (x * w).sum(dim=(1, 2, 3)), real, fake)
+    torch.testing.assert_close(penalty, (w.norm() - 1).square(), atol=1e-9, rtol=0)
+
+
+def test_penalty_uses_one_mixing_number_a_sample():
+    seen = []
+
+    def critic(images):
+        seen.append(images.detach())
+        return images.sum(dim=(1, 2, 3))
+
+    real, fake = torch.ones(7, 3, 4, 4), torch.zeros(7, 3, 4, 4)
+    gradient_penalty(critic, real, fake)
+    flat = seen[0].flatten(1)
+    assert (flat == flat[:, :1]).all() and flat[:, 0].unique().numel() == 7
+    assert (flat >= 0).all() and (flat < 1).all()
+
+
+def test_penalty_gradient_equals_finite_differences():
+    torch.manual_seed(0)
+    real, fake = torch.randn(2, 3, 2, 4, 4, dtype=torch.float64)
+    weight = torch.randn(2 * 16, 5, dtype=torch.float64, requires_grad=True)
+
+    def value(w):
+        torch.manual_seed(1)
+        return gradient_penalty(lambda x: torch.tanh(x.flatten(1) @ w).sum(1), real, fake)
+
+    (gradient,) = torch.autograd.grad(value(weight), weight)
+    for place in [(0, 0), (7, 3), (31, 4)]:
+        step = torch.zeros_like(weight)
+        step[place] = 1e-6
+        numeric = (value(weight.detach() + step) - value(weight.detach() - step)) / 2e-6
+        assert abs(numeric.item() - gradient[place].item()) < 1e-7
+
+
+def test_penalty_is_finite_for_a_flat_critic_and_detached_from_the_generator():
+    fake = torch.randn(2, 1, 4, 4, requires_grad=True)
+    w = torch.zeros(16, requires_grad=True)
+    penalty = gradient_penalty(lambda x: x.flatten(1) @ w, torch.randn(2, 1, 4, 4), fake)
+    penalty.backward()
+    assert torch.isfinite(w.grad).all() and fake.grad is None
+
+
+def test_penalty_is_float32_under_mixed_precision():
+    with torch.autocast("cpu", torch.bfloat16):
+        images = torch.randn(2, 1, 4, 4).bfloat16()
+        layer = torch.nn.Linear(16, 1)
+        penalty = gradient_penalty(lambda x: layer(x.flatten(1)), images, images)
+    assert penalty.dtype == torch.float32
+
+
+def test_distances_by_hand():
+    a, b = torch.tensor([0.0, 2.0]), torch.tensor([1.0, -1.0])
+    assert mean_squared(a, b).item() == 5.0
+    assert mean_absolute(a, b).item() == 2.0
+
+
+def test_perceptual_is_zero_only_for_equal_images_and_moves_only_the_fake():
+    real = torch.randn(1, 3, 8, 8, requires_grad=True)
+    fake = torch.randn(1, 3, 8, 8, requires_grad=True)
+    square = lambda x: x.square()  # noqa: E731
+    assert perceptual(square, real, real.detach()).item() == 0
+    value = perceptual(square, real, fake)
+    assert value.item() > 0
+    value.backward()
+    assert real.grad is None and fake.grad.abs().sum() > 0
