@@ -185,6 +185,7 @@ def describe(
         return report
     index, step = training.position.index, training.position.step
     stage = plan.stages[index]
+    present = environment(plan.device, prepared.settings.threads)
     row = {
         "index": index,
         "resolution": stage.resolution,
@@ -194,9 +195,14 @@ def describe(
         "seconds": round(clock.stage_seconds, 3),
         "workers": prepared.settings.workers,
         "stage_id": prepared.lineage().stage_ids[index],
-        "environment_id": digest(environment(plan.device, prepared.settings.threads)),
-        "metrics": report.metrics,
+        "environment_id": digest(present),
         **state_hashes(training.system),
+        "metrics": report.metrics,
+        # what the two ids are made of, so that a difference can be named
+        "settings": {k: _plain(v) for k, v in prepared.lineage().settings[index].items()},
+        "data": prepared.facts.fingerprint,
+        "code": prepared.code,
+        "environment": present,
     }
     ledger.stages[index:] = [row]
     clock.next_stage()
