@@ -94,6 +94,7 @@ class System(nn.Module):
     Data: ClassVar[str]
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     metric: ClassVar[Metric]
+    metrics: ClassVar[tuple[Metric, ...]] = ()
     sample_titles: ClassVar[tuple[str, ...]] = ()
     shard_buffers: ClassVar[tuple[str, ...]] = ()
     players: Sequence[Player]

@@ -87,6 +87,7 @@ class ProgressiveGANSR(System):
     Settings = Settings
     Data = "super_resolution"
     metric = Metric("validation/psnr", "max")
+    metrics = (Metric("validation/ssim", "max"), Metric("validation/swd", "min"))
     sample_titles = ("low resolution", "bicubic", "generated", "high resolution")
     settings: Settings
 

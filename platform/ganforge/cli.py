@@ -1,0 +1,137 @@
+"""The command line: words in, exit code out. A verb imports its room when it is called, so that
+help, `systems` and a misspelt name answer at once."""
+
+import importlib
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from ganforge.configure import Words
+from ganforge.settings import SettingsError
+
+app = typer.Typer(
+    name="ganforge",
+    help="Tune, train, reproduce and prove GANs on a Ray cluster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+System = Annotated[str | None, typer.Argument(help="system; default: progressive_gan_sr")]
+Preset = Annotated[str | None, typer.Option(help="named settings, such as quick or described")]
+Data = Annotated[str | None, typer.Option(help="folder of images; default: built-in photographs")]
+File = Annotated[str | None, typer.Option("--settings", help="a settings.json")]
+Workers = Annotated[int | None, typer.Option(help="training processes of a run")]
+Gpu = Annotated[bool, typer.Option("--gpu", help="one GPU for each worker")]
+MetricName = Annotated[str | None, typer.Option("--metric", help="figure to compare runs by")]
+Experiment = Annotated[str, typer.Option(help="MLflow experiment")]
+Uri = Annotated[str | None, typer.Option(help="MLflow store; default: MLFLOW_TRACKING_URI, or sqlite here")]
+Storage = Annotated[str, typer.Option(help="checkpoints: a folder or s3://bucket/prefix")]
+Seed = Annotated[int | None, typer.Option(help="seed of the training, or of the search for tune")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, any setting; repeatable")]
+Start = Annotated[int | None, typer.Option(help="source side of the first stage")]
+Target = Annotated[int | None, typer.Option(help="target side of the last stage")]
+Scale = Annotated[int | None, typer.Option(help="super-resolution factor, 2 or 4")]
+Resume = Annotated[bool, typer.Option("--resume", help="go on where the newest such run stopped")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and stop")]
+RunId = Annotated[str | None, typer.Option("--run", help="MLflow run")]
+
+
+@app.command()
+def train(
+    system: System = None, preset: Preset = None, data: Data = None, settings: File = None,
+    workers: Workers = None, gpu: Gpu = False, metric: MetricName = None,
+    experiment: Experiment = "ganforge", tracking_uri: Uri = None,
+    storage: Storage = "ganforge-runs", seed: Seed = None, changes: Set = None,
+    start: Start = None, target: Target = None, scale: Scale = None,
+    resume: Resume = False, dry_run: DryRun = False,
+) -> None:  # fmt: skip
+    """Train one configuration."""
+    words = Words(
+        system, preset, settings, data, workers, gpu, seed, start, target, scale, changes or []
+    )
+    _verb("train")(words, metric, experiment, tracking_uri, storage, resume, dry_run)
+
+
+@app.command()
+def tune(
+    system: System = None, preset: Preset = None, data: Data = None, settings: File = None,
+    space: Annotated[str | None, typer.Option(help="search space: a name or a file")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="how many configurations are tried")] = 4,
+    concurrent: Annotated[int | None, typer.Option(min=1, help="trials at a time")] = None,
+    workers: Workers = None, gpu: Gpu = False, metric: MetricName = None,
+    experiment: Experiment = "ganforge", tracking_uri: Uri = None,
+    storage: Storage = "ganforge-runs", seed: Seed = None, changes: Set = None,
+    start: Start = None, target: Target = None, scale: Scale = None,
+    resume: Resume = False, dry_run: DryRun = False,
+) -> None:  # fmt: skip
+    """Search a system's settings."""
+    words = Words(
+        system, preset, settings, data, workers, gpu, None, start, target, scale, changes or []
+    )
+    _verb("tune")(
+        words, space, trials, concurrent, seed or 0, metric, experiment, tracking_uri, storage,
+        resume, dry_run,
+    )  # fmt: skip
+
+
+@app.command()
+def reproduce(
+    run: RunId = None, experiment: Experiment = "ganforge", tracking_uri: Uri = None,
+    data: Data = None, metric: MetricName = None,
+    from_stage: Annotated[int | None, typer.Option(min=0, help="begin at a kept state")] = None,
+    storage: Annotated[str | None, typer.Option(help="where that state was kept")] = None,
+    accept: Annotated[list[str] | None, typer.Option(help="go on in spite of: code")] = None,
+) -> None:  # fmt: skip
+    """Train a recorded run again and prove that it comes out the same."""
+    _verb("reproduce")(
+        run, experiment, tracking_uri, data, metric, from_stage, storage, accept or []
+    )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Option(help="MLflow run, run folder or generator.safetensors")],
+    benchmark: Annotated[list[str], typer.Option(help="folder with HR and LR; repeatable")],
+    tracking_uri: Uri = None,
+) -> None:
+    """Measure a trained generator on benchmark pictures, beside bicubic."""
+    _verb("evaluate")(model, benchmark, tracking_uri)
+
+
+@app.command()
+def settings(
+    system: System = None, preset: Preset = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as a settings.json")] = False,
+) -> None:  # fmt: skip
+    """List every setting of a system: key, type, range, value, meaning."""
+    _verb("show").show_settings(Words(system, preset), as_json)
+
+
+@app.command()
+def systems() -> None:
+    """List the systems."""
+    _verb("show").show_systems()
+
+
+def _verb(name: str) -> Any:
+    module = importlib.import_module(f"ganforge.verbs.{name}")
+    return getattr(module, name, module)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; bad input is one clear message and exit code 2."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(given, standalone_mode=True)
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; --resume goes on from the last stored state", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(code)

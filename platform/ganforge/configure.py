@@ -1,0 +1,126 @@
+"""From words typed to settings: defaults < preset < file < ladder < --set."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganforge.settings import SettingsError, override, read_json, validated
+from ganforge.systems.catalog import load_system
+
+if TYPE_CHECKING:
+    from ganforge.systems.base import Metric, System
+    from ganforge.systems.settings import SystemSettings
+
+FLAGSHIP = "progressive_gan_sr"
+
+
+@dataclass(frozen=True)
+class Words:
+    """What was typed about settings, for any verb."""
+
+    system: str | None = None
+    preset: str | None = None
+    settings_file: str | None = None
+    data: str | None = None
+    workers: int | None = None
+    gpu: bool = False
+    seed: int | None = None
+    start: int | None = None
+    target: int | None = None
+    scale: int | None = None
+    changes: list[str] = field(default_factory=list)
+
+
+def configure(words: Words, default_preset: str = "paper") -> "tuple[str, SystemSettings]":
+    """The system's name and its settings; every mistake in one SettingsError.
+
+    Without a preset and a settings file, `default_preset` is taken.
+    """
+    record = _read(words.settings_file) if words.settings_file else None
+    name = words.system or (record["system"] if record else FLAGSHIP)
+    kind = load_system(name)
+    settings = kind.Settings()
+    preset = words.preset or (None if record else default_preset)
+    if preset is not None and preset in ("paper", *kind.PRESETS):
+        settings = override(settings, kind.PRESETS.get(preset, {}))
+    elif preset is not None:
+        known = ", ".join(kind.PRESETS)
+        raise SettingsError(f"preset = {preset}: {name} has {known}")
+    if record is not None:
+        settings = validated(kind.Settings, settings.model_dump() | record["settings"])
+    settings = _climb(settings, words)
+    return name, override(settings, _options(words) | _pairs(words.changes))
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        return read_json(Path(path).read_text())
+    except OSError as error:
+        raise SettingsError(f"settings = {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"settings = {path}: {error}") from None
+
+
+def _climb(settings: "SystemSettings", words: Words) -> "SystemSettings":
+    """Stages from --start to --target at --scale, with the lengths the stages have now."""
+    from ganforge.systems.settings import ladder
+
+    if words.start is None and words.target is None and words.scale is None:
+        return settings
+    if not hasattr(settings, "scale"):
+        raise SettingsError(f"--start, --target and --scale are not for {settings.system}")
+    before = settings.stages
+    scale = words.scale or settings.scale  # pyright: ignore[reportAttributeAccessIssue]
+    old = settings.scale  # pyright: ignore[reportAttributeAccessIssue]
+    stages = ladder(
+        words.start or before[0].resolution // old,
+        words.target or before[-1].resolution * scale // old,
+        scale=scale,
+        epochs=[stage.epochs for stage in before],
+        fade_epochs=[stage.fade_epochs for stage in before],
+    )
+    return override(settings, {"scale": scale, "stages": stages})
+
+
+def _options(words: Words) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if words.data is not None:
+        found["data.root"] = words.data
+    if words.workers is not None:
+        found["workers"] = words.workers
+    if words.gpu:
+        found["device"] = "cuda"
+    if words.seed is not None:
+        found["seed"] = words.seed
+    return found
+
+
+def _pairs(changes: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for change in changes:
+        key, mark, value = change.partition("=")
+        if not mark or not key:
+            raise SettingsError(f"--set {change}: must be KEY=VALUE")
+        if key in found:
+            raise SettingsError(f"--set {key} is given twice ({found[key]} and {value}): keep one")
+        found[key] = value
+    return found
+
+
+def choose_metric(kind: "type[System]", name: str | None) -> "Metric":
+    """The figure that runs are compared by: the system's own, or one of those it measures."""
+    if name is None:
+        return kind.metric
+    known = {metric.name: metric for metric in (kind.metric, *kind.metrics)}
+    if name not in known:
+        raise SettingsError(
+            f"metric = {name}: {kind.__name__} does not measure it; there are {', '.join(known)}"
+        )
+    return known[name]
+
+
+def check_pictures(settings: "SystemSettings") -> None:
+    """Refuse a folder that cannot be trained on, from names and headers alone."""
+    from ganforge.data.catalog import check
+
+    check(settings.data, settings.channels, max(stage.resolution for stage in settings.stages))

@@ -1,0 +1,20 @@
+"""Files of a run, as bytes."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ganforge.tracking.record import Tracking
+from ganforge.tracking.store import open_client
+
+
+def log_files(tracking: Tracking, files: Mapping[str, bytes]) -> None:
+    """Log files by their path inside the run."""
+    client = open_client(tracking.uri)
+    with tempfile.TemporaryDirectory() as folder:
+        for path, content in files.items():
+            place = Path(folder, path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+            parent = str(Path(path).parent)
+            client.log_artifact(tracking.run_id, str(place), None if parent == "." else parent)

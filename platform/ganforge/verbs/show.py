@@ -1,0 +1,45 @@
+"""`ganforge settings` and `ganforge systems`."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ganforge.configure import Words, configure
+from ganforge.settings import describe, to_json
+from ganforge.systems.catalog import known_systems
+
+
+def show_settings(words: Words, as_json: bool) -> None:
+    """Every key with its type, range, value and meaning."""
+    name, settings = configure(words)
+    if as_json:
+        print(to_json(settings))
+        return
+    table = Table(title=f"settings of {name}, preset {words.preset or 'paper'}")
+    columns = ("key", "type", "range", "default", "meaning")
+    for column in columns:
+        table.add_column(column, no_wrap=column == "key", overflow="fold")
+    for row in describe(settings):
+        table.add_row(*(row[column] for column in columns))
+    console = Console()
+    # piped into a file or grep, a row is not broken at 80 columns
+    (console if console.is_terminal else Console(width=200)).print(table)
+
+
+def show_systems() -> None:
+    """Names and titles, read from the sources without importing them."""
+    table = Table(box=None, show_header=False)
+    for name, where in sorted(known_systems().items()):
+        table.add_row(name, _title(where.partition(":")[0]))
+    Console().print(table)
+
+
+def _title(module: str) -> str:
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        return "(not installed)"
+    text = ast.get_docstring(ast.parse(Path(found.origin).read_text())) or ""
+    return text.splitlines()[0] if text else ""

@@ -1,0 +1,48 @@
+"""What train and tune do before anything starts: settle the settings, refuse what cannot work."""
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ganforge.configure import Words, check_pictures, choose_metric, configure
+from ganforge.settings import to_json
+from ganforge.systems.catalog import load_system
+
+if TYPE_CHECKING:
+    from ganforge.systems.base import Metric
+    from ganforge.training.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Start:
+    """A settled beginning."""
+
+    prepared: "Prepared"
+    metric: "Metric"
+
+
+def settle(words: Words, metric: str | None, dry_run: bool, preset: str = "paper") -> Start | None:
+    """Check everything that can be checked without starting; None after a dry run."""
+    name, settings = configure(words, preset)
+    chosen = choose_metric(load_system(name), metric)
+    check_pictures(settings)
+    if dry_run:
+        print(to_json(settings))
+        return None
+    from ganforge.training.prepare import prepare
+
+    prepared = prepare(name, settings)
+    for warning in prepared.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return Start(prepared, chosen)
+
+
+def ui_command(uri: str) -> str:
+    """How to look at the records."""
+    if uri.startswith("http"):
+        return f"open {uri}/?workflowType=machine_learning"
+    return f"mlflow ui --backend-store-uri {uri}   (then http://127.0.0.1:5000/?workflowType=machine_learning)"
+
+
+def quoted(experiment: str) -> str:
+    return experiment if experiment.replace("-", "").isalnum() else f"'{experiment}'"

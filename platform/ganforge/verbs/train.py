@@ -1,0 +1,166 @@
+"""`ganforge train`: one configuration, on the cluster this is run on or on a local one."""
+
+import json
+import secrets
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from ganforge.assets import tensors_sha256
+from ganforge.configure import Words
+from ganforge.settings import SettingsError
+from ganforge.verbs.start import Start, settle, ui_command
+
+if TYPE_CHECKING:
+    from ganforge.tracking.record import Tracking
+
+ABOUT = "about"
+
+
+def train(
+    words: Words,
+    metric: str | None,
+    experiment: str,
+    tracking_uri: str | None,
+    storage: str,
+    resume: bool,
+    dry_run: bool,
+) -> None:
+    """Check, open the run, train, end the run, say where everything is."""
+    start = settle(words, metric, dry_run)
+    if start is None:
+        return
+    # Ray and MLflow take seconds to import: not before the input is known to be good
+    from ganforge.cluster.session import session
+    from ganforge.cluster.train import TrainingFailed, fit
+    from ganforge.tracking.runs import end_run
+    from ganforge.tracking.store import resolve_uri
+
+    storage = storage if "://" in storage else str(Path(storage).expanduser().absolute())
+    uri = resolve_uri(tracking_uri)
+    console = Console()
+    place, tracking = (_found if resume else _new)(start, uri, experiment, storage)
+    outcome, status = "failed: interrupted", "KILLED"
+    try:
+        with session(threads=start.prepared.settings.threads) as joined:
+            trained = fit(
+                start.prepared,
+                metric=start.metric,
+                store=place,
+                tracking=tracking,
+                joined=bool(joined),
+                listener=_Lines(console, start),
+            )
+        outcome, status = "finished", "FINISHED"
+    except (TrainingFailed, SettingsError) as error:
+        outcome, status = f"failed: {error}", "FAILED"
+        raise
+    finally:
+        if tracking is not None:
+            _try(lambda: end_run(tracking, status, outcome))
+    value = trained.metrics.get(start.metric.name)
+    console.print(f"{start.metric.name} {value:.3f}" if value is not None else "finished")
+    console.print(f"checkpoints   {place}", soft_wrap=True)
+    if tracking is not None:
+        last = trained.stages[-1]["index"] if trained.stages else 0
+        console.print(f"sample grid   artifact grids/ of run {tracking.run_id}, stage {last}")
+        console.print(f"look at it    {ui_command(uri)}", soft_wrap=True)
+        console.print(f"prove it      ganforge reproduce --run {tracking.run_id} --tracking-uri {uri}", soft_wrap=True)
+
+
+def _new(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str, Tracking | None]":
+    """A new run: its folder and its record. Training goes on without a record if need be."""
+    from ganforge.training.files import open_folders
+
+    name = time.strftime("train-%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+    place = f"{storage}/{name}"
+    tracking = _try(lambda: open_record(start, uri, experiment, name))
+    about = {"experiment": experiment, "system": start.prepared.system}
+    about["tracking"] = asdict(tracking) if tracking is not None else None
+    open_folders(place).write(ABOUT, {"run.json": json.dumps(about).encode()})
+    return place, tracking
+
+
+def open_record(start: Start, uri: str, experiment: str, name: str) -> "Tracking":
+    """The run in MLflow, with the files it needs to be done again elsewhere."""
+    from ganforge.tracking.files import log_files
+    from ganforge.tracking.runs import Opening, open_run
+    from ganforge.training.checkpoint import pack
+
+    prepared = start.prepared
+    opening = Opening(
+        kind="train",
+        name=name,
+        settings=prepared.settings,
+        fingerprint=prepared.facts.fingerprint,
+        description="\n\n".join([f"Training of **{prepared.system}**.", *prepared.warnings]),
+        tags={"warnings": "; ".join(prepared.warnings)} if prepared.warnings else {},
+    )
+    tracking = open_run(uri, experiment, opening)
+    log_files(tracking, asset_files(prepared.assets, pack))
+    return tracking
+
+
+def asset_files(assets: dict[str, dict[str, Any]], pack: Any) -> dict[str, bytes]:
+    """Frozen networks by the sha256 that the settings name them by."""
+    return {f"assets/{tensors_sha256(a)}.safetensors": pack(a) for a in assets.values()}
+
+
+def _found(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str, Tracking | None]":
+    """The newest run of this experiment and system in the storage, and its record."""
+    from ganforge.tracking.record import Tracking
+    from ganforge.tracking.runs import continue_run
+    from ganforge.training.files import open_folders
+
+    root = open_folders(storage)
+    for name in sorted((n for n in root.names() if n.startswith("train-")), reverse=True):
+        place = f"{storage}/{name}"
+        try:
+            about = json.loads(open_folders(place).read(ABOUT, "run.json"))
+        except (OSError, ValueError):
+            continue
+        if (about["experiment"], about["system"]) != (experiment, start.prepared.system):
+            continue
+        tracking = Tracking(**about["tracking"]) if about["tracking"] else None
+        if tracking is not None:
+            _try(lambda t=tracking: continue_run(t))
+        return place, tracking
+    raise SettingsError(
+        f"--resume: {storage} has no run of experiment {experiment} and system "
+        f"{start.prepared.system}; start one without --resume"
+    )
+
+
+def _try(call: Any) -> Any:
+    """If the tracking store fails, training does not."""
+    try:
+        return call()
+    except Exception as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        print(f"warning: tracking store: {first[:200]}; the training goes on")
+        return None
+
+
+class _Lines:
+    """A line for each report: where the run is, how fast, how good."""
+
+    def __init__(self, console: Console, start: Start):
+        self.console, self.stages = console, start.prepared.settings.stages
+        self.metric = start.metric.name
+        self.began = time.monotonic()
+
+    def __call__(self, told: dict[str, Any]) -> None:
+        if "index" not in told:
+            return
+        index, minutes = told["index"], (time.monotonic() - self.began) / 60
+        score = "" if told["score"] is None else f"  {self.metric} {told['score']:.3f}"
+        self.console.print(
+            f"{minutes:6.1f} min  stage {index + 1}/{len(self.stages)} "
+            f"({self.stages[index].resolution} px)  step {told['step']}  "
+            f"images {told['images']}  alpha {told['alpha']:.2f}{score}",
+            highlight=False,
+            soft_wrap=True,
+        )

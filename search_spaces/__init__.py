@@ -1,0 +1,43 @@
+"""Search spaces: data about settings. A space is a file with SPACE = {dotted key: domain}."""
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from ganforge.settings import SettingsError
+
+
+def names() -> list[str]:
+    """The spaces in this package."""
+    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem != "__init__")
+
+
+def load(name: str) -> dict[str, Any]:
+    """The SPACE of a space in this package, or of a file: {dotted key: Ray Tune domain}."""
+    if name.endswith(".py"):
+        module = _from_file(Path(name))
+    elif name in names():
+        module = importlib.import_module(f"search_spaces.{name}")
+    else:
+        raise SettingsError(
+            f"space = {name}: there is no such search space; give one of {', '.join(names())}, "
+            "or a file with SPACE = {key: domain}"
+        )
+    space = getattr(module, "SPACE", None)
+    if not isinstance(space, dict) or not space:
+        raise SettingsError(f"space = {name}: has no SPACE = {{key: domain}}")
+    return space
+
+
+def _from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise SettingsError(f"space = {path}: no such file")
+    spec = importlib.util.spec_from_file_location("ganforge_user_space", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SettingsError(f"space = {path}: {type(error).__name__}: {error}") from None
+    return module

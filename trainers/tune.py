@@ -1,0 +1,8 @@
+"""Search settings: `ray submit cluster.yaml trainers/tune.py`, or run it on one machine."""
+
+import sys
+
+from ganforge.cli import main
+
+if __name__ == "__main__":
+    main(["tune", *sys.argv[1:]])
