@@ -10,9 +10,10 @@ import queue
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ganforge.training.report import Report
 
@@ -37,7 +38,8 @@ def default_spool(tracking: Tracking) -> Path:
 
 
 class Recorder:
-    """Appends reports to a run. `metric` and `mode` name the figure whose best is kept beside it.
+    """Appends reports to a run. `metric` and `mode` name the figure whose best is kept beside it;
+    `stages` are the rows of stages.json that a resumed run knows already.
 
     `log` returns at once and never raises. `trouble` is the first reason for a report not written.
     """
@@ -49,11 +51,13 @@ class Recorder:
         mode: str,
         *,
         spool: Path | None = None,
+        stages: Sequence[dict[str, Any]] = (),
         capacity: int = 64,
     ):
         self.tracking = tracking
         self.metric, self.mode = metric, mode
         self.spool = spool or default_spool(tracking)
+        self._stages = stages
         self.trouble = ""
         self.spooled = 0
         self._writer: Writer | None = None
@@ -118,7 +122,7 @@ class Recorder:
                 # here and not above: its import takes seconds, in which training already runs
                 from ganforge.tracking.writer import Writer
 
-                self._writer = Writer(self.tracking, self.metric, self.mode)
+                self._writer = Writer(self.tracking, self.metric, self.mode, self._stages)
             self._writer.write(report)
         except Exception as error:
             self._retry_at = time.monotonic() + _RETRY_SECONDS

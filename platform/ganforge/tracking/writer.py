@@ -5,6 +5,7 @@ import math
 import re
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ GRID = "samples/grid"
 class Writer:
     """Writes synchronously and raises what the store raises; continues a run that has begun."""
 
-    def __init__(self, tracking: Tracking, metric: str, mode: str):
+    def __init__(
+        self, tracking: Tracking, metric: str, mode: str, stages: Sequence[dict[str, Any]] = ()
+    ):
         self.client = open_client(tracking.uri)
         self.run_id = tracking.run_id
         self.metric, self.sign = metric, 1 if mode == "max" else -1
@@ -31,7 +34,7 @@ class Writer:
         self.best: float | None = self.client.get_run(self.run_id).data.metrics.get(
             f"{metric}_best"
         )
-        rows = fetch_stages(tracking.uri, self.run_id)
+        rows = [*fetch_stages(tracking.uri, self.run_id), *stages]
         self.rows: dict[int, dict[str, Any]] = {row["index"]: row for row in rows}
 
     def write(self, report: Report) -> None:

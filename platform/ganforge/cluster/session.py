@@ -1,0 +1,174 @@
+"""Into a Ray cluster and out of it: the one this machine belongs to, or a local one; quietly."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Read by ray when it is imported, or by the processes that it starts.
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    # a worker's report waits for the controller to look: 2 s by default (measured)
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    # an actor more per trial, and error lines about restarts when it goes
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+for _name, _value in _QUIET.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+
+from ganforge.settings import SettingsError  # noqa: E402
+
+# What a worker on another machine needs of the driver's surroundings.
+_PASSED = ("MLFLOW_", "AWS_", "GANFORGE_", "NO_PROXY", "no_proxy")
+_OBJECT_STORE_BYTES = 400 * 2**20
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many worker groups a cluster has room for, and the words for it."""
+
+    workers: int
+    groups: int
+    words: str
+
+
+@contextmanager
+def session(*, threads: int = 1, num_cpus: int | None = None) -> Iterator[None]:
+    """Connected inside the block, disconnected after it; a session that is there is used."""
+    if ray.is_initialized():
+        yield
+        return
+    connect(threads=threads, num_cpus=num_cpus)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def connect(
+    *, threads: int = 1, num_cpus: int | None = None, temporary: Path | None = None
+) -> bool:
+    """Join the cluster of RAY_ADDRESS, or the one this machine is part of; or start a local one.
+
+    Whether a cluster was joined. The variables MLFLOW_*, AWS_* and GANFORGE_* of this process reach
+    the workers; whoever may read a cluster's logs may read them there.
+    """
+    address = cluster_address()
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    shared: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"env_vars": worker_environment(threads)},
+    }
+    if address is not None:
+        try:
+            ray.init(address=address, **shared)
+        except (ConnectionError, ValueError) as error:
+            raise SettingsError(
+                f"no Ray cluster answers at {address} ({str(error).splitlines()[0]}); "
+                "start it, or unset RAY_ADDRESS"
+            ) from None
+        return True
+    more: dict[str, Any] = {} if temporary is None else {"_temp_dir": str(temporary)}
+    ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        **shared,
+        **more,
+    )
+    return False
+
+
+def cluster_address() -> str | None:
+    """RAY_ADDRESS, or the address of the cluster that `ray start` made this machine part of.
+
+    Other people's local sessions on this machine are no cluster, and are never joined.
+    """
+    given = os.environ.get("RAY_ADDRESS", "")
+    if given.startswith("ray://"):
+        raise SettingsError(
+            f"RAY_ADDRESS = {given}: searches run on the cluster; use `ray submit`, or unset it"
+        )
+    if given and given not in ("auto", "local"):
+        return given
+    if given == "local":
+        return None
+    # `ray start` writes this file, ray.init() does not; a dead cluster leaves it behind
+    file = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    address = file.read_text().strip() if file.is_file() else ""
+    return address if address and _answers(address) else None
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=2):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """The environment variables of every process of the session."""
+    passed = {k: v for k, v in os.environ.items() if k.startswith(_PASSED)}
+    quiet = {name: os.environ[name] for name in _QUIET}
+    return {
+        **quiet,
+        **passed,
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def worker_resources(threads: int, gpu: bool) -> dict[str, float]:
+    """What one worker asks of Ray. Threads are a setting; they never follow from resources."""
+    return {"CPU": 1.0, "GPU": 1.0} if gpu else {"CPU": float(threads)}
+
+
+def slots(workers: int, resources: dict[str, float]) -> Slots:
+    """How many groups of `workers` fit on the nodes that are alive now."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fits = sum(
+        min(int(node.get(name, 0) // amount) for name, amount in resources.items())
+        for node in nodes
+    )
+    has = ", ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}s" for name in resources)
+    machines = "one machine" if len(nodes) == 1 else f"{len(nodes)} machines"
+    return Slots(fits, fits // workers, f"{has} on {machines}")
+
+
+def wait_for_slots(
+    workers: int, resources: dict[str, float], *, joined: bool, timeout_seconds: float = 60.0
+) -> Slots:
+    """The cluster's slots; waits where machines may still be joining. SettingsError without any."""
+    until = time.monotonic() + (timeout_seconds if joined else 0.0)
+    found = slots(workers, resources)
+    while found.groups == 0 and time.monotonic() < until:
+        time.sleep(1.0)
+        found = slots(workers, resources)
+    if found.groups == 0:
+        each = " and ".join(f"{amount:g} {name}" for name, amount in resources.items())
+        raise SettingsError(
+            f"workers = {workers}: each needs {each}, but there are {found.words}; "
+            "lower workers or threads, or add machines"
+        )
+    return found

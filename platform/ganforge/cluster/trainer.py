@@ -1,0 +1,101 @@
+"""Ray Train's trainer with two of its habits changed.
+
+Both use private hooks of Ray 2.60: pyproject.toml pins the minor version, and
+tests/cluster/test_train.py fails when they move.
+"""
+
+from typing import Any
+
+from ray.exceptions import RayActorError, RayError
+from ray.train import FailureConfig
+from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import (
+    PlacementGroupCleanerCallback,
+)
+from ray.train.v2._internal.exceptions import (
+    WorkerHealthCheckFailedError,
+    WorkerHealthCheckTimeoutError,
+)
+from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
+
+_DEATHS = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
+# What the survivors say when one of their number has died.
+_CUT_OFF = ("connection closed", "connection reset", "timed out", "broken pipe", "nccl", "aborted")
+
+FAILURES = FailureConfig(max_failures=3, controller_failure_limit=2, max_preemption_failures=20)
+
+
+class Trainer(TorchTrainer):
+    """A TorchTrainer that leaves no cleaner behind and repeats only what can end otherwise.
+
+    The cleaner asks the dashboard whether a run is alive. Without a dashboard, or with two clusters
+    on one machine, it leaves dead groups and removes living ones (measured); cluster/release.py
+    removes them instead. A worker's own exception would happen again, so it ends the run at once;
+    a worker that died is replaced.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()
+        return [c for c in callbacks if not isinstance(c, PlacementGroupCleanerCallback)]
+
+    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+        arguments["failure_policy"] = ReplaceTheDead(FAILURES)
+        return super()._initialize_and_run_controller(**arguments)
+
+
+class ReplaceTheDead(DefaultFailurePolicy):
+    """Retry after the death of a worker or a machine; raise what a worker raised itself."""
+
+    def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
+        if isinstance(training_failed_error, WorkerGroupError):
+            failures = training_failed_error.worker_failures.values()
+            if not any(died(failure) for failure in failures):
+                return FailureDecision.RAISE
+        return super().make_decision(training_failed_error)
+
+
+def died(failure: BaseException) -> bool:
+    """Whether a worker's failure is a death, its own or another's, rather than an exception."""
+    if isinstance(failure, _DEATHS):
+        return True
+    inner = getattr(failure, "cause", None) or failure
+    words = str(inner).lower()
+    return isinstance(inner, RuntimeError | OSError) and any(w in words for w in _CUT_OFF)
+
+
+def cause(error: BaseException) -> BaseException:
+    """The exception at the bottom of Ray's wrappings."""
+    while True:
+        inner: BaseException | None = None
+        if isinstance(error, WorkerGroupError) and error.worker_failures:
+            failures = list(error.worker_failures.values())
+            # the survivors' complaints say less than the failure that began it
+            inner = next((f for f in failures if not died(f)), failures[0])
+        elif isinstance(error, ControllerError):
+            inner = error.controller_failure
+        elif isinstance(error, RayError):
+            inner = getattr(error, "cause", None)
+        if not isinstance(inner, BaseException) or inner is error:
+            return error
+        error = inner
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line."""
+    bottom = cause(error)
+    text = str(bottom).strip()
+    # a task's error carries its traceback as text; the last line is the error
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if isinstance(bottom, RayActorError):
+        return "a worker process died" + (f" ({lines[0]})" if lines else "")
+    if not lines:
+        return type(bottom).__name__
+    line = lines[-1] if "Traceback" in text else lines[0]
+    return (
+        line
+        if type(bottom).__name__ in ("SettingsError", "NotFinite")
+        else (
+            line if line.startswith(type(bottom).__name__) else f"{type(bottom).__name__}: {line}"
+        )
+    )

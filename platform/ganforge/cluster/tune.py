@@ -1,0 +1,225 @@
+"""Search: Tune around Optuna around Train workers, one trial per suggestion."""
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from ganforge.cluster.book import Book
+from ganforge.cluster.gate import Gate
+from ganforge.cluster.job import Job
+from ganforge.cluster.journal import Journal, latest, local_file
+from ganforge.cluster.records import Records
+from ganforge.cluster.release import release
+from ganforge.cluster.request import Request, check_header, header
+from ganforge.cluster.result import SearchResult, best_trial, summary_note
+from ganforge.cluster.rungs import Halving
+from ganforge.cluster.searcher import SeededSearch, StageEnds
+from ganforge.cluster.session import wait_for_slots, worker_resources
+from ganforge.cluster.space import Space, check_space
+from ganforge.cluster.train import TrainingFailed, fit_job, inside, make_job
+from ganforge.cluster.trainer import reason
+from ganforge.cluster.trials import Listener
+from ganforge.cluster.watch import Watch
+from ganforge.schedule import Plan
+from ganforge.settings import override
+from ganforge.systems.base import Metric
+from ganforge.systems.settings import SystemSettings
+from ganforge.tracking.record import Tracking
+from ganforge.training.prepare import Prepared
+
+# Trial actors hold no CPU: with a share of one, only a single trial would fit on two CPUs.
+_DRIVER = {"CPU": 0, "node:__internal_head__": 0.001}
+
+
+def search(
+    prepared: Prepared,
+    space: Space,
+    *,
+    num_trials: int,
+    concurrent: int | None = None,
+    storage: str,
+    tracking_uri: str,
+    experiment: str,
+    metric: Metric,
+    seed: int = 0,
+    reduction_factor: float = 2.0,
+    resume: bool = False,
+    joined: bool = False,
+    listener: Listener | None = None,
+) -> SearchResult:
+    """Search `space` around the settings of `prepared`, or go on with the newest such search.
+
+    A session (cluster/session.py) must be open. `storage` holds `<search id>/trial-<k>` of every
+    trial. `listener(trial, event)` is called with started, progress, stage and ended.
+    """
+    check_space(space, prepared.settings)
+    if "://" not in storage:
+        storage = str(Path(storage).expanduser().absolute())
+    request = Request(
+        prepared, space, num_trials, concurrent, storage, tracking_uri, experiment, metric, seed,
+        reduction_factor,
+    )  # fmt: skip
+    job = make_job(prepared, metric, store="")
+    room = wait_for_slots(job.workers, worker_resources(job.threads, job.gpu), joined=joined)
+    search_id = latest(storage, experiment) if resume else new_id()
+    journal = Journal(storage, search_id)
+    try:
+        return _search(request, job, journal, room.groups, listener or (lambda trial, event: None))
+    finally:
+        journal.close()
+
+
+def new_id() -> str:
+    """The name of a new search; names sort by time."""
+    return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+
+
+def _search(
+    request: Request, job: Job, journal: Journal, room: int, listener: Listener
+) -> SearchResult:
+    prepared, metric = request.prepared, request.metric
+    first = header(request)
+    records = Records(
+        request.tracking_uri,
+        request.experiment,
+        journal.search_id,
+        prepared,
+        first["space"],
+        metric.name,
+    )
+    if journal.events:
+        first = check_header(journal, first)
+        records.continue_parent(Tracking(**first["parent"]) if first["parent"] else None)
+    else:
+        records.open_parent()
+        parent = asdict(records.parent) if records.parent else None
+        journal.append("opened", **first, parent=parent)
+    searcher = SeededSearch(
+        request.space, metric.name, metric.mode, request.seed, first["startup_trials"]
+    )
+    if first["start"]:
+        searcher.study.enqueue_trial(first["start"])
+    halving = Halving(len(prepared.settings.stages), metric.mode, request.reduction_factor)
+    book = Book(
+        searcher.study,
+        searcher.distributions,
+        halving,
+        journal,
+        settler(prepared),
+        request.num_trials,
+        records.open_trial,
+    )
+    searcher.book = book
+    watch = Watch(book, records, listener)
+    try:
+        watch.end_those_over()
+        if book.remaining:
+            limit = min(room, request.concurrent or room, book.remaining)
+            _tune(request, job, journal, searcher, watch, limit)
+    finally:
+        result = _close(request, journal, book, records, watch)
+    return result
+
+
+def settler(prepared: Prepared) -> Callable[[dict[str, Any]], tuple[SystemSettings, Plan]]:
+    """From a suggestion to the settings and the plan of its trial; SettingsError for a bad one."""
+
+    def settle(params: dict[str, Any]) -> tuple[SystemSettings, Plan]:
+        trial = prepared.with_settings(override(prepared.settings, params))
+        return trial.settings, trial.plan()
+
+    return settle
+
+
+def trial_folder(storage: str, search_id: str, number: int) -> str:
+    """Where a trial's states lie; a function of the search and the suggestion's number."""
+    return inside(storage, search_id, f"trial-{number:04d}")
+
+
+def _tune(
+    request: Request,
+    job: Job,
+    journal: Journal,
+    searcher: SeededSearch,
+    watch: Watch,
+    limit: int,
+) -> None:
+    """Run Tune until no trial is left, or until it is interrupted."""
+    search_id, storage = journal.search_id, request.storage
+    gate = Gate()
+    job = replace(job, gate=gate.handle)
+
+    def drive(config: dict[str, Any]) -> None:
+        mine = replace(
+            job,
+            trial=config["trial"],
+            store=trial_folder(storage, search_id, config["trial"]),
+            settings=config["settings"],
+            tracking=config["run"],
+        )
+        try:
+            fit_job(mine, f"trial-{mine.trial:04d}", tune.report)
+        except Exception as error:
+            raise TrainingFailed(reason(error)) from None
+
+    name = f"tune-{secrets.token_hex(3)}"
+    tuner = tune.Tuner(
+        tune.with_resources(drive, _DRIVER),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=StageEnds(watch.book, gate, request.metric.name),
+            num_samples=watch.book.remaining,
+            max_concurrent_trials=limit,
+            # a trial's driver imports torch: once for each that runs at a time
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"trial-{trial.config['trial']:04d}",
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            # Tune's own state is not what a search is resumed from: the driver's disk is enough
+            storage_path=str(local_file(storage, search_id).parent / "ray"),
+            callbacks=[watch],
+            verbose=0,
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        gate.close()
+
+
+def _close(
+    request: Request, journal: Journal, book: Book, records: Records, watch: Watch
+) -> SearchResult:
+    """End every run, whatever happened."""
+    cut_off = list(book.unended())
+    for trial in cut_off:
+        release(trial.groups)
+        # not journaled as ended: the resumed search goes on with it
+        trial.finish("killed", "the search was interrupted")
+        records.end_trial(trial)
+        watch.listener(trial, "ended")
+    interrupted = bool(cut_off) or len(book.trials) < request.num_trials
+    trials = tuple(book.trials[number] for number in sorted(book.trials))
+    best = best_trial(trials, request.metric.mode)
+    note = summary_note(trials, best, request.metric.name, book.distributions)
+    if interrupted:
+        records.end_parent("KILLED", "interrupted", best, note)
+    elif best is None:
+        records.end_parent("FAILED", "failed: no trial finished a stage", best, note)
+    else:
+        records.end_parent("FINISHED", "finished", best, note)
+    return SearchResult(
+        journal.search_id,
+        best,
+        trials,
+        records.parent,
+        inside(request.storage, journal.search_id),
+        interrupted,
+        records.trouble,
+    )

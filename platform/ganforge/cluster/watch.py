@@ -1,0 +1,71 @@
+"""What happens to trials, told by Tune: resources given back, runs ended, listeners told."""
+
+from typing import Any
+
+from ray.tune import Callback
+
+from ganforge.cluster.book import Book
+from ganforge.cluster.records import Records
+from ganforge.cluster.release import release
+from ganforge.cluster.searcher import Unsaved
+from ganforge.cluster.trainer import reason
+from ganforge.cluster.trials import Listener, State, Trial
+
+
+class Watch(Unsaved, Callback):
+    """Ends what Tune ends. Stopped trials leave their workers' resources behind: removed here."""
+
+    def __init__(self, book: Book, records: Records, listener: Listener):
+        self.book, self.records, self.listener = book, records, listener
+
+    def _trial(self, trial: Any) -> Trial:
+        return self.book.trials[trial.config["trial"]]
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        mine = self._trial(trial)
+        release(mine.groups)
+        mine.groups.clear()
+        if mine.resumed:
+            self.records.continue_trial(mine)
+        mine.start()
+        self.listener(mine, "started")
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        mine = self._trial(trial)
+        done = len(mine.stages)
+        mine.hear(result)
+        self.listener(mine, "stage" if len(mine.stages) > done else "progress")
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        mine = self._trial(trial)
+        state = self.book.state_of(mine.number)
+        if state is not None:
+            self._end(mine, state, "")
+        else:
+            release(mine.groups)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        error = trial.get_pickled_error() or trial.get_error()
+        why = reason(error) if error is not None else "its process died"
+        self._end(self._trial(trial), "failed", why)
+
+    def end_those_over(self) -> None:
+        """In a resumed search: end the trials whose end was decided but not carried out."""
+        for trial in self.book.over:
+            state = self.book.state_of(trial.number)
+            assert state is not None
+            if not trial.told:
+                self.book.tell(trial.number, state)
+            self._end(trial, state, "its driver died")
+
+    def _end(self, trial: Trial, state: State, why: str) -> None:
+        release(trial.groups)
+        self.book.end(trial.number, state, why)
+        self.records.end_trial(trial)
+        self.listener(trial, "ended")
+
+    def get_state(self) -> None:
+        """Nothing to keep: the journal is what a search is resumed from."""
+        return None
