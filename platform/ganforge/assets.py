@@ -69,6 +69,11 @@ def keep(name: str, tensors: Mapping[str, Tensor]) -> None:
     os.replace(temporary, path)
 
 
+def present(name: str) -> bool:
+    """Whether resolved tensors are in the cache of this machine."""
+    return _cached_path(name).exists()
+
+
 def _cached_path(name: str) -> Path:
     return cache_directory() / "assets" / f"{name.removeprefix('sha256:')}.safetensors"
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 
 from ganforge.migrations import SCHEMA, migrate
 
@@ -162,7 +161,10 @@ def unknown(key: str, settings: BaseModel) -> str:
     prefix = ""
     if parts[0] == "stages" and len(parts) > 2:
         prefix, key_tail = ".".join(parts[:2]) + ".", ".".join(parts[2:])
-        known = [*per_stage_keys(settings), *(k.split(".", 2)[2] for k in known if k.startswith(prefix))]
+        known = [
+            *per_stage_keys(settings),
+            *(k.split(".", 2)[2] for k in known if k.startswith(prefix)),
+        ]
     else:
         key_tail = key
     near = difflib.get_close_matches(key_tail, known, n=1, cutoff=0.6)
@@ -201,52 +203,6 @@ def per_stage_keys(settings: BaseModel) -> set[str]:
         for key, mark in marks(settings).items()
         if mark["per_stage"] and not key.startswith("stages.")
     }
-
-
-def describe(settings: BaseModel) -> list[dict[str, str]]:
-    """One row per key of `flatten`: key, type, range, default, meaning."""
-    rows = []
-    for key, value in flatten(settings).items():
-        field = _field(settings, key.split("."))
-        rows.append(
-            {
-                "key": key,
-                "type": _type_name(field, value),
-                "range": _range(field),
-                "default": "none" if value is None else str(value),
-                "meaning": (field.description or "") if field else "",
-            }
-        )
-    return rows
-
-
-def _field(value: Any, parts: list[str]) -> FieldInfo | None:
-    field = None
-    for part in parts:
-        if isinstance(value, tuple):
-            value = value[int(part)]
-            continue
-        found = type(value).model_fields.get(part) if isinstance(value, BaseModel) else None
-        if found is None:
-            return field
-        field, value = found, getattr(value, part)
-    return field
-
-
-def _type_name(field: FieldInfo | None, value: Any) -> str:
-    kinds = get_args(field.annotation) if field else ()
-    if kinds and all(isinstance(kind, str) for kind in kinds):
-        return " | ".join(kinds)
-    names = [k.__name__ for k in kinds if isinstance(k, type) and k is not type(None)]
-    name = type(value).__name__ if value is not None else (names[0] if names else "str")
-    return name + (" or none" if type(None) in kinds else "")
-
-
-def _range(field: FieldInfo | None) -> str:
-    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-    rules = field.metadata if field else []
-    found = [f"{s} {getattr(r, n)}" for r in rules for n, s in signs.items() if hasattr(r, n)]
-    return ", ".join(found)
 
 
 def to_json(settings: Any) -> str:

@@ -1,6 +1,6 @@
 """ProgressiveGAN-SR: super-resolution by progressive growing (after arXiv:1710.10196).
 
-    ganforge train progressive_gan_sr --data images
+ganforge train progressive_gan_sr --data images
 """
 
 import copy
@@ -104,34 +104,36 @@ class ProgressiveGANSR(System):
         },
         "quick": {
             "width": 16,
+            "batch_size": 8,
+            "shards": 2,
             "critic_steps": 1,
+            "generator": {"learning_rate": 4e-3, "betas": (0.9, 0.99), "epsilon": 1e-8},
+            "critic": {"learning_rate": 3e-3, "betas": (0.0, 0.99), "epsilon": 1e-8},
             "bicubic_skip": True,
             "pixel_weight": 20.0,
             "adversarial_weight": 0.05,
             "average_decay": 0.98,
-            "data.view": "crop",
-            "data.max_side": 320,
-            "images_per_epoch": 512,
             "perceptual.network": "none",
-            "validation.max_side": 256,
-            "validation.pictures": 4,
+            "data.view": "crop",
+            "data.max_side": 224,
+            "images_per_epoch": 512,
             "validation.fraction": 0.3,
-            "shards": 2,
+            "validation.pictures": 4,
             "stages": ladder(8, 64, epochs=(4, 3), fade_epochs=1),
         },
         "distortion": {
             "width": 64,
             "plan": "compact",
+            "critic_steps": 1,
+            "generator": {"learning_rate": 3e-3, "betas": (0.9, 0.99), "epsilon": 1e-8},
             "bicubic_skip": True,
             "pixel_weight": 1.0,
             "adversarial_weight": 0.0,
-            "critic_steps": 1,
+            "average_decay": 0.99,
             "perceptual.network": "none",
-            "average_decay": 0.995,
             "data.view": "crop",
-            "data.horizontal_flip": True,
             "images_per_epoch": 2048,
-            "stages": ladder(16, 64, epochs=(4, 8), fade_epochs=2),
+            "stages": ladder(16, 64, epochs=(4, 8), fade_epochs=1),
         },
     }
 
@@ -203,7 +205,9 @@ class ProgressiveGANSR(System):
                 "wasserstein": wasserstein_critic(real_scores, self.critic(fake, *where)),
                 "gradient_penalty": s.gradient_penalty_weight * penalty,
             }
-            return terms | ({"drift": s.drift_weight * drift(real_scores)} if s.drift_weight else {})
+            return terms | (
+                {"drift": s.drift_weight * drift(real_scores)} if s.drift_weight else {}
+            )
         fake = self.generator(batch.source, *where)
         terms = {}
         if s.adversarial_weight:

@@ -135,7 +135,9 @@ class SystemSettings(Strict):
         """The settings in force at stage `index`: its overrides applied, `stages` without any."""
         bare = tuple(stage.model_copy(update={"overrides": {}}) for stage in self.stages)
         plain = self.model_copy(update={"stages": bare})
-        return override(plain, self.stages[index].overrides) if self.stages[index].overrides else plain
+        return (
+            override(plain, self.stages[index].overrides) if self.stages[index].overrides else plain
+        )
 
     def identity(self, index: int) -> dict[str, Any]:
         """What can change a weight at stage `index`, by dotted key; without the stages' lengths."""
@@ -171,7 +173,11 @@ def ladder(
     stages = []
     for number in range(count):
         length = epochs if isinstance(epochs, int) else epochs[min(number, len(epochs) - 1)]
-        fade = fade_epochs if isinstance(fade_epochs, int) else fade_epochs[min(number, len(fade_epochs) - 1)]
+        fade = (
+            fade_epochs
+            if isinstance(fade_epochs, int)
+            else fade_epochs[min(number, len(fade_epochs) - 1)]
+        )
         stages.append(
             StageSettings(
                 resolution=start * scale * 2**number,

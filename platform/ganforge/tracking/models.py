@@ -2,12 +2,15 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ganforge.settings import SettingsError
 from ganforge.tracking.read import fetch_file, fetch_settings, fetch_stages
+from ganforge.tracking.runs import Opening, end_run, open_run
+from ganforge.tracking.store import open_client
 
 
-def fetch_generator(uri: str, run_id: str, stage: int | None = None) -> tuple[dict, int, bytes]:
+def fetch_generator(uri: str, run_id: str, stage: int | None = None) -> tuple[dict[str, Any], int, bytes]:
     """(record of settings.json, stage, safetensors bytes); the last finished stage by default."""
     record = fetch_settings(uri, run_id)
     rows = fetch_stages(uri, run_id)
@@ -17,3 +20,48 @@ def fetch_generator(uri: str, run_id: str, stage: int | None = None) -> tuple[di
     with tempfile.TemporaryDirectory() as folder:
         path = fetch_file(uri, run_id, f"stages/{number}/generator.safetensors", Path(folder))
         return record, number, path.read_bytes()
+
+
+def system_of(uri: str, experiment: str) -> str:
+    """The system that the trials and trainings of an experiment are of."""
+    client = open_client(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        raise SettingsError(f"experiment = {experiment}: not in {uri}")
+    names: set[str] = set()
+    for kind in ("trial", "train"):
+        runs = client.search_runs([found.experiment_id], f"tags.kind = '{kind}'", max_results=1000)
+        names |= {run.data.tags["system"] for run in runs if "system" in run.data.tags}
+    if len(names) != 1:
+        listed = ", ".join(sorted(names)) or "no trained system"
+        raise SettingsError(f"experiment = {experiment}: has {listed}; name one run with --run")
+    return names.pop()
+
+
+def fetch_asset(uri: str, run_id: str, name: str) -> bytes | None:
+    """A frozen network that a run's settings name by sha256, from the run or its parent."""
+    path = f"assets/{name.removeprefix('sha256:')}.safetensors"
+    parent = open_client(uri).get_run(run_id).data.tags.get("mlflow.parentRunId")
+    for owner in (run_id, parent):
+        if owner is None:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return fetch_file(uri, owner, path, Path(folder)).read_bytes()
+            except SettingsError:
+                continue
+    return None
+
+
+def record_verdict(
+    uri: str, experiment_of: str, name: str, settings: Any, tags: dict[str, str], text: str, ok: bool
+) -> str:
+    """A run that says how a reproduction came out, linked to the original; its id."""
+    client = open_client(uri)
+    experiment = client.get_experiment(client.get_run(experiment_of).info.experiment_id).name
+    opening = Opening(
+        kind="reproduction", name=name, settings=settings, description=text, tags=tags
+    )
+    tracking = open_run(uri, experiment, opening)
+    end_run(tracking, "FINISHED" if ok else "FAILED", "identical" if ok else "different")
+    return tracking.run_id

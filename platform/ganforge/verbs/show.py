@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ganforge.configure import Words, configure
-from ganforge.settings import describe, to_json
+from ganforge.describe import describe
+from ganforge.settings import to_json
 from ganforge.systems.catalog import known_systems
 
 

@@ -68,7 +68,10 @@ def train(
         last = trained.stages[-1]["index"] if trained.stages else 0
         console.print(f"sample grid   artifact grids/ of run {tracking.run_id}, stage {last}")
         console.print(f"look at it    {ui_command(uri)}", soft_wrap=True)
-        console.print(f"prove it      ganforge reproduce --run {tracking.run_id} --tracking-uri {uri}", soft_wrap=True)
+        console.print(
+            f"prove it      ganforge reproduce --run {tracking.run_id} --tracking-uri {uri}",
+            soft_wrap=True,
+        )
 
 
 def _new(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str, Tracking | None]":

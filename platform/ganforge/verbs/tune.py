@@ -72,9 +72,7 @@ def tune(
         sys.exit(130)
 
 
-def tell(
-    console: Console, result: "SearchResult", metric: str, uri: str, experiment: str
-) -> None:
+def tell(console: Console, result: "SearchResult", metric: str, uri: str, experiment: str) -> None:
     """The best trial, its settings, where its pictures are, and the commands to go on."""
     best = result.best
     if best is None:
@@ -85,12 +83,20 @@ def tell(
 
     line(f"\nbest          trial {best.number}: {metric} {best.last_score:.3f} ({best.outcome})")
     for key, value in best.params.items():
-        line(f"              {key} = {value:.4g}" if isinstance(value, float) else f"              {key} = {value}")
+        line(
+            f"              {key} = {value:.4g}"
+            if isinstance(value, float)
+            else f"              {key} = {value}"
+        )
     line(f"checkpoints   {result.folder}")
     if best.run is not None:
         line(f"sample grid   artifacts/grids of run {best.run.run_id}")
         line(f"compare       {ui_command(uri)}")
-        line(f"prove it      ganforge reproduce --experiment {quoted(experiment)} --tracking-uri {uri}")
-        line(f"evaluate it   ganforge evaluate --model {best.run.run_id} --benchmark DIR --tracking-uri {uri}")
+        line(
+            f"prove it      ganforge reproduce --experiment {quoted(experiment)} --tracking-uri {uri}"
+        )
+        line(
+            f"evaluate it   ganforge evaluate --model {best.run.run_id} --benchmark DIR --tracking-uri {uri}"
+        )
     if result.tracking_trouble:
         line(f"warning       the tracking store failed: {result.tracking_trouble}")

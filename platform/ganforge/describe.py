@@ -1,0 +1,54 @@
+"""Settings in words: what `ganforge settings` lists."""
+
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from ganforge.settings import flatten
+
+
+def describe(settings: BaseModel) -> list[dict[str, str]]:
+    """One row per key of `flatten`: key, type, range, default, meaning."""
+    rows = []
+    for key, value in flatten(settings).items():
+        field = _field(settings, key.split("."))
+        rows.append(
+            {
+                "key": key,
+                "type": _type_name(field, value),
+                "range": _range(field),
+                "default": "none" if value is None else str(value),
+                "meaning": (field.description or "") if field else "",
+            }
+        )
+    return rows
+
+
+def _field(value: Any, parts: list[str]) -> FieldInfo | None:
+    field = None
+    for part in parts:
+        if isinstance(value, tuple):
+            value = value[int(part)]
+            continue
+        found = type(value).model_fields.get(part) if isinstance(value, BaseModel) else None
+        if found is None:
+            return field
+        field, value = found, getattr(value, part)
+    return field
+
+
+def _type_name(field: FieldInfo | None, value: Any) -> str:
+    kinds = get_args(field.annotation) if field else ()
+    if kinds and all(isinstance(kind, str) for kind in kinds):
+        return " | ".join(kinds)
+    names = [k.__name__ for k in kinds if isinstance(k, type) and k is not type(None)]
+    name = type(value).__name__ if value is not None else (names[0] if names else "str")
+    return name + (" or none" if type(None) in kinds else "")
+
+
+def _range(field: FieldInfo | None) -> str:
+    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+    rules = field.metadata if field else []
+    found = [f"{s} {getattr(r, n)}" for r in rules for n, s in signs.items() if hasattr(r, n)]
+    return ", ".join(found)

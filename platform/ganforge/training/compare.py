@@ -1,0 +1,71 @@
+"""A run done again against its record: what must be equal, and whether it is."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ganforge.training.lineage import differences
+from ganforge.training.prepare import Prepared
+
+#: Across environments bits differ. Held-out figures of a stage then agree within these.
+TOLERANCES = {"validation/psnr": 0.2, "validation/ssim": 0.01, "validation/swd": 3.0}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One stage compared. `lines` name what differs; `exact` says that bits were compared."""
+
+    index: int
+    equal: bool
+    exact: bool
+    lines: tuple[str, ...]
+
+
+def obstacles(prepared: Prepared, rows: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
+    """What differs between a record and what would be trained here, by kind: code, data, settings."""
+    found: dict[str, list[str]] = {"code": [], "data": [], "settings": []}
+    present = prepared.lineage().settings
+    for row in rows:
+        index = row["index"]
+        found["code"] += differences(row["code"], prepared.code)
+        if row["data"] != prepared.facts.fingerprint:
+            found["data"].append(
+                f"data: recorded fingerprint {row['data'][:12]}, here "
+                f"{prepared.facts.fingerprint[:12]} ({prepared.facts.num_pictures} pictures)"
+            )
+        if index >= len(present):
+            found["settings"].append(f"stage {index} is recorded, the settings have {len(present)}")
+            continue
+        recorded, here = row["settings"], plain(present[index])
+        found["settings"] += [f"stage {index}: {line}" for line in differences(recorded, here)]
+        steps = prepared.lineage().left_at[index]
+        if row["steps"] != steps:
+            found["settings"].append(f"stage {index}: recorded {row['steps']} steps, here {steps}")
+    return {kind: list(dict.fromkeys(lines)) for kind, lines in found.items()}
+
+
+def plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back: tuples are lists."""
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in settings.items()}
+
+
+def judge(recorded: dict[str, Any], again: dict[str, Any], *, any_code: bool) -> Verdict:
+    """Compare one stage's rows: bits where the environment is the same, else figures."""
+    exact = recorded["environment"] == again["environment"]
+    lines = []
+    if exact:
+        for key in recorded:
+            if key.endswith("_sha256") and recorded[key] != again.get(key):
+                lines.append(f"{key}: recorded {recorded[key][:12]}, here {again.get(key, '')[:12]}")
+        if not any_code and recorded["stage_id"] != again["stage_id"]:
+            lines.append("stage_id differs")
+    for name, value in recorded["metrics"].items():
+        if name.startswith("speed/"):
+            continue
+        here = again["metrics"].get(name)
+        allowed = 0.0 if exact else TOLERANCES.get(name)
+        if allowed is None:
+            continue
+        if here is None or not abs(here - value) <= allowed:
+            lines.append(f"{name}: recorded {value}, here {here}")
+    return Verdict(recorded["index"], not lines, exact, tuple(lines))
