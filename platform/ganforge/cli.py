@@ -28,7 +28,9 @@ Workers = Annotated[int | None, typer.Option(help="training processes of a run")
 Gpu = Annotated[bool, typer.Option("--gpu", help="one GPU for each worker")]
 MetricName = Annotated[str | None, typer.Option("--metric", help="figure to compare runs by")]
 Experiment = Annotated[str, typer.Option(help="MLflow experiment")]
-Uri = Annotated[str | None, typer.Option(help="MLflow store; default: MLFLOW_TRACKING_URI, or sqlite here")]
+Uri = Annotated[
+    str | None, typer.Option(help="MLflow store; default: MLFLOW_TRACKING_URI, or sqlite here")
+]
 Storage = Annotated[str, typer.Option(help="checkpoints: a folder or s3://bucket/prefix")]
 Seed = Annotated[int | None, typer.Option(help="seed of the training, or of the search for tune")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, any setting; repeatable")]

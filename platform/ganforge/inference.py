@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ganforge.data.batch import Batch
 from ganforge.settings import SettingsError
-from ganforge.training.evaluation import WINDOW, measure
+from ganforge.fidelity import WINDOW, measure
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 

@@ -30,7 +30,9 @@ def build(record: dict[str, Any], stage: int, weights: bytes) -> Model:
     if hasattr(settings, "perceptual"):  # a term of training alone: its file is not needed here
         settings = override(settings, {"perceptual.network": "none"})
     if not 0 <= stage < len(settings.stages):
-        raise SettingsError(f"stage = {stage}: the settings have stages 0 to {len(settings.stages) - 1}")
+        raise SettingsError(
+            f"stage = {stage}: the settings have stages 0 to {len(settings.stages) - 1}"
+        )
     system = kind(settings, {})
     for index in range(stage + 1):
         system.grow(index)
@@ -49,7 +51,9 @@ def build(record: dict[str, Any], stage: int, weights: bytes) -> Model:
     try:
         network.load_state_dict(load_tensors(weights))
     except RuntimeError as error:
-        raise SettingsError(f"these weights are not of stage {stage} of {record['system']}: {error}") from None
+        raise SettingsError(
+            f"these weights are not of stage {stage} of {record['system']}: {error}"
+        ) from None
     return Model(network.eval().requires_grad_(False), settings, stage, kind.source_scale(settings))
 
 

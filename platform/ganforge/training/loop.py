@@ -124,9 +124,7 @@ def check_finite(player: Player, terms: dict[str, Tensor], progress: Progress) -
             )
 
 
-def report(
-    training: Training, plan: Plan, data: Data, workers: Workers, means: Means
-) -> Report:
+def report(training: Training, plan: Plan, data: Data, workers: Workers, means: Means) -> Report:
     """The report at the present position; validation and samples where the plan has them."""
     position = training.position
     stage = plan.stages[position.index]
@@ -143,5 +141,7 @@ def report(
         metrics |= validate(training.system, data, workers, progress, plan.seed)
     samples = None
     if plan.samples(position) and workers.rank == 0:
-        samples = draw_samples(training.system, data.samples(position.index).to(plan.device), progress)
+        samples = draw_samples(
+            training.system, data.samples(position.index).to(plan.device), progress
+        )
     return Report(position, kind, plan.images_before(position), metrics, samples)

@@ -14,7 +14,6 @@ from ganforge.training.wasserstein import descriptors, sliced_wasserstein
 from ganforge.training.workers import Workers
 
 
-
 @torch.inference_mode()
 def validate(
     system: System, data: Data, workers: Workers, progress: Progress, seed: int

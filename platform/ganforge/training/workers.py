@@ -161,7 +161,9 @@ class Workers:
     def _whole(self, turn: Turn) -> Tensor:
         if self.world == 1:
             return turn.nodes[0, turn.shards]
-        everyone = [subtrees(turn.shards, owned(turn.shards, r, self.world)) for r in range(self.world)]
+        everyone = [
+            subtrees(turn.shards, owned(turn.shards, r, self.world)) for r in range(self.world)
+        ]
         rows = max(map(len, everyone))
         mine = torch.stack([turn.nodes[node] for node in everyone[self.rank]])
         sent = mine.new_zeros(rows, mine.shape[1])
