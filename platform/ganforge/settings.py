@@ -114,7 +114,7 @@ def _set(settings: BaseModel, tree: dict[str, Any], key: str, value: Any) -> str
         elif not isinstance(node, dict) or part not in node:
             return unknown(key, settings)
         if depth == len(parts) - 1:
-            node[part] = value
+            node[part] = _plain(value)
             return None
         if isinstance(node[part], tuple):
             node[part] = list(node[part])
@@ -127,6 +127,13 @@ def _set(settings: BaseModel, tree: dict[str, Any], key: str, value: Any) -> str
                 return None
         node = node[part]
     return unknown(key, settings)
+
+
+def _plain(value: Any) -> Any:
+    """Settings inside a change become plain data, so that later keys can reach into them."""
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def validated(kind: type[S], tree: Any) -> S:

@@ -92,7 +92,9 @@ def _snapshot(place: str | None, from_stage: int, recorded: int) -> Any:
     if not 0 < from_stage < recorded:
         raise SettingsError(f"--from-stage {from_stage}: the record has stages 0 to {recorded - 1}")
     if place is None:
-        raise SettingsError("--from-stage: the record does not say where states are; give --storage")
+        raise SettingsError(
+            "--from-stage: the record does not say where states are; give --storage"
+        )
     found = Store(place).at(from_stage - 1)
     if found is None:
         raise SettingsError(
@@ -165,7 +167,9 @@ def _finish(
         _line(console, f"bits are only promised in one environment; compared: {limits}")
     ok = bool(verdicts) and equal == len(verdicts)
     tags = {"reproduces": run_id, "verdict": text}
-    made = record_verdict(uri, run_id, f"reproduction of {run_id[:8]}", prepared.settings, tags, text, ok)
+    made = record_verdict(
+        uri, run_id, f"reproduction of {run_id[:8]}", prepared.settings, tags, text, ok
+    )
     _line(console, f"{text}; the verdict is run {made}")
     if not ok:
         sys.exit(1)

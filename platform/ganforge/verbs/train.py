@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ganforge.assets import tensors_sha256
 from ganforge.configure import Words
 from ganforge.settings import SettingsError
 from ganforge.verbs.start import Start, settle, ui_command
@@ -109,7 +108,8 @@ def open_record(start: Start, uri: str, experiment: str, name: str) -> "Tracking
 
 def asset_files(assets: dict[str, dict[str, Any]], pack: Any) -> dict[str, bytes]:
     """Frozen networks by the sha256 that the settings name them by."""
-    return {f"assets/{tensors_sha256(a)}.safetensors": pack(a) for a in assets.values()}
+    paths = {name: f"assets/{name.removeprefix('sha256:')}.safetensors" for name in assets}
+    return {paths[name]: pack(tensors) for name, tensors in assets.items()}
 
 
 def _found(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str, Tracking | None]":
