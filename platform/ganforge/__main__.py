@@ -1,0 +1,5 @@
+"""`python -m ganforge`: the command line."""
+
+from ganforge.cli import main
+
+main()
