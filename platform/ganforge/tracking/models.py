@@ -60,7 +60,7 @@ def record_verdict(
     client = open_client(uri)
     experiment = client.get_experiment(client.get_run(experiment_of).info.experiment_id).name
     opening = Opening(
-        kind="reproduction", name=name, settings=settings, description=text, tags=tags
+        kind="reproduce", name=name, settings=settings, description=text, tags=tags
     )
     tracking = open_run(uri, experiment, opening)
     end_run(tracking, "FINISHED" if ok else "FAILED", "identical" if ok else "different")
