@@ -45,6 +45,8 @@ class Book:
         self._asked: dict[int, Asked] = {}
         for event in list(journal.events):
             self._replay(event)
+        if journal.events and journal.events[-1]["event"] == "reported":
+            self._decided(journal.events[-1])
         # decided, but the driver died before they were ended; and those cut off while they ran
         unended = [t for t in self.trials.values() if not t.ended]
         self.over = [t for t in unended if t.told or self.state_of(t.number) is not None]
@@ -98,16 +100,19 @@ class Book:
         if stages_done in trial.scores:
             return not trial.stop or stages_done < trial.stages_done
         self.journal.append("reported", trial=number, stages_done=stages_done, score=score)
-        go_on = self._reached(trial, stages_done, score)
+        self._reached(trial, stages_done, score)
+        return self._decided(self.journal.events[-1])
+
+    def _decided(self, reported: Event) -> bool:
+        number, stages_done = reported["trial"], reported["stages_done"]
+        go_on = not self.trials[number].stop
         self.journal.append("decided", trial=number, stages_done=stages_done, go_on=go_on)
         return go_on
 
-    def _reached(self, trial: Trial, stages_done: int, score: float) -> bool:
+    def _reached(self, trial: Trial, stages_done: int, score: float) -> None:
         trial.scores[stages_done] = score
         self._asked[trial.number].report(score, stages_done)
-        go_on = self.halving.goes_on(trial.number, stages_done, score)
-        trial.stop = not go_on
-        return go_on
+        trial.stop = not self.halving.goes_on(trial.number, stages_done, score)
 
     def tell(self, number: int, state: State) -> None:
         """Tell the sampler how a trial ended: a stopped one as pruned, with its last score."""

@@ -1,9 +1,12 @@
-"""Stage ends as gates: a trial waits there until the search has decided whether it goes on.
+"""Between runs and their driver: summaries out, decisions in. One actor for a whole search.
 
-Tune stops a trial by killing its driver, at a moment of its own. The controller may then still be
-replacing the workers that it lost, and what it reserves last is never given back (measured: one CPU
-lost per such trial). A trial that is told to stop returns, with everything given back, and ends on
-the state of its stage end.
+A trial waits at a stage's end until the search has decided whether it goes on. Tune would stop it
+by killing its driver, at a moment of its own: the controller may then be replacing the workers that
+it lost, and what it reserves last is never given back (measured: one CPU lost per such trial). A
+trial that is told to stop returns, gives everything back, and ends on the state of its stage's end.
+
+Ray's own way from Train to Tune is not taken either: it loses the last reports of a run that ends
+before they are read (measured: three of ten).
 """
 
 import asyncio
@@ -11,33 +14,51 @@ from typing import Any
 
 import ray
 
+Summary = dict[str, Any]
 
-class _Gate:
+
+class _Exchange:
     def __init__(self) -> None:
+        self._told: dict[int, list[Summary]] = {}
         self._decisions: dict[tuple[int, int], bool] = {}
         self._changed = asyncio.Condition()
+
+    async def tell(self, trial: int, summary: Summary) -> None:
+        async with self._changed:
+            self._told.setdefault(trial, []).append(summary)
+            self._changed.notify_all()
+
+    async def hear(self, trial: int, timeout_seconds: float) -> list[Summary]:
+        """What was told since the last call; waits for something, but not for ever."""
+        async with self._changed:
+            waiting = self._changed.wait_for(lambda: self._told.get(trial))
+            try:
+                await asyncio.wait_for(waiting, timeout_seconds)
+            except TimeoutError:
+                return []
+            return self._told.pop(trial)
 
     async def decide(self, trial: int, stages_done: int, go_on: bool) -> None:
         async with self._changed:
             self._decisions[trial, stages_done] = go_on
             self._changed.notify_all()
 
-    async def wait(self, trial: int, stages_done: int) -> bool:
+    async def decision(self, trial: int, stages_done: int) -> bool:
         async with self._changed:
             await self._changed.wait_for(lambda: (trial, stages_done) in self._decisions)
             return self._decisions[trial, stages_done]
 
 
-class Gate:
-    """The decisions of one search, in an actor of their own."""
+class Exchange:
+    """The actor, and this process's way to it."""
 
     def __init__(self) -> None:
-        actor: Any = ray.remote(_Gate)
-        self.handle: Any = actor.options(num_cpus=0, max_concurrency=1000).remote()
+        actor: Any = ray.remote(_Exchange)
+        self.actor: Any = actor.options(num_cpus=0, max_concurrency=1000).remote()
 
     def decide(self, trial: int, stages_done: int, go_on: bool) -> None:
         """Let a trial go on, or end, after so many stages."""
-        self.handle.decide.remote(trial, stages_done, go_on)
+        self.actor.decide.remote(trial, stages_done, go_on)
 
     def close(self) -> None:
-        ray.kill(self.handle)
+        ray.kill(self.actor)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Job:
     """What a worker is to do. Tensors travel once, through the object store.
 
-    `settings` (plain data) replace those of the prepared run, and `gate` decides at stage ends
-    whether `trial` goes on (cluster/gate.py): in a search.
+    In a search `settings` (plain data) replace those of the prepared run, and `exchange` is asked
+    at stage ends whether the trial goes on.
     """
 
     prepared: "ObjectRef[Prepared]"
@@ -26,10 +26,10 @@ class Job:
     workers: int
     threads: int
     gpu: bool
+    exchange: Any
     tracking: Tracking | None = None
+    trial: int = 0
     settings: dict[str, Any] | None = None
-    trial: int | None = None
-    gate: Any = None
 
 
 def work(config: dict[str, Job]) -> None:

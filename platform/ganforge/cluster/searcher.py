@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from ganforge.cluster.book import Book
-from ganforge.cluster.gate import Gate
+from ganforge.cluster.exchange import Exchange
 from ganforge.cluster.space import Space, distributions
 
 
@@ -79,14 +79,14 @@ class StageEnds(Unsaved, FIFOScheduler):
     because a process died in between, still gets its decision.
     """
 
-    def __init__(self, book: Book, gate: Gate, metric: str):
+    def __init__(self, book: Book, exchange: Exchange, metric: str):
         super().__init__()
-        self.book, self.gate, self.score_name = book, gate, metric
+        self.book, self.exchange, self.score_name = book, exchange, metric
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["trial"]
         for row in result.get("stages", ()):
             stages_done, score = row["index"] + 1, row["metrics"][self.score_name]
-            self.gate.decide(number, stages_done, self.book.reached(number, stages_done, score))
-        # a trial that is to stop returns by itself (cluster/gate.py)
+            self.exchange.decide(number, stages_done, self.book.reached(number, stages_done, score))
+        # a trial that is to stop returns by itself (cluster/exchange.py)
         return TrialScheduler.CONTINUE

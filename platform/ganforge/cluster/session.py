@@ -70,6 +70,8 @@ def connect(
     """
     address = cluster_address()
     logging.getLogger("ray").setLevel(logging.ERROR)
+    # a failed trial is told in one line, not in forty
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     shared: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,

@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Categorical, Domain
 
-from ganforge.settings import SettingsError, flatten, override, per_stage_keys, unknown
+from ganforge.settings import SettingsError, override
 from ganforge.systems.settings import SystemSettings
 
 Space = Mapping[str, Domain]
@@ -36,7 +36,6 @@ def check_space(space: Space, settings: SystemSettings) -> None:
     if not space:
         raise SettingsError("the search space is empty: give at least one setting a domain")
     problems = []
-    known = {*flatten(settings), *_stage_keys(settings)}
     for key, domain in space.items():
         shared = _shared(key)
         if not isinstance(domain, Domain):
@@ -45,8 +44,6 @@ def check_space(space: Space, settings: SystemSettings) -> None:
             )
         elif shared:
             problems.append(f"{key}: cannot be searched, {shared}")
-        elif key not in known:
-            problems.append(unknown(key, settings))
         else:
             problems += _bad_values(key, domain, settings)
     if problems:
@@ -60,11 +57,6 @@ def _shared(key: str) -> str | None:
             return "all trials share the resolutions of stages"
         return None if "." in tail else _SHARED["stages"]
     return _SHARED.get(head)
-
-
-def _stage_keys(settings: SystemSettings) -> set[str]:
-    keys = per_stage_keys(settings)
-    return {f"stages.{number}.{key}" for number in range(len(settings.stages)) for key in keys}
 
 
 def _bad_values(key: str, domain: Domain, settings: SystemSettings) -> list[str]:
@@ -115,11 +107,17 @@ def start_values(space: Space, settings: SystemSettings) -> dict[str, Any] | Non
 
 
 def _value(key: str, settings: SystemSettings) -> Any:
-    values = flatten(settings)
-    if key in values:
-        return values[key]
-    _, number, rest = key.split(".", 2)
-    return flatten(settings.at(int(number)))[rest]
+    head, _, tail = key.partition(".")
+    if head == "stages":
+        number, _, rest = tail.partition(".")
+        stage = settings.stages[int(number)]
+        return (
+            getattr(stage, rest) if hasattr(stage, rest) else _value(rest, settings.at(int(number)))
+        )
+    value: Any = settings
+    for part in key.split("."):
+        value = value[int(part)] if isinstance(value, tuple) else getattr(value, part)
+    return value
 
 
 def _contains(distribution: Any, value: Any) -> bool:

@@ -1,7 +1,9 @@
 """Training of one configuration: Ray Train workers around run()."""
 
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +11,8 @@ import ray
 from ray.exceptions import RayError
 from ray.train import RunConfig, ScalingConfig
 from ray.train.v2.api.callback import UserCallback
-from ray.util.queue import Empty, Queue
 
+from ganforge.cluster.exchange import Exchange, Summary
 from ganforge.cluster.job import Job, work
 from ganforge.cluster.release import release
 from ganforge.cluster.session import wait_for_slots, worker_resources
@@ -22,7 +24,7 @@ from ganforge.tracking.record import Tracking
 if TYPE_CHECKING:
     from ganforge.training.prepare import Prepared
 
-Listener = Callable[[dict[str, Any]], None]
+Listener = Callable[[Summary], None]
 _RAY_FOLDER = "ray"
 
 
@@ -48,7 +50,7 @@ class Heard:
     groups: list[str] = field(default_factory=list)
     trouble: str = ""
 
-    def hear(self, told: dict[str, Any]) -> None:
+    def hear(self, told: Summary) -> None:
         if group := told.get("placement_group"):
             self.groups.append(group)
         for row in told.get("stages", ()):
@@ -58,15 +60,14 @@ class Heard:
 
 
 class Tell(UserCallback):
-    """Passes rank 0's reports from the controller to the driver."""
+    """Passes rank 0's reports from the controller to the exchange."""
 
-    def __init__(self, told: Queue):
-        self.told = told
+    def __init__(self, job: Job):
+        self.exchange, self.trial = job.exchange, job.trial
 
-    def after_report(
-        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
-    ) -> None:
-        self.told.put(metrics[0])
+    def after_report(self, run_context: Any, metrics: list[Summary], checkpoint: Any) -> None:
+        # waited for: when a run is over, all of it has been told
+        ray.get(self.exchange.tell.remote(self.trial, metrics[0]))
 
 
 def uses_gpu(settings: Any) -> bool:
@@ -77,7 +78,11 @@ def uses_gpu(settings: Any) -> bool:
 
 
 def make_job(
-    prepared: "Prepared", metric: Metric, store: str, tracking: Tracking | None = None
+    prepared: "Prepared",
+    metric: Metric,
+    store: str,
+    exchange: Exchange,
+    tracking: Tracking | None = None,
 ) -> Job:
     """A job of a prepared run; its tensors go into the object store here."""
     settings = prepared.settings
@@ -88,11 +93,12 @@ def make_job(
         workers=settings.workers,
         threads=settings.threads,
         gpu=uses_gpu(settings),
+        exchange=exchange.actor,
         tracking=tracking,
     )
 
 
-def trainer(job: Job, name: str, callbacks: list[Any]) -> Trainer:
+def trainer(job: Job, name: str) -> Trainer:
     """Ray Train around the worker function, with finite patience."""
     return Trainer(
         work,
@@ -106,7 +112,7 @@ def trainer(job: Job, name: str, callbacks: list[Any]) -> Trainer:
             name=name,
             storage_path=inside(job.store, _RAY_FOLDER),
             failure_config=FAILURES,
-            callbacks=callbacks,
+            callbacks=[Tell(job)],
         ),
     )
 
@@ -131,17 +137,19 @@ def fit(
     Raises SettingsError for what the user can mend and TrainingFailed for the rest. `listener` gets
     rank 0's summaries (cluster/job.py) in a thread of its own.
     """
-    job = make_job(prepared, metric, store, tracking)
-    wait_for_slots(job.workers, worker_resources(job.threads, job.gpu), joined=joined)
-    heard = Heard()
+    heard, exchange = Heard(), Exchange()
+    job = make_job(prepared, metric, store, exchange, tracking)
 
-    def hear(told: dict[str, Any]) -> None:
+    def hear(told: Summary) -> None:
         heard.hear(told)
         if listener is not None:
             listener(told)
 
     try:
+        wait_for_slots(job.workers, worker_resources(job.threads, job.gpu), joined=joined)
         fit_job(job, "train", hear)
+    except SettingsError:
+        raise
     except Exception as error:
         bottom = cause(error)
         if isinstance(bottom, SettingsError):
@@ -149,36 +157,45 @@ def fit(
         raise TrainingFailed(reason(error)) from error
     finally:
         release(heard.groups)
+        exchange.close()
     rows = tuple(heard.stages[index] for index in sorted(heard.stages))
     return Trained(rows, heard.metrics, heard.trouble)
 
 
 def fit_job(job: Job, name: str, listener: Listener) -> None:
-    """Run a job; every summary of rank 0 has been heard when this returns.
-
-    Ray's own way from Train to Tune loses the last reports when a run ends before they were read
-    (measured: three of ten).
-    """
-    told, over = Queue(actor_options={"num_cpus": 0}), threading.Event()
-    hearing = threading.Thread(target=_hear, args=(told, over, listener), daemon=True)
+    """Run a job; every summary of rank 0 has been heard when this returns."""
+    over = threading.Event()
+    hearing = threading.Thread(target=_hear, args=(job, over, listener), daemon=True)
     hearing.start()
     try:
-        trainer(job, name, [Tell(told)]).fit()
+        with own_interrupt():
+            trainer(job, name).fit()
     finally:
         over.set()
         hearing.join()
-        told.shutdown(force=True)
 
 
-def _hear(told: Queue, over: threading.Event, listener: Listener) -> None:
+@contextmanager
+def own_interrupt() -> Iterator[None]:
+    """Ray Train leaves its handler of Ctrl-C behind, and with it the controller's process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _hear(job: Job, over: threading.Event, listener: Listener) -> None:
     while True:
         ended = over.is_set()
         try:
-            summary = told.get(timeout=0.2)
-        except Empty:
-            if ended:
-                return
-            continue
+            told = ray.get(job.exchange.hear.remote(job.trial, 0.5))
         except RayError:
             return
-        listener(summary)
+        for summary in told:
+            listener(summary)
+        if ended and not told:
+            return

@@ -1,6 +1,6 @@
-"""Ray Train's trainer with two of its habits changed.
+"""Ray Train's trainer with some of its habits changed.
 
-Both use private hooks of Ray 2.60: pyproject.toml pins the minor version, and
+They use private hooks of Ray 2.60: pyproject.toml pins the minor version, and
 tests/cluster/test_train.py fails when they move.
 """
 
@@ -9,6 +9,7 @@ from typing import Any
 from ray.exceptions import RayActorError, RayError
 from ray.train import FailureConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import (
     PlacementGroupCleanerCallback,
 )
@@ -17,11 +18,23 @@ from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckTimeoutError,
 )
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 _DEATHS = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
 # What the survivors say when one of their number has died.
-_CUT_OFF = ("connection closed", "connection reset", "timed out", "broken pipe", "nccl", "aborted")
+_CUT_OFF = (
+    "connection closed",
+    "connection reset",
+    "connection refused",
+    "broken pipe",
+    "timed out",
+    "read error",
+    "nccl",
+)
+
+# Errors whose message needs no name before it.
+_SPEAKING = ("SettingsError", "NotFinite", "TrainingFailed")
 
 FAILURES = FailureConfig(max_failures=3, controller_failure_limit=2, max_preemption_failures=20)
 
@@ -32,16 +45,26 @@ class Trainer(TorchTrainer):
     The cleaner asks the dashboard whether a run is alive. Without a dashboard, or with two clusters
     on one machine, it leaves dead groups and removes living ones (measured); cluster/release.py
     removes them instead. A worker's own exception would happen again, so it ends the run at once;
-    a worker that died is replaced.
+    a worker that died is replaced. There is no data set of Ray's, and no autoscaling coordinator:
+    actors of both stayed behind (measured), and cost seconds.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
-        callbacks = super()._create_default_callbacks()
-        return [c for c in callbacks if not isinstance(c, PlacementGroupCleanerCallback)]
+        dropped = (PlacementGroupCleanerCallback, DatasetsCallback)
+        return [c for c in super()._create_default_callbacks() if not isinstance(c, dropped)]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         arguments["failure_policy"] = ReplaceTheDead(FAILURES)
+        arguments["scaling_policy"] = Fixed(self.scaling_config)
         return super()._initialize_and_run_controller(**arguments)
+
+
+class Fixed(FixedScalingPolicy):
+    """As many workers as were asked for; their placement group is request enough."""
+
+    def after_controller_start(self, train_run_context: Any) -> None: ...
+    def _maybe_send_resource_request(self) -> None: ...
+    def _cancel_resource_request(self) -> None: ...
 
 
 class ReplaceTheDead(DefaultFailurePolicy):
@@ -50,15 +73,19 @@ class ReplaceTheDead(DefaultFailurePolicy):
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         if isinstance(training_failed_error, WorkerGroupError):
             failures = training_failed_error.worker_failures.values()
-            if not any(died(failure) for failure in failures):
+            # a survivor's complaint may be seen before the death that it is about
+            if not any(map(died, failures)) and not all(map(cut_off, failures)):
                 return FailureDecision.RAISE
         return super().make_decision(training_failed_error)
 
 
 def died(failure: BaseException) -> bool:
-    """Whether a worker's failure is a death, its own or another's, rather than an exception."""
-    if isinstance(failure, _DEATHS):
-        return True
+    """Whether a worker's failure is the death of its process."""
+    return isinstance(failure, _DEATHS)
+
+
+def cut_off(failure: BaseException) -> bool:
+    """Whether a worker's failure is a complaint about another's death."""
     inner = getattr(failure, "cause", None) or failure
     words = str(inner).lower()
     return isinstance(inner, RuntimeError | OSError) and any(w in words for w in _CUT_OFF)
@@ -70,8 +97,8 @@ def cause(error: BaseException) -> BaseException:
         inner: BaseException | None = None
         if isinstance(error, WorkerGroupError) and error.worker_failures:
             failures = list(error.worker_failures.values())
-            # the survivors' complaints say less than the failure that began it
-            inner = next((f for f in failures if not died(f)), failures[0])
+            # an exception says more than a death, a death more than the survivors' complaints
+            inner = min(failures, key=lambda f: (cut_off(f), died(f)))
         elif isinstance(error, ControllerError):
             inner = error.controller_failure
         elif isinstance(error, RayError):
@@ -92,10 +119,5 @@ def reason(error: BaseException) -> str:
     if not lines:
         return type(bottom).__name__
     line = lines[-1] if "Traceback" in text else lines[0]
-    return (
-        line
-        if type(bottom).__name__ in ("SettingsError", "NotFinite")
-        else (
-            line if line.startswith(type(bottom).__name__) else f"{type(bottom).__name__}: {line}"
-        )
-    )
+    name = type(bottom).__name__
+    return line if name in _SPEAKING or line.startswith(name) else f"{name}: {line}"

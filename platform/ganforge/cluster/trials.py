@@ -67,6 +67,8 @@ class Trial:
         """Take in a worker's summary."""
         if group := told.get("placement_group"):
             self.groups.append(group)
+        if reason := told.get("failed"):
+            self.failed, self.reason = True, reason
         if "images" not in told:
             return
         self.index, self.images = told["index"], told["images"]
@@ -77,7 +79,7 @@ class Trial:
             self._first = (time.monotonic(), self.fraction)
 
     def finish(self, state: State, reason: str = "") -> None:
-        self.state, self.reason = state, reason
+        self.state, self.reason = state, reason or self.reason
         if self.started:
             self.seconds += time.monotonic() - self.started
             self.started = 0.0

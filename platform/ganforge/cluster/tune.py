@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from ray import tune
 
 from ganforge.cluster.book import Book
-from ganforge.cluster.gate import Gate
+from ganforge.cluster.exchange import Exchange
 from ganforge.cluster.job import Job
 from ganforge.cluster.journal import Journal, latest, local_file
 from ganforge.cluster.records import Records
@@ -21,9 +22,9 @@ from ganforge.cluster.rungs import Halving
 from ganforge.cluster.searcher import SeededSearch, StageEnds
 from ganforge.cluster.session import wait_for_slots, worker_resources
 from ganforge.cluster.space import Space, check_space
-from ganforge.cluster.train import TrainingFailed, fit_job, inside, make_job
+from ganforge.cluster.train import fit_job, inside, make_job
 from ganforge.cluster.trainer import reason
-from ganforge.cluster.trials import Listener
+from ganforge.cluster.trials import Listener, Trial
 from ganforge.cluster.watch import Watch
 from ganforge.schedule import Plan
 from ganforge.settings import override
@@ -64,14 +65,20 @@ def search(
         prepared, space, num_trials, concurrent, storage, tracking_uri, experiment, metric, seed,
         reduction_factor,
     )  # fmt: skip
-    job = make_job(prepared, metric, store="")
-    room = wait_for_slots(job.workers, worker_resources(job.threads, job.gpu), joined=joined)
-    search_id = latest(storage, experiment) if resume else new_id()
-    journal = Journal(storage, search_id)
+    exchange = Exchange()
     try:
-        return _search(request, job, journal, room.groups, listener or (lambda trial, event: None))
+        job = make_job(prepared, metric, "", exchange)
+        room = wait_for_slots(job.workers, worker_resources(job.threads, job.gpu), joined=joined)
+        search_id = latest(storage, experiment) if resume else new_id()
+        journal = Journal(storage, search_id)
+        with closing(journal):
+            return _search(request, job, exchange, journal, room.groups, listener or _nobody)
     finally:
-        journal.close()
+        exchange.close()
+
+
+def _nobody(trial: Trial, event: str) -> None:
+    """Listens to nothing."""
 
 
 def new_id() -> str:
@@ -80,7 +87,12 @@ def new_id() -> str:
 
 
 def _search(
-    request: Request, job: Job, journal: Journal, room: int, listener: Listener
+    request: Request,
+    job: Job,
+    exchange: Exchange,
+    journal: Journal,
+    room: int,
+    listener: Listener,
 ) -> SearchResult:
     prepared, metric = request.prepared, request.metric
     first = header(request)
@@ -120,7 +132,8 @@ def _search(
         watch.end_those_over()
         if book.remaining:
             limit = min(room, request.concurrent or room, book.remaining)
-            _tune(request, job, journal, searcher, watch, limit)
+            scheduler = StageEnds(book, exchange, metric.name)
+            _tune(request, job, journal, searcher, scheduler, watch, limit)
     finally:
         result = _close(request, journal, book, records, watch)
     return result
@@ -146,13 +159,12 @@ def _tune(
     job: Job,
     journal: Journal,
     searcher: SeededSearch,
+    scheduler: StageEnds,
     watch: Watch,
     limit: int,
 ) -> None:
     """Run Tune until no trial is left, or until it is interrupted."""
     search_id, storage = journal.search_id, request.storage
-    gate = Gate()
-    job = replace(job, gate=gate.handle)
 
     def drive(config: dict[str, Any]) -> None:
         mine = replace(
@@ -165,14 +177,15 @@ def _tune(
         try:
             fit_job(mine, f"trial-{mine.trial:04d}", tune.report)
         except Exception as error:
-            raise TrainingFailed(reason(error)) from None
+            # told and not raised: Tune would print forty lines and throw the driver away
+            tune.report({"failed": reason(error)})
 
     name = f"tune-{secrets.token_hex(3)}"
-    tuner = tune.Tuner(
+    tune.Tuner(
         tune.with_resources(drive, _DRIVER),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=StageEnds(watch.book, gate, request.metric.name),
+            scheduler=scheduler,
             num_samples=watch.book.remaining,
             max_concurrent_trials=limit,
             # a trial's driver imports torch: once for each that runs at a time
@@ -186,11 +199,7 @@ def _tune(
             callbacks=[watch],
             verbose=0,
         ),
-    )
-    try:
-        tuner.fit()
-    finally:
-        gate.close()
+    ).fit()
 
 
 def _close(

@@ -8,7 +8,6 @@ from ganforge.cluster.book import Book
 from ganforge.cluster.records import Records
 from ganforge.cluster.release import release
 from ganforge.cluster.searcher import Unsaved
-from ganforge.cluster.trainer import reason
 from ganforge.cluster.trials import Listener, State, Trial
 
 
@@ -47,9 +46,7 @@ class Watch(Unsaved, Callback):
             release(mine.groups)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        error = trial.get_pickled_error() or trial.get_error()
-        why = reason(error) if error is not None else "its process died"
-        self._end(self._trial(trial), "failed", why)
+        self._end(self._trial(trial), "failed", "its driver's process died")
 
     def end_those_over(self) -> None:
         """In a resumed search: end the trials whose end was decided but not carried out."""
@@ -62,7 +59,7 @@ class Watch(Unsaved, Callback):
 
     def _end(self, trial: Trial, state: State, why: str) -> None:
         release(trial.groups)
-        self.book.end(trial.number, state, why)
+        self.book.end(trial.number, state, trial.reason or why)
         self.records.end_trial(trial)
         self.listener(trial, "ended")
 

@@ -22,7 +22,7 @@ from ganforge.training.run import run
 
 _FLUSH_SECONDS = 5.0
 _CLOSE_SECONDS = 20.0
-_GATE_SECONDS = 300.0
+_DECISION_SECONDS = 300.0
 
 
 def worker(job: Job) -> None:
@@ -64,11 +64,11 @@ def worker(job: Job) -> None:
 
 def goes_on(job: Job, stages_done: int) -> bool:
     """Ask the search, after it was told of a stage's end; every rank gets the same answer."""
-    if job.gate is None or job.trial is None:
+    if job.settings is None:
         return True
     try:
-        answer = job.gate.wait.remote(job.trial, stages_done)
-        return ray.get(answer, timeout=_GATE_SECONDS)
+        decision = job.exchange.decision.remote(job.trial, stages_done)
+        return ray.get(decision, timeout=_DECISION_SECONDS)
     except GetTimeoutError:
         return True
 

@@ -1,0 +1,107 @@
+"""Ray Train workers around run()."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import METRIC, SYSTEM, tiny
+from ray.exceptions import ActorDiedError
+from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import (
+    PlacementGroupCleanerCallback,
+)
+from ray.train.v2._internal.execution.failure_handling import FailureDecision
+from ray.train.v2.api.exceptions import WorkerGroupError
+
+from ganforge.cluster.release import held
+from ganforge.cluster.session import slots, wait_for_slots, worker_environment
+from ganforge.cluster.train import fit, inside
+from ganforge.cluster.trainer import FAILURES, ReplaceTheDead, Trainer, cause, reason
+from ganforge.settings import SettingsError
+from ganforge.tracking.read import fetch_stages
+from ganforge.tracking.runs import Opening, end_run, open_run
+from ganforge.tracking.store import open_client
+from ganforge.training.prepare import prepare
+from ganforge.training.run import run
+
+
+@pytest.mark.ray
+def test_two_workers_train_and_report_the_bits_of_one(cluster: None, tmp_path: Path) -> None:
+    prepared = prepare(SYSTEM, tiny(stages=2, workers=2))
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    opening = Opening("train", "two", prepared.settings, fingerprint=prepared.facts.fingerprint)
+    tracking = open_run(uri, "train", opening)
+    told: list[dict[str, Any]] = []
+    trained = fit(
+        prepared,
+        metric=METRIC,
+        store=str(tmp_path / "run"),
+        tracking=tracking,
+        listener=told.append,
+    )
+    end_run(tracking, "FINISHED", "finished")
+    alone = [report.stage for report in run(prepared) if report.stage is not None]
+    hashes = ("generator_sha256", "critic_sha256", "average_sha256")
+    for mine, theirs in zip(trained.stages, alone, strict=True):
+        assert {name: mine[name] for name in hashes} == {name: theirs[name] for name in hashes}
+    assert METRIC.name in trained.metrics
+    assert [t["images"] for t in told if "images" in t] == [0, 8, 8, 16]
+    assert [row["index"] for row in fetch_stages(uri, tracking.run_id)] == [0, 1]
+    history = open_client(uri).get_metric_history(tracking.run_id, METRIC.name)
+    assert {point.step for point in history} == {8, 16}
+    assert held() == {}
+
+
+@pytest.mark.ray
+def test_an_impossible_request_says_what_there_is(cluster: None) -> None:
+    assert slots(2, {"CPU": 1.0}).groups == 1
+    with pytest.raises(SettingsError, match=r"workers = 3: .* there are 2 CPUs on one machine"):
+        wait_for_slots(3, {"CPU": 1.0}, joined=False)
+    with pytest.raises(SettingsError, match="0 GPUs"):
+        wait_for_slots(1, {"CPU": 1.0, "GPU": 1.0}, joined=False)
+
+
+@pytest.mark.ray
+def test_the_private_hooks_of_ray_are_still_there(cluster: None) -> None:
+    dropped = (PlacementGroupCleanerCallback, DatasetsCallback)
+
+    def unwanted(trainer: TorchTrainer) -> int:
+        found = trainer._create_default_callbacks()
+        return sum(isinstance(callback, dropped) for callback in found)
+
+    assert unwanted(TorchTrainer(lambda: None)) == 2
+    assert unwanted(Trainer(lambda: None)) == 0
+    assert hasattr(TorchTrainer, "_initialize_and_run_controller")
+
+
+def test_a_dead_worker_is_replaced_and_an_exception_is_not_repeated() -> None:
+    policy = ReplaceTheDead(FAILURES)
+    survivor = RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:4242")
+    dead = WorkerGroupError("a death", {0: survivor, 1: ActorDiedError()})
+    assert policy.make_decision(dead) == FailureDecision.RETRY
+    wrong = WorkerGroupError("an error", {0: ValueError("batch = 3: must be 4"), 1: survivor})
+    assert policy.make_decision(wrong) == FailureDecision.RAISE
+
+
+def test_an_error_is_one_line() -> None:
+    survivor = RuntimeError("Connection closed by peer")
+    user = WorkerGroupError("…", {0: survivor, 1: SettingsError("data.root = x: no such folder")})
+    assert reason(user) == "data.root = x: no such folder"
+    assert isinstance(cause(user), SettingsError)
+    other = WorkerGroupError("…", {0: ValueError("first line\nsecond line")})
+    assert reason(other) == "ValueError: first line"
+
+
+def test_the_places_of_a_run() -> None:
+    assert inside("/a/b/", "c", "d") == "/a/b/c/d"
+    assert inside("s3://bucket/x?scheme=http", "c") == "s3://bucket/x/c?scheme=http"
+
+
+def test_what_the_driver_knows_reaches_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "somebody")
+    monkeypatch.setenv("SECRET", "mine")
+    found = worker_environment(threads=3)
+    assert found["MLFLOW_TRACKING_USERNAME"] == "somebody"
+    assert found["OMP_NUM_THREADS"] == "3"
+    assert "SECRET" not in found
