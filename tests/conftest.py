@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ganforge.settings import override
@@ -14,7 +15,9 @@ from ganforge.systems.settings import ladder
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
-    """Nothing of a test is left in, or taken from, the user's cache."""
+    """Nothing of a test is left in, or taken from, the user's cache; one thread, as in training:
+    several threads of several tests in each other's way take thirty times as long."""
+    torch.set_num_threads(1)
     os.environ["GANFORGE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 

@@ -1,6 +1,6 @@
 """What an MLflow store must hold after a search: used by tests/acceptance.py.
 
-    python tests/read_search.py URI EXPERIMENT
+python tests/read_search.py URI EXPERIMENT
 """
 
 import json

@@ -19,15 +19,6 @@ SHARED = Path(os.environ.get("GANFORGE_SHARED", Path(__file__).parents[2] / "sha
 BENCHMARKS = SHARED / "data" / "benchmarks"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On a busy machine several threads wait for each other: 35 s in place of 1 was seen."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Enlarge(nn.Module):
     """Bicubic enlargement that keeps the shapes it is given, with dropout as a trap."""
 

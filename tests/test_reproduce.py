@@ -132,7 +132,8 @@ def test_a_changed_line_of_the_loop_is_refused_and_a_changed_comment_is_not(reco
         return text.replace("% 10 == 0", "% 11 == 0")
 
     def comment(text: str) -> str:
-        return text.replace('"""The only training loop.', '"""# Another docstring.') + "\n# a remark\n"
+        changed = text.replace('"""The only training loop.', '"""# Another docstring.')
+        return changed + "\n# a remark\n"
 
     refused = with_changed_code(words, tmp_path / "line", line)
     assert refused.returncode == 1 and "code differs: training/loop.py" in refused.stdout
@@ -173,11 +174,11 @@ def test_nothing_to_reproduce_is_said(recorded, tmp_path, capsys):
 
 
 def test_frozen_networks_come_from_the_record(tmp_path, monkeypatch):
+    import torch
+
     from ganforge.assets import keep, present, tensors_sha256
     from ganforge.tracking.models import fetch_asset
     from ganforge.training.checkpoint import pack
-
-    import torch
 
     tensors = {"features.0.weight": torch.ones(2)}
     name = "sha256:" + tensors_sha256(tensors)

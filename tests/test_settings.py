@@ -29,7 +29,8 @@ BAD = {
     ),
     "critic_steps": (
         "2.5",
-        "critic_steps = '2.5': Input should be a valid integer, unable to parse string as an integer",
+        "critic_steps = '2.5': Input should be a valid integer, "
+        "unable to parse string as an integer",
     ),
     "gradient_penalty_weight": (
         -1,

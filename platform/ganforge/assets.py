@@ -27,7 +27,7 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -109,7 +109,8 @@ def _from_path(text: str, key: str) -> dict[str, Tensor]:
     missing = [name for name in _BLOCK1 if name not in tensors]
     if missing:
         raise SettingsError(
-            f"{key} = {text}: has no {missing[0]}; give a VGG-19 state dict with torchvision's names"
+            f"{key} = {text}: has no {missing[0]}; give a VGG-19 state dict with "
+            "torchvision's names"
         )
     return {name: tensors[name].float() for name in sorted(tensors)}
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from ganforge.data.batch import Batch
-from ganforge.settings import SettingsError
 from ganforge.fidelity import WINDOW, measure
+from ganforge.settings import SettingsError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 

@@ -29,8 +29,9 @@ def setting(
     `per_stage` allows `stages.K.<key>`; `weights=False` says that no value of it can change a
     weight (logging, cadence, places), so that it stays out of a stage's identity.
     """
-    extra = {"per_stage": per_stage, "weights": weights}
-    return Field(default, description=meaning, json_schema_extra=extra, **rules)
+    extra: Any = {"per_stage": per_stage, "weights": weights}
+    options: dict[str, Any] = {"description": meaning, "json_schema_extra": extra, **rules}
+    return Field(default, **options)
 
 
 class Strict(BaseModel):
@@ -89,7 +90,7 @@ def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def override(settings: S, changes: Mapping[str, Any]) -> S:
     """`settings` with dotted keys replaced; every mistake in `changes` in one SettingsError."""
-    tree = settings.model_dump()
+    tree = _plain(settings)
     problems: list[str] = []
     for key, value in changes.items():
         problem = _set(settings, tree, key, value)
@@ -101,38 +102,42 @@ def override(settings: S, changes: Mapping[str, Any]) -> S:
 
 
 def _set(settings: BaseModel, tree: dict[str, Any], key: str, value: Any) -> str | None:
+    """Put a value into nested plain data; the error line where the key leads nowhere."""
+    first, _, rest = key.removeprefix("stages.").partition(".")
+    stages = tree.get("stages", ())
+    here = key.startswith("stages.") and first.isdigit() and int(first) < len(stages)
+    if here and rest in per_stage_keys(settings):
+        stages[int(first)]["overrides"][rest] = _plain(value)
+        return None
     node: Any = tree
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
-        if isinstance(node, tuple | list):
-            if not part.isdigit():
-                return unknown(key, settings)
-            if int(part) >= len(node):
-                where = ".".join(parts[:depth])
-                return f"unknown setting '{key}': {where} has {len(node)} entries, 0 to {len(node) - 1}"
-            part = int(part)
-        elif not isinstance(node, dict) or part not in node:
+    *path, last = key.split(".")
+    for depth, part in enumerate([*path, last]):
+        slot = _slot(node, part)
+        if slot is None:
+            if isinstance(node, list) and part.isdigit():
+                where, end = ".".join(path[:depth]), len(node) - 1
+                return f"unknown setting '{key}': {where} has {end + 1} entries, 0 to {end}"
             return unknown(key, settings)
-        if depth == len(parts) - 1:
-            node[part] = _plain(value)
-            return None
-        if isinstance(node[part], tuple):
-            node[part] = list(node[part])
-        rest = ".".join(parts[depth + 2 :])
-        if parts[0] == "stages" and depth == 0 and parts[1].isdigit():
-            stages = node[part]
-            number = int(parts[1])
-            if number < len(stages) and rest in per_stage_keys(settings):
-                stages[number]["overrides"][rest] = value
-                return None
-        node = node[part]
-    return unknown(key, settings)
+        if depth == len(path):
+            node[slot] = _plain(value)
+        else:
+            node = node[slot]
+    return None
+
+
+def _slot(node: Any, part: str) -> int | str | None:
+    """Where `part` lies in a node of plain data, if it is there."""
+    if isinstance(node, list):
+        return int(part) if part.isdigit() and int(part) < len(node) else None
+    return part if isinstance(node, dict) and part in node else None
 
 
 def _plain(value: Any) -> Any:
     """Settings inside a change become plain data, so that later keys can reach into them."""
     if isinstance(value, BaseModel):
-        return value.model_dump()
+        return {name: _plain(item) for name, item in value}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 

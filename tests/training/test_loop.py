@@ -89,7 +89,6 @@ def test_reports_describe_their_position(tiny):
 
 
 def test_a_change_of_a_later_stage_leaves_earlier_ones(tiny):
-    one, _ = trained(tiny())
     _, plain = trained(tiny())
     _, later = trained(tiny(stages__1__critic__learning_rate=0.5))
     assert plain[2].metrics == later[2].metrics

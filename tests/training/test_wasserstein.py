@@ -16,15 +16,6 @@ from ganforge.training.wasserstein import (
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On a busy machine several threads wait for each other: 8 s in place of 1 was seen."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def pictures(count: int, height: int, width: int, channels: int = 3) -> list[torch.Tensor]:
     """Noise of every scale, (C, H, W) in [-1, 1]."""
     generator = torch.Generator().manual_seed(5)

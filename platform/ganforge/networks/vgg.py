@@ -16,7 +16,7 @@ _BLOCKS = (2, 2, 4, 4, 4)
 
 
 def layer_numbers() -> dict[str, int]:
-    """Torchvision's module number of each convolution: {"block1_conv1": 0, "block1_conv2": 2, …}."""
+    """Torchvision's module number of each convolution: {"block1_conv1": 0, …}."""
     numbers, number = {}, 0
     for block, count in enumerate(_BLOCKS, start=1):
         for conv in range(1, count + 1):

@@ -36,9 +36,9 @@ class Player:
     module: nn.Module
     optimizer: Optimizer
     options: Callable[[Progress], dict[str, Any]]
-    every: Callable[[SystemSettings], int] = lambda settings: 1
+    every: Callable[[Any], int] = lambda settings: 1
     average: nn.Module | None = None
-    decay: Callable[[SystemSettings], float] = lambda settings: 0.999
+    decay: Callable[[Any], float] = lambda settings: 0.999
     after_step: Callable[[nn.Module], None] | None = None
     parameters: list[nn.Parameter] = field(default_factory=list)
 
@@ -78,8 +78,8 @@ class Player:
         if self.average is None:
             return
         weight = 1 - self.decay(progress.settings)
-        averages = list(self.average.parameters())
-        torch._foreach_lerp_(averages, self.parameters, weight)
+        averages: list[Tensor] = list(self.average.parameters())
+        torch._foreach_lerp_(averages, list[Tensor](self.parameters), weight)  # pyright: ignore
         for mine, theirs in zip(self.average.buffers(), self.module.buffers(), strict=True):
             mine.copy_(theirs)
 
@@ -99,14 +99,14 @@ class System(nn.Module):
     shard_buffers: ClassVar[tuple[str, ...]] = ()
     players: Sequence[Player]
 
-    def __init__(self, settings: SystemSettings, assets: dict[str, dict[str, Tensor]]):
+    def __init__(self, settings: Any, assets: dict[str, dict[str, Tensor]]):
         super().__init__()
         self.settings = settings
 
     @classmethod
     def resolve(
-        cls, settings: SystemSettings
-    ) -> tuple[SystemSettings, dict[str, dict[str, Tensor]], list[str]]:
+        cls, settings: Any
+    ) -> tuple[Any, dict[str, dict[str, Tensor]], list[str]]:
         """Settings with named files replaced by content hashes, those files, and warnings.
 
         Run once by the driver, before anything starts.
@@ -114,7 +114,7 @@ class System(nn.Module):
         return settings, {}, []
 
     @classmethod
-    def source_scale(cls, settings: SystemSettings) -> int:
+    def source_scale(cls, settings: Any) -> int:
         """Side of a target picture by side of its source."""
         return 1
 
@@ -147,5 +147,5 @@ class System(nn.Module):
         raise TypeError(f"{type(self).__name__} generates nothing")
 
     def deploy(self, progress: Progress) -> nn.Module:
-        """One tensor in, one out: the averaged generator of this stage, to upscale, serve, export."""
+        """One tensor in, one out: this stage's averaged generator, to upscale, serve, export."""
         raise TypeError(f"{type(self).__name__} has nothing to deploy")

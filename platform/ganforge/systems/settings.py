@@ -167,7 +167,8 @@ def ladder(
             raise SettingsError(f"{key} = {side}: must be a power of two, at least 4")
     if target < start * scale:
         raise SettingsError(
-            f"target = {target}: must be at least start × scale ({start} × {scale} = {start * scale})"
+            f"target = {target}: must be at least start × scale "
+            f"({start} × {scale} = {start * scale})"
         )
     count = (target // (start * scale)).bit_length()
     stages = []

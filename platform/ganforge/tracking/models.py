@@ -10,7 +10,9 @@ from ganforge.tracking.runs import Opening, end_run, open_run
 from ganforge.tracking.store import open_client
 
 
-def fetch_generator(uri: str, run_id: str, stage: int | None = None) -> tuple[dict[str, Any], int, bytes]:
+def fetch_generator(
+    uri: str, run_id: str, stage: int | None = None
+) -> tuple[dict[str, Any], int, bytes]:
     """(record of settings.json, stage, safetensors bytes); the last finished stage by default."""
     record = fetch_settings(uri, run_id)
     rows = fetch_stages(uri, run_id)
@@ -54,14 +56,18 @@ def fetch_asset(uri: str, run_id: str, name: str) -> bytes | None:
 
 
 def record_verdict(
-    uri: str, experiment_of: str, name: str, settings: Any, tags: dict[str, str], text: str, ok: bool
+    uri: str,
+    experiment_of: str,
+    name: str,
+    settings: Any,
+    tags: dict[str, str],
+    text: str,
+    ok: bool,
 ) -> str:
     """A run that says how a reproduction came out, linked to the original; its id."""
     client = open_client(uri)
     experiment = client.get_experiment(client.get_run(experiment_of).info.experiment_id).name
-    opening = Opening(
-        kind="reproduce", name=name, settings=settings, description=text, tags=tags
-    )
+    opening = Opening(kind="reproduce", name=name, settings=settings, description=text, tags=tags)
     tracking = open_run(uri, experiment, opening)
     end_run(tracking, "FINISHED" if ok else "FAILED", "identical" if ok else "different")
     return tracking.run_id

@@ -22,7 +22,7 @@ class Verdict:
 
 
 def obstacles(prepared: Prepared, rows: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
-    """What differs between a record and what would be trained here, by kind: code, data, settings."""
+    """What differs between a record and what would be trained here: code, data, settings."""
     found: dict[str, list[str]] = {"code": [], "data": [], "settings": []}
     present = prepared.lineage().settings
     for row in rows:
@@ -56,7 +56,8 @@ def judge(recorded: dict[str, Any], again: dict[str, Any], *, any_code: bool) ->
     if exact:
         for key in recorded:
             if key.endswith("_sha256") and recorded[key] != again.get(key):
-                lines.append(f"{key}: recorded {recorded[key][:12]}, here {again.get(key, '')[:12]}")
+                here = again.get(key, "nothing")
+                lines.append(f"{key}: recorded {recorded[key][:12]}, here {here[:12]}")
         if not any_code and recorded["stage_id"] != again["stage_id"]:
             lines.append("stage_id differs")
     for name, value in recorded["metrics"].items():

@@ -73,7 +73,7 @@ def grow(system: System, plan: Plan, index: int) -> None:
     """Add what stage `index` adds; a function of the seed, the stage and the block."""
     reseed(plan.seed, index, "grow")
     system.grow(index)
-    system.to(device=plan.device, memory_format=torch.channels_last)
+    system.to(plan.device).to(memory_format=torch.channels_last)  # pyright: ignore
     for player in system.players:
         player.follow(reset=plan.settings[index].reset_optimizer)
 

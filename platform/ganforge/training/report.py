@@ -13,9 +13,9 @@ class Report:
     """The state of a run at a position; a function of the position, the same on every rank.
 
     `images` is the number shown to the critic so far, all stages summed: the axis of every curve.
-    `metrics` are named like "critic/wasserstein", "validation/psnr", "stage/alpha". `samples` is the
-    sample grid, uint8 (H, W, 3). At a stage end `stage` is the row of stages.json and `averaged` the
-    safetensors bytes of the averaged generator.
+    `metrics` are named like "critic/wasserstein", "validation/psnr", "stage/alpha". `samples` is
+    the sample grid, uint8 (H, W, 3). At a stage end `stage` is the row of stages.json and
+    `averaged` the safetensors bytes of the averaged generator.
     """
 
     position: Position

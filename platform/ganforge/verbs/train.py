@@ -80,7 +80,7 @@ def _new(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str, T
     name = time.strftime("train-%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     place = f"{storage}/{name}"
     tracking = _try(lambda: open_record(start, uri, experiment, name))
-    about = {"experiment": experiment, "system": start.prepared.system}
+    about: dict[str, Any] = {"experiment": experiment, "system": start.prepared.system}
     about["tracking"] = asdict(tracking) if tracking is not None else None
     open_folders(place).write(ABOUT, {"run.json": json.dumps(about).encode()})
     return place, tracking

@@ -47,22 +47,24 @@ def tune(
     uri = resolve_uri(tracking_uri)
     storage = storage if "://" in storage else str(Path(storage).expanduser().absolute())
     console = Console()
-    with session(threads=start.prepared.settings.threads) as joined:
-        with Progress(trials, start.metric.name, console=console) as progress:
-            result = search(
-                start.prepared,
-                domains,
-                num_trials=trials,
-                concurrent=concurrent,
-                storage=storage,
-                tracking_uri=uri,
-                experiment=experiment,
-                metric=start.metric,
-                seed=seed,
-                resume=resume,
-                joined=bool(joined),
-                listener=progress,
-            )
+    with (
+        session(threads=start.prepared.settings.threads) as joined,
+        Progress(trials, start.metric.name, console=console) as progress,
+    ):
+        result = search(
+            start.prepared,
+            domains,
+            num_trials=trials,
+            concurrent=concurrent,
+            storage=storage,
+            tracking_uri=uri,
+            experiment=experiment,
+            metric=start.metric,
+            seed=seed,
+            resume=resume,
+            joined=bool(joined),
+            listener=progress,
+        )
     tell(console, result, start.metric.name, uri, experiment)
     if result.best is None:
         reasons = {trial.reason for trial in result.trials if trial.reason}
@@ -93,10 +95,12 @@ def tell(console: Console, result: "SearchResult", metric: str, uri: str, experi
         line(f"sample grid   artifacts/grids of run {best.run.run_id}")
         line(f"compare       {ui_command(uri)}")
         line(
-            f"prove it      ganforge reproduce --experiment {quoted(experiment)} --tracking-uri {uri}"
+            f"prove it      ganforge reproduce --experiment {quoted(experiment)} "
+            f"--tracking-uri {uri}"
         )
         line(
-            f"evaluate it   ganforge evaluate --model {best.run.run_id} --benchmark DIR --tracking-uri {uri}"
+            f"evaluate it   ganforge evaluate --model {best.run.run_id} --benchmark DIR "
+            f"--tracking-uri {uri}"
         )
     if result.tracking_trouble:
         line(f"warning       the tracking store failed: {result.tracking_trouble}")
