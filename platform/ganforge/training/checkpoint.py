@@ -18,13 +18,12 @@ from torch import Tensor
 from ganforge.assets import tensors_sha256
 from ganforge.schedule import Position
 from ganforge.systems.base import Player, System
-from ganforge.training.files import open_folders
+from ganforge.training.files import MANIFEST, open_folders
 from ganforge.training.lineage import digest
 from ganforge.training.loop import Training
 
 logger = logging.getLogger("ganforge")
-MANIFEST = "manifest.json"
-_NAME = re.compile(r"(\d+)-(\d+)\.[0-9a-f]+$")
+_NAME = re.compile(r"[0-9]+-[0-9]+\.[0-9a-f]+")
 Groups = dict[str, dict[str, Tensor]]
 
 
@@ -56,7 +55,7 @@ def collect(system: System) -> Groups:
 
 def _moments(player: Player) -> dict[str, Tensor]:
     """An optimizer's state by parameter name, not by number: growth changes numbers."""
-    names = {p: name for name, p in player.module.named_parameters()}
+    names: dict[Tensor, str] = {p: name for name, p in player.module.named_parameters()}
     return {
         f"{names[parameter]}/{key}": value
         for parameter, state in player.optimizer.state.items()
@@ -76,7 +75,7 @@ def restore(system: System, groups: Groups) -> None:
             name, _, part = key.rpartition("/")
             parameter = parameters[name]
             # like Adam's own: moments beside their parameter, in its layout; the step on the CPU
-            if value.shape == parameter.shape:
+            if part != "step" and value.shape == parameter.shape:
                 value = parameter.detach().clone().copy_(value)
             player.optimizer.state[parameter][part] = value.clone()
 
@@ -121,16 +120,19 @@ class Store:
             for name, content in files.items()
         }
         manifest = {"index": position.index, "step": position.step, "files": listing, **record}
-        manifest["sha256"] = digest(manifest)
-        files[MANIFEST] = json.dumps(manifest, indent=1).encode()
+        files[MANIFEST] = _manifest_bytes(manifest)
         name = f"{position.index:03d}-{position.step:09d}.{secrets.token_hex(4)}"
         self.folders.write(name, files)
-        self._retain(keep)
+        self._retain(name, keep)
+
+    def sweep(self) -> None:
+        """Remove leftovers of a process that died. For one process, before training starts."""
+        self.folders.sweep()
 
     def names(self) -> list[str]:
         """All checkpoints that have been begun, the newest first."""
-        found = [(m.group(1), m.group(2), n) for n in self.folders.names() if (m := _NAME.match(n))]
-        return [name for _, _, name in sorted(found, reverse=True)]
+        found = [name for name in self.folders.names() if _NAME.fullmatch(name)]
+        return sorted(found, key=lambda name: (_place(name), name), reverse=True)
 
     def load(self, name: str) -> Snapshot:
         """Read and verify one checkpoint; raises Damaged naming what is wrong."""
@@ -140,7 +142,7 @@ class Store:
             try:
                 content = self.folders.read(name, file)
             except OSError as error:
-                raise Damaged(f"{name}/{file} cannot be read ({error})") from None
+                raise Damaged(f"{name}/{file} is missing or unreadable ({error})") from None
             if len(content) != facts["size"]:
                 raise Damaged(f"{name}/{file} has {len(content)} of {facts['size']} bytes")
             if hashlib.sha256(content).hexdigest() != facts["sha256"]:
@@ -151,52 +153,76 @@ class Store:
     def manifest(self, name: str) -> dict[str, Any]:
         """One checkpoint's manifest, verified against the sha256 it carries of itself."""
         try:
-            found = json.loads(self.folders.read(name, MANIFEST))
+            content = self.folders.read(name, MANIFEST)
+            found = json.loads(content)
         except (OSError, ValueError) as error:
             raise Damaged(f"{name}/{MANIFEST} is missing or unreadable ({error})") from None
-        if not isinstance(found, dict) or found.pop("sha256", None) != digest(found):
+        whole = isinstance(found, dict) and found.keys() >= {"index", "step", "files", "sha256"}
+        # byte by byte: other white space or 1E3 for 1e3 reads the same and is damage all the same
+        if not whole or _manifest_bytes({k: found[k] for k in found if k != "sha256"}) != content:
             raise Damaged(f"{name}/{MANIFEST} does not have the sha256 it names")
+        del found["sha256"]
         return found
 
     def newest(self) -> Snapshot | None:
-        """The newest checkpoint that verifies. A damaged one is named, and the one before is taken."""
-        self.folders.sweep()
-        for name in self.names():
+        """The newest checkpoint that verifies; a damaged one is named and the one before taken."""
+        names = self.names()
+        for name in names:
             try:
                 return self.load(name)
             except Damaged as damage:
                 logger.warning("checkpoint %s: falling back to the one before", damage)
+        if names:
+            logger.warning("%s: no checkpoint verifies; starting from the beginning", self.uri)
         return None
 
     def at(self, index: int) -> Snapshot | None:
         """The stored end of stage `index`, where it was kept."""
         for name in self.names():
+            if _place(name)[0] != index:
+                continue
             try:
-                manifest = self.manifest(name)
+                if self.manifest(name).get("kind") == "stage":
+                    return self.load(name)
             except Damaged as damage:
                 logger.warning("checkpoint %s: passed over", damage)
-                continue
-            if manifest["index"] == index and manifest.get("kind") == "stage":
-                return self.load(name)
         return None
 
-    def _retain(self, keep: str) -> None:
+    def _retain(self, saved: str, keep: str) -> None:
         """`last` keeps the newest two (a damaged one needs one before it), `best:N` also the N best
-        stage ends by the system's metric, `all` everything."""
-        if keep == "all":
-            return
+        stage ends by the system's metric, `all` everything.
+
+        Whatever lies at or after the state just saved did not verify, else the run had gone on from
+        there: it is deleted, so that it never counts among the newest.
+        """
         names = self.names()
-        kept = set(names[:2])
+        newer = {n for n in names if n != saved and _place(n) >= _place(saved)}
+        good = [name for name in names if name not in newer]
+        kept = set(good if keep == "all" else good[:2])
         if keep.startswith("best:"):
-            ends = []
-            for name in names:
-                try:
-                    manifest = self.manifest(name)
-                except Damaged:
-                    continue
-                if manifest.get("score") is not None:
-                    ends.append((manifest["score"], name))
-            kept |= {name for _, name in sorted(ends, reverse=True)[: int(keep[5:])]}
+            kept |= set(self._best(good)[: int(keep[5:])])
         for name in names:
             if name not in kept:
                 self.folders.delete(name)
+
+    def _best(self, names: list[str]) -> list[str]:
+        """Stage ends that have a score, the best first; of equal ones the newest."""
+        ends = []
+        for name in names:
+            try:
+                score = self.manifest(name).get("score")
+            except Damaged:
+                continue
+            if score is not None:
+                ends.append((score, _place(name), name))
+        return [name for *_, name in sorted(ends, reverse=True)]
+
+
+def _place(name: str) -> tuple[int, int]:
+    index, step = name.partition(".")[0].split("-")
+    return int(index), int(step)
+
+
+def _manifest_bytes(manifest: dict[str, Any]) -> bytes:
+    """The one way to write a manifest down, with the sha256 of its content at its end."""
+    return json.dumps({**manifest, "sha256": digest(manifest)}, indent=1).encode()

@@ -3,10 +3,13 @@
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from ganforge.settings import SettingsError
+
+MANIFEST = "manifest.json"
 
 
 class Folders(Protocol):
@@ -16,9 +19,21 @@ class Folders(Protocol):
         """Write all files in the order given, the last one last."""
         ...
 
-    def read(self, folder: str, file: str) -> bytes: ...
-    def names(self) -> list[str]: ...
-    def delete(self, folder: str) -> None: ...
+    def read(self, folder: str, file: str) -> bytes:
+        """One file's content; OSError where it cannot be had."""
+        ...
+
+    def names(self) -> list[str]:
+        """The folders there are, complete or not."""
+        ...
+
+    def delete(self, folder: str) -> None:
+        """Remove a folder; what an interruption leaves of it is incomplete."""
+        ...
+
+    def sweep(self) -> None:
+        """Remove what interrupted writes and deletions left aside. Only while nobody writes."""
+        ...
 
 
 def open_folders(uri: str) -> Folders:
@@ -28,6 +43,12 @@ def open_folders(uri: str) -> Folders:
     if uri.startswith("file://"):
         return LocalFolders(Path(uri.removeprefix("file://")))
     return ObjectFolders(uri)
+
+
+def join(uri: str, *parts: str) -> str:
+    """The URI of a place below another one; a query (?endpoint_override=…) stays at the end."""
+    base, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
+    return "/".join([base.rstrip("/"), *parts]) + mark + query
 
 
 class LocalFolders:
@@ -40,10 +61,14 @@ class LocalFolders:
         self.root.mkdir(parents=True, exist_ok=True)
         aside = self.root / f".writing-{folder}"
         aside.mkdir()
-        for name, content in files.items():
-            write_synced(aside / name, content)
-        sync_directory(aside)
-        os.rename(aside, self.root / folder)
+        try:
+            for name, content in files.items():
+                write_synced(aside / name, content)
+            sync_directory(aside)
+            os.rename(aside, self.root / folder)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)  # a full disk is not kept full
+            raise
         sync_directory(self.root)
 
     def read(self, folder: str, file: str) -> bytes:
@@ -52,7 +77,8 @@ class LocalFolders:
     def names(self) -> list[str]:
         if not self.root.is_dir():
             return []
-        return sorted(p.name for p in self.root.iterdir() if p.is_dir())
+        with os.scandir(self.root) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
 
     def delete(self, folder: str) -> None:
         # renamed first, so that a folder half deleted is never taken for a checkpoint
@@ -61,7 +87,6 @@ class LocalFolders:
         shutil.rmtree(aside, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what interrupted writes and deletions left."""
         for name in self.names():
             if name.startswith((".writing-", ".deleting-")):
                 shutil.rmtree(self.root / name, ignore_errors=True)
@@ -95,14 +120,17 @@ class ObjectFolders:
         from pyarrow import fs
 
         self._fs = fs
+        self.files: Any
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
-        if uri.startswith("s3://") and endpoint and "endpoint_override" not in uri:
-            scheme, _, host = endpoint.partition("://")
-            self.files: Any = fs.S3FileSystem(endpoint_override=host, scheme=scheme)
-            self.root = uri.removeprefix("s3://").rstrip("/")
-            return
         try:
-            self.files, self.root = fs.FileSystem.from_uri(uri)
+            if uri.startswith("s3://") and endpoint and "?" not in uri:
+                scheme, _, host = endpoint.rpartition("://")
+                self.files = fs.S3FileSystem(endpoint_override=host, scheme=scheme or "https")
+                self.root = uri.removeprefix("s3://")
+            else:
+                self.files, self.root = fs.FileSystem.from_uri(uri)
+            if not self.root.strip("/"):
+                raise ValueError("it names no bucket")
         except Exception as error:
             raise SettingsError(
                 f"storage = {uri}: not a store that pyarrow can open ({error}); "
@@ -120,19 +148,17 @@ class ObjectFolders:
             return stream.read()
 
     def names(self) -> list[str]:
-        selector = self._fs.FileSelector(self.root, allow_not_found=True, recursive=True)
-        parts = (info.path.removeprefix(self.root + "/") for info in self.files.get_file_info(selector))
-        return sorted({part.split("/")[0] for part in parts})
+        # one level only: the store answers with the folders and not with all that is in them
+        selector = self._fs.FileSelector(self.root, allow_not_found=True)
+        found = self.files.get_file_info(selector)
+        return sorted(i.base_name for i in found if i.type == self._fs.FileType.Directory)
 
     def delete(self, folder: str) -> None:
         # the manifest first: without it the folder is no checkpoint
-        if "manifest.json" in self._files(folder):
-            self.files.delete_file(f"{self.root}/{folder}/manifest.json")
-        self.files.delete_dir(f"{self.root}/{folder}")
-
-    def _files(self, folder: str) -> list[str]:
-        selector = self._fs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
-        return [info.base_name for info in self.files.get_file_info(selector)]
+        with suppress(FileNotFoundError):
+            self.files.delete_file(f"{self.root}/{folder}/{MANIFEST}")
+        with suppress(FileNotFoundError):
+            self.files.delete_dir(f"{self.root}/{folder}")
 
     def sweep(self) -> None:
-        """Nothing is left aside: a folder without a manifest is no checkpoint."""
+        """Nothing is written aside: a folder without a manifest is no checkpoint."""
