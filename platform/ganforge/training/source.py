@@ -1,8 +1,9 @@
-"""The code fingerprint: the modules a stage's weights depend on, without comments and docstrings."""
+"""The code fingerprint: the modules that weights depend on, without comments and docstrings."""
 
 import ast
 import hashlib
 import io
+import os
 import tokenize
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,66 +13,114 @@ import ganforge
 ROOT = Path(ganforge.__file__).parent
 #: Where the loop and the data begin; a system's own file is added.
 ENTRIES = ("training/loop.py", "training/workers.py", "schedule.py", "data/stream.py")
+_FSTRING_START = getattr(tokenize, "FSTRING_START", None)
+_FSTRING_END = getattr(tokenize, "FSTRING_END", None)
 
 
 def code_fingerprint(system_file: Path, root: Path = ROOT) -> dict[str, str]:
-    """sha256 of each file in the import closure of a system, the loop and the data, by name."""
+    """sha256 of each file in the import closure of a system, the loop and the data, by name.
+
+    A user's system may import modules that lie beside it: they are part of it.
+    """
+    root = root.resolve()
+    home = system_file.resolve().parent
     waiting = [system_file, *(root / entry for entry in ENTRIES)]
     found: dict[Path, str] = {}
     while waiting:
         path = waiting.pop().resolve()
         if path in found or not path.is_file():
             continue
-        text = path.read_text()
+        with tokenize.open(path) as file:  # in the encoding it declares
+            text = file.read()
         found[path] = hashlib.sha256(bare(text).encode()).hexdigest()
-        waiting += _imported(ast.parse(text), root)
-    return dict(sorted((_name(path, root), value) for path, value in found.items()))
+        waiting += _imported(ast.parse(text), path, root)
+    return dict(sorted((_name(path, root, home), value) for path, value in found.items()))
 
 
-def _name(path: Path, root: Path) -> str:
-    root = root.resolve()
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+def _name(path: Path, root: Path, home: Path) -> str:
+    """Below the package by its path there; "./" begins the name of a file of a user's system."""
+    if path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return "./" + Path(os.path.relpath(path, home)).as_posix()
 
 
-def _imported(tree: ast.Module, root: Path) -> Iterable[Path]:
+def _imported(tree: ast.Module, path: Path, root: Path) -> Iterable[Path]:
+    """The files that a module's imports may mean; those that do not exist are passed over."""
+    ours = path.is_relative_to(root)
     for node in ast.walk(tree):
         names: list[str] = []
+        above = 0
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            above = node.level
+            module = [node.module] if node.module else []
+            names = [*module, *(".".join([*module, alias.name]) for alias in node.names)]
         for name in names:
-            first, *rest = name.split(".")
-            if first == "ganforge" and rest:
-                yield root.joinpath(*rest).with_suffix(".py")
-                yield root.joinpath(*rest) / "__init__.py"
+            parts = name.split(".")
+            if above:
+                yield from _files(path.parents[above - 1], parts)
+            elif parts[0] == "ganforge":
+                yield from _files(root, parts[1:])
+            elif not ours:
+                yield from _files(_top(path), parts)
+
+
+def _top(path: Path) -> Path:
+    """The folder from which a file's own package, or the file itself, is imported."""
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
+
+
+def _files(folder: Path, parts: list[str]) -> Iterable[Path]:
+    if parts:
+        yield folder.joinpath(*parts).with_suffix(".py")
+        yield folder.joinpath(*parts) / "__init__.py"
 
 
 def bare(text: str) -> str:
     """Source without comments, docstrings, blank lines and trailing spaces.
 
-    Works on positions in the text, so that it gives the same on every Python version.
+    Works on positions in the text, so that it gives the same on every Python version. Strings over
+    several lines keep all that is in them.
     """
-    lines = text.splitlines(keepends=True)
+    lines = io.StringIO(text).readlines()  # splitlines also splits at form feeds and the like
     cuts: list[tuple[int, int, int, int]] = []
+    strings: set[int] = set()  # rows that end inside a string
+    opened: list[int] = []
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             cuts.append((*token.start, *token.end))
+        elif token.type == tokenize.STRING:
+            strings.update(range(token.start[0], token.end[0]))
+        elif token.type == _FSTRING_START:  # Python 3.12 takes these apart
+            opened.append(token.start[0])
+        elif token.type == _FSTRING_END:
+            strings.update(range(opened.pop(), token.end[0]))
     encoded = [line.encode() for line in lines]
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                if isinstance(first.value.value, str):
-                    cuts.append(_columns(first, encoded))
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
+            first = node.body[0]
+            cuts.append(_columns(first, encoded))
+            strings -= set(range(first.lineno, first.end_lineno or 0))
     for row, column, end_row, end_column in sorted(cuts, reverse=True):
         head, tail = lines[row - 1][:column], lines[end_row - 1][end_column:]
         lines[row - 1 : end_row] = [head + tail] + [""] * (end_row - row)
-    kept = (line.rstrip() for line in "\n".join(s.rstrip("\n") for s in lines).split("\n"))
-    return "\n".join(line for line in kept if line)
+    kept = []
+    for row, line in enumerate(lines, 1):
+        line = line.removesuffix("\n")
+        if row in strings:
+            kept.append(line)
+        elif row - 1 in strings or line.strip():
+            kept.append(line.rstrip())
+    return "\n".join(kept)
 
 
-def _columns(node: ast.Expr, encoded: list[bytes]) -> tuple[int, int, int, int]:
+def _columns(node: ast.stmt, encoded: list[bytes]) -> tuple[int, int, int, int]:
     # ast counts bytes of UTF-8, tokenize counts characters
     assert node.end_lineno is not None and node.end_col_offset is not None
     start = len(encoded[node.lineno - 1][: node.col_offset].decode())
