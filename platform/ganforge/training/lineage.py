@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -26,35 +26,64 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+class Start(NamedTuple):
+    """The stored state that a run began at: the ids of its stages, and the step it was left at."""
+
+    stage_ids: tuple[str, ...]
+    step: int
+
+
 @dataclass(frozen=True)
 class Lineage:
-    """The identity of every stage of a run, each with its parent's inside."""
+    """The identity of every stage of a run, each with its parent's inside.
+
+    With `start`, the stages up to that state keep the ids they were recorded with.
+    """
 
     settings: tuple[dict[str, Any], ...]
     data: str
     seed: int
     code: dict[str, str]
     left_at: tuple[int, ...]
-    start: tuple[str, int] | None = None
+    start: Start | None = None
 
     @cached_property
     def stage_ids(self) -> tuple[str, ...]:
-        found: list[str] = []
-        parent: list[Any] | None = list(self.start) if self.start else None
-        for settings, steps in zip(self.settings, self.left_at, strict=True):
+        found = list(self.start.stage_ids) if self.start else []
+        for index in range(len(found), len(self.settings)):
             record = {
-                "parent": parent,
-                "settings": settings,
+                "parent": [found[-1], self.left(index - 1)] if found else None,
+                "settings": self.settings[index],
                 "data": self.data,
                 "seed": self.seed,
                 "code": self.code,
             }
             found.append(digest(record))
-            parent = [found[-1], steps]
         return tuple(found)
 
+    def left(self, index: int) -> int:
+        """The step at which stage `index` is left: its last one, or a later one it was found at."""
+        if self.start is not None and index == len(self.start.stage_ids) - 1:
+            return max(self.left_at[index], self.start.step)
+        return self.left_at[index]
 
-def lineage(settings: Any, plan: Plan, data: str, code: dict[str, str]) -> Lineage:
+    def parent(self, index: int) -> list[Any] | None:
+        """(stage_id, step) of what stage `index` grows from, as it enters the stage's id."""
+        return [self.stage_ids[index - 1], self.left(index - 1)] if index else None
+
+    def facts(self) -> dict[str, Any]:
+        """All that the ids are made of, flat and as JSON gives it back: for naming differences."""
+        found: dict[str, Any] = {"data": self.data, "seed": self.seed}
+        found |= {f"code {name}": value for name, value in self.code.items()}
+        for index, (settings, steps) in enumerate(zip(self.settings, self.left_at, strict=True)):
+            found |= {f"stages.{index}: {key}": value for key, value in settings.items()}
+            found[f"stages.{index}: steps"] = steps
+        return json.loads(json.dumps(found))
+
+
+def lineage(
+    settings: Any, plan: Plan, data: str, code: dict[str, str], start: Start | None = None
+) -> Lineage:
     """The lineage of a run. A stage's own length is not in its identity; its parent's is, through
     the step at which the parent was left."""
     rows = []
@@ -67,7 +96,8 @@ def lineage(settings: Any, plan: Plan, data: str, code: dict[str, str]) -> Linea
         if stage.alpha_unit == "epoch":
             row["stage.epoch_images"] = stage.epoch_images
         rows.append(row)
-    return Lineage(tuple(rows), data, plan.seed, code, tuple(s.steps for s in plan.stages))
+    left_at = tuple(stage.steps for stage in plan.stages)
+    return Lineage(tuple(rows), data, plan.seed, code, left_at, start)
 
 
 def environment(device: torch.device, threads: int) -> dict[str, Any]:

@@ -8,9 +8,10 @@ import torch
 from ganforge.assets import Assets
 from ganforge.data.prepare import DataFacts, prepare_data
 from ganforge.schedule import Plan, Stage
+from ganforge.settings import override
 from ganforge.systems.catalog import load_system, system_file
 from ganforge.systems.settings import SystemSettings
-from ganforge.training.lineage import Lineage, lineage
+from ganforge.training.lineage import Lineage, Start, lineage
 from ganforge.training.source import code_fingerprint
 
 
@@ -27,9 +28,9 @@ class Prepared:
 
     def with_settings(self, settings: SystemSettings) -> "Prepared":
         """The same data, files and code under other settings: one trial of a search."""
-        resolved, assets, warnings = load_system(self.system).resolve(settings)
+        resolved, assets, warnings = _resolved(self.system, settings)
         facts = self.facts
-        if _data_part(resolved) != _data_part(self.settings):
+        if _data_part(self.system, resolved) != _data_part(self.system, self.settings):
             facts = _facts(self.system, resolved)
         return Prepared(
             self.system, resolved, self.assets | assets, facts, self.code, tuple(warnings)
@@ -38,18 +39,21 @@ class Prepared:
     def plan(self, device: torch.device | None = None) -> Plan:
         return build_plan(self.settings, self.facts.epoch_images, device)
 
-    def lineage(self) -> Lineage:
-        return lineage(self.settings, self.plan(), self.facts.fingerprint, self.code)
+    def lineage(self, start: Start | None = None) -> Lineage:
+        return lineage(self.settings, self.plan(), self.facts.fingerprint, self.code, start)
 
 
 def prepare(system: str, settings: SystemSettings) -> Prepared:
     """Resolve the files that settings name, read the data, take the code's fingerprint."""
-    kind = load_system(system)
-    if not settings.exact_world_size:
-        settings = settings.model_copy(update={"shards": settings.workers})
-    settings, assets, warnings = kind.resolve(settings)
+    settings, assets, warnings = _resolved(system, settings)
     code = code_fingerprint(system_file(system))
     return Prepared(system, settings, assets, _facts(system, settings), code, tuple(warnings))
+
+
+def _resolved(system: str, settings: SystemSettings) -> tuple[SystemSettings, Assets, list[str]]:
+    if not settings.exact_world_size:
+        settings = override(settings, {"shards": settings.workers})
+    return load_system(system).resolve(settings)
 
 
 def _facts(system: str, settings: SystemSettings) -> DataFacts:
@@ -57,8 +61,16 @@ def _facts(system: str, settings: SystemSettings) -> DataFacts:
     return prepare_data(settings, scale, settings.seed)
 
 
-def _data_part(settings: SystemSettings) -> Any:
-    return settings.data, settings.validation, settings.seed, [s.resolution for s in settings.stages]
+def _data_part(system: str, settings: SystemSettings) -> Any:
+    """What the data's facts are a function of."""
+    return (
+        settings.data,
+        settings.validation,
+        settings.seed,
+        settings.channels,
+        load_system(system).source_scale(settings),
+        [stage.resolution for stage in settings.stages],
+    )
 
 
 def build_plan(
