@@ -14,9 +14,10 @@ from ray.train.v2._internal.callbacks.placement_group_callback import (
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import WorkerGroupError
 
+from ganforge.cluster.job import inside
 from ganforge.cluster.release import held
 from ganforge.cluster.session import slots, wait_for_slots, worker_environment
-from ganforge.cluster.train import fit, inside
+from ganforge.cluster.train import fit
 from ganforge.cluster.trainer import FAILURES, ReplaceTheDead, Trainer, cause, reason
 from ganforge.settings import SettingsError
 from ganforge.tracking.read import fetch_stages

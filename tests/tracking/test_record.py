@@ -93,7 +93,9 @@ def test_a_run_says_what_it_is(uri: str) -> None:
     assert source().items() <= tags.items()
     assert fetch_params(uri, child.run_id)["critic.learning_rate"] == "0.002"
     assert fetch_settings(uri, child.run_id)["system"] == "progressive_gan_sr"
-    data = open_client(uri).get_run(child.run_id).inputs.dataset_inputs[0].dataset
+    inputs = open_client(uri).get_run(child.run_id).inputs
+    assert inputs is not None
+    data = inputs.dataset_inputs[0].dataset
     assert data.digest == "f" * 36
     for run in (child, parent):
         end_run(run, "FINISHED", "finished")
@@ -129,7 +131,7 @@ def test_artifacts_lie_beside_the_database(uri: str) -> None:
     run = opened(uri, "place of artifacts")
     place = open_client(uri).get_run(run.run_id).info.artifact_uri
     folder = Path(uri.removeprefix("sqlite:///")).parent
-    assert place.startswith((folder / "mlartifacts" / "place_of_artifacts").as_uri())
+    assert place is not None and place.startswith((folder / "mlartifacts" / "place_of_artifacts").as_uri())
 
 
 def test_a_resumed_run_continues_its_stages_and_its_best(uri: str, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from optuna.study import Study
 from optuna.trial import Trial as Asked
 from optuna.trial import TrialState
 
+from ganforge.cluster.job import inside
 from ganforge.cluster.journal import Event, Journal
 from ganforge.cluster.rungs import Halving
 from ganforge.cluster.trials import Settle, State, Trial
@@ -80,7 +81,7 @@ class Book:
             self.journal.append("suggested", trial=number, params=params, refused=str(error))
             self._refuse(number, asked, params, str(error))
             return None
-        trial = Trial(number, params, settings, plan)
+        trial = Trial(number, params, settings, plan, self.folder(number))
         trial.run = self.open_run(trial)
         run = asdict(trial.run) if trial.run else None
         self.journal.append("suggested", trial=number, params=params, run=run)
@@ -142,6 +143,10 @@ class Book:
             return "stopped"
         return "finished" if trial.stages_done == len(trial.plan.stages) else None
 
+    def folder(self, number: int) -> str:
+        """Where a trial's states lie; a function of the search and the suggestion's number."""
+        return inside(self.journal.storage, self.journal.search_id, f"trial-{number:04d}")
+
     def unended(self) -> Iterator[Trial]:
         return (trial for trial in self.trials.values() if not trial.ended)
 
@@ -172,7 +177,7 @@ class Book:
             return
         settings, plan = self.settle(params)
         run = Tracking(**event["run"]) if event["run"] else None
-        self.trials[number] = Trial(number, params, settings, plan, run)
+        self.trials[number] = Trial(number, params, settings, plan, self.folder(number), run)
         self._asked[number] = asked
 
     @property

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ganforge.cluster.trials import Trial
+from ganforge.tracking.files import log_files
 from ganforge.tracking.record import Tracking
 from ganforge.tracking.runs import Opening, Status, continue_run, end_run, open_run, reap
+from ganforge.training.checkpoint import pack
 from ganforge.training.prepare import Prepared
 
 logger = logging.getLogger("ganforge")
@@ -44,8 +46,14 @@ class Records:
         lines += ["| setting | domain |", "|---|---|"]
         lines += [f"| `{key}` | {domain} |" for key, domain in self.space.items()]
         lines += [f"\n{warning}" for warning in self.prepared.warnings]
-        self.parent = self._open("search", self.search_id, "\n".join(lines), {}, None)
+        parent = self.parent = self._open("search", self.search_id, "\n".join(lines), {}, None)
         self._try(lambda: reap(self.uri, self.experiment))
+        if parent is not None and self.prepared.assets:
+            files = {
+                f"assets/{name.removeprefix('sha256:')}.safetensors": pack(tensors)
+                for name, tensors in self.prepared.assets.items()
+            }
+            self._try(lambda: log_files(parent, files))
 
     def continue_parent(self, parent: Tracking | None) -> None:
         self.parent = parent
@@ -66,7 +74,7 @@ class Records:
     ) -> Tracking | None:
         tags = {"search": self.search_id}
         if trial is not None:
-            tags["trial"] = str(trial.number)
+            tags |= {"trial": str(trial.number), "storage": trial.folder}
         opening = Opening(
             kind=kind,
             name=name,

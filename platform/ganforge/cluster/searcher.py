@@ -51,7 +51,12 @@ class SeededSearch(Unsaved, OptunaSearch):
             return Searcher.FINISHED
         self._numbers[trial_id] = trial.number
         settings = trial.settings.model_dump(mode="json")
-        return {"trial": trial.number, "settings": settings, "run": trial.run}
+        return {
+            "trial": trial.number,
+            "settings": settings,
+            "store": trial.folder,
+            "run": trial.run,
+        }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Scores reach the study through the scheduler, at rungs alone."""

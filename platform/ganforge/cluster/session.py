@@ -48,14 +48,18 @@ class Slots:
 
 
 @contextmanager
-def session(*, threads: int = 1, num_cpus: int | None = None) -> Iterator[None]:
-    """Connected inside the block, disconnected after it; a session that is there is used."""
+def session(*, threads: int = 1, num_cpus: int | None = None) -> Iterator[bool]:
+    """Connected inside the block, disconnected after it: `with session() as joined`.
+
+    `joined` says whether it is a cluster that was there before, whose machines may still be coming.
+    A session that is open already is used.
+    """
     if ray.is_initialized():
-        yield
+        yield False
         return
-    connect(threads=threads, num_cpus=num_cpus)
+    joined = connect(threads=threads, num_cpus=num_cpus)
     try:
-        yield
+        yield joined
     finally:
         ray.shutdown()
 

@@ -13,13 +13,14 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.v2.api.callback import UserCallback
 
 from ganforge.cluster.exchange import Exchange, Summary
-from ganforge.cluster.job import Job, work
+from ganforge.cluster.job import Job, inside, work
 from ganforge.cluster.release import release
 from ganforge.cluster.session import wait_for_slots, worker_resources
 from ganforge.cluster.trainer import FAILURES, Trainer, cause, reason
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
 from ganforge.tracking.record import Tracking
+from ganforge.training.files import ObjectFolders, open_folders
 
 if TYPE_CHECKING:
     from ganforge.training.prepare import Prepared
@@ -100,6 +101,7 @@ def make_job(
 
 def trainer(job: Job, name: str) -> Trainer:
     """Ray Train around the worker function, with finite patience."""
+    place = storage(inside(job.store, _RAY_FOLDER))
     return Trainer(
         work,
         train_loop_config={"job": job},
@@ -110,17 +112,18 @@ def trainer(job: Job, name: str) -> Trainer:
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=inside(job.store, _RAY_FOLDER),
+            storage_path=place[0],
+            storage_filesystem=place[1],
             failure_config=FAILURES,
             callbacks=[Tell(job)],
         ),
     )
 
 
-def inside(place: str, *names: str) -> str:
-    """A folder inside a local path or an object store's URI."""
-    path, mark, query = place.partition("?")
-    return "/".join([path.rstrip("/"), *names]) + mark + query
+def storage(place: str) -> tuple[str, Any]:
+    """A place for Ray Train as (path, file system), opened as the store of states opens it."""
+    folders = open_folders(place)
+    return (folders.root, folders.files) if isinstance(folders, ObjectFolders) else (place, None)
 
 
 def fit(

@@ -114,6 +114,11 @@ def reason(error: BaseException) -> str:
     text = str(bottom).strip()
     # a task's error carries its traceback as text; the last line is the error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if "Unable to set up cluster storage" in text:
+        return (
+            "storage: not every machine of the cluster sees this folder; give s3://bucket/prefix, "
+            "or a folder that all machines share"
+        )
     if isinstance(bottom, RayActorError):
         return "a worker process died" + (f" ({lines[0]})" if lines else "")
     if not lines:

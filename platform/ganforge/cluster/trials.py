@@ -21,6 +21,7 @@ class Trial:
     params: dict[str, Any]
     settings: SystemSettings
     plan: Plan
+    folder: str = ""
     run: Tracking | None = None
     state: State = "waiting"
     reason: str = ""

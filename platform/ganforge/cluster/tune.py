@@ -12,7 +12,7 @@ from ray import tune
 
 from ganforge.cluster.book import Book
 from ganforge.cluster.exchange import Exchange
-from ganforge.cluster.job import Job
+from ganforge.cluster.job import Job, inside
 from ganforge.cluster.journal import Journal, latest, local_file
 from ganforge.cluster.records import Records
 from ganforge.cluster.release import release
@@ -22,7 +22,7 @@ from ganforge.cluster.rungs import Halving
 from ganforge.cluster.searcher import SeededSearch, StageEnds
 from ganforge.cluster.session import wait_for_slots, worker_resources
 from ganforge.cluster.space import Space, check_space
-from ganforge.cluster.train import fit_job, inside, make_job
+from ganforge.cluster.train import fit_job, make_job
 from ganforge.cluster.trainer import reason
 from ganforge.cluster.trials import Listener, Trial
 from ganforge.cluster.watch import Watch
@@ -149,11 +149,6 @@ def settler(prepared: Prepared) -> Callable[[dict[str, Any]], tuple[SystemSettin
     return settle
 
 
-def trial_folder(storage: str, search_id: str, number: int) -> str:
-    """Where a trial's states lie; a function of the search and the suggestion's number."""
-    return inside(storage, search_id, f"trial-{number:04d}")
-
-
 def _tune(
     request: Request,
     job: Job,
@@ -164,13 +159,12 @@ def _tune(
     limit: int,
 ) -> None:
     """Run Tune until no trial is left, or until it is interrupted."""
-    search_id, storage = journal.search_id, request.storage
 
     def drive(config: dict[str, Any]) -> None:
         mine = replace(
             job,
             trial=config["trial"],
-            store=trial_folder(storage, search_id, config["trial"]),
+            store=config["store"],
             settings=config["settings"],
             tracking=config["run"],
         )
@@ -195,7 +189,7 @@ def _tune(
         run_config=tune.RunConfig(
             name=name,
             # Tune's own state is not what a search is resumed from: the driver's disk is enough
-            storage_path=str(local_file(storage, search_id).parent / "ray"),
+            storage_path=str(local_file(request.storage, journal.search_id).parent / "ray"),
             callbacks=[watch],
             verbose=0,
         ),

@@ -1,0 +1,35 @@
+"""A search in a process of its own, to be killed: `python driver.py PLACE TRIALS [--resume]`."""
+
+import sys
+from pathlib import Path
+
+from conftest import METRIC, SYSTEM, tiny
+from ray import tune
+
+from ganforge.cluster.session import session
+from ganforge.cluster.tune import search
+from ganforge.training.prepare import prepare
+
+SPACE = {
+    "generator.learning_rate": tune.loguniform(1e-4, 1e-1),
+    "critic.learning_rate": tune.loguniform(1e-4, 1e-2),
+}
+
+
+def main(place: Path, trials: int, resume: bool) -> None:
+    with session(num_cpus=1):
+        search(
+            prepare(SYSTEM, tiny(images_per_epoch=16)),
+            SPACE,
+            num_trials=trials,
+            storage=str(place / "storage"),
+            tracking_uri=f"sqlite:///{place}/mlflow.db",
+            experiment="killed",
+            metric=METRIC,
+            seed=5,
+            resume=resume,
+        )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), "--resume" in sys.argv)
