@@ -30,6 +30,9 @@ for _name, _value in _QUIET.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
+from ray._private.authentication.authentication_token_setup import (  # noqa: E402
+    maybe_enable_token_auth_if_token_available,
+)
 
 from ganforge.settings import SettingsError  # noqa: E402
 
@@ -82,12 +85,14 @@ def connect(
         "runtime_env": {"env_vars": worker_environment(threads)},
     }
     if address is not None:
+        # an address alone does not make ray.init() show the token that `ray start` asks for
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         try:
             ray.init(address=address, **shared)
         except (ConnectionError, ValueError) as error:
             raise SettingsError(
                 f"no Ray cluster answers at {address} ({str(error).splitlines()[0]}); "
-                "start it, or unset RAY_ADDRESS"
+                "start it, unset RAY_ADDRESS, or say RAY_ADDRESS=local"
             ) from None
         return True
     more: dict[str, Any] = {} if temporary is None else {"_temp_dir": str(temporary)}
