@@ -1,44 +1,16 @@
-"""One small Ray cluster for all tests here, and the smallest run of the flagship."""
+"""One small Ray cluster for all tests here."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+import ray
+from small import SYSTEM, tiny
 
-from ganforge.settings import override
-from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
-from ganforge.systems.settings import SystemSettings, ladder
+from ganforge.cluster.session import connect
 from ganforge.training.prepare import Prepared, prepare
-
-SYSTEM = "progressive_gan_sr"
-METRIC = ProgressiveGANSR.metric
-_TINY: dict[str, Any] = {
-    "width": 4,
-    "critic_steps": 1,
-    "batch_size": 4,
-    "shards": 2,
-    "images_per_epoch": 8,
-    "reports_per_stage": 1,
-    "bicubic_skip": True,
-    "pixel_weight": 5.0,
-    "average_decay": 0.5,
-    "perceptual.network": "none",
-    "validation.pictures": 1,
-    "validation.max_side": 32,
-    "validation.samples": 1,
-    "validation.sliced_wasserstein": False,
-}
-
-
-def tiny(stages: int = 3, **changes: Any) -> SystemSettings:
-    """Settings whose training takes seconds."""
-    rows = ladder(4, 4 * 2**stages, epochs=1)
-    base = ProgressiveGANSR.Settings().model_copy(update={"stages": rows})
-    return override(base, _TINY | changes)
 
 
 @pytest.fixture(scope="session")
@@ -49,13 +21,10 @@ def prepared() -> Prepared:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
     """Two CPUs, no dashboard, a temporary folder of its own (Ray's sockets need a short path)."""
-    from ganforge.cluster.session import connect
-
-    os.environ.pop("RAY_ADDRESS", None)
     folder = Path(tempfile.mkdtemp(prefix="gf-", dir="/tmp"))
-    import ray
-
-    connect(num_cpus=2, temporary=folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", "local")
+        connect(num_cpus=2, temporary=folder)
     yield
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from conftest import METRIC, SYSTEM, tiny
 from ray import tune
+from small import METRIC, SYSTEM, tiny
 
 from ganforge.cluster.session import session
 from ganforge.cluster.tune import search

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import tiny
 from ray import tune
+from small import tiny
 
 from ganforge.cluster.book import Book
 from ganforge.cluster.journal import Journal, latest, local_file

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import METRIC, SYSTEM, tiny
+from small import METRIC, SYSTEM, tiny
 
 from ganforge.cluster.train import fit
 from ganforge.tracking.record import Tracking
@@ -70,7 +70,7 @@ def test_a_dead_tracking_store_does_not_end_training(cluster: None, tmp_path: Pa
 def start(place: Path, *arguments: str) -> "subprocess.Popen[bytes]":
     script = Path(__file__).with_name("driver.py")
     command = [sys.executable, str(script), str(place), str(TRIALS), *arguments]
-    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    environment = os.environ | {"RAY_ADDRESS": "local"}
     return subprocess.Popen(command, start_new_session=True, env=environment)
 
 

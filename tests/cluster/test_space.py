@@ -1,8 +1,8 @@
 """A search space is refused before anything starts."""
 
 import pytest
-from conftest import tiny
 from ray import tune
+from small import tiny
 
 from ganforge.cluster.space import check_space, distributions, start_values
 from ganforge.settings import SettingsError, override

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import METRIC, SYSTEM, tiny
 from ray.exceptions import ActorDiedError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
@@ -13,6 +12,7 @@ from ray.train.v2._internal.callbacks.placement_group_callback import (
 )
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import WorkerGroupError
+from small import METRIC, SYSTEM, tiny
 
 from ganforge.cluster.job import inside
 from ganforge.cluster.release import held

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import ray
-from conftest import METRIC
 from ray import tune
 from ray._private.state import actors
+from small import METRIC
 
 from ganforge.cluster.release import held
 from ganforge.cluster.result import SearchResult

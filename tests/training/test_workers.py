@@ -76,9 +76,13 @@ class Normalised(System):
 
     def __init__(self):
         nn.Module.__init__(self)
-        self.net = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Dropout(0.3), nn.Linear(5, 1))
+        self.net = nn.Sequential(
+            nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Dropout(0.3), nn.Linear(5, 1)
+        )
         self.register_buffer("pool", torch.zeros(4, 2))
-        self.player = Player("net", self.net, torch.optim.SGD([torch.zeros(())]), lambda p: {"lr": 0.1})
+        self.player = Player(
+            "net", self.net, torch.optim.SGD([torch.zeros(())]), lambda p: {"lr": 0.1}
+        )
         self.players = (self.player,)
         self.player.follow()
 
@@ -195,7 +199,9 @@ def plain_training(prepared, plan, data):
                 mix.append(torch.rand(4, 1, 1, 1))
             u = torch.cat(mix)
             between = (u * real + (1 - u) * fake).requires_grad_()
-            (slope,) = torch.autograd.grad(critic(between, *where).sum(), between, create_graph=True)
+            (slope,) = torch.autograd.grad(
+                critic(between, *where).sum(), between, create_graph=True
+            )
             norms = (slope.square().sum(dim=(1, 2, 3)) + 1e-12).sqrt()
             loss = critic(fake, *where).mean() - critic(real, *where).mean()
             loss = loss + 10 * (norms - 1).square().mean()

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ganforge.cluster.trials import Trial
-from ganforge.tracking.files import log_files
+from ganforge.tracking.files import log_assets
 from ganforge.tracking.record import Tracking
 from ganforge.tracking.runs import Opening, Status, continue_run, end_run, open_run, reap
-from ganforge.training.checkpoint import pack
 from ganforge.training.prepare import Prepared
 
 logger = logging.getLogger("ganforge")
@@ -49,11 +48,7 @@ class Records:
         parent = self.parent = self._open("search", self.search_id, "\n".join(lines), {}, None)
         self._try(lambda: reap(self.uri, self.experiment))
         if parent is not None and self.prepared.assets:
-            files = {
-                f"assets/{name.removeprefix('sha256:')}.safetensors": pack(tensors)
-                for name, tensors in self.prepared.assets.items()
-            }
-            self._try(lambda: log_files(parent, files))
+            self._try(lambda: log_assets(parent, self.prepared.assets))
 
     def continue_parent(self, parent: Tracking | None) -> None:
         self.parent = parent

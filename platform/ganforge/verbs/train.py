@@ -79,18 +79,17 @@ def _new(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str, T
 
     name = time.strftime("train-%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     place = f"{storage}/{name}"
-    tracking = _try(lambda: open_record(start, uri, experiment, name))
+    tracking = _try(lambda: open_record(start, uri, experiment, name, place))
     about: dict[str, Any] = {"experiment": experiment, "system": start.prepared.system}
     about["tracking"] = asdict(tracking) if tracking is not None else None
     open_folders(place).write(ABOUT, {"run.json": json.dumps(about).encode()})
     return place, tracking
 
 
-def open_record(start: Start, uri: str, experiment: str, name: str) -> "Tracking":
+def open_record(start: Start, uri: str, experiment: str, name: str, place: str) -> "Tracking":
     """The run in MLflow, with the files it needs to be done again elsewhere."""
-    from ganforge.tracking.files import log_files
+    from ganforge.tracking.files import log_assets
     from ganforge.tracking.runs import Opening, open_run
-    from ganforge.training.checkpoint import pack
 
     prepared = start.prepared
     opening = Opening(
@@ -99,17 +98,11 @@ def open_record(start: Start, uri: str, experiment: str, name: str) -> "Tracking
         settings=prepared.settings,
         fingerprint=prepared.facts.fingerprint,
         description="\n\n".join([f"Training of **{prepared.system}**.", *prepared.warnings]),
-        tags={"warnings": "; ".join(prepared.warnings)} if prepared.warnings else {},
+        tags={"storage": place, "warnings": "; ".join(prepared.warnings) or "none"},
     )
     tracking = open_run(uri, experiment, opening)
-    log_files(tracking, asset_files(prepared.assets, pack))
+    log_assets(tracking, prepared.assets)
     return tracking
-
-
-def asset_files(assets: dict[str, dict[str, Any]], pack: Any) -> dict[str, bytes]:
-    """Frozen networks by the sha256 that the settings name them by."""
-    paths = {name: f"assets/{name.removeprefix('sha256:')}.safetensors" for name in assets}
-    return {paths[name]: pack(tensors) for name, tensors in assets.items()}
 
 
 def _found(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str, Tracking | None]":
