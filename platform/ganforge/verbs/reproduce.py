@@ -98,8 +98,8 @@ def _snapshot(place: str | None, from_stage: int, recorded: int) -> Any:
     found = Store(place).at(from_stage - 1)
     if found is None:
         raise SettingsError(
-            f"--from-stage {from_stage}: the state at the end of stage {from_stage - 1} was not kept "
-            f"in {place}; train with --set keep=all to keep it, or reproduce from the start"
+            f"--from-stage {from_stage}: the state at the end of stage {from_stage - 1} was not "
+            f"kept in {place}; train with --set keep=all to keep it, or reproduce from the start"
         )
     return found
 

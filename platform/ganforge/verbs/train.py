@@ -75,10 +75,10 @@ def train(
 
 def _new(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str, Tracking | None]":
     """A new run: its folder and its record. Training goes on without a record if need be."""
-    from ganforge.training.files import open_folders
+    from ganforge.training.files import join, open_folders
 
     name = time.strftime("train-%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-    place = f"{storage}/{name}"
+    place = join(storage, name)
     tracking = _try(lambda: open_record(start, uri, experiment, name, place))
     about: dict[str, Any] = {"experiment": experiment, "system": start.prepared.system}
     about["tracking"] = asdict(tracking) if tracking is not None else None
@@ -109,11 +109,11 @@ def _found(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str,
     """The newest run of this experiment and system in the storage, and its record."""
     from ganforge.tracking.record import Tracking
     from ganforge.tracking.runs import continue_run
-    from ganforge.training.files import open_folders
+    from ganforge.training.files import join, open_folders
 
     root = open_folders(storage)
     for name in sorted((n for n in root.names() if n.startswith("train-")), reverse=True):
-        place = f"{storage}/{name}"
+        place = join(storage, name)
         try:
             about = json.loads(open_folders(place).read(ABOUT, "run.json"))
         except (OSError, ValueError):
