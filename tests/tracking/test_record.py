@@ -131,7 +131,9 @@ def test_artifacts_lie_beside_the_database(uri: str) -> None:
     run = opened(uri, "place of artifacts")
     place = open_client(uri).get_run(run.run_id).info.artifact_uri
     folder = Path(uri.removeprefix("sqlite:///")).parent
-    assert place is not None and place.startswith((folder / "mlartifacts" / "place_of_artifacts").as_uri())
+    assert place is not None and place.startswith(
+        (folder / "mlartifacts" / "place_of_artifacts").as_uri()
+    )
 
 
 def test_a_resumed_run_continues_its_stages_and_its_best(uri: str, tmp_path: Path) -> None:

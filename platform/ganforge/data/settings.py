@@ -13,7 +13,8 @@ class DataSettings(Strict):
         "resize", "whole pictures at the stage's size, or random crops of the originals"
     )
     max_side: int | None = setting(
-        None, "larger pictures are reduced to this longer side for view = crop; none: as they are",
+        None,
+        "larger pictures are reduced to this longer side for view = crop; none: as they are",
         ge=16,
     )
     smaller: Literal["refuse", "skip"] = setting(

@@ -104,9 +104,7 @@ class System(nn.Module):
         self.settings = settings
 
     @classmethod
-    def resolve(
-        cls, settings: Any
-    ) -> tuple[Any, dict[str, dict[str, Tensor]], list[str]]:
+    def resolve(cls, settings: Any) -> tuple[Any, dict[str, dict[str, Tensor]], list[str]]:
         """Settings with named files replaced by content hashes, those files, and warnings.
 
         Run once by the driver, before anything starts.
