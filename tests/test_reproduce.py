@@ -16,7 +16,7 @@ import ganforge
 from ganforge.cli import main
 from ganforge.settings import override, to_json
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
-from ganforge.tracking.files import log_files
+from ganforge.tracking.files import log_files, log_inputs
 from ganforge.tracking.record import Recorder
 from ganforge.tracking.runs import Opening, end_run, open_run
 from ganforge.training.prepare import prepare
@@ -35,6 +35,7 @@ def recorded(tiny, pictures, tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     opening = Opening("trial", "a", settings, fingerprint=prepared.facts.fingerprint)
     tracking = open_run(uri, "proof", opening)
+    log_inputs(tracking, prepared)
     recorder = Recorder(tracking, *ProgressiveGANSR.metric)
     for report in run(prepared, store=str(tmp_path / "states")):
         recorder.log(report)
@@ -100,7 +101,8 @@ def test_a_changed_pixel_is_refused_and_named(recorded, capsys):
     image.putpixel((5, 5), (1, 2, 3))
     image.save(path)
     reproduce("--run", run_id, "--tracking-uri", uri, code=1)
-    assert "data differs: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "data differs: picture 3.png: changed" in told and "2.png" not in told
 
 
 def test_a_changed_setting_is_refused_and_named(recorded, tiny, capsys):

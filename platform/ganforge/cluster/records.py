@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ganforge.cluster.trials import Trial
-from ganforge.tracking.files import log_assets
+from ganforge.tracking.files import log_inputs
 from ganforge.tracking.record import Tracking
 from ganforge.tracking.runs import Opening, Status, continue_run, end_run, open_run, reap
 from ganforge.training.prepare import Prepared
@@ -47,8 +47,8 @@ class Records:
         lines += [f"\n{warning}" for warning in self.prepared.warnings]
         parent = self.parent = self._open("search", self.search_id, "\n".join(lines), {}, None)
         self._try(lambda: reap(self.uri, self.experiment))
-        if parent is not None and self.prepared.assets:
-            self._try(lambda: log_assets(parent, self.prepared.assets))
+        if parent is not None:
+            self._try(lambda: log_inputs(parent, self.prepared))
 
     def continue_parent(self, parent: Tracking | None) -> None:
         self.parent = parent

@@ -19,7 +19,8 @@ class DataFacts:
 
     `held_out` names the pictures that are not trained on; the first `num_validation` of them are
     measured. `smallest` and `largest` are (width, height) by area; `epoch_images` are the default
-    lengths of an epoch, one per stage.
+    lengths of an epoch, one per stage. `digests` are the pictures' names and the sha256 of their
+    pixels, by which a changed one can be named.
     """
 
     fingerprint: str
@@ -30,6 +31,7 @@ class DataFacts:
     smallest: tuple[int, int]
     largest: tuple[int, int]
     epoch_images: tuple[int, ...]
+    digests: tuple[tuple[str, str], ...] = ()
 
 
 def prepare_data(settings: PictureSettings, scale: int, seed: int) -> DataFacts:
@@ -54,6 +56,7 @@ def prepare_data(settings: PictureSettings, scale: int, seed: int) -> DataFacts:
         smallest=sizes[0],
         largest=sizes[-1],
         epoch_images=tuple(epoch_images(catalog, settings.data, r, scale) for r in resolutions),
+        digests=tuple((known.picture.name, known.digest) for known in catalog.pictures),
     )
 
 

@@ -1,13 +1,16 @@
 """Files of a run, as bytes."""
 
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from ganforge.assets import Assets
 from ganforge.tracking.record import Tracking
 from ganforge.tracking.store import open_client
 from ganforge.training.checkpoint import pack
+from ganforge.training.prepare import Prepared
+
+PICTURES = "pictures.json"
 
 
 def log_files(tracking: Tracking, files: Mapping[str, bytes]) -> None:
@@ -22,7 +25,15 @@ def log_files(tracking: Tracking, files: Mapping[str, bytes]) -> None:
             client.log_artifact(tracking.run_id, str(place), None if parent == "." else parent)
 
 
-def log_assets(tracking: Tracking, assets: Assets) -> None:
-    """Log frozen networks under the sha256 by which the settings name them."""
-    paths = {name: f"assets/{name.removeprefix('sha256:')}.safetensors" for name in assets}
-    log_files(tracking, {paths[name]: pack(tensors) for name, tensors in assets.items()})
+def log_inputs(tracking: Tracking, prepared: Prepared) -> None:
+    """Log what a run needs to be done again elsewhere, and to say what differs there: frozen
+    networks under the sha256 by which the settings name them, and each picture's sha256."""
+    files = {PICTURES: json.dumps(dict(prepared.facts.digests), indent=1).encode()}
+    for name, tensors in prepared.assets.items():
+        files[asset_path(name)] = pack(tensors)
+    log_files(tracking, files)
+
+
+def asset_path(name: str) -> str:
+    """Where a frozen network lies in a run; `name` is "sha256:…"."""
+    return f"assets/{name.removeprefix('sha256:')}.safetensors"

@@ -1,10 +1,12 @@
 """The averaged generator of a recorded run."""
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from ganforge.settings import SettingsError
+from ganforge.tracking.files import PICTURES, asset_path
 from ganforge.tracking.read import fetch_file, fetch_settings, fetch_stages
 from ganforge.tracking.runs import Opening, end_run, open_run
 from ganforge.tracking.store import open_client
@@ -42,7 +44,16 @@ def system_of(uri: str, experiment: str) -> str:
 
 def fetch_asset(uri: str, run_id: str, name: str) -> bytes | None:
     """A frozen network that a run's settings name by sha256, from the run or its parent."""
-    path = f"assets/{name.removeprefix('sha256:')}.safetensors"
+    return _of_family(uri, run_id, asset_path(name))
+
+
+def fetch_pictures(uri: str, run_id: str) -> dict[str, str]:
+    """sha256 of the pixels of each picture by name, as recorded; empty where they were not."""
+    return json.loads(_of_family(uri, run_id, PICTURES) or b"{}")
+
+
+def _of_family(uri: str, run_id: str, path: str) -> bytes | None:
+    """An artifact of a run or of its parent."""
     parent = open_client(uri).get_run(run_id).data.tags.get("mlflow.parentRunId")
     for owner in (run_id, parent):
         if owner is None:

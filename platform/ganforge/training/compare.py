@@ -21,16 +21,22 @@ class Verdict:
     lines: tuple[str, ...]
 
 
-def obstacles(prepared: Prepared, rows: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
-    """What differs between a record and what would be trained here: code, data, settings."""
+def obstacles(
+    prepared: Prepared, rows: Iterable[dict[str, Any]], pictures: dict[str, str]
+) -> dict[str, list[str]]:
+    """What differs between a record and what would be trained here: code, data, settings.
+
+    `pictures` are the recorded sha256 of each picture by name: those that differ are named.
+    """
     found: dict[str, list[str]] = {"code": [], "data": [], "settings": []}
     present = prepared.lineage().settings
     for row in rows:
         index = row["index"]
         found["code"] += differences(row["code"], prepared.code)
         if row["data"] != prepared.facts.fingerprint:
+            found["data"] += changed_pictures(pictures, dict(prepared.facts.digests))
             found["data"].append(
-                f"data: recorded fingerprint {row['data'][:12]}, here "
+                f"fingerprint: recorded {row['data'][:12]}, here "
                 f"{prepared.facts.fingerprint[:12]} ({prepared.facts.num_pictures} pictures)"
             )
         if index >= len(present):
@@ -42,6 +48,16 @@ def obstacles(prepared: Prepared, rows: Iterable[dict[str, Any]]) -> dict[str, l
         if row["steps"] != steps:
             found["settings"].append(f"stage {index}: recorded {row['steps']} steps, here {steps}")
     return {kind: list(dict.fromkeys(lines)) for kind, lines in found.items()}
+
+
+def changed_pictures(recorded: dict[str, str], here: dict[str, str]) -> list[str]:
+    """A line for each picture that differs, at most ten."""
+    lines = []
+    for name in sorted({*recorded, *here} if recorded else ()):
+        if recorded.get(name) != here.get(name):
+            word = "changed" if name in recorded and name in here else "missing"
+            lines.append(f"picture {name}: {word if name in recorded else 'not in the record'}")
+    return lines if len(lines) <= 10 else [*lines[:10], f"and {len(lines) - 10} more pictures"]
 
 
 def plain(settings: dict[str, Any]) -> dict[str, Any]:

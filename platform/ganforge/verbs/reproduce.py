@@ -24,7 +24,7 @@ def reproduce(
     accept: list[str],
 ) -> None:
     """Exit code 0 only when every stage came out equal."""
-    from ganforge.tracking.models import system_of
+    from ganforge.tracking.models import fetch_pictures, system_of
     from ganforge.tracking.read import best_run, fetch_settings, fetch_stages, fetch_tags
     from ganforge.tracking.store import resolve_uri
 
@@ -40,7 +40,7 @@ def reproduce(
     prepared = _prepared(uri, run_id, fetch_settings(uri, run_id), data)
     console = Console()
     _line(console, f"run {run_id}: {len(rows)} stages of {prepared.system} are recorded")
-    _refuse(console, prepared, rows, accept)
+    _refuse(console, prepared, rows, fetch_pictures(uri, run_id), accept)
     start = None
     if from_stage:
         place = storage or fetch_tags(uri, run_id).get("storage")
@@ -66,11 +66,17 @@ def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -
     return prepare(record["system"], settings)
 
 
-def _refuse(console: Console, prepared: Any, rows: list[dict[str, Any]], accept: list[str]) -> None:
+def _refuse(
+    console: Console,
+    prepared: Any,
+    rows: list[dict[str, Any]],
+    pictures: dict[str, str],
+    accept: list[str],
+) -> None:
     """Name every difference; go on only with those that are accepted."""
     from ganforge.training.compare import obstacles
 
-    found = obstacles(prepared, rows)
+    found = obstacles(prepared, rows, pictures)
     refused = False
     for kind, lines in found.items():
         for line in lines:

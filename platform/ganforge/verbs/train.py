@@ -88,7 +88,7 @@ def _new(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str, T
 
 def open_record(start: Start, uri: str, experiment: str, name: str, place: str) -> "Tracking":
     """The run in MLflow, with the files it needs to be done again elsewhere."""
-    from ganforge.tracking.files import log_assets
+    from ganforge.tracking.files import log_inputs
     from ganforge.tracking.runs import Opening, open_run
 
     prepared = start.prepared
@@ -101,7 +101,7 @@ def open_record(start: Start, uri: str, experiment: str, name: str, place: str) 
         tags={"storage": place, "warnings": "; ".join(prepared.warnings) or "none"},
     )
     tracking = open_run(uri, experiment, opening)
-    log_assets(tracking, prepared.assets)
+    log_inputs(tracking, prepared)
     return tracking
 
 
