@@ -113,7 +113,7 @@ def parameters(trial: Trial) -> str:
 
 
 def number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:.3f}"
 
 
 def eta(trial: Trial) -> str:

@@ -91,7 +91,7 @@ class Records:
         """End a trial's run with its outcome and its score."""
         if trial.run is None:
             return
-        metrics = {"stages_done": float(trial.stages_done)}
+        metrics: dict[str, float] = {}
         if trial.last_score is not None:
             # under its own name: the curve of the metric is on the axis of images
             metrics["final_score"] = trial.last_score
