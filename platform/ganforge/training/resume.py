@@ -71,6 +71,13 @@ def check_same(lineage: Lineage, plan: Plan, found: Snapshot) -> None:
     )
 
 
+def check_place(prepared: Prepared, store: str) -> None:
+    """What a worker would refuse on resuming, said by the driver before any record is touched."""
+    found = Store(store).newest()
+    if found is not None:
+        check_same(prepared.lineage(started(found, None)), prepared.plan(), found)
+
+
 def check_start(prepared: Prepared, plan: Plan, start: Snapshot) -> None:
     """A stage that is gone on with, and not left, must be the stage it was."""
     index, step = start.position.index, start.position.step

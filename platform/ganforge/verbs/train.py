@@ -110,6 +110,7 @@ def _found(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str,
     from ganforge.tracking.record import Tracking
     from ganforge.tracking.runs import continue_run
     from ganforge.training.files import join, open_folders
+    from ganforge.training.resume import check_place
 
     root = open_folders(storage)
     for name in sorted((n for n in root.names() if n.startswith("train-")), reverse=True):
@@ -120,6 +121,7 @@ def _found(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str,
             continue
         if (about["experiment"], about["system"]) != (experiment, start.prepared.system):
             continue
+        check_place(start.prepared, place)
         tracking = Tracking(**about["tracking"]) if about["tracking"] else None
         if tracking is not None:
             _try(lambda t=tracking: continue_run(t))
