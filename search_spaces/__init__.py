@@ -13,8 +13,12 @@ def names() -> list[str]:
     return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem != "__init__")
 
 
-def load(name: str) -> dict[str, Any]:
-    """The SPACE of a space in this package, or of a file: {dotted key: Ray Tune domain}."""
+def load(name: str, num_stages: int | None = None) -> dict[str, Any]:
+    """The SPACE of a space in this package, or of a file: {dotted key: Ray Tune domain}.
+
+    A space of this package serves ladders of any length: with `num_stages` it speaks only of stages
+    that there are. In a file of the user's such a key is a mistake, and stays.
+    """
     if name.endswith(".py"):
         module = _from_file(Path(name))
     elif name in names():
@@ -27,7 +31,14 @@ def load(name: str) -> dict[str, Any]:
     space = getattr(module, "SPACE", None)
     if not isinstance(space, dict) or not space:
         raise SettingsError(f"space = {name}: has no SPACE = {{key: domain}}")
-    return space
+    if num_stages is None or name.endswith(".py"):
+        return space
+    return {key: domain for key, domain in space.items() if _stage(key) < num_stages}
+
+
+def _stage(key: str) -> int:
+    first, number, *_ = [*key.split("."), ""]
+    return int(number) if first == "stages" and number.isdigit() else -1
 
 
 def _from_file(path: Path) -> Any:

@@ -42,7 +42,8 @@ def tune(
     from ganforge.cluster.tune import search
     from ganforge.tracking.store import resolve_uri
 
-    domains = search_spaces.load(space or start.prepared.system)
+    stages = len(start.prepared.settings.stages)
+    domains = search_spaces.load(space or start.prepared.system, stages)
     check_space(domains, start.prepared.settings)
     uri = resolve_uri(tracking_uri)
     storage = storage if "://" in storage else str(Path(storage).expanduser().absolute())
