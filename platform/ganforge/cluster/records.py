@@ -67,7 +67,7 @@ class Records:
     def _open(
         self, kind: Any, name: str, note: str, searched: dict[str, Any], trial: Trial | None
     ) -> Tracking | None:
-        tags = {"search": self.search_id}
+        tags = {"search": self.search_id, "warnings": "; ".join(self.prepared.warnings) or "none"}
         if trial is not None:
             tags |= {"trial": str(trial.number), "storage": trial.folder}
         opening = Opening(
