@@ -20,7 +20,7 @@ from ganforge.training.prepare import prepare
 from ganforge.training.run import run
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-TRIALS = 4
+TRIALS = 6
 
 
 def descendants(name: str) -> list[int]:
@@ -82,25 +82,26 @@ def story(place: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in event.items() if k not in dropped} for event in events]
 
 
+@pytest.mark.timeout(1500)
 def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for place in (whole, cut):
         place.mkdir()
-    assert start(whole).wait(500) == 0
+    assert start(whole).wait(700) == 0
     process = start(cut)
     until = time.monotonic() + 300
     while time.monotonic() < until:
         time.sleep(0.05)
-        # in the middle of its second trial
+        # some of its trials are over, one is under way
         if list(cut.glob("storage/*/journal.jsonl")) and (
-            sum(event["event"] == "reported" for event in story(cut)) >= 4
+            sum(event["event"] == "reported" for event in story(cut)) >= 6
         ):
             break
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     before = story(cut)
     assert len(before) < len(story(whole))
-    assert start(cut, "--resume").wait(500) == 0
+    assert start(cut, "--resume").wait(700) == 0
     assert story(cut) == story(whole)
     client = open_client(f"sqlite:///{cut}/mlflow.db")
     experiment = client.get_experiment_by_name("killed")
