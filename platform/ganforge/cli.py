@@ -96,7 +96,7 @@ def reproduce(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Option(help="MLflow run, run folder or generator.safetensors")],
+    model: Annotated[str, typer.Option(help="MLflow run, or a folder with generator.safetensors")],
     benchmark: Annotated[list[str], typer.Option(help="folder with HR and LR; repeatable")],
     tracking_uri: Uri = None,
 ) -> None:
@@ -129,11 +129,17 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(given, standalone_mode=True)
+        code = app(given, standalone_mode=False)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted; --resume goes on from the last stored state", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        show = getattr(error, "show", None)  # a usage error of typer's: it shows itself
+        if show is None:
+            raise
+        show()
+        sys.exit(2)
     sys.exit(code)

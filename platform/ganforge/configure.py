@@ -47,9 +47,30 @@ def configure(words: Words, default_preset: str = "paper") -> "tuple[str, System
         known = ", ".join(kind.PRESETS)
         raise SettingsError(f"preset = {preset}: {name} has {known}")
     if record is not None:
-        settings = validated(kind.Settings, settings.model_dump() | record["settings"])
+        settings = validated(kind.Settings, _merged(settings.model_dump(), record["settings"]))
     settings = _climb(settings, words)
-    return name, override(settings, _options(words) | _pairs(words.changes))
+    return name, absolute(override(settings, _options(words) | _pairs(words.changes)))
+
+
+def absolute(settings: "SystemSettings") -> "SystemSettings":
+    """Places on this machine in full: workers have another working directory."""
+    changes = {
+        f"data.{key}": str(Path(value).expanduser().absolute())
+        for key in ("root", "cache_directory")
+        if (value := getattr(settings.data, key)) is not None
+    }
+    return override(settings, changes)
+
+
+def _merged(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """`given` over `base`, group by group: a file may give a part of a group."""
+    found = dict(base)
+    for key, value in given.items():
+        below = found.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            value = _merged(below, value)
+        found[key] = value
+    return found
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -70,16 +91,23 @@ def _climb(settings: "SystemSettings", words: Words) -> "SystemSettings":
     if not hasattr(settings, "scale"):
         raise SettingsError(f"--start, --target and --scale are not for {settings.system}")
     before = settings.stages
-    scale = words.scale or settings.scale  # pyright: ignore[reportAttributeAccessIssue]
     old = settings.scale  # pyright: ignore[reportAttributeAccessIssue]
+    scale = old if words.scale is None else words.scale
+    override(settings, {"scale": scale, "stages": ladder(16, 64, scale=4)})  # is it a scale?
+    first, last = before[0].resolution // old, before[-1].resolution * scale // old
     stages = ladder(
-        words.start or before[0].resolution // old,
-        words.target or before[-1].resolution * scale // old,
+        first if words.start is None else words.start,
+        last if words.target is None else words.target,
         scale=scale,
         epochs=[stage.epochs for stage in before],
         fade_epochs=[stage.fade_epochs for stage in before],
     )
-    return override(settings, {"scale": scale, "stages": stages})
+    kept = [before[min(number, len(before) - 1)] for number in range(len(stages))]
+    rows = [
+        row.model_copy(update={"task": old_row.task, "overrides": old_row.overrides})
+        for row, old_row in zip(stages, kept, strict=True)
+    ]
+    return override(settings, {"scale": scale, "stages": tuple(rows)})
 
 
 def _options(words: Words) -> dict[str, Any]:
@@ -107,14 +135,18 @@ def _pairs(changes: list[str]) -> dict[str, str]:
     return found
 
 
-def choose_metric(kind: "type[System]", name: str | None) -> "Metric":
+def choose_metric(
+    kind: "type[System]", name: str | None, settings: "SystemSettings | None" = None
+) -> "Metric":
     """The figure that runs are compared by: the system's own, or one of those it measures."""
     if name is None:
         return kind.metric
     known = {metric.name: metric for metric in (kind.metric, *kind.metrics)}
+    if settings is not None and not settings.validation.sliced_wasserstein:
+        known.pop("validation/swd", None)
     if name not in known:
         raise SettingsError(
-            f"metric = {name}: {kind.__name__} does not measure it; there are {', '.join(known)}"
+            f"metric = {name}: is not measured under these settings; there are {', '.join(known)}"
         )
     return known[name]
 

@@ -40,8 +40,8 @@ def _field(value: Any, parts: list[str]) -> FieldInfo | None:
 
 def _type_name(field: FieldInfo | None, value: Any) -> str:
     kinds = get_args(field.annotation) if field else ()
-    if kinds and all(isinstance(kind, str) for kind in kinds):
-        return " | ".join(kinds)
+    if kinds and all(isinstance(kind, str | int) for kind in kinds):
+        return " | ".join(map(str, kinds))
     names = [k.__name__ for k in kinds if isinstance(k, type) and k is not type(None)]
     name = type(value).__name__ if value is not None else (names[0] if names else "str")
     return name + (" or none" if type(None) in kinds else "")

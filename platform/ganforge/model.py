@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import nn
 
@@ -50,7 +51,7 @@ def build(record: dict[str, Any], stage: int, weights: bytes) -> Model:
     network = system.deploy(finished)
     try:
         network.load_state_dict(load_tensors(weights))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise SettingsError(
             f"these weights are not of stage {stage} of {record['system']}: {error}"
         ) from None
@@ -64,7 +65,7 @@ def from_folder(path: Path) -> Model:
     for folder in (file.parent, *file.parent.parents):
         if (folder / "settings.json").is_file():
             record = read_json((folder / "settings.json").read_text())
-            last = len(record["settings"]["stages"]) - 1
+            last = len(record["settings"].get("stages", [None])) - 1
             return build(record, last if stage is None else stage, file.read_bytes())
     raise SettingsError(f"model = {path}: no settings.json beside or above {file.name}")
 

@@ -231,6 +231,10 @@ def read_json(text: str) -> dict[str, Any]:
         record = json.loads(text)
     except json.JSONDecodeError as error:
         raise SettingsError(f"not a JSON file: {error}") from None
-    if not isinstance(record, dict) or "settings" not in record or "system" not in record:
-        raise SettingsError("not a settings file: it needs the keys 'system' and 'settings'")
-    return migrate(record)
+    shaped = isinstance(record, dict) and isinstance(record.get("settings"), dict)
+    if not shaped or not isinstance(record.get("system"), str):
+        raise SettingsError("not a settings file: 'system' must be a name, 'settings' a table")
+    try:
+        return migrate(record)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None

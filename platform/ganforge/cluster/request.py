@@ -57,5 +57,8 @@ def check_header(journal: Journal, present: dict[str, Any]) -> dict[str, Any]:
         else:
             problems.append(f"{key} = {value}, was {recorded.get(key)}")
     if problems:
-        raise SettingsError(f"cannot resume search {journal.search_id}: " + "; ".join(problems))
+        raise SettingsError(
+            f"cannot resume search {journal.search_id} by these words; repeat those it was started "
+            "with:\n  " + "\n  ".join(problems)
+        )
     return recorded

@@ -80,5 +80,5 @@ def record_verdict(
     experiment = client.get_experiment(client.get_run(experiment_of).info.experiment_id).name
     opening = Opening(kind="reproduce", name=name, settings=settings, description=text, tags=tags)
     tracking = open_run(uri, experiment, opening)
-    end_run(tracking, "FINISHED" if ok else "FAILED", "identical" if ok else "different")
+    end_run(tracking, "FINISHED" if ok else "FAILED", text)
     return tracking.run_id

@@ -52,6 +52,7 @@ def fetch_settings(uri: str, run_id: str) -> dict[str, Any]:
 
 def fetch_stages(uri: str, run_id: str) -> list[dict[str, Any]]:
     """The finished stages of a run, in order; empty when it has none yet."""
+    fetch_tags(uri, run_id)  # is there such a run?
     files = open_client(uri).list_artifacts(run_id)
     if not any(file.path == STAGES for file in files):
         return []
@@ -60,12 +61,12 @@ def fetch_stages(uri: str, run_id: str) -> list[dict[str, Any]]:
 
 def fetch_tags(uri: str, run_id: str) -> dict[str, str]:
     """All tags of a run."""
-    return dict(open_client(uri).get_run(run_id).data.tags)
+    return dict(_run(uri, run_id).data.tags)
 
 
 def fetch_params(uri: str, run_id: str) -> dict[str, str]:
     """All parameters of a run."""
-    return dict(open_client(uri).get_run(run_id).data.params)
+    return dict(_run(uri, run_id).data.params)
 
 
 def fetch_file(uri: str, run_id: str, path: str, folder: Path) -> Path:
@@ -75,6 +76,14 @@ def fetch_file(uri: str, run_id: str, path: str, folder: Path) -> Path:
         return Path(client.download_artifacts(run_id, path, str(folder)))
     except (MlflowException, OSError) as error:
         raise SettingsError(f"run {run_id}: no artifact {path} in {uri} ({error})") from None
+
+
+def _run(uri: str, run_id: str) -> Run:
+    try:
+        return open_client(uri).get_run(run_id)
+    except MlflowException as error:
+        reason = str(error).splitlines()[0]
+        raise SettingsError(f"run = {run_id}: not to be had from {uri} ({reason})") from None
 
 
 def _text(uri: str, run_id: str, path: str) -> str:

@@ -35,7 +35,8 @@ def show_systems() -> None:
     table = Table(box=None, show_header=False)
     for name, where in sorted(known_systems().items()):
         table.add_row(name, _title(where.partition(":")[0]))
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=200)).print(table)
 
 
 def _title(module: str) -> str:

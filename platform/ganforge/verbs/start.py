@@ -1,11 +1,13 @@
 """What train and tune do before anything starts: settle the settings, refuse what cannot work."""
 
+import shlex
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganforge.configure import Words, check_pictures, choose_metric, configure
-from ganforge.settings import to_json
+from ganforge.settings import SettingsError, to_json
 from ganforge.systems.catalog import load_system
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ class Start:
 def settle(words: Words, metric: str | None, dry_run: bool, preset: str = "paper") -> Start | None:
     """Check everything that can be checked without starting; None after a dry run."""
     name, settings = configure(words, preset)
-    chosen = choose_metric(load_system(name), metric)
+    chosen = choose_metric(load_system(name), metric, settings)
     check_pictures(settings)
     if dry_run:
         print(to_json(settings))
@@ -41,8 +43,18 @@ def ui_command(uri: str) -> str:
     """How to look at the records."""
     if uri.startswith("http"):
         return f"open {uri}/?workflowType=machine_learning"
-    return f"mlflow ui --backend-store-uri {uri}   (then http://127.0.0.1:5000/?workflowType=machine_learning)"
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}   (then http://127.0.0.1:5000/?workflowType=machine_learning)"
 
 
-def quoted(experiment: str) -> str:
-    return experiment if experiment.replace("-", "").isalnum() else f"'{experiment}'"
+def checked_storage(storage: str) -> str:
+    """The storage in full; a local one is made, or refused."""
+    if "://" in storage:
+        return storage
+    place = Path(storage).expanduser().absolute()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"storage = {storage}: cannot be a folder ({error.strerror}); name another place"
+        ) from None
+    return str(place)

@@ -2,18 +2,20 @@
 
 import json
 import secrets
+import shlex
+import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from ganforge.configure import Words
 from ganforge.settings import SettingsError
-from ganforge.verbs.start import Start, settle, ui_command
+from ganforge.verbs.start import Start, checked_storage, settle, ui_command
 
 if TYPE_CHECKING:
+    from ganforge.cluster.train import Trained
     from ganforge.tracking.record import Tracking
 
 ABOUT = "about"
@@ -33,52 +35,71 @@ def train(
     if start is None:
         return
     # Ray and MLflow take seconds to import: not before the input is known to be good
-    from ganforge.cluster.session import session
-    from ganforge.cluster.train import TrainingFailed, fit
+    from ganforge.cluster.session import session, wait_for_slots, worker_resources
+    from ganforge.cluster.train import TrainingFailed, fit, uses_gpu
     from ganforge.tracking.runs import end_run
     from ganforge.tracking.store import resolve_uri
 
-    storage = storage if "://" in storage else str(Path(storage).expanduser().absolute())
+    storage = checked_storage(storage)
     uri = resolve_uri(tracking_uri)
     console = Console()
-    place, tracking = (_found if resume else _new)(start, uri, experiment, storage)
-    outcome, status = "failed: interrupted", "KILLED"
-    try:
-        with session(threads=start.prepared.settings.threads) as joined:
+    settings = start.prepared.settings
+    with session(threads=settings.threads) as joined:
+        each = worker_resources(settings.threads, uses_gpu(settings))
+        wait_for_slots(settings.workers, each, joined=joined)
+        place, tracking = (_found if resume else _new)(start, uri, experiment, storage)
+        outcome, status = "failed: interrupted", "KILLED"
+        try:
             trained = fit(
                 start.prepared,
                 metric=start.metric,
                 store=place,
                 tracking=tracking,
-                joined=bool(joined),
+                joined=joined,
                 listener=_Lines(console, start),
             )
-        outcome, status = "finished", "FINISHED"
-    except (TrainingFailed, SettingsError) as error:
-        outcome, status = f"failed: {error}", "FAILED"
-        raise
-    finally:
-        if tracking is not None:
-            _try(lambda: end_run(tracking, status, outcome))
+            outcome, status = "finished", "FINISHED"
+        except (TrainingFailed, SettingsError) as error:
+            outcome, status = f"failed: {error}", "FAILED"
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2 if isinstance(error, SettingsError) else 1)
+        finally:
+            if tracking is not None:
+                _try(lambda: end_run(tracking, status, outcome))
+    _tell(console, start, trained, place, tracking)
+
+
+def _tell(
+    console: Console, start: Start, trained: "Trained", place: str, tracking: "Tracking | None"
+) -> None:
+    """How good it is, where everything is, and the commands to go on."""
+
+    def line(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
     value = trained.metrics.get(start.metric.name)
-    console.print(f"{start.metric.name} {value:.3f}" if value is not None else "finished")
-    console.print(f"checkpoints   {place}", soft_wrap=True)
-    if tracking is not None:
-        last = trained.stages[-1]["index"] if trained.stages else 0
-        console.print(f"sample grid   artifact grids/ of run {tracking.run_id}, stage {last}")
-        console.print(f"look at it    {ui_command(uri)}", soft_wrap=True)
-        console.print(
-            f"prove it      ganforge reproduce --run {tracking.run_id} --tracking-uri {uri}",
-            soft_wrap=True,
-        )
+    line(f"\n{start.metric.name} {value:.3f}" if value is not None else "\nfinished")
+    line(f"checkpoints   {place}")
+    if tracking is None:
+        return
+    where = f"--tracking-uri {shlex.quote(tracking.uri)}"
+    line(f"sample grid   artifacts/grids of run {tracking.run_id}")
+    line(f"look at it    {ui_command(tracking.uri)}")
+    line(f"prove it      ganforge reproduce --run {tracking.run_id} {where}")
+    line(f"evaluate it   ganforge evaluate --model {tracking.run_id} --benchmark DIR {where}")
+    if trained.tracking_trouble:
+        line(f"warning       the tracking store failed: {trained.tracking_trouble}")
+        line(f"              what it did not take is in {place}/tracking.jsonl")
 
 
 def _new(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str, Tracking | None]":
     """A new run: its folder and its record. Training goes on without a record if need be."""
+    from ganforge.tracking.runs import reap
     from ganforge.training.files import join, open_folders
 
     name = time.strftime("train-%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     place = join(storage, name)
+    _try(lambda: reap(uri, experiment))
     tracking = _try(lambda: open_record(start, uri, experiment, name, place))
     about: dict[str, Any] = {"experiment": experiment, "system": start.prepared.system}
     about["tracking"] = asdict(tracking) if tracking is not None else None

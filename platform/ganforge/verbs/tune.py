@@ -1,13 +1,13 @@
 """`ganforge tune`: search a system's settings."""
 
+import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ganforge.configure import Words
-from ganforge.verbs.start import quoted, settle, ui_command
+from ganforge.verbs.start import checked_storage, settle, ui_command
 
 if TYPE_CHECKING:
     from ganforge.cluster.result import SearchResult
@@ -46,7 +46,7 @@ def tune(
     domains = search_spaces.load(space or start.prepared.system, stages)
     check_space(domains, start.prepared.settings)
     uri = resolve_uri(tracking_uri)
-    storage = storage if "://" in storage else str(Path(storage).expanduser().absolute())
+    storage = checked_storage(storage)
     console = Console()
     with (
         session(threads=start.prepared.settings.threads) as joined,
@@ -66,7 +66,7 @@ def tune(
             joined=bool(joined),
             listener=progress,
         )
-    tell(console, result, start.metric.name, uri, experiment)
+    tell(console, result, start.metric.name, uri)
     if result.best is None:
         reasons = {trial.reason for trial in result.trials if trial.reason}
         print("error: no trial finished a stage: " + "; ".join(sorted(reasons)), file=sys.stderr)
@@ -75,7 +75,7 @@ def tune(
         sys.exit(130)
 
 
-def tell(console: Console, result: "SearchResult", metric: str, uri: str, experiment: str) -> None:
+def tell(console: Console, result: "SearchResult", metric: str, uri: str) -> None:
     """The best trial, its settings, where its pictures are, and the commands to go on."""
     best = result.best
     if best is None:
@@ -94,14 +94,9 @@ def tell(console: Console, result: "SearchResult", metric: str, uri: str, experi
     line(f"checkpoints   {result.folder}")
     if best.run is not None:
         line(f"sample grid   artifacts/grids of run {best.run.run_id}")
+        where = f"--tracking-uri {shlex.quote(uri)}"
         line(f"compare       {ui_command(uri)}")
-        line(
-            f"prove it      ganforge reproduce --experiment {quoted(experiment)} "
-            f"--tracking-uri {uri}"
-        )
-        line(
-            f"evaluate it   ganforge evaluate --model {best.run.run_id} --benchmark DIR "
-            f"--tracking-uri {uri}"
-        )
+        line(f"prove it      ganforge reproduce --run {best.run.run_id} {where}")
+        line(f"evaluate it   ganforge evaluate --model {best.run.run_id} --benchmark DIR {where}")
     if result.tracking_trouble:
         line(f"warning       the tracking store failed: {result.tracking_trouble}")
