@@ -11,6 +11,8 @@ import typer
 from ganforge.configure import Words
 from ganforge.settings import SettingsError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="ganforge",
     help="Tune, train, reproduce and prove GANs on a Ray cluster.",
@@ -134,12 +136,13 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; --resume goes on from the last stored state", file=sys.stderr)
-        sys.exit(130)
+        code = INTERRUPTED
     except Exception as error:
         show = getattr(error, "show", None)  # a usage error of typer's: it shows itself
         if show is None:
             raise
         show()
         sys.exit(2)
+    if code == INTERRUPTED:  # typer makes this of Ctrl-C
+        print("interrupted; --resume goes on from the last stored state", file=sys.stderr)
     sys.exit(code)

@@ -153,6 +153,9 @@ def fit(
         fit_job(job, "train", hear)
     except SettingsError:
         raise
+    except SystemExit as left:
+        # Ray Train's handler of Ctrl-C leaves so: say what it was
+        raise KeyboardInterrupt from left
     except Exception as error:
         bottom = cause(error)
         if isinstance(bottom, SettingsError):
