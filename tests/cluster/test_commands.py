@@ -10,7 +10,8 @@ from small import tiny
 from ganforge.cli import main
 from ganforge.settings import to_json
 
-pytestmark = pytest.mark.ray
+# slow: two trainings by two workers; .ci/run runs it by name
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def ganforge(*words: str, code: int = 0) -> None:
