@@ -55,7 +55,9 @@ class Watch(Unsaved, Callback):
             assert state is not None
             if not trial.told:
                 self.book.tell(trial.number, state)
-            self._end(trial, state, "its driver died")
+            # one that was over leaves no trace of the interruption: its story is the undisturbed one
+            over = state in ("finished", "stopped")
+            self._end(trial, state, "" if over else "its driver died")
 
     def _end(self, trial: Trial, state: State, why: str) -> None:
         release(trial.groups)
