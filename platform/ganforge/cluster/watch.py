@@ -55,7 +55,7 @@ class Watch(Unsaved, Callback):
             assert state is not None
             if not trial.told:
                 self.book.tell(trial.number, state)
-            # one that was over leaves no trace of the interruption: its story is the undisturbed one
+            # one that was over has no trace of the interruption: its story is undisturbed
             over = state in ("finished", "stopped")
             self._end(trial, state, "" if over else "its driver died")
 
