@@ -14,7 +14,6 @@ from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import WorkerGroupError
 from small import METRIC, SYSTEM, tiny
 
-from ganforge.cluster.job import inside
 from ganforge.cluster.release import held
 from ganforge.cluster.session import slots, wait_for_slots, worker_environment
 from ganforge.cluster.train import fit
@@ -23,6 +22,7 @@ from ganforge.settings import SettingsError
 from ganforge.tracking.read import fetch_stages
 from ganforge.tracking.runs import Opening, end_run, open_run
 from ganforge.tracking.store import open_client
+from ganforge.training.files import join
 from ganforge.training.prepare import prepare
 from ganforge.training.run import run
 
@@ -95,8 +95,8 @@ def test_an_error_is_one_line() -> None:
 
 
 def test_the_places_of_a_run() -> None:
-    assert inside("/a/b/", "c", "d") == "/a/b/c/d"
-    assert inside("s3://bucket/x?scheme=http", "c") == "s3://bucket/x/c?scheme=http"
+    assert join("/a/b/", "c", "d") == "/a/b/c/d"
+    assert join("s3://bucket/x?scheme=http", "c") == "s3://bucket/x/c?scheme=http"
 
 
 def test_what_the_driver_knows_reaches_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:

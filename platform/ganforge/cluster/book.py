@@ -12,12 +12,12 @@ from optuna.study import Study
 from optuna.trial import Trial as Asked
 from optuna.trial import TrialState
 
-from ganforge.cluster.job import inside
 from ganforge.cluster.journal import Event, Journal
 from ganforge.cluster.rungs import Halving
 from ganforge.cluster.trials import Settle, State, Trial
 from ganforge.settings import SettingsError
 from ganforge.tracking.record import Tracking
+from ganforge.training.files import join
 
 _TOLD: dict[str, TrialState] = {
     "finished": TrialState.COMPLETE,
@@ -145,7 +145,7 @@ class Book:
 
     def folder(self, number: int) -> str:
         """Where a trial's states lie; a function of the search and the suggestion's number."""
-        return inside(self.journal.storage, self.journal.search_id, f"trial-{number:04d}")
+        return join(self.journal.storage, self.journal.search_id, f"trial-{number:04d}")
 
     def unended(self) -> Iterator[Trial]:
         return (trial for trial in self.trials.values() if not trial.ended)

@@ -32,12 +32,6 @@ class Job:
     settings: dict[str, Any] | None = None
 
 
-def inside(place: str, *names: str) -> str:
-    """A folder inside a local path or an object store's URI."""
-    path, mark, query = place.partition("?")
-    return "/".join([path.rstrip("/"), *names]) + mark + query
-
-
 def work(config: dict[str, Job]) -> None:
     """The function of each Train worker."""
     # here and not above: the trial's driver and controller need none of it, and it takes seconds

@@ -13,14 +13,14 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.v2.api.callback import UserCallback
 
 from ganforge.cluster.exchange import Exchange, Summary
-from ganforge.cluster.job import Job, inside, work
+from ganforge.cluster.job import Job, work
 from ganforge.cluster.release import release
 from ganforge.cluster.session import wait_for_slots, worker_resources
 from ganforge.cluster.trainer import FAILURES, Trainer, cause, reason
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
 from ganforge.tracking.record import Tracking
-from ganforge.training.files import ObjectFolders, open_folders
+from ganforge.training.files import ObjectFolders, join, open_folders
 
 if TYPE_CHECKING:
     from ganforge.training.prepare import Prepared
@@ -101,7 +101,7 @@ def make_job(
 
 def trainer(job: Job, name: str) -> Trainer:
     """Ray Train around the worker function, with finite patience."""
-    place = storage(inside(job.store, _RAY_FOLDER))
+    place = storage(join(job.store, _RAY_FOLDER))
     return Trainer(
         work,
         train_loop_config={"job": job},

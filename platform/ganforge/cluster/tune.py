@@ -12,7 +12,7 @@ from ray import tune
 
 from ganforge.cluster.book import Book
 from ganforge.cluster.exchange import Exchange
-from ganforge.cluster.job import Job, inside
+from ganforge.cluster.job import Job
 from ganforge.cluster.journal import Journal, latest, local_file
 from ganforge.cluster.records import Records
 from ganforge.cluster.release import release
@@ -31,6 +31,7 @@ from ganforge.settings import override
 from ganforge.systems.base import Metric
 from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.record import Tracking
+from ganforge.training.files import join
 from ganforge.training.prepare import Prepared
 
 # Trial actors hold no CPU: with a share of one, only a single trial would fit on two CPUs.
@@ -222,7 +223,7 @@ def _close(
         best,
         trials,
         records.parent,
-        inside(request.storage, journal.search_id),
+        join(request.storage, journal.search_id),
         interrupted,
         records.trouble,
     )
