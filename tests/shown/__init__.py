@@ -1,0 +1,1 @@
+"""What issues ask to be shown, by subject; tests/acceptance.py runs it."""

@@ -1,0 +1,74 @@
+"""Running commands for the checks of tests/acceptance.py."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get("GANFORGE_SHARED", ROOT.parent / "shared"))
+PYTHON = sys.executable
+
+
+class Failed(Exception):
+    """A check whose result is not what it must be."""
+
+
+def run(command: list[str], folder: Path, seconds: float, expect: int = 0) -> str:
+    """The output of a command; Failed when it takes too long or exits otherwise than expected."""
+    print("$", shlex.join(command), flush=True)
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            timeout=seconds,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"took more than {seconds:.0f} s") from error
+    print(done.stdout[-4000:], flush=True)
+    if done.returncode != expect:
+        raise Failed(f"exit code {done.returncode}, not {expect}: {done.stdout[-300:]}")
+    return done.stdout
+
+
+def number(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    if not found:
+        raise Failed(f"the output has no {pattern}")
+    return float(found.group(1))
+
+
+def pytest_file(*words: str, seconds: float = 900) -> Callable[[Path], str]:
+    def check(folder: Path) -> str:
+        text = run([PYTHON, "-m", "pytest", "-q", *words], ROOT, seconds)
+        return text.strip().splitlines()[-1]
+
+    return check
+
+
+@dataclass(frozen=True)
+class Check:
+    says: str
+    does: Callable[[Path], str]
+
+
+def script(*words: str, seconds: float, expect: int = 0) -> Callable[[Path], str]:
+    """A check whose result is the last line that a script prints."""
+
+    def check(folder: Path) -> str:
+        text = run([PYTHON, *words], ROOT, seconds, expect)
+        return text.strip().splitlines()[-1]
+
+    return check
+
+
+def ganforge(folder: Path, *words: str, seconds: float, expect: int = 0) -> str:
+    """The output of a command of this project's."""
+    return run([PYTHON, "-m", "ganforge", *words], folder, seconds, expect)
