@@ -40,7 +40,7 @@ def resolve_vgg(network: str, key: str) -> tuple[str, Assets, list[str]]:
     if network == "none":
         return "none", {}, []
     if network.startswith("sha256:"):
-        return network, {network: _from_cache(network, key)}, []
+        return network, {network: from_cache(network, key)}, []
     if network in ("auto", "imagenet"):
         try:
             tensors = _imagenet()
@@ -78,7 +78,8 @@ def _cached_path(name: str) -> Path:
     return cache_directory() / "assets" / f"{name.removeprefix('sha256:')}.safetensors"
 
 
-def _from_cache(name: str, key: str) -> dict[str, Tensor]:
+def from_cache(name: str, key: str) -> dict[str, Tensor]:
+    """Tensors resolved before, by their hash; SettingsError if they are not on this machine."""
     path = _cached_path(name)
     if not path.exists():
         raise SettingsError(

@@ -144,6 +144,9 @@ def choose_metric(
     known = {metric.name: metric for metric in (kind.metric, *kind.metrics)}
     if settings is not None and not settings.validation.sliced_wasserstein:
         known.pop("validation/swd", None)
+    if settings is not None and settings.validation.fid_network == "none":
+        known.pop("validation/fid_proxy", None)
+        known.pop("validation/kid_proxy", None)
     if name not in known:
         raise SettingsError(
             f"metric = {name}: is not measured under these settings; there are {', '.join(known)}"
@@ -151,8 +154,8 @@ def choose_metric(
     return known[name]
 
 
-def check_pictures(settings: "SystemSettings") -> None:
-    """Refuse a folder that cannot be trained on, from names and headers alone."""
-    from ganforge.data.catalog import check
+def check_pictures(system: str, settings: "SystemSettings") -> None:
+    """Refuse pictures that a system cannot be trained on, from names and headers alone."""
+    from ganforge.data.kinds import kind_of
 
-    check(settings.data, settings.channels, max(stage.resolution for stage in settings.stages))
+    kind_of(load_system(system).Data).find(settings)

@@ -67,10 +67,10 @@ def ssim(first: Tensor, second: Tensor, border: int) -> Tensor:
     that lie inside the picture. (N, C, H, W) twice in [-1, 1], (N,) float64 out, at most 1.
     """
     first, second = _shaved(first, border, WINDOW), _shaved(second, border, WINDOW)
-    mean_first, mean_second = _windows(first), _windows(second)
-    variance_first = _windows(first.square()) - mean_first.square()
-    variance_second = _windows(second.square()) - mean_second.square()
-    covariance = _windows(first * second) - mean_first * mean_second
+    mean_first, mean_second = windows(first), windows(second)
+    variance_first = windows(first.square()) - mean_first.square()
+    variance_second = windows(second.square()) - mean_second.square()
+    covariance = windows(first * second) - mean_first * mean_second
     c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
     likeness = (2 * mean_first * mean_second + c1) * (2 * covariance + c2)
     bound = mean_first.square() + mean_second.square() + c1
@@ -87,7 +87,7 @@ def _shaved(images: Tensor, border: int, least: int = 1) -> Tensor:
     return luma(images)[:, border : height - border, border : width - border]
 
 
-def _windows(planes: Tensor) -> Tensor:
+def windows(planes: Tensor) -> Tensor:
     """Gaussian means of all windows inside (N, H, W): (N, H - 10, W - 10).
 
     Shifted sums in place of a convolution, whose bits may depend on the size of the batch.

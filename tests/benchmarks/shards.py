@@ -45,7 +45,7 @@ class Side:
         }  # fmt: skip
         prepared = prepare("progressive_gan_sr", override(Settings(), changes))
         self.plan = prepared.plan()
-        self.data = open_data(prepared.settings, self.plan.stages, 2, 0)
+        self.data = open_data("super_resolution", prepared.settings, self.plan.stages, 2, 0)
         self.training = Training(ProgressiveGANSR(prepared.settings, {}), Position())
         grow(self.training.system, self.plan, 0)
         self.step = 0

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganforge.data.base import Data
 from ganforge.data.prepare import open_data
 from ganforge.data.settings import DataSettings, ValidationSettings
-from ganforge.data.stream import SuperResolutionData
 from ganforge.schedule import Stage
 from ganforge.systems.settings import StageSettings, SystemSettings
 
@@ -56,7 +56,7 @@ def stages(batch_size: int = 8, shards: int = 4, images: int = 400) -> tuple[Sta
     return tuple(Stage(side, images, 0, batch_size, shards) for side in (16, 32))
 
 
-Open = Callable[..., SuperResolutionData]
+Open = Callable[..., Data]
 
 
 @pytest.fixture
@@ -68,7 +68,9 @@ def opened(settings: Settings) -> Open:
         prefetch: bool = True,
         seed: int = SEED,
         **data: object,
-    ) -> SuperResolutionData:
-        return open_data(settings(**data), plan or stages(), SCALE, seed, prefetch=prefetch)
+    ) -> Data:
+        return open_data(
+            "super_resolution", settings(**data), plan or stages(), SCALE, seed, prefetch=prefetch
+        )
 
     return build

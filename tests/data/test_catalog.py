@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganforge.data.catalog import check, find_pictures
+from ganforge.data.catalog import find_pictures
 from ganforge.data.settings import DataSettings
+from ganforge.data.sources import check
 from ganforge.settings import SettingsError
 
 
@@ -41,7 +42,7 @@ def test_finds_every_format_below_the_folder_in_order_of_names(tmp_path: Path) -
     (tmp_path / "readme.txt").write_text("text")
     found = [picture.name for picture in find_pictures(str(tmp_path))]
     assert found == ["B.bmp", "a.png", "b.tiff", "b/z.JPG", "c.webp", "d.jpeg", "e.TIF"]
-    assert len(check(DataSettings(root=str(tmp_path)), 3, 40)) == 7
+    assert len(check(DataSettings(root=str(tmp_path)), 3, 40).pictures) == 7
 
 
 def test_a_link_back_up_ends(folder: Path) -> None:
@@ -50,7 +51,7 @@ def test_a_link_back_up_ends(folder: Path) -> None:
 
 
 def test_the_builtin_photographs_are_eleven_of_ten_scenes() -> None:
-    pictures = check(DataSettings(), 3, 256)
+    pictures = check(DataSettings(), 3, 256).pictures
     assert len(pictures) == 11
     assert len({picture.group for picture in pictures}) == 10
 

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganforge.data.builtin import builtin_pictures
 from ganforge.data.catalog import find_pictures
 from ganforge.data.fingerprint import Catalog, open_catalog, split
+from ganforge.data.sources import Source
 
 
 def _catalog(root: Path, cache: Path, fraction: float = 0.3, seed: int = 3) -> Catalog:
-    return open_catalog(find_pictures(str(root)), fraction, seed, cache)
+    return open_catalog(Source(tuple(find_pictures(str(root)))), fraction, seed, cache)
 
 
 def test_it_is_the_same_again_with_and_without_the_cache(folder: Path, tmp_path: Path) -> None:
@@ -85,7 +87,7 @@ def test_groups_are_never_divided() -> None:
 
 
 def test_the_motorcycles_stay_together() -> None:
-    pictures = find_pictures(None)
+    pictures = builtin_pictures()
     sides = {
         sum(
             pictures[n].scene == "motorcycle" for n in split([p.group for p in pictures], 0.4, s)[1]

@@ -13,6 +13,7 @@ from ganforge.data.catalog import find_pictures
 from ganforge.data.fingerprint import open_catalog
 from ganforge.data.packed import OnDemand, num_bytes, pack
 from ganforge.data.picture import Decoded
+from ganforge.data.sources import Source
 from ganforge.data.views import Centre, Square, View, Whole
 from ganforge.settings import SettingsError
 
@@ -26,7 +27,7 @@ VIEWS = [
 
 
 def _pictures(folder: Path, cache: Path) -> tuple[Decoded, ...]:
-    return open_catalog(find_pictures(str(folder)), 0.3, 0, cache).pictures
+    return open_catalog(Source(tuple(find_pictures(str(folder)))), 0.3, 0, cache).pictures
 
 
 @pytest.mark.parametrize("channels", [1, 3])

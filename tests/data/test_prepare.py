@@ -14,11 +14,14 @@ from conftest import SCALE, SEED, Open, Settings, stages
 from ganforge.data.places import cache_directory
 from ganforge.data.prepare import open_data, prepare_data
 from ganforge.data.settings import DataSettings
+from ganforge.data.stream import SuperResolutionData
 from ganforge.settings import SettingsError
+
+KIND = "super_resolution"
 
 
 def test_facts_are_plain_and_say_what_there_is(settings: Settings) -> None:
-    facts = prepare_data(settings(view="crop"), SCALE, SEED)
+    facts = prepare_data(KIND, settings(view="crop"), SCALE, SEED)
     assert pickle.loads(pickle.dumps(facts)) == facts
     found = json.loads(json.dumps(dataclasses.asdict(facts)))
     assert found["fingerprint"] == facts.fingerprint
@@ -26,13 +29,13 @@ def test_facts_are_plain_and_say_what_there_is(settings: Settings) -> None:
     assert (facts.num_pictures, facts.num_train, facts.num_validation) == (7, 5, 2)
     assert len(facts.held_out) == 2
     assert (facts.smallest, facts.largest) == ((43, 41), (130, 90))
-    resize = prepare_data(settings(), SCALE, SEED)
+    resize = prepare_data(KIND, settings(), SCALE, SEED)
     assert resize.fingerprint == facts.fingerprint
     assert resize.epoch_images == (5, 5)
 
 
 def test_an_epoch_of_crops_tiles_the_training_pictures(settings: Settings) -> None:
-    facts = prepare_data(settings(view="crop"), SCALE, SEED)
+    facts = prepare_data(KIND, settings(view="crop"), SCALE, SEED)
     sides = {"p0.png": (40, 61), "p1.png": (50, 50), "p2.png": (97, 45), "p3.png": (64, 64)}
     sides |= {"p4.png": (41, 43), "p5.png": (90, 130), "below/q.PNG": (48, 52)}
     train = [size for name, size in sides.items() if name not in facts.held_out]
@@ -44,31 +47,31 @@ def test_an_epoch_of_crops_tiles_the_training_pictures(settings: Settings) -> No
 def test_a_worker_reuses_what_the_driver_packed(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = prepare_data(settings(), SCALE, SEED)
+    facts = prepare_data(KIND, settings(), SCALE, SEED)
     monkeypatch.setattr("ganforge.data.packed._write", None)
     monkeypatch.setattr("ganforge.data.fingerprint.decode", None)
-    data = open_data(settings(), stages(), SCALE, SEED, facts.fingerprint)
+    data = open_data(KIND, settings(), stages(), SCALE, SEED, facts.fingerprint)
     assert data.fingerprint == facts.fingerprint
     assert len(list((tmp_path / "cache" / "packed").glob("*.pixels"))) == 3
 
 
 def test_a_worker_with_other_pictures_is_refused(settings: Settings, folder: Path) -> None:
-    facts = prepare_data(settings(), SCALE, SEED)
+    facts = prepare_data(KIND, settings(), SCALE, SEED)
     (folder / "p1.png").unlink()
     with pytest.raises(SettingsError, match=rf"data\.root = {folder}: .* are not the driver's"):
-        open_data(settings(), stages(), SCALE, SEED, facts.fingerprint)
+        open_data(KIND, settings(), stages(), SCALE, SEED, facts.fingerprint)
 
 
 def test_a_picture_that_ends_early_is_named_by_the_driver(settings: Settings, folder: Path) -> None:
     path = folder / "p5.png"
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(SettingsError, match=r"p5\.png: cannot be read"):
-        prepare_data(settings(), SCALE, SEED)
+        prepare_data(KIND, settings(), SCALE, SEED)
 
 
 def test_a_resolution_that_is_no_multiple_of_the_scale(settings: Settings) -> None:
     with pytest.raises(SettingsError, match=r"stages\.0\.resolution = 16: .* scale \(3\)"):
-        prepare_data(settings(), 3, SEED)
+        prepare_data(KIND, settings(), 3, SEED)
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -109,6 +112,6 @@ def test_prefetching_holds_at_most_the_next_step(opened: Open) -> None:
         for shard in range(4):
             data.batch(0, step, shard)
     data.batch(1, 0, 2)
-    assert data._prefetch is not None
+    assert isinstance(data, SuperResolutionData) and data._prefetch is not None
     assert list(data._prefetch._ahead) == [(1, 1, 2)]
     data.close()

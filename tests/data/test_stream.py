@@ -11,10 +11,10 @@ from conftest import SCALE, SEED, Open, Settings, stages
 from PIL import Image
 
 from ganforge.data.batch import Batch
-from ganforge.data.catalog import find_pictures
 from ganforge.data.fingerprint import Catalog, open_catalog
 from ganforge.data.pairs import Pairs, open_sets
 from ganforge.data.places import cache_directory
+from ganforge.data.sources import find_source
 from ganforge.systems.settings import SystemSettings
 
 VIEWS = ["resize", "crop"]
@@ -26,10 +26,8 @@ def _equal(one: Batch, other: Batch) -> bool:
 
 
 def _catalog(settings: SystemSettings) -> Catalog:
-    pictures = find_pictures(settings.data.root)
-    return open_catalog(
-        pictures, settings.validation.fraction, SEED, cache_directory(settings.data)
-    )
+    source = find_source(settings.data)
+    return open_catalog(source, settings.validation.fraction, SEED, cache_directory(settings.data))
 
 
 def _pairs(settings: SystemSettings) -> tuple[Catalog, list, Pairs]:
@@ -59,7 +57,7 @@ def test_packed_or_decoded_on_demand_the_batches_are_equal(opened: Open, view: s
     for key in itertools.product((0, 1), range(2), range(4)):
         assert _equal(one.batch(*key), other.batch(*key))
     assert _equal(one.samples(1), other.samples(1))
-    assert _equal(one.validation(1), other.validation(1))
+    assert _equal(one.validation(0, 1), other.validation(0, 1))
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -182,7 +180,7 @@ def test_validation_shows_held_out_pictures_only(
     catalog = _catalog(settings())
     assert (data.num_train, data.num_validation) == (5, 2)
     for number in range(data.num_validation):
-        batch = data.validation(number)
+        batch = data.validation(0, number)
         with Image.open(catalog.pictures[catalog.validation[number]].picture.path) as image:
             height, width = batch.target.shape[2:]
             assert max(height, width) <= 64

@@ -171,7 +171,7 @@ def test_growth_keeps_weights_moments_and_averages(tiny):
         prepared = prepare("progressive_gan_sr", tiny(reset_optimizer=reset))
         plan = prepared.plan()
         system = ProgressiveGANSR(prepared.settings, {})
-        data = open_data(prepared.settings, plan.stages, 2, 0)
+        data = open_data("super_resolution", prepared.settings, plan.stages, 2, 0)
         training = Training(system, Position())
         for report in train(training, plan, data, Workers()):
             if report.kind == "stage":

@@ -39,6 +39,9 @@ OTHER = {
     "data.low_resolution_from": "original",
     "data.root": "elsewhere",
     "data.cache_directory": "elsewhere",
+    "data.source": "digits",
+    "data.horizontal_flip": False,
+    "validation.fid_network": "proxy",
     "data.max_side": 64,
     "images_per_epoch": 48,
     "checkpoint_every": 3,
@@ -85,6 +88,9 @@ def test_a_setting_counts_exactly_when_it_is_marked(key):
 def test_every_setting_is_marked_or_listed():
     assert {k for k in KEYS if not marks(BASE)[k]["weights"]} == {
         "data.root",
+        "data.source",
+        "data.download",
+        "validation.fid_network",
         "data.smaller",
         "data.cache_directory",
         "data.cache_bytes",

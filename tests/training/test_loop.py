@@ -28,7 +28,7 @@ def trained(settings, kind=Watched):
     prepared = prepare("progressive_gan_sr", settings)
     plan = prepared.plan()
     system = kind(prepared.settings, {})
-    data = open_data(prepared.settings, plan.stages, 2, 0)
+    data = open_data("super_resolution", prepared.settings, plan.stages, 2, 0)
     try:
         return system, list(train(Training(system, Position()), plan, data, Workers()))
     finally:

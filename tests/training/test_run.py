@@ -241,7 +241,7 @@ def test_the_loop_alone_does_what_run_does(small):
     prepared = prepare(NAME, small())
     plan = prepared.plan()
     training = Training(begin(prepared, plan, None).system, Position())
-    data = open_data(prepared.settings, plan.stages, 2, prepared.settings.seed)
+    data = open_data("super_resolution", prepared.settings, plan.stages, 2, prepared.settings.seed)
     for _ in train(training, plan, data, Workers()):
         pass
     data.close()

@@ -145,7 +145,7 @@ def test_sharded_step_equals_a_plain_whole_batch_step_in_float64(tiny):
     settings = tiny(batch_size=16, images_per_epoch=80, validation__sliced_wasserstein=False)
     prepared = prepare("progressive_gan_sr", settings)
     plan = prepared.plan()
-    data = open_data(settings, plan.stages, 2, settings.seed)
+    data = open_data("super_resolution", settings, plan.stages, 2, settings.seed)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

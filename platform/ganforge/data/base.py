@@ -10,19 +10,24 @@ from ganforge.data.settings import DataSettings, ValidationSettings
 class Data(Protocol):
     """Pictures as pure functions of positions: two objects made alike give the same values.
 
-    `num_validation` is the number of pictures measured.
+    `num_validation` is the number of batches that `validation` gives, `num_measured` that of the
+    pictures in them. `epoch_images` are the default lengths of an epoch, one per stage.
     """
 
     fingerprint: str
     num_train: int
     num_validation: int
+    num_measured: int
+    epoch_images: tuple[int, ...]
 
     def batch(self, index: int, step: int, shard: int) -> Batch:
         """One shard of the global batch at a step of stage `index`."""
         ...
 
-    def validation(self, number: int) -> Batch:
-        """One held-out picture, the same at every stage."""
+    def validation(self, index: int, number: int) -> Batch:
+        """A fixed chunk of held-out pictures as stage `index` sees them; `Batch.index` numbers them
+        through all chunks. One worker measures a chunk, so that any number of workers gives the
+        same bits."""
         ...
 
     def samples(self, index: int) -> Batch:

@@ -1,8 +1,11 @@
 """The tensors of one step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -39,3 +42,17 @@ class Batch:
         """One batch of several with the same picture sides, in order."""
         names = batches[0]._tensors()
         return Batch(**{n: torch.cat([getattr(b, n) for b in batches]) for n in names})
+
+
+def to_tensor(planes: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Pixels (H, W, C) of equal sides as (N, C, H, W) in [-1, 1]: exactly -1 of 0 and 1 of 255.
+
+    NumPy, since torch's operations on the prefetching thread would start a second pool of threads.
+    """
+    height, width, channels = planes[0].shape
+    out = np.empty((len(planes), channels, height, width), np.float32)
+    for number, plane in enumerate(planes):
+        out[number] = plane.transpose(2, 0, 1)
+    out /= np.float32(127.5)
+    out -= np.float32(1)
+    return torch.from_numpy(out)

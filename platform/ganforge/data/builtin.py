@@ -37,7 +37,7 @@ def builtin_pictures() -> list[Picture]:
             path = Path(places[0], folder, name) if places else None
             if path is None or not path.is_file():
                 raise SettingsError(
-                    f"data.root = none: the built-in photograph {package}/{name} is missing; "
+                    f"data.source = photographs: the photograph {package}/{name} is missing; "
                     "`pip install scikit-learn scikit-image`, or set data.root to a folder"
                 )
             scene = "motorcycle" if name.startswith("motorcycle") else ""

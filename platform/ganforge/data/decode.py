@@ -21,6 +21,8 @@ _COLOUR = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
 
 def read_header(picture: Picture) -> tuple[int, int]:
     """Width and height as stored; SettingsError if the header shows that it cannot be used."""
+    if picture.pixels is not None:
+        return picture.pixels.shape[1], picture.pixels.shape[0]
     try:
         with picture.path.open("rb") as file:
             return _opened(file, picture).size
@@ -90,10 +92,12 @@ def digest(pixels: Pixels) -> str:
 def load(known: Decoded, channels: int) -> Image.Image:
     """The picture in grey (`channels` = 1) or RGB (3), if its pixels are still those known."""
     picture = known.picture
-    try:
-        pixels = decode(picture.path.read_bytes(), picture)
-    except OSError as error:
-        raise _unreadable(picture, error.strerror or error) from None
+    pixels = picture.pixels
+    if pixels is None:
+        try:
+            pixels = decode(picture.path.read_bytes(), picture)
+        except OSError as error:
+            raise _unreadable(picture, error.strerror or error) from None
     if digest(pixels) != known.digest:
         raise SettingsError(
             f"{picture.path}: has changed since this run began; restore it, or start a new run"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,6 +12,8 @@ from pathlib import Path
 from ganforge.data.decode import decode, digest
 from ganforge.data.picture import Decoded, Picture
 from ganforge.data.places import FORMAT, replacing
+from ganforge.data.settings import DataSettings
+from ganforge.data.sources import Source
 from ganforge.draws import permutation
 from ganforge.settings import SettingsError
 
@@ -23,48 +26,78 @@ class Catalog:
     """Decoded pictures in order, and which are held out.
 
     `train` and `validation` are numbers into `pictures`; those held out are in drawn order, so that
-    the first few are a fair sample.
+    the first few are a fair sample. `classes` are named where pictures have labels; `mirror` says
+    that a mirrored picture is as good as the original.
     """
 
     pictures: tuple[Decoded, ...]
     train: tuple[int, ...]
     validation: tuple[int, ...]
     fingerprint: str
+    classes: tuple[str, ...] = ()
+    mirror: bool = True
 
 
-def open_catalog(
-    pictures: Sequence[Picture], fraction: float, seed: int, directory: Path
-) -> Catalog:
+def mirrors(data: DataSettings, catalog: Catalog) -> bool:
+    """Whether half of the samples are mirrored: as settings say, or else as suits the source."""
+    return catalog.mirror if data.horizontal_flip is None else data.horizontal_flip
+
+
+def open_catalog(source: Source, fraction: float, seed: int, directory: Path) -> Catalog:
     """Decode (or remember) every picture and split them.
 
-    The fingerprint changes with a pixel, the order or the split; not with the folder's place or
-    with a file that was encoded anew without loss.
+    The fingerprint changes with a pixel, a label, the order or the split; not with the folder's
+    place or with a file that was encoded anew without loss.
     """
+    pictures = source.pictures
     with ThreadPoolExecutor(THREADS) as threads:
         known = tuple(threads.map(lambda picture: _identify(picture, directory), pictures))
-    train, validation = split([picture.group for picture in pictures], fraction, seed)
-    listing = json.dumps([[item.digest for item in known], train, validation])
-    fingerprint = hashlib.sha256(listing.encode()).hexdigest()
-    return Catalog(known, tuple(train), tuple(validation), fingerprint)
+    labels = [picture.label for picture in pictures]
+    train, validation = split([picture.group for picture in pictures], fraction, seed, labels)
+    listing: list[object] = [[item.digest for item in known], train, validation]
+    if source.classes or not source.mirror:
+        listing += [labels, source.mirror]
+    fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+    return Catalog(
+        known, tuple(train), tuple(validation), fingerprint, source.classes, source.mirror
+    )
 
 
-def split(groups: Sequence[str], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+def split(
+    groups: Sequence[str], fraction: float, seed: int, labels: Sequence[int | None] | None = None
+) -> tuple[list[int], list[int]]:
     """Numbers to train on, ascending, and numbers held out, in drawn order.
 
     round(fraction · n) whole pictures are held out, at least 1 and at most n - 1; fewer where only
-    a larger group is left. Groups are never divided.
+    a larger group is left. Groups are never divided. Of each label the same part is held out, at
+    least 1 where it has two pictures.
     """
     wanted = min(max(1, round(fraction * len(groups))), len(groups) - 1)
+    labels = labels or [None] * len(groups)
     members: dict[str, list[int]] = {}
     for number, group in enumerate(groups):
         members.setdefault(group, []).append(number)
     scenes = list(members.values())
+    left = _quotas(labels, wanted)
     held: list[int] = []
     for drawn in permutation(len(scenes), seed, "split").tolist():
-        if len(held) + len(scenes[drawn]) <= wanted:
+        label = labels[scenes[drawn][0]]
+        if len(scenes[drawn]) <= left[label]:
             held += scenes[drawn]
+            left[label] -= len(scenes[drawn])
     kept = set(held)
     return [number for number in range(len(groups)) if number not in kept], held
+
+
+def _quotas(labels: Sequence[int | None], wanted: int) -> dict[int | None, int]:
+    """`wanted` shared out by the sizes of the classes: whole parts, then the largest remainders."""
+    counts = Counter(labels)
+    exact = {label: wanted * count / len(labels) for label, count in counts.items()}
+    found = {label: int(share) for label, share in exact.items()}
+    order = sorted(exact, key=lambda label: (found[label] - exact[label], label or 0))
+    for label in order[: wanted - sum(found.values())]:
+        found[label] += 1
+    return {label: max(min(1, counts[label] - 1), share) for label, share in found.items()}
 
 
 def _identify(picture: Picture, directory: Path) -> Decoded:
@@ -72,6 +105,8 @@ def _identify(picture: Picture, directory: Path) -> Decoded:
 
     Times of files are not asked: a copy or a checkout changes them, an edit need not.
     """
+    if picture.pixels is not None:
+        return Decoded(picture, digest(picture.pixels), *picture.pixels.shape[:2])
     try:
         content = picture.path.read_bytes()
     except OSError as error:

@@ -12,10 +12,11 @@ from typing import Protocol
 
 import numpy as np
 
+from ganforge.data.base import PictureSettings
 from ganforge.data.decode import Pixels, load
 from ganforge.data.fingerprint import THREADS
 from ganforge.data.picture import Decoded
-from ganforge.data.places import FORMAT, locked, replacing, unwritable
+from ganforge.data.places import FORMAT, cache_directory, locked, replacing, unwritable
 from ganforge.data.views import View
 
 RECENT_BYTES = 256 * 2**20  # kept by a set that decodes on demand
@@ -96,6 +97,19 @@ class OnDemand:
 
 def _size(planes: tuple[Pixels, ...]) -> int:
     return sum(plane.nbytes for plane in planes)
+
+
+def open_views(
+    wanted: dict[View, Sequence[Decoded]], settings: PictureSettings
+) -> dict[View, Planes]:
+    """The pictures of each view: packed, or on demand if together they need more than
+    `data.cache_bytes`."""
+    channels = settings.channels
+    total = sum(num_bytes(pictures, view, channels) for view, pictures in wanted.items())
+    if total > settings.data.cache_bytes:
+        return {view: OnDemand(pictures, view, channels) for view, pictures in wanted.items()}
+    directory = cache_directory(settings.data)
+    return {view: pack(pictures, view, channels, directory) for view, pictures in wanted.items()}
 
 
 def pack(pictures: Sequence[Decoded], view: View, channels: int, directory: Path) -> Packed:

@@ -4,16 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ganforge.data.base import PictureSettings
-from ganforge.data.batch import Batch
+from ganforge.data.batch import Batch, to_tensor
 from ganforge.data.decode import Pixels
-from ganforge.data.fingerprint import Catalog
+from ganforge.data.fingerprint import Catalog, mirrors
 from ganforge.data.order import item, sample_numbers
-from ganforge.data.packed import OnDemand, Planes, num_bytes, pack
-from ganforge.data.picture import Decoded
-from ganforge.data.places import cache_directory
+from ganforge.data.packed import Planes, open_views
 from ganforge.data.settings import DataSettings
 from ganforge.data.views import Centre, Square, View, Whole, bounded, cells
 from ganforge.draws import Draws
@@ -41,6 +38,7 @@ class Pairs:
     ):
         self._data, self._stages, self._sets = data, stages, sets
         self._scale, self._seed = scale, seed
+        self._mirror = mirrors(data, catalog)
         self._items = [
             np.repeat(catalog.train, shares(catalog, data, stage.resolution, scale))
             for stage in stages
@@ -60,7 +58,7 @@ class Pairs:
             top = draws.below(source.shape[0] - low + 1)
             left = draws.below(source.shape[1] - low + 1)
             target, source = window((target, source), top, left, low)
-        if self._data.horizontal_flip and draws.below(2):
+        if self._mirror and draws.below(2):
             target, source = target[:, ::-1], source[:, ::-1]
         return target, source
 
@@ -103,7 +101,7 @@ def open_sets(
     reduce = settings.data.max_side if settings.data.view == "crop" else None
     centre = Centre(settings.validation.max_side, scale, reduce)
     held_out = catalog.validation[: settings.validation.pictures]
-    sets = _opened(
+    sets = open_views(
         {
             **dict.fromkeys(views, catalog.pictures),
             centre: [catalog.pictures[number] for number in held_out],
@@ -113,29 +111,8 @@ def open_sets(
     return [sets[view] for view in views], sets[centre]
 
 
-def _opened(wanted: dict[View, Sequence[Decoded]], settings: PictureSettings) -> dict[View, Planes]:
-    channels = settings.channels
-    total = sum(num_bytes(pictures, view, channels) for view, pictures in wanted.items())
-    if total > settings.data.cache_bytes:
-        return {view: OnDemand(pictures, view, channels) for view, pictures in wanted.items()}
-    directory = cache_directory(settings.data)
-    return {view: pack(pictures, view, channels, directory) for view, pictures in wanted.items()}
-
-
 def to_batch(pairs: Sequence[Pair], numbers: range) -> Batch:
     """One batch of pairs with equal sides; `numbers` become its `index`."""
     targets, sources = zip(*pairs, strict=True)
     index = torch.arange(numbers.start, numbers.stop, dtype=torch.int64)
-    return Batch(_tensor(targets), _tensor(sources), index=index)
-
-
-def _tensor(planes: Sequence[Pixels]) -> Tensor:
-    """(N, C, H, W) in [-1, 1]: exactly -1 of 0 and 1 of 255. NumPy, since torch's operations on
-    the prefetching thread would start a second pool of threads."""
-    height, width, channels = planes[0].shape
-    out = np.empty((len(planes), channels, height, width), np.float32)
-    for number, plane in enumerate(planes):
-        out[number] = plane.transpose(2, 0, 1)
-    out /= np.float32(127.5)
-    out -= np.float32(1)
-    return torch.from_numpy(out)
+    return Batch(to_tensor(targets), to_tensor(sources), index=index)

@@ -1,17 +1,26 @@
 """What is known of a picture before and after it was decoded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A file. `name` is its path below the root, in POSIX form; pictures that show one scene share
-    a `scene` and stay on one side of the split."""
+    """A file, or an item of a data set that keeps many pictures in one file.
+
+    `name` is its path below the root, in POSIX form; pictures that show one scene share a `scene`
+    and stay on one side of the split. `label` is the number of its class, where it has one. Of an
+    item `pixels` are known, (H, W) or (H, W, 3) uint8, and `path` is only a name.
+    """
 
     name: str
     path: Path
     scene: str = ""
+    label: int | None = None
+    pixels: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
     @property
     def group(self) -> str:

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ganforge.data.base import PictureSettings
-from ganforge.data.catalog import check
+from ganforge.data.base import Data, PictureSettings
 from ganforge.data.fingerprint import Catalog, open_catalog
-from ganforge.data.pairs import epoch_images, open_sets
+from ganforge.data.kinds import kind_of
 from ganforge.data.places import cache_directory
-from ganforge.data.stream import SuperResolutionData
+from ganforge.data.sources import place
 from ganforge.schedule import Stage
 from ganforge.settings import SettingsError
 
@@ -20,7 +19,7 @@ class DataFacts:
     `held_out` names the pictures that are not trained on; the first `num_validation` of them are
     measured. `smallest` and `largest` are (width, height) by area; `epoch_images` are the default
     lengths of an epoch, one per stage. `digests` are the pictures' names and the sha256 of their
-    pixels, by which a changed one can be named.
+    pixels, by which a changed one can be named. `classes` are named in the order of their labels.
     """
 
     fingerprint: str
@@ -32,35 +31,38 @@ class DataFacts:
     largest: tuple[int, int]
     epoch_images: tuple[int, ...]
     digests: tuple[tuple[str, str], ...] = ()
+    classes: tuple[str, ...] = ()
 
 
-def prepare_data(settings: PictureSettings, scale: int, seed: int) -> DataFacts:
+def prepare_data(kind: str, settings: PictureSettings, scale: int, seed: int) -> DataFacts:
     """Check, decode, split and pack the pictures, once, in the driver."""
-    resolutions = [stage.resolution for stage in settings.stages]
-    for number, resolution in enumerate(resolutions):
-        if resolution % scale:
+    for number, stage in enumerate(settings.stages):
+        if stage.resolution % scale:
             raise SettingsError(
-                f"stages.{number}.resolution = {resolution}: must be a multiple of the "
+                f"stages.{number}.resolution = {stage.resolution}: must be a multiple of the "
                 f"scale ({scale})"
             )
-    catalog = _catalog(settings, seed)
+    catalog = _catalog(kind, settings, seed)
     held_out = [catalog.pictures[number] for number in catalog.validation]
-    _, measured = open_sets(catalog, settings, resolutions, scale)
+    stages = [Stage(stage.resolution, 1, 0, 1, 1) for stage in settings.stages]
+    data = kind_of(kind).open(catalog, settings, stages, scale, seed, prefetch=False)
     sizes = sorted(((p.width, p.height) for p in catalog.pictures), key=lambda s: (s[0] * s[1], s))
     return DataFacts(
         fingerprint=catalog.fingerprint,
         num_pictures=len(catalog.pictures),
         num_train=len(catalog.train),
-        num_validation=len(measured),
+        num_validation=data.num_measured,
         held_out=tuple(known.picture.name for known in held_out),
         smallest=sizes[0],
         largest=sizes[-1],
-        epoch_images=tuple(epoch_images(catalog, settings.data, r, scale) for r in resolutions),
+        epoch_images=data.epoch_images,
         digests=tuple((known.picture.name, known.digest) for known in catalog.pictures),
+        classes=catalog.classes,
     )
 
 
 def open_data(
+    kind: str,
     settings: PictureSettings,
     stages: Sequence[Stage],
     scale: int,
@@ -68,25 +70,23 @@ def open_data(
     fingerprint: str | None = None,
     *,
     prefetch: bool = True,
-) -> SuperResolutionData:
+) -> Data:
     """The data of a run, in any process; what was packed on this machine is used again.
 
     `fingerprint` is the driver's; other pictures here are a SettingsError.
     """
-    catalog = _catalog(settings, seed)
+    catalog = _catalog(kind, settings, seed)
     if fingerprint is not None and catalog.fingerprint != fingerprint:
-        place = settings.data.root or "none (the built-in photographs)"
         raise SettingsError(
-            f"data.root = {place}: the pictures on this machine (fingerprint "
+            f"{place(settings.data)}: the pictures on this machine (fingerprint "
             f"{catalog.fingerprint[:12]}, {len(catalog.pictures)} pictures) are not the driver's "
             f"({fingerprint[:12]}); every machine needs the same files and the same Pillow: copy "
             "the folder again"
         )
-    return SuperResolutionData(catalog, settings, stages, scale, seed, prefetch=prefetch)
+    return kind_of(kind).open(catalog, settings, stages, scale, seed, prefetch=prefetch)
 
 
-def _catalog(settings: PictureSettings, seed: int) -> Catalog:
-    needed = max(stage.resolution for stage in settings.stages)
-    pictures = check(settings.data, settings.channels, needed)
+def _catalog(kind: str, settings: PictureSettings, seed: int) -> Catalog:
+    source = kind_of(kind).find(settings)
     directory = cache_directory(settings.data)
-    return open_catalog(pictures, settings.validation.fraction, seed, directory)
+    return open_catalog(source, settings.validation.fraction, seed, directory)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ganforge.data.base import PictureSettings
 from ganforge.data.batch import Batch
 from ganforge.data.fingerprint import Catalog
-from ganforge.data.pairs import Pairs, open_sets, to_batch, window
+from ganforge.data.pairs import Pairs, epoch_images, open_sets, to_batch, window
 from ganforge.data.prefetch import Prefetch
 from ganforge.schedule import Stage
 
@@ -28,7 +28,10 @@ class SuperResolutionData:
         self.num_train = len(catalog.train)
         resolutions = [stage.resolution for stage in stages]
         self._sets, self._measured = open_sets(catalog, settings, resolutions, scale)
-        self.num_validation = len(self._measured)
+        self.num_validation = self.num_measured = len(self._measured)
+        self.epoch_images = tuple(
+            epoch_images(catalog, settings.data, r, scale) for r in resolutions
+        )
         pairs = Pairs(catalog, settings.data, tuple(stages), self._sets, scale, seed)
         self._prefetch = Prefetch(pairs.batch, tuple(stages)) if prefetch else None
         self._make = self._prefetch or pairs.batch
@@ -42,9 +45,9 @@ class SuperResolutionData:
         float32 in [-1, 1], and sample numbers (n,)."""
         return self._make(index, step, shard)
 
-    def validation(self, number: int) -> Batch:
-        """Held-out picture `number` at its own resolution, cut to the centre of
-        `validation.max_side`: target (1, C, H, W), source (1, C, H/s, W/s)."""
+    def validation(self, index: int, number: int) -> Batch:
+        """Held-out picture `number`, the same at every stage, at its own resolution, cut to the
+        centre of `validation.max_side`: target (1, C, H, W), source (1, C, H/s, W/s)."""
         target, source = self._measured[number]
         return to_batch([(target, source)], range(number, number + 1))
 

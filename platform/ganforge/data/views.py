@@ -48,6 +48,34 @@ class Square:
         return _pixels(target), _pixels(_resized(origin, low, low))
 
 
+@dataclass(frozen=True)
+class Reduced:
+    """The centre square at one resolution: (target,). Smaller pictures are enlarged."""
+
+    resolution: int
+
+    def sides(self, height: int, width: int) -> tuple[Sides, ...]:
+        return ((self.resolution, self.resolution),)
+
+    def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
+        side = min(image.size)
+        square = _centre(image, side, side)
+        return (_pixels(_resized(square, self.resolution, self.resolution)),)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """The original, its longer side reduced to at most `reduce`: (target,)."""
+
+    reduce: int | None = None
+
+    def sides(self, height: int, width: int) -> tuple[Sides, ...]:
+        return (bounded(height, width, self.reduce),)
+
+    def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
+        return (_pixels(_reduced(image, self.reduce)),)
+
+
 def bounded(height: int, width: int, reduce: int | None) -> Sides:
     """Height and width after a reduction of the longer side to `reduce`; never an enlargement."""
     longer = max(height, width)

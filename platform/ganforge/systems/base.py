@@ -87,7 +87,9 @@ class Player:
 class System(nn.Module):
     """Base of all systems. A subclass builds its players in `__init__` and its modules in `grow`.
 
-    `assets` are files that settings name, by content hash: frozen feature networks.
+    `assets` are files that settings name, by content hash: frozen feature networks. `Data` names
+    the kind of data set (data/kinds.py), `set_metrics` the figures that are measured on whole sets
+    of pictures (training/set_metrics.py).
     """
 
     Settings: ClassVar[type[SystemSettings]]
@@ -95,6 +97,7 @@ class System(nn.Module):
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     metric: ClassVar[Metric]
     metrics: ClassVar[tuple[Metric, ...]] = ()
+    set_metrics: ClassVar[tuple[str, ...]] = ("swd",)
     sample_titles: ClassVar[tuple[str, ...]] = ()
     shard_buffers: ClassVar[tuple[str, ...]] = ()
     players: Sequence[Player]
@@ -141,8 +144,15 @@ class System(nn.Module):
         return {}
 
     def generated(self, batch: Batch, progress: Progress) -> Tensor:
-        """What the averaged generator makes of a batch: (N, C, H, W) in [-1, 1]."""
+        """What the averaged generator makes of a batch, each time the same: (N, C, H, W) in
+        [-1, 1].
+
+        Without a source, latents are a function of `batch.index`."""
         raise TypeError(f"{type(self).__name__} generates nothing")
+
+    def strips(self, progress: Progress) -> Tensor | None:
+        """Rows of pictures that lead from one to another, (rows, columns, C, H, W) in [-1, 1]."""
+        return None
 
     def deploy(self, progress: Progress) -> nn.Module:
         """One tensor in, one out: this stage's averaged generator, to upscale, serve, export."""

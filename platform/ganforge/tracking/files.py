@@ -30,7 +30,8 @@ def log_inputs(tracking: Tracking, prepared: Prepared) -> None:
     networks under the sha256 by which the settings name them, and each picture's sha256."""
     files = {PICTURES: json.dumps(dict(prepared.facts.digests), indent=1).encode()}
     for name, tensors in prepared.assets.items():
-        files[asset_path(name)] = pack(tensors)
+        if name != prepared.settings.validation.fid_network:  # a figure's network reaches no weight
+            files[asset_path(name)] = pack(tensors)
     log_files(tracking, files)
 
 

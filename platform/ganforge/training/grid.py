@@ -87,3 +87,79 @@ def _write(canvas: Image.Image, titles: Sequence[str], width: int, head: int) ->
             title = title[:-1]
         middle = GAP + column * (width + GAP) + width / 2
         draw.text((middle, GAP / 2 + head / 2), title, fill=INK, font=font, anchor="mm")
+
+
+def sheets(
+    panes: Sequence[Tensor],
+    titles: Sequence[str] | None = None,
+    labels: Sequence[int] | None = None,
+    max_cell: int = 64,
+    max_sheet: int = 768,
+) -> Tensor:
+    """Each pane as a sheet of its own, side by side (generated | real), as uint8 (H, W, 3).
+
+    Panes are as for `montage`, of equal sides. A sheet has as many columns as rows, or half as many
+    rows; with labels a column for each class, its number above it, in order of the labels. Pictures
+    are enlarged by a whole factor as long as they keep within `max_cell` and their sheet within
+    `max_sheet`, or shrunk to it.
+    """
+    _check(panes, titles)
+    order, columns, heads = _arranged(len(panes[0]), labels)
+    room = min(max_cell, max_sheet // columns - 1)
+    shown = []
+    for pane in panes:
+        rows = [pane[order[first : first + columns]] for first in range(0, len(order), columns)]
+        height, width = _cell([(pane.shape[-2], pane.shape[-1])], room)
+        shown.append(_tiled(rows, height, width, heads))
+    width, height = max(s.width for s in shown), max(s.height for s in shown)
+    head = 20 if titles else 0
+    canvas = Image.new("RGB", (GAP + len(shown) * (width + GAP), head + GAP + height + GAP), PAPER)
+    for column, sheet in enumerate(shown):
+        canvas.paste(sheet, (GAP + column * (width + GAP), head + GAP))
+    if titles:
+        _write(canvas, titles, width, head)
+    return torch.from_numpy(np.array(canvas))
+
+
+def strips(rows: Tensor, max_width: int = 1024) -> Tensor:
+    """Rows of pictures that lead from one to another: (rows, columns, C, H, W) in [-1, 1] to uint8
+    (H', W', 3)."""
+    _check(list(rows), None)
+    height, width = _cell([(rows.shape[-2], rows.shape[-1])], max_width // rows.shape[1] - 1)
+    tiled = _tiled(list(rows), height, width, [])
+    canvas = Image.new("RGB", (tiled.width + 2 * GAP, tiled.height + 2 * GAP), PAPER)
+    canvas.paste(tiled, (GAP, GAP))
+    return torch.from_numpy(np.array(canvas))
+
+
+def _arranged(count: int, labels: Sequence[int] | None) -> tuple[list[int], int, list[str]]:
+    """The order of the pictures, row by row; the number of columns; what stands above them."""
+    if labels is None:
+        columns = next(c for c in range(1, count + 1) if c * c >= count or c * (c // 2) >= count)
+        columns = min(2 ** (columns - 1).bit_length(), count)
+        return list(range(count)), columns, []
+    classes = sorted(set(labels))
+    members = {label: [n for n, mine in enumerate(labels) if mine == label] for label in classes}
+    if len(classes) > 16:
+        order = [number for label in classes for number in members[label]]
+        return order, 16, []
+    fewest = min(len(numbers) for numbers in members.values())
+    order = [members[label][row] for row in range(fewest) for label in classes]
+    return order, len(classes), [str(label) for label in classes]
+
+
+def _tiled(rows: Sequence[Tensor], height: int, width: int, heads: Sequence[str]) -> Image.Image:
+    """Pictures row by row, a pixel of paper between them, under the heads of the columns."""
+    head = 14 if heads else 0
+    columns = max(len(row) for row in rows)
+    size = (columns * (width + 1) - 1, head + len(rows) * (height + 1) - 1)
+    canvas = Image.new("RGB", size, PAPER)
+    for number, row in enumerate(rows):
+        for column, picture in enumerate(row):
+            at = (column * (width + 1), head + number * (height + 1))
+            canvas.paste(_shown(picture, height, width), at)
+    draw = ImageDraw.Draw(canvas)
+    for column, text in enumerate(heads):
+        middle = column * (width + 1) + width / 2
+        draw.text((middle, head / 2), text, fill=INK, font=ImageFont.load_default(11), anchor="mm")
+    return canvas

@@ -128,11 +128,11 @@ class Ledger:
         if kind == "stage" and not ended:
             kind = "checkpoint"
             metrics = {name: value for name, value in metrics.items() if name != "stages_done"}
-        samples = None
+        samples, extra = None, {}
         if self.plan.samples(position) and self.rank == 0:
             progress = self.plan.progress(position.index, position.step)
             batch = data.samples(position.index).to(self.plan.device)
-            samples = draw_samples(training.system, batch, progress)
+            samples, extra = draw_samples(training.system, batch, progress)
         return Report(
             position,
             kind,
@@ -141,6 +141,7 @@ class Ledger:
             samples,
             stage=self.stages[position.index] if ended else None,
             averaged=self._averaged(training.system, position) if ended else None,
+            extra=extra,
         )
 
     def _averaged(self, system: System, position: Position) -> bytes | None:

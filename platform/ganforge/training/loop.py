@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ganforge.assets import Assets
 from ganforge.data.base import Data
 from ganforge.draws import reseed
 from ganforge.schedule import Plan, Position, Progress
@@ -47,10 +48,13 @@ class Means:
         return means
 
 
-def train(training: Training, plan: Plan, data: Data, workers: Workers) -> Iterator[Report]:
+def train(
+    training: Training, plan: Plan, data: Data, workers: Workers, assets: Assets | None = None
+) -> Iterator[Report]:
     """Train through `plan` from where `training` is; yield a report where `plan.yields` says.
 
-    The caller owns `training` and may store it at each yield, the only safe points.
+    The caller owns `training` and may store it at each yield, the only safe points. `assets` are
+    the files that validation needs, by content hash.
     """
     system, means = training.system, Means()
     for index, stage in plan.stages_from(training.position):
@@ -58,7 +62,7 @@ def train(training: Training, plan: Plan, data: Data, workers: Workers) -> Itera
         if first == 0:
             grow(system, plan, index)
             training.position = Position(index, 0)
-            yield report(training, plan, data, workers, means)
+            yield report(training, plan, data, workers, means, assets)
         for step in range(first, stage.steps):
             progress = plan.progress(index, step)
             for player in due(system.players, progress):
@@ -66,7 +70,7 @@ def train(training: Training, plan: Plan, data: Data, workers: Workers) -> Itera
             training.position = Position(index, step + 1)
             if plan.yields(training.position):
                 workers.gather_shard_buffers(system, stage.shards)
-                yield report(training, plan, data, workers, means)
+                yield report(training, plan, data, workers, means, assets)
 
 
 def grow(system: System, plan: Plan, index: int) -> None:
@@ -124,7 +128,14 @@ def check_finite(player: Player, terms: dict[str, Tensor], progress: Progress) -
             )
 
 
-def report(training: Training, plan: Plan, data: Data, workers: Workers, means: Means) -> Report:
+def report(
+    training: Training,
+    plan: Plan,
+    data: Data,
+    workers: Workers,
+    means: Means,
+    assets: Assets | None = None,
+) -> Report:
     """The report at the present position; validation and samples where the plan has them."""
     position = training.position
     stage = plan.stages[position.index]
@@ -138,10 +149,9 @@ def report(training: Training, plan: Plan, data: Data, workers: Workers, means: 
         "stage/alpha": stage.alpha(position.step),
     }
     if plan.validates(position):
-        metrics |= validate(training.system, data, workers, progress, plan.seed)
-    samples = None
+        metrics |= validate(training.system, data, workers, progress, plan.seed, assets)
+    samples, extra = None, {}
     if plan.samples(position) and workers.rank == 0:
-        samples = draw_samples(
-            training.system, data.samples(position.index).to(plan.device), progress
-        )
-    return Report(position, kind, plan.images_before(position), metrics, samples)
+        batch = data.samples(position.index).to(plan.device)
+        samples, extra = draw_samples(training.system, batch, progress)
+    return Report(position, kind, plan.images_before(position), metrics, samples, extra=extra)

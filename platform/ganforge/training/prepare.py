@@ -11,6 +11,7 @@ from ganforge.schedule import Plan, Stage
 from ganforge.settings import override
 from ganforge.systems.catalog import load_system, system_file
 from ganforge.systems.settings import SystemSettings
+from ganforge.training.features import resolve_features
 from ganforge.training.lineage import Lineage, Start, lineage
 from ganforge.training.source import code_fingerprint
 
@@ -53,12 +54,18 @@ def prepare(system: str, settings: SystemSettings) -> Prepared:
 def _resolved(system: str, settings: SystemSettings) -> tuple[SystemSettings, Assets, list[str]]:
     if not settings.exact_world_size:
         settings = override(settings, {"shards": settings.workers})
-    return load_system(system).resolve(settings)
+    kind = load_system(system)
+    settings, assets, warnings = kind.resolve(settings)
+    if {"fid", "kid"} & set(kind.set_metrics):
+        network, more = resolve_features(settings.validation.fid_network)
+        settings = override(settings, {"validation.fid_network": network})
+        assets = assets | more
+    return settings, assets, warnings
 
 
 def _facts(system: str, settings: SystemSettings) -> DataFacts:
-    scale = load_system(system).source_scale(settings)
-    return prepare_data(settings, scale, settings.seed)
+    kind = load_system(system)
+    return prepare_data(kind.Data, settings, kind.source_scale(settings), settings.seed)
 
 
 def _data_part(system: str, settings: SystemSettings) -> Any:

@@ -14,8 +14,8 @@ class Report:
 
     `images` is the number shown to the critic so far, all stages summed: the axis of every curve.
     `metrics` are named like "critic/wasserstein", "validation/psnr", "stage/alpha". `samples` is
-    the sample grid, uint8 (H, W, 3). At a stage end `stage` is the row of stages.json and
-    `averaged` the safetensors bytes of the averaged generator.
+    the sample grid, uint8 (H, W, 3), and `extra` are other grids by name. At a stage end `stage` is
+    the row of stages.json and `averaged` the safetensors bytes of the averaged generator.
     """
 
     position: Position
@@ -25,3 +25,4 @@ class Report:
     samples: Tensor | None = None
     stage: dict[str, Any] | None = field(default=None)
     averaged: bytes | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict)

@@ -51,13 +51,19 @@ def run(
     present = environment_from(environment(device, settings.threads), snapshot)
     training = begin(prepared, plan, snapshot)
     ledger = Ledger(prepared, plan, lineage, present, snapshot, rank)
-    scale = training.system.source_scale(settings)
-    data = open_data(settings, plan.stages, scale, settings.seed, prepared.facts.fingerprint)
+    data = open_data(
+        training.system.Data,
+        settings,
+        plan.stages,
+        training.system.source_scale(settings),
+        settings.seed,
+        prepared.facts.fingerprint,
+    )
     try:
         if found is not None:
             yield ledger.told_again(found, training, data)
         found = snapshot = start = None  # as large as the run itself: let go of it
-        for report in train(training, plan, data, workers):
+        for report in train(training, plan, data, workers, prepared.assets):
             report = ledger.describe(training, report)
             if place and rank == 0 and stores(settings, report):
                 place.save(training, ledger.record(report), settings.keep)

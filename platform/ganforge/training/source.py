@@ -12,7 +12,7 @@ import ganforge
 
 ROOT = Path(ganforge.__file__).parent
 #: Where the loop and the data begin; a system's own file is added.
-ENTRIES = ("training/loop.py", "training/workers.py", "schedule.py", "data/stream.py")
+ENTRIES = ("training/loop.py", "training/workers.py", "schedule.py", "data/kinds.py")
 _FSTRING_START = getattr(tokenize, "FSTRING_START", None)
 _FSTRING_END = getattr(tokenize, "FSTRING_END", None)
 

@@ -5,52 +5,75 @@ import math
 import torch
 from torch import Tensor
 
+from ganforge.assets import Assets
 from ganforge.data.base import Data
 from ganforge.data.batch import Batch
 from ganforge.schedule import Progress
 from ganforge.systems.base import System
-from ganforge.training.grid import montage
-from ganforge.training.wasserstein import descriptors, sliced_wasserstein
+from ganforge.training.grid import montage, sheets, strips
+from ganforge.training.set_metrics import chosen
 from ganforge.training.workers import Workers
 
 
 @torch.inference_mode()
 def validate(
-    system: System, data: Data, workers: Workers, progress: Progress, seed: int
+    system: System,
+    data: Data,
+    workers: Workers,
+    progress: Progress,
+    seed: int,
+    assets: Assets | None = None,
 ) -> dict[str, float]:
-    """Means over the held-out pictures, as "validation/<name>"; equal on every rank.
+    """Means over the held-out pictures and figures of the whole set, as "validation/<name>"; equal
+    on every rank.
 
-    A picture's figures come from one worker; they are summed in picture order in float64, so that
-    the number of workers leaves no trace. Sliced Wasserstein distance at stage ends alone.
+    A chunk's figures come from one worker; they are summed in picture order in float64, so that the
+    number of workers leaves no trace. Figures of the set are left out right after a growth.
+    `assets` are the files that settings name, by content hash.
     """
-    settings = progress.settings.validation
-    distances = settings.sliced_wasserstein and progress.step == progress.stage.steps
+    measures = []
+    if progress.step > 0:
+        measures = chosen(system.set_metrics, progress.settings, seed, assets or {})
     mine = {}
     for number in workers.deal(data.num_validation):
-        batch = data.validation(number).to(progress.alpha.device)
-        figures = {n: v.double().mean().item() for n, v in system.validate(batch, progress).items()}
-        pair = ()
-        if distances:
+        batch = data.validation(progress.index, number).to(progress.alpha.device)
+        figures = {n: v.double().tolist() for n, v in system.validate(batch, progress).items()}
+        described = []
+        if measures:
+            assert batch.index is not None
             fake = system.generated(batch, progress)
-            pair = tuple(
-                descriptors(images[0].float().cpu(), seed, "swd", number)
-                for images in (batch.target, fake)
-            )
-        mine[number] = (figures, pair)
+            described = [
+                tuple(measure.describe(images, batch.index) for images in (batch.target, fake))
+                for measure in measures
+            ]
+        mine[number] = (figures, described)
     everyone = workers.gather(mine)
-    found = {
-        f"validation/{name}": math.fsum(row[0][name] for row in everyone) / len(everyone)
-        for name in (everyone[0][0] if everyone else {})
-    }
-    if distances and everyone:
-        real, fake = zip(*(row[1] for row in everyone), strict=True)
-        for level, value in sliced_wasserstein(list(real), list(fake), seed, "swd").items():
-            found[f"validation/swd_{level}" if level != "mean" else "validation/swd"] = value
+    found = {}
+    for name in everyone[0][0] if everyone else ():
+        values = [value for figures, _ in everyone for value in figures[name]]
+        found[f"validation/{name}"] = math.fsum(values) / len(values)
+    if everyone:
+        for number, measure in enumerate(measures):
+            real, fake = zip(*(described[number] for _, described in everyone), strict=True)
+            for name, value in measure.compare(real, fake).items():
+                found[f"validation/{name}"] = value
     return found
 
 
 @torch.inference_mode()
-def draw_samples(system: System, batch: Batch, progress: Progress) -> Tensor:
-    """The sample grid of fixed held-out pictures, uint8 (H, W, 3)."""
+def draw_samples(
+    system: System, batch: Batch, progress: Progress
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The sample grid of fixed held-out pictures, uint8 (H, W, 3), and other grids by name.
+
+    A system that is given a source has a row for each picture; one that is not has a sheet of what
+    it makes beside a sheet of real pictures, which are not its targets.
+    """
     titles = system.sample_titles
-    return montage([pane.float().cpu() for pane in system.sample(batch, progress)], titles)
+    panes = [pane.float().cpu() for pane in system.sample(batch, progress)]
+    if batch.source is not None:
+        grid = montage(panes, titles)
+    else:
+        grid = sheets(panes, titles, None if batch.label is None else batch.label.tolist())
+    shown = system.strips(progress)
+    return grid, {} if shown is None else {"samples/interpolation": strips(shown.float().cpu())}

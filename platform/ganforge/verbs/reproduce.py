@@ -62,7 +62,7 @@ def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -
         content = fetch_asset(uri, run_id, network)
         if content is not None:
             keep(network, load_tensors(content))
-    check_pictures(settings)
+    check_pictures(record["system"], settings)
     return prepare(record["system"], settings)
 
 

@@ -27,7 +27,7 @@ def settle(words: Words, metric: str | None, dry_run: bool, preset: str = "paper
     """Check everything that can be checked without starting; None after a dry run."""
     name, settings = configure(words, preset)
     chosen = choose_metric(load_system(name), metric, settings)
-    check_pictures(settings)
+    check_pictures(name, settings)
     if dry_run:
         print(to_json(settings))
         return None

@@ -1,0 +1,45 @@
+"""Distances between two sets of features, in float64: FID and KID."""
+
+import torch
+from torch import Tensor
+
+
+def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (d,) and unbiased covariance (d, d) of (n, d) features, n ≥ 2."""
+    features = features.double()
+    mean = features.mean(dim=0)
+    centred = features - mean
+    return mean, centred.T @ centred / (len(features) - 1)
+
+
+def frechet_distance(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> float:
+    """abs(m1 - m2)² + Tr(C1 + C2 - 2 (C1 C2)^(1/2)): equation 6 of arXiv:1706.08500.
+
+    The trace of the root is that of (C1^(1/2) C2 C1^(1/2))^(1/2), which is symmetric, so that
+    singular covariances (fewer pictures than features) need no regularisation.
+    """
+    (mean_first, cov_first), (mean_second, cov_second) = first, second
+    values, vectors = torch.linalg.eigh(cov_first)
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    product = root @ cov_second @ root
+    cross = torch.linalg.eigvalsh((product + product.T) / 2).clamp_min(0).sqrt().sum()
+    shift = (mean_first - mean_second).square().sum()
+    return (shift + cov_first.trace() + cov_second.trace() - 2 * cross).item()
+
+
+def kernel_distance(first: Tensor, second: Tensor) -> float:
+    """The unbiased estimate of the squared maximum mean discrepancy under the kernel
+    k(x, y) = (x·y / d + 1)³ (section 4 of arXiv:1801.01401); (n, d) and (m, d), n, m ≥ 2.
+
+    Over all pictures at once, not over subsets. It may be negative where the sets are alike.
+    """
+    first, second = first.double(), second.double()
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    def among(points: Tensor) -> Tensor:
+        found = kernel(points, points)
+        return (found.sum() - found.trace()) / (len(points) * (len(points) - 1))
+
+    return (among(first) + among(second) - 2 * kernel(first, second).mean()).item()
