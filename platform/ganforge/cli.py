@@ -107,6 +107,20 @@ def evaluate(
 
 
 @app.command()
+def sample(
+    model: Annotated[str, typer.Option(help="MLflow run, or a folder with generator.safetensors")],
+    count: Annotated[int, typer.Option(min=1, help="how many pictures are made")] = 16,
+    label: Annotated[int | None, typer.Option(help="class of the pictures; default: all")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="other pictures for each seed")] = 0,
+    output: Annotated[str, typer.Option(help="folder for the PNG files")] = "samples",
+    grid: Annotated[bool, typer.Option("--grid", help="also a sheet of all pictures")] = False,
+    tracking_uri: Uri = None,
+) -> None:
+    """Make new pictures with a trained generator."""
+    _verb("sample")(model, count, label, seed, output, grid, tracking_uri)
+
+
+@app.command()
 def settings(
     system: System = None, preset: Preset = None,
     as_json: Annotated[bool, typer.Option("--json", help="as a settings.json")] = False,
