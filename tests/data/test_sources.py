@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from ganforge.data.fingerprint import split
 from ganforge.data.kinds import kind_of
 from ganforge.data.prepare import open_data, prepare_data
+from ganforge.data.sets import _faces
 from ganforge.data.settings import DataSettings
 from ganforge.data.sources import check, find_source
 from ganforge.schedule import Stage
@@ -125,7 +127,7 @@ def test_torchvision_sets_are_read_from_where_they_are_kept(tmp_path: Path) -> N
             assert owner[picture.tobytes()] == label
 
 
-def test_eurosat_and_celeba_are_read_from_their_folders(tmp_path: Path) -> None:
+def test_eurosat_is_read_from_its_folders(tmp_path: Path) -> None:
     root = tmp_path / "cache" / "torchvision"
     for label, name in enumerate(("Forest", "River")):
         (root / "eurosat" / "2750" / name).mkdir(parents=True)
@@ -139,6 +141,22 @@ def test_eurosat_and_celeba_are_read_from_their_folders(tmp_path: Path) -> None:
     assert found.classes == ("Forest", "River")
     assert [picture.label for picture in found.pictures] == [0, 0, 0, 1, 1, 1]
     assert found.mirror
+
+
+def test_celeba_needs_its_own_lists(tmp_path: Path) -> None:
+    base = tmp_path / "cache" / "torchvision" / "celeba"
+    (base / "img_align_celeba").mkdir(parents=True)
+    (base / "list_eval_partition.txt").write_text("000001.jpg 0\n")  # not the published list
+    message = said(conditional(tmp_path, source="torchvision:CelebA"), "images")
+    assert "not found or corrupted" in message
+
+
+def test_a_part_of_faces_is_read_as_pictures_without_labels(tmp_path: Path) -> None:
+    part = SimpleNamespace(root=tmp_path, base_folder="celeba", filename=["2.jpg", "1.jpg"])
+    found = _faces(part, "CelebA")
+    assert [picture.name for picture in found] == ["CelebA/1.jpg", "CelebA/2.jpg"]
+    assert found[0].path == tmp_path / "celeba" / "img_align_celeba" / "1.jpg"
+    assert found[0].label is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""Systems from noise to images: searches, what is learned, growing."""
+
+import re
+from pathlib import Path
+
+from shown.command import PYTHON, ROOT, Check, Failed, ganforge, run
+from shown.digits import Verdict, judge
+
+SEVEN = ("simple_gan", "dcgan", "wgan", "wgan_gp", "conditional_gan", "progan_a", "progan_t")
+
+
+def searches(folder: Path) -> str:
+    """Issue 6.3: two trials of each system on its offline default."""
+    results = []
+    for system in SEVEN:
+        here = folder / system
+        here.mkdir()
+        words = [system, "--preset", "quick", "--trials", "2"]
+        text = run([PYTHON, str(ROOT / "trainers/tune.py"), *words], here, 120)
+        best = re.search(r"best +trial \d+: validation/\S+ [-\d.]+", text)
+        if best is None:
+            raise Failed(f"{system}: no best trial: {text[-300:]}")
+        results.append(f"{system} {best.group(0).partition(': ')[2]}")
+    return ", ".join(results)
+
+
+def learned(folder: Path, system: str, epochs: int, count: int) -> Verdict:
+    """Train on the digits at 32 px, sample through the command line, and let the judge look."""
+    words = ["train", system, "--preset", "quick", "--workers", "2", "--seed", "0"]
+    words += ["--set", f"stages.0.epochs={epochs}", "--set", "stages.0.resolution=32"]
+    text = ganforge(folder, *words, seconds=600)
+    run_id = re.search(r"of run (\w+)", text)
+    if run_id is None:
+        raise Failed(f"no run is named: {text[-300:]}")
+    out = folder / f"{system}-samples"
+    words = ["sample", "--model", run_id.group(1), "--count", str(count), "--output", str(out)]
+    ganforge(folder, *words, "--grid", seconds=120)
+    return judge(out)
+
+
+def labels(folder: Path) -> str:
+    """Issue 6.4: samples of the Conditional GAN carry the label asked for, and differ."""
+    verdict = learned(folder, "conditional_gan", 30, 500)
+    assert verdict.asked is not None
+    if verdict.held_out < 0.95 or verdict.asked < 0.6 or verdict.spread < 0.5:
+        raise Failed(str(verdict))
+    return str(verdict)
+
+
+def digits(folder: Path) -> str:
+    """Issue 6.4: DCGAN's digits can be told apart, by two classifiers that learned differently."""
+    verdict = learned(folder, "dcgan", 40, 500)
+    if verdict.held_out < 0.95 or verdict.agree < 0.75 or verdict.classes < 8:
+        raise Failed(str(verdict))
+    return str(verdict)
+
+
+def growing(folder: Path) -> str:
+    """Issue 6.5: one run through at least four sizes, with fades; a grid of each."""
+    text = ganforge(folder, "train", "progan_a", "--preset", "quick", seconds=600)
+    run_id = re.search(r"of run (\w+)", text)
+    if run_id is None:
+        raise Failed(f"no run is named: {text[-300:]}")
+    script = ROOT / "tests" / "shown" / "read_stages.py"
+    told = run([PYTHON, str(script), f"sqlite:///{folder}/mlflow.db", run_id.group(1)], folder, 60)
+    return told.strip().splitlines()[-1]
+
+
+CHECKS = {
+    "noise-searches": Check("6.3: two trials of each of the seven, 120 s each", searches),
+    "digits-labels": Check("6.4: labels and variety of the Conditional GAN's digits", labels),
+    "digits": Check("6.4: DCGAN's digits are recognisable", digits),
+    "growing": Check("6.5: ProGAN through four sizes and more in one run", growing),
+}
