@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from ganforge.fidelity import to_bytes
-from ganforge.training.grid import GAP, PAPER, montage
+from ganforge.training.grid import GAP, PAPER, montage, sheets, strips
 
 
 def panes(*sides: tuple[int, int], count: int = 2, channels: int = 3) -> list[torch.Tensor]:
@@ -92,3 +92,60 @@ def test_the_input_is_not_touched_and_gradients_do_not_matter():
 def test_mistakes_are_named(given, titles, message):
     with pytest.raises(ValueError, match=message):
         montage(given, titles)
+
+
+def tiles(sheet: torch.Tensor, side: int, rows: int, columns: int, top: int) -> torch.Tensor:
+    """Pictures of a sheet, (rows, columns, side, side, 3), a pixel of paper between them."""
+    return torch.stack([
+        torch.stack([
+            sheet[top + r * (side + 1) :, GAP + c * (side + 1) :][:side, :side]
+            for c in range(columns)
+        ])
+        for r in range(rows)
+    ])  # fmt: skip
+
+
+def shown(picture: torch.Tensor, factor: int) -> torch.Tensor:
+    large = F.interpolate(picture[None], scale_factor=factor)[0]
+    return to_bytes(large).permute(1, 2, 0).expand(-1, -1, 3)
+
+
+def test_thirty_two_pictures_make_a_compact_sheet():
+    fake, real = panes((32, 32), (32, 32), count=32, channels=1)
+    grid = sheets([fake, real], ("generated", "real"))
+    assert grid.dtype == torch.uint8
+    height, width = grid.shape[:2]
+    assert width == 3 * GAP + 2 * (8 * 65 - 1)  # eight columns of twice the size, two sheets
+    assert height < width < 4 * height
+    pictures = tiles(grid, 64, 4, 8, height - GAP - 4 * 65 + 1)
+    for number in range(32):
+        assert torch.equal(pictures[number // 8, number % 8], shown(fake[number], 2))
+    right = grid[:, GAP + 8 * 65 - 1 :]
+    again = tiles(right, 64, 4, 8, height - GAP - 4 * 65 + 1)
+    assert torch.equal(again[3, 7], shown(real[31], 2))
+
+
+def test_with_labels_a_column_for_each_class():
+    (fake,) = panes((16, 16), count=7)
+    labels = [2, 0, 5, 0, 2, 5, 5]  # the third 5 finds no row
+    grid = sheets([fake], labels=labels)
+    pictures = tiles(grid, 64, 2, 3, len(grid) - GAP - 2 * 65 + 1)
+    expected = [[1, 0, 2], [3, 4, 5]]
+    for row in range(2):
+        for column in range(3):
+            assert torch.equal(pictures[row, column], shown(fake[expected[row][column]], 4))
+    assert (grid[GAP : GAP + 14] != torch.tensor(PAPER)).any()  # the classes' numbers
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 2), (6, 4), (16, 4), (32, 8), (64, 8)])
+def test_sheets_are_about_square(count: int, columns: int):
+    (fake,) = panes((8, 8), count=count)
+    assert sheets([fake]).shape[1] == 2 * GAP + columns * 65 - 1
+
+
+def test_strips_show_every_picture_in_its_place():
+    (found,) = panes((16, 16), count=10)
+    grid = strips(found.reshape(2, 5, 3, 16, 16), max_width=5 * 33)
+    assert grid.shape == (2 * GAP + 2 * 33 - 1, 2 * GAP + 5 * 33 - 1, 3)
+    pictures = tiles(grid, 32, 2, 5, GAP)
+    assert torch.equal(pictures[1, 3], shown(found[8], 2))

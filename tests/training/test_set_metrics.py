@@ -21,7 +21,7 @@ from ganforge.training.features import (
     resolve_features,
 )
 from ganforge.training.frechet import frechet_distance, kernel_distance, moments
-from ganforge.training.set_metrics import chosen
+from ganforge.training.set_metrics import SlicedWasserstein, chosen
 from ganforge.training.validation import draw_samples, validate
 from ganforge.training.workers import Workers
 from tests.training.worlds import in_world
@@ -223,6 +223,14 @@ def test_inception_that_cannot_be_fetched_is_one_clear_error(tmp_path: Path, mon
 def test_unknown_figures_are_named():
     with pytest.raises(ValueError, match="unknown 'lpips'; there are swd, ms_ssim, fid, kid"):
         chosen(("swd", "lpips"), SystemSettings(), 0, {})
+
+
+def test_four_pixels_have_a_sliced_wasserstein_distance():
+    measure, index = SlicedWasserstein(0), torch.arange(8)
+    real = torch.randn(8, 3, 4, 4).clamp(-1, 1)
+    described = [measure.describe(images, index) for images in (real, real, -real)]
+    assert measure.compare(described[:1], described[1:2])["swd"] == 0
+    assert measure.compare(described[:1], described[2:])["swd"] > 0
 
 
 class Painter(System):

@@ -75,7 +75,9 @@ class Writer:
         path = f"grids/stage-{index}-{step:06d}.png"
         self.client.log_image(self.run_id, pixels, artifact_file=path)
         for key, grid in report.extra.items() if step > 0 or index == 0 else ():
-            self.client.log_image(self.run_id, grid.cpu().numpy(), key=key, step=report.images)
+            self.client.log_image(
+                self.run_id, grid.cpu().numpy(), key=key, step=report.images, synchronous=True
+            )
 
     def _stage(self, row: dict[str, Any], averaged: bytes | None) -> None:
         index = row["index"]

@@ -6,9 +6,10 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ganforge.assets import Assets
+from ganforge.layers import upsample_nearest
 from ganforge.training.diversity import Diversity
 from ganforge.training.features import Distances, InceptionFeatures, RandomFeatures
-from ganforge.training.wasserstein import descriptors, sliced_wasserstein
+from ganforge.training.wasserstein import PATCH, descriptors, sliced_wasserstein
 
 #: What `System.set_metrics` may name.
 SET_METRICS = ("swd", "ms_ssim", "fid", "kid")
@@ -28,15 +29,22 @@ class SetMetric(Protocol):
 
 
 class SlicedWasserstein:
-    """Sliced Wasserstein distance of each level of a Laplacian pyramid, and their mean as "swd"."""
+    """Sliced Wasserstein distance of each level of a Laplacian pyramid, and their mean as "swd".
+
+    Pictures too small for a patch, the first of a growing system, are enlarged by nearest neighbour
+    first, so that every stage has the figure.
+    """
 
     def __init__(self, seed: int):
         self.seed = seed
 
     def describe(self, images: Tensor, index: Tensor) -> list[list[Tensor]]:
+        shown = images.float().cpu()
+        if min(shown.shape[-2:]) < PATCH:
+            shown = upsample_nearest(shown, -(-PATCH // min(shown.shape[-2:])))
         return [
-            descriptors(picture.float().cpu(), self.seed, "swd", number)
-            for picture, number in zip(images, index.tolist(), strict=True)
+            descriptors(picture, self.seed, "swd", number)
+            for picture, number in zip(shown, index.tolist(), strict=True)
         ]
 
     def compare(
