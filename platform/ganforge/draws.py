@@ -30,6 +30,15 @@ def permutation(count: int, *parts: int | str) -> torch.Tensor:
     return torch.randperm(count, generator=generator)
 
 
+def latents(size: int, index: torch.Tensor, *parts: int | str) -> torch.Tensor:
+    """Fixed latents, (N, size) from N(0, 1): row i is a function of `parts` and index[i] alone."""
+    rows = [
+        torch.randn(size, generator=torch.Generator().manual_seed(derive("latent", *parts, number)))
+        for number in index.tolist()
+    ]
+    return torch.stack(rows).to(index.device)
+
+
 class Draws:
     """A few cheap uniform numbers from one seed (SplitMix64), for one sample's crop and flips."""
 

@@ -83,8 +83,8 @@ def _data_part(system: str, settings: SystemSettings) -> Any:
 def build_plan(
     settings: SystemSettings, epoch_images: tuple[int, ...], device: torch.device | None = None
 ) -> Plan:
-    """Settings speak epochs, a plan speaks images. `epoch_images[k]` is the data's own length of
-    an epoch at stage k, used where the settings do not give one."""
+    """Settings speak epochs or images, a plan speaks images. `epoch_images[k]` is the data's own
+    length of an epoch at stage k, used where the settings do not give one."""
     effective = tuple(settings.at(index) for index in range(len(settings.stages)))
     stages = []
     for index, row in enumerate(settings.stages):
@@ -93,8 +93,10 @@ def build_plan(
         stages.append(
             Stage(
                 resolution=row.resolution,
-                images=row.epochs * epoch,
-                fade_images=row.fade_epochs * epoch,
+                images=row.epochs * epoch if row.images is None else row.images,
+                fade_images=(
+                    round(row.fade_epochs * epoch) if row.fade_images is None else row.fade_images
+                ),
                 batch_size=here.batch_size,
                 shards=here.shards,
                 task=row.task,
