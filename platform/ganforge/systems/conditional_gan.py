@@ -30,7 +30,7 @@ ADAM = Adam(learning_rate=1e-4, betas=(0.0, 0.9))
 class Settings(LatentSettings):
     """Defaults are those of Algorithm 1 of the paper."""
 
-    system: Literal["conditional_gan"] = setting("conditional_gan", "this system")  # pyright: ignore
+    system: str = setting("conditional_gan", "this system")
     num_classes: int = setting(10, "classes; labels are 0 … num_classes - 1", ge=1)
     embedding_size: int = setting(100, "E: numbers of a label beside the latent", ge=1)
     features: int = setting(16, "f: channels of the outermost layers", ge=1)

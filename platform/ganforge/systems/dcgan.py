@@ -3,7 +3,7 @@
 ganforge train dcgan --preset quick
 """
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import model_validator
@@ -26,7 +26,7 @@ ADAM = Adam(learning_rate=2e-4, betas=(0.5, 0.999))
 class Settings(LatentSettings):
     """Defaults are those of section 4 of the paper."""
 
-    system: Literal["dcgan"] = setting("dcgan", "this system")  # pyright: ignore
+    system: str = setting("dcgan", "this system")
     features: int = setting(64, "f: channels of the outermost layers", ge=1)
     norm: Norm = setting("batch", "normalisation: batch as in the paper, instance, or none")
     batch_size: int = setting(128, "images per step over all workers", ge=1, per_stage=True)

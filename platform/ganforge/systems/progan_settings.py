@@ -93,7 +93,7 @@ class ProGANSettings(LatentSettings):
 class SettingsA(ProGANSettings):
     """Five epochs a stage, the fade in the first half; up to 256 px."""
 
-    system: Literal["progan_a"] = setting("progan_a", "this system")  # pyright: ignore
+    system: str = setting("progan_a", "this system")
     batch_size: int = setting(32, "images per step over all workers", ge=1, per_stage=True)
     stages: tuple[StageSettings, ...] = setting(STAGES_A, "the stages, in order")
 
@@ -101,7 +101,7 @@ class SettingsA(ProGANSettings):
 class SettingsT(ProGANSettings):
     """Thirty epochs a stage, the fade in the first half; up to 1024 px, where a batch is one."""
 
-    system: Literal["progan_t"] = setting("progan_t", "this system")  # pyright: ignore
+    system: str = setting("progan_t", "this system")
     latent_size: int = setting(256, "Z: numbers in a latent, put on the unit hypersphere", ge=1)
     width: int = setting(256, "base width W: channels up to 32 px", ge=1)
     batch_size: int = setting(8, "images per step over all workers", ge=1, per_stage=True)

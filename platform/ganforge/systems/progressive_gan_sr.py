@@ -43,7 +43,7 @@ class Perceptual(Strict):
 class Settings(SystemSettings):
     """Defaults are those of PGGAN appendix A.1 where the description departs from it."""
 
-    system: Literal["progressive_gan_sr"] = setting("progressive_gan_sr", "this system")  # pyright: ignore
+    system: str = setting("progressive_gan_sr", "this system")
     scale: Literal[2, 4] = setting(2, "super-resolution factor")
     width: int = setting(512, "base width W: channels before the first halving", ge=4)
     plan: Literal["by-resolution", "compact"] = setting(

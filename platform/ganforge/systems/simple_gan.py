@@ -3,7 +3,7 @@
 ganforge train simple_gan --preset quick
 """
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import model_validator
@@ -26,7 +26,7 @@ ADAM = Adam(learning_rate=3e-4, betas=(0.9, 0.999))
 class Settings(LatentSettings):
     """Defaults are for 28 × 28 digits."""
 
-    system: Literal["simple_gan"] = setting("simple_gan", "this system")  # pyright: ignore
+    system: str = setting("simple_gan", "this system")
     latent_size: int = setting(64, "Z: numbers in a latent, from N(0, 1)", ge=1)
     batch_size: int = setting(32, "images per step over all workers", ge=1, per_stage=True)
     generator: Adam = setting(ADAM, "the generator's optimizer", per_stage=True)

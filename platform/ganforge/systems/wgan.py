@@ -29,7 +29,7 @@ from ganforge.systems.settings import StageSettings
 class Settings(LatentSettings):
     """Defaults are those of Algorithm 1 of the paper."""
 
-    system: Literal["wgan"] = setting("wgan", "this system")  # pyright: ignore
+    system: str = setting("wgan", "this system")
     latent_size: int = setting(128, "Z: numbers in a latent, from N(0, 1)", ge=1)
     features: int = setting(64, "f: channels of the outermost layers", ge=1)
     norm: Norm = setting("batch", "the generator's normalisation: batch, instance or none")

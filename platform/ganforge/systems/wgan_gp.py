@@ -30,7 +30,7 @@ ADAM = Adam(learning_rate=1e-4, betas=(0.0, 0.9))
 class Settings(LatentSettings):
     """Defaults are those of Algorithm 1 of the paper."""
 
-    system: Literal["wgan_gp"] = setting("wgan_gp", "this system")  # pyright: ignore
+    system: str = setting("wgan_gp", "this system")
     features: int = setting(64, "f: channels of the outermost layers", ge=1)
     norm: Norm = setting("batch", "the generator's normalisation: batch, instance or none")
     critic_norm: Literal["instance", "none"] = setting(
