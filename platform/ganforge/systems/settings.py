@@ -80,8 +80,8 @@ class SystemSettings(Strict):
         if not self.stages:
             return ["stages is empty: give at least one stage"]
         problems = []
+        allowed = per_stage_keys(self) if any(s.overrides for s in self.stages) else set[str]()
         for number, stage in enumerate(self.stages):
-            allowed = per_stage_keys(self)
             for key in stage.overrides:
                 if key not in allowed:
                     problems.append(unknown(f"stages.{number}.{key}", self))
