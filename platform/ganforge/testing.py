@@ -78,6 +78,7 @@ def small(name: str, changes: Mapping[str, Any] | None = None) -> Prepared:
         "validation.pictures": 2,
         "validation.samples": 2,
         "validation.sliced_wasserstein": False,
+        "validation.fid_network": "none",
         "reports_per_stage": 2,
         "device": "cpu",
     }
@@ -137,9 +138,9 @@ def check_pictures(prepared: Prepared) -> None:
         for place, pictures in {"generated()": made, "deploy()": deployed}.items():
             shape = tuple(pictures.shape)
             assert shape == wanted, f"{place} gives {shape}, the real pictures are {wanted}"
-        for pane in (made, deployed, *panes):
+            assert pictures.abs().max() <= 1, f"{place} leaves [-1, 1]"
+        for pane in panes:
             assert len(pane) == len(batch), f"a pane has {len(pane)} pictures, not {len(batch)}"
-            assert pane.abs().max() <= 1, "generated pictures leave [-1, 1]"
 
 
 def use(network: torch.nn.Module, batch: Batch) -> Tensor:

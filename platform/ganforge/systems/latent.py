@@ -18,11 +18,11 @@ from ganforge.systems.settings import StageSettings, SystemSettings, constant_pr
 
 
 class LatentSettings(SystemSettings):
-    """Defaults are for handwritten digits: one channel, and no mirroring."""
+    """Defaults are for handwritten digits."""
 
     latent_size: int = setting(100, "Z: numbers in a latent, from N(0, 1)", ge=1)
     channels: int = setting(1, "image channels: 3 colour, 1 grey", ge=1, le=4)
-    data: DataSettings = setting(DataSettings(horizontal_flip=False), "pictures")
+    data: DataSettings = setting(DataSettings(source="digits"), "pictures")
 
 
 class LatentSystem(System):
@@ -30,6 +30,7 @@ class LatentSystem(System):
 
     Data = "images"
     metric = Metric("validation/swd", "min")
+    metrics = (Metric("validation/fid_proxy", "min"), Metric("validation/kid_proxy", "min"))
     set_metrics = ("swd", "ms_ssim", "fid", "kid")
     sample_titles = ("generated", "real")
     settings: Any

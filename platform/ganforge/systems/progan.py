@@ -16,7 +16,7 @@ from ganforge.losses import drift, gradient_penalty, wasserstein_critic, wassers
 from ganforge.networks.from_latent import GrowingGenerator
 from ganforge.networks.progressive import GrowingCritic
 from ganforge.schedule import Progress
-from ganforge.systems.base import Player
+from ganforge.systems.base import Metric, Player
 from ganforge.systems.latent import LatentSystem, Sampler, evaluating
 from ganforge.systems.progan_settings import (
     PRESETS_A,
@@ -31,8 +31,13 @@ STRIP_ROWS, STRIP_COLUMNS = 3, 8
 
 
 class ProGAN(LatentSystem):
-    """The networks and objectives of both variants."""
+    """The networks and objectives of both variants.
 
+    Runs are compared by the distance of features, which pictures of 4 pixels have too.
+    """
+
+    metric = Metric("validation/fid_proxy", "min")
+    metrics = (Metric("validation/kid_proxy", "min"), Metric("validation/swd", "min"))
     settings: Any
 
     def __init__(self, settings: Any, assets: Assets):

@@ -128,9 +128,11 @@ QUICK: dict[str, Any] = {
     "generator": {"learning_rate": 3e-3, "betas": (0.0, 0.99), "epsilon": 1e-8},
     "critic": {"learning_rate": 3e-3, "betas": (0.0, 0.99), "epsilon": 1e-8},
     "average_decay": 0.98,
-    "images_per_epoch": 512,
+    "images_per_epoch": 256,
+    "data.view": "crop",
+    "data.max_side": 160,
     "validation.fraction": 0.3,
-    "stages": ladder(4, 32, scale=1, epochs=(3, 3), fade_epochs=1),
+    "stages": ladder(4, 32, scale=1, epochs=2, fade_epochs=1),
 }
 
 #: The descriptions' numbers: reference networks, mixed precision, and where their loops begin.
