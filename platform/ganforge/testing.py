@@ -91,7 +91,6 @@ def small(name: str, changes: Mapping[str, Any] | None = None) -> Prepared:
 
 
 def fresh(prepared: Prepared) -> System:
-    """The system before its first stage."""
     return load_system(prepared.system)(prepared.settings, prepared.assets)
 
 
@@ -180,7 +179,6 @@ def _check_terms(
 
 
 def chosen(batch: Batch, rows: list[int]) -> Batch:
-    """Some pictures of a batch."""
     tensors = {item.name: getattr(batch, item.name) for item in fields(batch)}
     return replace(batch, **{name: t[rows] for name, t in tensors.items() if t is not None})
 
@@ -208,12 +206,10 @@ def check_turns(prepared: Prepared) -> None:
 
 
 def values(named: Any) -> dict[str, Tensor]:
-    """Copies of named tensors."""
     return {name: tensor.detach().clone() for name, tensor in named}
 
 
 def changed(before: dict[str, Tensor], now: dict[str, Tensor]) -> list[str]:
-    """The names whose tensors differ."""
     return [name for name, old in before.items() if not torch.equal(old, now[name])]
 
 
@@ -251,5 +247,4 @@ def final_hashes(rank: int, world: int, prepared: Sequence[Prepared]) -> list[di
 
 
 def hashes(row: dict[str, Any]) -> dict[str, str]:
-    """The hashes of a row of stages.json."""
     return {key: value for key, value in row.items() if key.endswith("sha256")}

@@ -181,7 +181,7 @@ class Noise:
         self.system = system
 
     def batch(self, index: int, step: int, shard: int) -> Batch:
-        return pictures(self.system)
+        return pictures(self.system).to("cpu", torch.float32)
 
 
 def test_a_turn_of_wgans_critic_ends_within_the_bound_norm_scales_apart():
@@ -197,7 +197,7 @@ def test_a_turn_of_wgans_critic_ends_within_the_bound_norm_scales_apart():
     take_turn(system, critic, plan.progress(0, 0), plan, Noise(system), Workers(), Means())  # type: ignore[arg-type]
     for name, parameter in system.critic.named_parameters():
         scale = name == "layers.3.weight"  # the instance norm's
-        assert (parameter.abs().max() <= 0.003) == (not scale) or name == "layers.3.bias", name
+        assert (parameter.abs().max() <= 0.003) == (not scale), name
     assert abs(system.critic.layers[3].weight.mean() - 1) < 0.1
     assert system.generator.layers[0].weight.abs().max() > 0.003  # the generator is not clipped
 
