@@ -43,6 +43,7 @@ def check_system(
     `system` is a name, FILE.py:Class or a class; `changes` are settings by dotted key, such as
     data.root. `worlds` are the numbers of workers that are compared with one.
     """
+    torch.set_num_threads(1)  # as in training: networks this small gain nothing from more
     name = system if isinstance(system, str) else name_of(system)
     check_settings(name)
     prepared = small(name, changes)
@@ -247,4 +248,4 @@ def final_hashes(rank: int, world: int, prepared: Sequence[Prepared]) -> list[di
 
 
 def hashes(row: dict[str, Any]) -> dict[str, str]:
-    return {key: value for key, value in row.items() if key.endswith("sha256")}
+    return {k: v for k, v in row.items() if k.endswith("sha256")}
