@@ -17,8 +17,10 @@ def load(name: str, num_stages: int | None = None) -> dict[str, Any]:
     """The SPACE of a space in this package, or of a file: {dotted key: Ray Tune domain}.
 
     A space of this package serves ladders of any length: with `num_stages` it speaks only of stages
-    that there are. In a file of the user's such a key is a mistake, and stays.
+    that there are. In a file of the user's such a key is a mistake, and stays. A system
+    FILE.py:Class has its space in the same file.
     """
+    name = name.rpartition(":")[0] if ".py:" in name else name
     if name.endswith(".py"):
         module = _from_file(Path(name))
     elif name in names():

@@ -5,14 +5,17 @@ import math
 import pytest
 import torch
 
+from ganforge.draws import latents
 from ganforge.layers import (
     EqualizedConv2d,
+    EqualizedConvTranspose2d,
     EqualizedLinear,
     blend,
     downsample_mean,
     fade_real,
     minibatch_stddev,
     pixel_norm,
+    slerp,
     upsample_bicubic,
     upsample_nearest,
 )
@@ -95,3 +98,43 @@ def test_fade_of_real_images_at_both_ends_and_between():
     assert torch.equal(fade_real(x, torch.tensor(1.0)), x)
     torch.testing.assert_close(fade_real(x, torch.tensor(0.25)), 0.75 * coarse + 0.25 * x)
     assert torch.equal(blend(x, -x, torch.tensor(0.5)), torch.zeros_like(x))
+
+
+def test_equalized_transposed_convolution_keeps_deviation_at_root_two_inside():
+    torch.manual_seed(0)
+    layer = EqualizedConvTranspose2d(64, 128, 4)
+    assert abs(layer.weight.std().item() - 1) < 0.05
+    out = layer(torch.randn(16, 64, 9, 9))
+    assert out.shape == (16, 128, 12, 12)
+    # inside, every pixel has all 16 taps
+    assert abs(out[:, :, 3:-3, 3:-3].std().item() - math.sqrt(2)) < 0.06
+    alone = layer(torch.randn(512, 64, 1, 1))
+    assert abs(alone.std().item() - math.sqrt(2) / 4) < 0.03  # on one pixel a tap each
+
+
+def test_slerp_begins_and_ends_at_its_latents_and_stays_on_the_sphere():
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 5, 64, dtype=torch.float64)
+    torch.testing.assert_close(slerp(first, second, 0.0), first)
+    torch.testing.assert_close(slerp(first, second, 1.0), second)
+    first, second = (
+        first / first.norm(dim=1, keepdim=True),
+        second / second.norm(dim=1, keepdim=True),
+    )
+    for weight in (0.2, 0.5, 0.9):
+        torch.testing.assert_close(
+            slerp(first, second, weight).norm(dim=1), torch.ones(5, dtype=torch.float64)
+        )
+    same = slerp(first, first, 0.5)
+    torch.testing.assert_close(same, first, atol=1e-5, rtol=0)
+
+
+def test_a_fixed_latent_is_a_function_of_its_number_alone():
+    many = latents(8, torch.arange(6), 3, "validation")
+    torch.rand(5)
+    assert torch.equal(latents(8, torch.tensor([4, 1]), 3, "validation"), many[[4, 1]])
+    assert len({tuple(row.tolist()) for row in many}) == 6
+    for other in ((4, "validation"), (3, "samples")):
+        assert not torch.equal(latents(8, torch.arange(6), *other), many)
+    wide = latents(20_000, torch.arange(2), 0, "x")
+    assert abs(wide.mean()) < 0.02 and abs(wide.std() - 1) < 0.02

@@ -1,12 +1,17 @@
 """Objectives against values worked out by hand and against finite differences in float64."""
 
+import math
+
 import torch
+from torch.nn import functional as F
 
 from ganforge.losses import (
+    binary_discriminator,
     drift,
     gradient_penalty,
     mean_absolute,
     mean_squared,
+    non_saturating,
     perceptual,
     wasserstein_critic,
     wasserstein_generator,
@@ -89,3 +94,24 @@ def test_perceptual_is_zero_only_for_equal_images_and_moves_only_the_fake():
     assert value.item() > 0
     value.backward()
     assert real.grad is None and fake.grad.abs().sum() > 0
+
+
+def test_binary_terms_equal_cross_entropy_in_float64():
+    real, fake = 5 * torch.randn(2, 40, 1, dtype=torch.float64)
+    cost = lambda logits, label: F.binary_cross_entropy(  # noqa: E731
+        torch.sigmoid(logits), torch.full_like(logits, label)
+    )
+    discriminator = (cost(real, 1.0) + cost(fake, 0.0)) / 2
+    torch.testing.assert_close(binary_discriminator(real, fake), discriminator, atol=1e-12, rtol=0)
+    torch.testing.assert_close(non_saturating(fake), cost(fake, 1.0), atol=1e-12, rtol=0)
+
+
+def test_binary_terms_by_hand_and_at_extremes():
+    zero = torch.zeros(3, 1)
+    assert abs(binary_discriminator(zero, zero).item() - math.log(2)) < 1e-6
+    assert abs(non_saturating(zero).item() - math.log(2)) < 1e-6
+    far = torch.tensor([[-1e4]], requires_grad=True)
+    assert non_saturating(far).item() == 1e4
+    (gradient,) = torch.autograd.grad(non_saturating(far), far)
+    assert gradient.item() == -1.0  # non-saturating: a fake that is found out still learns
+    assert non_saturating(torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.float32

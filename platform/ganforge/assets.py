@@ -9,16 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ganforge.cache import cache_directory
 from ganforge.settings import SettingsError
 
 Assets = dict[str, dict[str, Tensor]]
 _BLOCK1 = ("features.0.weight", "features.0.bias", "features.2.weight", "features.2.bias")
-
-
-def cache_directory() -> Path:
-    """Where derived files are kept: GANFORGE_CACHE, or the user's cache directory."""
-    given = os.environ.get("GANFORGE_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "ganforge"
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:

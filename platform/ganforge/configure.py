@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganforge.settings import SettingsError, override, read_json, validated
-from ganforge.systems.catalog import load_system
+from ganforge.systems.catalog import load_system, recorded_name
 
 if TYPE_CHECKING:
     from ganforge.systems.base import Metric, System
@@ -38,8 +38,13 @@ def configure(words: Words, default_preset: str = "paper") -> "tuple[str, System
     """
     record = _read(words.settings_file) if words.settings_file else None
     name = words.system or (record["system"] if record else FLAGSHIP)
+    if record is not None and record["system"] != recorded_name(name):
+        raise SettingsError(
+            f"settings = {words.settings_file}: is for {record['system']}, not for {name}; leave "
+            "the system's name out, or give another file"
+        )
     kind = load_system(name)
-    settings = kind.Settings()
+    settings = kind.Settings().model_copy(update={"system": recorded_name(name)})
     preset = words.preset or (None if record else default_preset)
     if preset is not None and preset in ("paper", *kind.PRESETS):
         settings = override(settings, kind.PRESETS.get(preset, {}))

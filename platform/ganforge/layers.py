@@ -41,6 +41,26 @@ class EqualizedConv2d(nn.Module):
         return F.conv2d(images, self.weight * self.scale, self.bias, padding=padding)
 
 
+class EqualizedConvTranspose2d(nn.Module):
+    """Transposed convolution of stride 1 with equalized learning rate, PGGAN section 4.1.
+
+    Weight, scale and gain as in EqualizedConv2d. (N, in_channels, H, W) in,
+    (N, out_channels, H + k - 1, W + k - 1) out.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, gain: float = HE_GAIN
+    ):
+        super().__init__()
+        shape = (in_channels, out_channels, kernel_size, kernel_size)
+        self.weight = nn.Parameter(torch.randn(shape))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.scale = gain / math.sqrt(in_channels * kernel_size**2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.conv_transpose2d(images, self.weight * self.scale, self.bias)
+
+
 class EqualizedLinear(nn.Module):
     """Dense layer with equalized learning rate, PGGAN section 4.1: (N, in) to (N, out)."""
 
@@ -116,3 +136,16 @@ def fade_real(images: Tensor, alpha: Tensor) -> Tensor:
     x ← (1 - alpha)·up2(mean2(x)) + alpha·x, (N, C, H, W) in and out.
     """
     return blend(upsample_nearest(downsample_mean(images)), images, alpha)
+
+
+def slerp(first: Tensor, second: Tensor, weight: float) -> Tensor:
+    """The point at `weight` in [0, 1] of the great circle from one latent to another, (N, Z).
+
+    sin((1 - t)·ω)/sin ω·a + sin(t·ω)/sin ω·b with ω the angle between them: Gaussian latents keep
+    the norm they have in training, which a straight line does not (arXiv:1609.04468).
+    """
+    cosine = F.cosine_similarity(first, second, dim=1).clamp(-1 + 1e-6, 1 - 1e-6)
+    angle = torch.acos(cosine)[:, None]
+    return (torch.sin((1 - weight) * angle) * first + torch.sin(weight * angle) * second) / (
+        torch.sin(angle)
+    )

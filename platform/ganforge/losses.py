@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def wasserstein_critic(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
@@ -14,6 +15,20 @@ def wasserstein_critic(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
 def wasserstein_generator(fake_scores: Tensor) -> Tensor:
     """-mean D(fake), which the generator minimises (arXiv:1701.07875, Algorithm 1)."""
     return -fake_scores.mean()
+
+
+def binary_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """½[BCE(D(x), 1) + BCE(D(G(z)), 0)] (arXiv:1406.2661, equation 1, as a cost), from logits.
+
+    -log σ(s) = softplus(-s) and -log(1 - σ(s)) = softplus(s), which stay finite for any score.
+    """
+    real, fake = _wide(real_logits), _wide(fake_logits)
+    return (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
+
+
+def non_saturating(fake_logits: Tensor) -> Tensor:
+    """BCE(D(G(z)), 1), which the generator minimises (arXiv:1406.2661, section 3), from logits."""
+    return F.softplus(-_wide(fake_logits)).mean()
 
 
 def drift(real_scores: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ganforge.training.checkpoint import Store
 from ganforge.training.files import MANIFEST
 from ganforge.training.prepare import prepare
 from ganforge.training.run import run
-from tests.training.worlds import in_world
+from ganforge.training.worlds import in_world
 
 NAME = "progressive_gan_sr"
 

@@ -19,7 +19,7 @@ from ganforge.training.loop import Training, train
 from ganforge.training.prepare import prepare
 from ganforge.training.run import run
 from ganforge.training.workers import Workers, add, owned, subtrees
-from tests.training.worlds import in_world
+from ganforge.training.worlds import in_world
 
 
 def test_every_shard_has_one_owner_and_slices_are_contiguous():

@@ -1,4 +1,4 @@
-"""Networks that grow: ProgressiveGAN-SR's generator and the critic of progressive growing.
+"""Networks that grow: the generator from an image, and the critic of progressive growing.
 
 Source: Progressive Growing of GANs (arXiv:1710.10196). Every network is told where it is by
 arguments; growing adds modules and never touches those that are there.
@@ -40,9 +40,9 @@ def generator_plan(plan: str, width: int, start: int, count: int) -> list[int]:
     return channels
 
 
-def critic_channels(width: int, resolution: int) -> int:
-    """c(r): the width up to 32 px, half of it for each doubling above, at least 4."""
-    return max(4, width * 32 // resolution) if resolution > 32 else width
+def critic_channels(width: int, resolution: int, least: int = 4) -> int:
+    """c(r): the width up to 32 px, half of it for each doubling above, at least `least`."""
+    return max(least, width * 32 // resolution) if resolution > 32 else width
 
 
 class Block(nn.Module):
@@ -142,12 +142,16 @@ class GrowingUpscaler(nn.Module):
 
 
 class CriticBlock(nn.Module):
-    """Two 3 × 3 convolutions with leaky ReLU, then 2 × 2 averages: halves the resolution."""
+    """Two 3 × 3 convolutions with leaky ReLU, then 2 × 2 averages: halves the resolution.
 
-    def __init__(self, in_channels: int, out_channels: int):
+    The second changes the number of channels (PGGAN table 2), or with `early` the first.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, early: bool = False):
         super().__init__()
-        self.conv1 = EqualizedConv2d(in_channels, in_channels, 3, padding=1)
-        self.conv2 = EqualizedConv2d(in_channels, out_channels, 3, padding=1)
+        between = out_channels if early else in_channels
+        self.conv1 = EqualizedConv2d(in_channels, between, 3, padding=1)
+        self.conv2 = EqualizedConv2d(between, out_channels, 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
         return downsample_mean(leaky(self.conv2(leaky(self.conv1(features)))))
@@ -172,11 +176,13 @@ class GrowingCritic(nn.Module):
 
     `blocks` and `from_image` are keyed by resolution. While the newest block fades in, features are
     blended at half resolution: (1 - alpha)·old fromRGB(mean2(image)) + alpha·newest block.
+    `least` is the smallest number of channels of a block, `early` says where blocks change theirs.
     """
 
-    def __init__(self, image_channels: int, width: int):
+    def __init__(self, image_channels: int, width: int, *, least: int = 4, early: bool = False):
         super().__init__()
         self.image_channels, self.width = image_channels, width
+        self.least, self.early = least, early
         self.blocks = nn.ModuleDict()
         self.from_image = nn.ModuleDict()
 
@@ -185,12 +191,14 @@ class GrowingCritic(nn.Module):
 
     def grow_block(self, resolution: int) -> None:
         """Add the block that takes `resolution` to half of it."""
-        channels = [critic_channels(self.width, r) for r in (resolution, resolution // 2)]
-        self.blocks[str(resolution)] = CriticBlock(*channels)
+        channels = [
+            critic_channels(self.width, r, self.least) for r in (resolution, resolution // 2)
+        ]
+        self.blocks[str(resolution)] = CriticBlock(*channels, early=self.early)
 
     def grow_from_image(self, resolution: int) -> None:
         """Add the entry at `resolution`; only the entry at half of it is kept, for the fade."""
-        channels = critic_channels(self.width, resolution)
+        channels = critic_channels(self.width, resolution, self.least)
         self.from_image[str(resolution)] = EqualizedConv2d(self.image_channels, channels, 1)
         for stale in [name for name in self.from_image if int(name) < resolution // 2]:
             del self.from_image[stale]

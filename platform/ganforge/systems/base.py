@@ -131,6 +131,12 @@ class System(nn.Module):
         reseed(self.settings.seed, "grow", index, name)
         build()
 
+    def begin(self, index: int, *networks: str) -> None:
+        """`grow` of networks that are whole from the start: draw each one's weights at stage 0."""
+        for name in networks if index == 0 else ():
+            network: nn.Module = getattr(self, name)
+            self.new(index, name, lambda network=network: _reset(network))
+
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Weighted, named terms of one shard; the loop sums them. Empty: the player sits out."""
         raise TypeError(f"{type(self).__name__} has no objectives for {player}")
@@ -142,6 +148,11 @@ class System(nn.Module):
     def validate(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Figures per picture, each (N,), from averaged weights."""
         return {}
+
+    def shown(self, player: str = "generator") -> nn.Module:
+        """What a player shows: its averaged network, or the network itself where none is kept."""
+        found = next(p for p in self.players if p.name == player)
+        return found.module if found.average is None else found.average
 
     def generated(self, batch: Batch, progress: Progress) -> Tensor:
         """What the averaged generator makes of a batch, each time the same: (N, C, H, W) in
@@ -157,3 +168,12 @@ class System(nn.Module):
     def deploy(self, progress: Progress) -> nn.Module:
         """One tensor in, one out: this stage's averaged generator, to upscale, serve, export."""
         raise TypeError(f"{type(self).__name__} has nothing to deploy")
+
+
+def _reset(network: nn.Module) -> None:
+    def reset(module: nn.Module) -> None:
+        method: Callable[[], None] | None = getattr(module, "reset_parameters", None)
+        if method is not None:
+            method()
+
+    network.apply(reset)  # the children of a module before the module itself

@@ -1,18 +1,27 @@
 """A system by name: built in, from an installed package, or from a file."""
 
 import difflib
+import hashlib
 import importlib
 import importlib.util
+import json
+import os
+import secrets
 import sys
+from collections.abc import Mapping
 from importlib.metadata import entry_points
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from ganforge.cache import cache_directory
 from ganforge.settings import SettingsError
 from ganforge.systems import SYSTEMS
 
 if TYPE_CHECKING:
     from ganforge.systems.base import System
+
+
+_NEEDED = ("Settings", "Data", "metric", "PRESETS", "losses")
 
 
 def known_systems() -> dict[str, str]:
@@ -21,9 +30,19 @@ def known_systems() -> dict[str, str]:
     return found | SYSTEMS
 
 
+def in_file(name: str) -> bool:
+    """Whether a system is named by its file, FILE.py:Class."""
+    return ".py:" in name
+
+
+def recorded_name(name: str) -> str:
+    """A system's name in records: that of a file without the folder it happens to lie in."""
+    return Path(name).name if in_file(name) else name
+
+
 def check_name(name: str) -> None:
     """Raise SettingsError for a name that no system has; imports nothing heavy."""
-    if ".py:" in name:
+    if in_file(name):
         path = Path(name.rpartition(":")[0])
         if not path.is_file():
             raise SettingsError(f"system = {name}: there is no file {path}")
@@ -38,7 +57,7 @@ def check_name(name: str) -> None:
 def load_system(name: str) -> "type[System]":
     """The class of a system; its module is imported here."""
     check_name(name)
-    if ".py:" in name:
+    if in_file(name):
         file, _, attribute = name.rpartition(":")
         module = _from_file(Path(file))
     else:
@@ -47,6 +66,12 @@ def load_system(name: str) -> "type[System]":
     found = getattr(module, attribute, None)
     if found is None:
         raise SettingsError(f"system = {name}: there is no class {attribute} in it")
+    missing = [part for part in _NEEDED if not hasattr(found, part)]
+    if missing:
+        raise SettingsError(
+            f"system = {name}: has no {', '.join(missing)}; a system is a subclass of "
+            "ganforge.systems.base.System with Settings, Data and metric"
+        )
     return found
 
 
@@ -57,13 +82,43 @@ def system_file(name: str) -> Path:
     return Path(file)
 
 
+def materialise(name: str, sources: Mapping[str, str]) -> str:
+    """The name of the same system on this machine, its files written into the cache.
+
+    `sources` are texts by path below one folder; without any the name stays what it is.
+    """
+    if not sources:
+        return name
+    file, _, attribute = recorded_name(name).rpartition(":")
+    digest = hashlib.sha256(json.dumps(dict(sources), sort_keys=True).encode()).hexdigest()
+    folder = cache_directory() / "sources" / digest[:16]
+    for path, text in sources.items():
+        place = folder / path
+        if place.is_file() and place.read_text(encoding="utf-8") == text:
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = place.with_suffix(f".{os.getpid()}-{secrets.token_hex(4)}")
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, place)
+    main = min((p for p in sources if PurePosixPath(p).name == file), key=len)
+    return f"{folder / main}:{attribute}"
+
+
 def _from_file(path: Path) -> object:
+    """The module in a user's file; what lies beside it can be imported by it."""
+    path = path.expanduser().absolute()
     label = f"ganforge_user_{path.stem}"
-    if label in sys.modules and sys.modules[label].__file__ == str(path.absolute()):
+    if label in sys.modules and sys.modules[label].__file__ == str(path):
         return sys.modules[label]
-    spec = importlib.util.spec_from_file_location(label, path.absolute())
+    spec = importlib.util.spec_from_file_location(label, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     sys.modules[label] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[label]
+        raise SettingsError(f"system = {path}: {type(error).__name__}: {error}") from error
     return module

@@ -27,7 +27,8 @@ from ganforge.networks.vgg import VGGFeatures
 from ganforge.schedule import Progress
 from ganforge.settings import Strict, setting
 from ganforge.systems.base import Metric, Player, System
-from ganforge.systems.settings import Adam, StageSettings, SystemSettings, ladder
+from ganforge.systems.optimizers import Adam
+from ganforge.systems.settings import StageSettings, SystemSettings, doubling_problems, ladder
 
 
 class Perceptual(Strict):
@@ -42,7 +43,7 @@ class Perceptual(Strict):
 class Settings(SystemSettings):
     """Defaults are those of PGGAN appendix A.1 where the description departs from it."""
 
-    system: Literal["progressive_gan_sr"] = setting("progressive_gan_sr", "this system")  # pyright: ignore
+    system: str = setting("progressive_gan_sr", "this system")
     scale: Literal[2, 4] = setting(2, "super-resolution factor")
     width: int = setting(512, "base width W: channels before the first halving", ge=4)
     plan: Literal["by-resolution", "compact"] = setting(
@@ -68,18 +69,9 @@ class Settings(SystemSettings):
 
     @model_validator(mode="after")
     def _check_ladder(self) -> Self:
-        first = self.stages[0].resolution
-        if first & (first - 1) or first < 4 * self.scale:
-            raise ValueError(
-                f"stages.0.resolution = {first}: must be a power of two, at least {4 * self.scale} "
-                f"(a source of 4 pixels at scale {self.scale})"
-            )
-        for number, (old, new) in enumerate(zip(self.stages, self.stages[1:], strict=False), 1):
-            if new.resolution != 2 * old.resolution:
-                raise ValueError(
-                    f"stages.{number}.resolution = {new.resolution}: must be twice the resolution "
-                    f"of the stage before it ({old.resolution})"
-                )
+        why = f"a source of 4 pixels at scale {self.scale}"
+        if problems := doubling_problems(self.stages, 4 * self.scale, why):
+            raise ValueError("\n".join(problems))
         return self
 
 
@@ -149,11 +141,16 @@ class ProgressiveGANSR(System):
         start = settings.stages[0].resolution // settings.scale
         self.plan = generator_plan(settings.plan, settings.width, start, len(settings.stages))
         self.players = (
-            Player("critic", self.critic, _adam(), lambda p: p.settings.critic.options()),
+            Player(
+                "critic",
+                self.critic,
+                settings.critic.optimizer(),
+                lambda p: p.settings.critic.options(),
+            ),
             Player(
                 "generator",
                 self.generator,
-                _adam(),
+                settings.generator.optimizer(),
                 lambda p: p.settings.generator.options(),
                 every=lambda s: s.critic_steps,
                 average=nn.Module(),
@@ -242,11 +239,6 @@ class ProgressiveGANSR(System):
 
     def deploy(self, progress: Progress) -> nn.Module:
         return Upscaler(self.players[1].average, progress)
-
-
-def _adam() -> torch.optim.Adam:
-    # the parameter list is filled by Player.follow once a stage has grown
-    return torch.optim.Adam([torch.zeros(())])
 
 
 class Upscaler(nn.Module):

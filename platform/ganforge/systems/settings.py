@@ -1,6 +1,7 @@
 """The settings that every system shares."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
@@ -18,31 +19,16 @@ from ganforge.settings import (
 )
 
 
-class Adam(Strict):
-    """Adam (arXiv:1412.6980)."""
-
-    learning_rate: float = setting(1e-3, "step size", gt=0)
-    betas: tuple[float, float] = setting((0.0, 0.99), "decay of the two moments, each in [0, 1)")
-    epsilon: float = setting(1e-8, "added to the root of the second moment", gt=0)
-
-    def options(self) -> dict[str, Any]:
-        """The same, under the names of torch.optim.Adam."""
-        return {"lr": self.learning_rate, "betas": self.betas, "eps": self.epsilon}
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for number, beta in enumerate(self.betas):
-            if not 0 <= beta < 1:
-                raise ValueError(f"betas.{number} = {beta}: must be at least 0 and below 1")
-        return self
-
-
 class StageSettings(Strict):
     """One stage. Settings marked per-stage may be overridden here under their own dotted key."""
 
     resolution: int = setting(32, "side of the target pictures in pixels", ge=4)
     epochs: int = setting(1, "length in epochs, the fade included", ge=1)
-    fade_epochs: int = setting(0, "epochs over which the newest block fades in", ge=0)
+    fade_epochs: float = setting(0, "epochs over which the newest block fades in", ge=0)
+    images: int | None = setting(None, "length in images; none: by `epochs`", ge=1)
+    fade_images: int | None = setting(
+        None, "images over which the newest block fades in; none: by `fade_epochs`", ge=0
+    )
     task: Literal["adversarial", "pixel"] = setting("adversarial", "which objectives are trained")
     overrides: dict[str, Any] = setting({}, "per-stage values by dotted key")
 
@@ -94,19 +80,17 @@ class SystemSettings(Strict):
         if not self.stages:
             return ["stages is empty: give at least one stage"]
         problems = []
+        allowed = per_stage_keys(self) if any(s.overrides for s in self.stages) else set[str]()
         for number, stage in enumerate(self.stages):
-            allowed = per_stage_keys(self)
             for key in stage.overrides:
                 if key not in allowed:
                     problems.append(unknown(f"stages.{number}.{key}", self))
-            if stage.fade_epochs > stage.epochs:
-                problems.append(
-                    f"stages.{number}.fade_epochs = {stage.fade_epochs}: must be at most "
-                    f"stages.{number}.epochs ({stage.epochs})"
-                )
+            problems += _length_problems(number, stage)
             if not problems and stage.overrides:
                 try:
-                    self.at(number)
+                    typed = flatten(self.at(number))
+                    # as its type, and not as the text of a command line or a record
+                    stage.overrides.update({key: typed[key] for key in stage.overrides})
                 except SettingsError as error:
                     problems += [f"stages.{number}.{line}" for line in str(error).splitlines()]
         return problems
@@ -150,13 +134,69 @@ class SystemSettings(Strict):
         }
 
 
+def _length_problems(number: int, stage: StageSettings) -> list[str]:
+    """A fade is no longer than its stage, and both are counted in one unit."""
+    where = f"stages.{number}"
+    if stage.images is None and stage.fade_images is None:
+        if stage.fade_epochs <= stage.epochs:
+            return []
+        return [
+            f"{where}.fade_epochs = {stage.fade_epochs}: must be at most {where}.epochs "
+            f"({stage.epochs})"
+        ]
+    if stage.images is None:
+        return [
+            f"{where}.fade_images = {stage.fade_images}: needs {where}.images, the stage's own "
+            "length in images"
+        ]
+    if stage.fade_images is None and stage.fade_epochs:
+        return [
+            f"{where}.fade_epochs = {stage.fade_epochs}: the stage is {stage.images} images long; "
+            f"give {where}.fade_images"
+        ]
+    if stage.fade_images is not None and stage.fade_images > stage.images:
+        return [
+            f"{where}.fade_images = {stage.fade_images}: must be at most {where}.images "
+            f"({stage.images})"
+        ]
+    return []
+
+
+def doubling_problems(stages: Sequence[StageSettings], least: int, why: str) -> list[str]:
+    """A ladder of powers of two from at least `least` pixels, each stage twice the one before."""
+    first = stages[0].resolution
+    problems = []
+    if first & (first - 1) or first < least:
+        problems.append(
+            f"stages.0.resolution = {first}: must be a power of two, at least {least} ({why})"
+        )
+    for number, (old, new) in enumerate(pairwise(stages), 1):
+        if new.resolution != 2 * old.resolution:
+            problems.append(
+                f"stages.{number}.resolution = {new.resolution}: must be twice the resolution of "
+                f"the stage before it ({old.resolution})"
+            )
+    return problems
+
+
+def constant_problems(stages: Sequence[StageSettings]) -> list[str]:
+    """Networks that do not grow have one resolution."""
+    first = stages[0].resolution
+    return [
+        f"stages.{number}.resolution = {stage.resolution}: these networks do not grow, so it must "
+        f"be that of the first stage ({first})"
+        for number, stage in enumerate(stages)
+        if stage.resolution != first
+    ]
+
+
 def ladder(
     start: int,
     target: int,
     *,
     scale: int = 2,
     epochs: int | Sequence[int] = 1,
-    fade_epochs: int | Sequence[int] = 0,
+    fade_epochs: float | Sequence[float] = 0,
 ) -> tuple[StageSettings, ...]:
     """Stages whose source side doubles from `start` until the target side is `target`.
 
@@ -176,7 +216,7 @@ def ladder(
         length = epochs if isinstance(epochs, int) else epochs[min(number, len(epochs) - 1)]
         fade = (
             fade_epochs
-            if isinstance(fade_epochs, int)
+            if isinstance(fade_epochs, int | float)
             else fade_epochs[min(number, len(fade_epochs) - 1)]
         )
         stages.append(

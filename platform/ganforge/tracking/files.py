@@ -11,6 +11,7 @@ from ganforge.training.checkpoint import pack
 from ganforge.training.prepare import Prepared
 
 PICTURES = "pictures.json"
+SOURCES = "source"
 
 
 def log_files(tracking: Tracking, files: Mapping[str, bytes]) -> None:
@@ -27,11 +28,14 @@ def log_files(tracking: Tracking, files: Mapping[str, bytes]) -> None:
 
 def log_inputs(tracking: Tracking, prepared: Prepared) -> None:
     """Log what a run needs to be done again elsewhere, and to say what differs there: frozen
-    networks under the sha256 by which the settings name them, and each picture's sha256."""
+    networks under the sha256 by which the settings name them, each picture's sha256, and the files
+    of a system that is in no installed package."""
     files = {PICTURES: json.dumps(dict(prepared.facts.digests), indent=1).encode()}
     for name, tensors in prepared.assets.items():
         if name != prepared.settings.validation.fid_network:  # a figure's network reaches no weight
             files[asset_path(name)] = pack(tensors)
+    for path, text in prepared.sources.items():
+        files[f"{SOURCES}/{path}"] = text.encode()
     log_files(tracking, files)
 
 

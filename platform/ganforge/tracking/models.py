@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ganforge.settings import SettingsError
-from ganforge.tracking.files import PICTURES, asset_path
+from ganforge.systems.catalog import in_file, materialise
+from ganforge.tracking.files import PICTURES, SOURCES, asset_path
 from ganforge.tracking.read import fetch_file, fetch_settings, fetch_stages
 from ganforge.tracking.runs import Opening, end_run, open_run
 from ganforge.tracking.store import open_client
@@ -17,6 +18,7 @@ def fetch_generator(
 ) -> tuple[dict[str, Any], int, bytes]:
     """(record of settings.json, stage, safetensors bytes); the last finished stage by default."""
     record = fetch_settings(uri, run_id)
+    record["system"] = fetch_system(uri, run_id, record["system"])
     rows = fetch_stages(uri, run_id)
     if not rows:
         raise SettingsError(f"run {run_id}: no stage is finished, so there is no generator")
@@ -26,20 +28,38 @@ def fetch_generator(
         return record, number, path.read_bytes()
 
 
+def fetch_system(uri: str, run_id: str, name: str) -> str:
+    """A recorded system's name on this machine; one of a file comes from the record itself."""
+    if not in_file(name):
+        return name
+    client = open_client(uri)
+    parent = client.get_run(run_id).data.tags.get("mlflow.parentRunId")
+    for owner in (run_id, parent):
+        if owner is None or not client.list_artifacts(owner, SOURCES):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            top = fetch_file(uri, owner, SOURCES, Path(folder))
+            files = sorted(path for path in top.rglob("*") if path.is_file())
+            texts = {p.relative_to(top).as_posix(): p.read_text(encoding="utf-8") for p in files}
+        return materialise(name, texts)
+    raise SettingsError(f"run {run_id}: the file of system {name} was not recorded")
+
+
 def system_of(uri: str, experiment: str) -> str:
     """The system that the trials and trainings of an experiment are of."""
     client = open_client(uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:
         raise SettingsError(f"experiment = {experiment}: not in {uri}")
-    names: set[str] = set()
+    names: dict[str, str] = {}
     for kind in ("trial", "train"):
         runs = client.search_runs([found.experiment_id], f"tags.kind = '{kind}'", max_results=1000)
-        names |= {run.data.tags["system"] for run in runs if "system" in run.data.tags}
+        names |= {r.data.tags["system"]: r.info.run_id for r in runs if "system" in r.data.tags}
     if len(names) != 1:
         listed = ", ".join(sorted(names)) or "no trained system"
         raise SettingsError(f"experiment = {experiment}: has {listed}; name one run with --run")
-    return names.pop()
+    name, run_id = names.popitem()
+    return fetch_system(uri, run_id, name)
 
 
 def fetch_asset(uri: str, run_id: str, name: str) -> bytes | None:

@@ -1,6 +1,6 @@
 """What the driver settles once, before any worker starts: settings, files, data, code."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -8,17 +8,27 @@ import torch
 from ganforge.assets import Assets
 from ganforge.data.prepare import DataFacts, prepare_data
 from ganforge.schedule import Plan, Stage
-from ganforge.settings import override
-from ganforge.systems.catalog import load_system, system_file
+from ganforge.settings import override, validated
+from ganforge.systems.catalog import (
+    in_file,
+    load_system,
+    materialise,
+    recorded_name,
+    system_file,
+)
 from ganforge.systems.settings import SystemSettings
 from ganforge.training.features import resolve_features
 from ganforge.training.lineage import Lineage, Start, lineage
-from ganforge.training.source import code_fingerprint
+from ganforge.training.source import code_fingerprint, user_sources
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run, settled: picklable, and free of this machine but for `settings.data.root`."""
+    """A run, settled: picklable, and free of this machine but for `settings.data.root`.
+
+    `sources` are the files of a system that is in no installed package: they travel along, and are
+    written down where this is unpickled.
+    """
 
     system: str
     settings: SystemSettings
@@ -26,6 +36,12 @@ class Prepared:
     facts: DataFacts
     code: dict[str, str]
     warnings: tuple[str, ...] = ()
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # the settings' class may be in a file that the other machine does not have yet
+        given = {item.name: getattr(self, item.name) for item in fields(self)}
+        return _revived, (given | {"settings": self.settings.model_dump()},)
 
     def with_settings(self, settings: SystemSettings) -> "Prepared":
         """The same data, files and code under other settings: one trial of a search."""
@@ -33,8 +49,12 @@ class Prepared:
         facts = self.facts
         if _data_part(self.system, resolved) != _data_part(self.system, self.settings):
             facts = _facts(self.system, resolved)
-        return Prepared(
-            self.system, resolved, self.assets | assets, facts, self.code, tuple(warnings)
+        return replace(
+            self,
+            settings=resolved,
+            assets=self.assets | assets,
+            facts=facts,
+            warnings=tuple(warnings),
         )
 
     def plan(self, device: torch.device | None = None) -> Plan:
@@ -47,11 +67,21 @@ class Prepared:
 def prepare(system: str, settings: SystemSettings) -> Prepared:
     """Resolve the files that settings name, read the data, take the code's fingerprint."""
     settings, assets, warnings = _resolved(system, settings)
-    code = code_fingerprint(system_file(system))
-    return Prepared(system, settings, assets, _facts(system, settings), code, tuple(warnings))
+    file = system_file(system)
+    sources = user_sources(file) if in_file(system) else {}
+    facts = _facts(system, settings)
+    code = code_fingerprint(file)
+    return Prepared(system, settings, assets, facts, code, tuple(warnings), sources)
+
+
+def _revived(given: dict[str, Any]) -> Prepared:
+    system = materialise(given["system"], given["sources"])
+    settings = validated(load_system(system).Settings, given["settings"])
+    return Prepared(**given | {"system": system, "settings": settings})
 
 
 def _resolved(system: str, settings: SystemSettings) -> tuple[SystemSettings, Assets, list[str]]:
+    settings = settings.model_copy(update={"system": recorded_name(system)})
     if not settings.exact_world_size:
         settings = override(settings, {"shards": settings.workers})
     kind = load_system(system)
@@ -83,8 +113,8 @@ def _data_part(system: str, settings: SystemSettings) -> Any:
 def build_plan(
     settings: SystemSettings, epoch_images: tuple[int, ...], device: torch.device | None = None
 ) -> Plan:
-    """Settings speak epochs, a plan speaks images. `epoch_images[k]` is the data's own length of
-    an epoch at stage k, used where the settings do not give one."""
+    """Settings speak epochs or images, a plan speaks images. `epoch_images[k]` is the data's own
+    length of an epoch at stage k, used where the settings do not give one."""
     effective = tuple(settings.at(index) for index in range(len(settings.stages)))
     stages = []
     for index, row in enumerate(settings.stages):
@@ -93,8 +123,10 @@ def build_plan(
         stages.append(
             Stage(
                 resolution=row.resolution,
-                images=row.epochs * epoch,
-                fade_images=row.fade_epochs * epoch,
+                images=row.epochs * epoch if row.images is None else row.images,
+                fade_images=(
+                    round(row.fade_epochs * epoch) if row.fade_images is None else row.fade_images
+                ),
                 batch_size=here.batch_size,
                 shards=here.shards,
                 task=row.task,

@@ -24,17 +24,36 @@ def code_fingerprint(system_file: Path, root: Path = ROOT) -> dict[str, str]:
     """
     root = root.resolve()
     home = system_file.resolve().parent
-    waiting = [system_file, *(root / entry for entry in ENTRIES)]
-    found: dict[Path, str] = {}
+    found = {
+        _name(path, root, home): hashlib.sha256(bare(text).encode()).hexdigest()
+        for path, text in _closure([system_file, *(root / entry for entry in ENTRIES)], root)
+    }
+    return dict(sorted(found.items()))
+
+
+def user_sources(system_file: Path, root: Path = ROOT) -> dict[str, str]:
+    """The text of each file of a user's system, by its path below their common folder; nothing for
+    a system of an installed package."""
+    root = root.resolve()
+    if system_file.resolve().is_relative_to(root):
+        return {}
+    files = {p: t for p, t in _closure([system_file], root) if not p.is_relative_to(root)}
+    top = Path(os.path.commonpath([path.parent for path in files]))
+    return {path.relative_to(top).as_posix(): text for path, text in sorted(files.items())}
+
+
+def _closure(waiting: list[Path], root: Path) -> Iterable[tuple[Path, str]]:
+    """The given files and all they import, each with its text."""
+    seen: set[Path] = set()
     while waiting:
         path = waiting.pop().resolve()
-        if path in found or not path.is_file():
+        if path in seen or not path.is_file():
             continue
+        seen.add(path)
         with tokenize.open(path) as file:  # in the encoding it declares
             text = file.read()
-        found[path] = hashlib.sha256(bare(text).encode()).hexdigest()
+        yield path, text
         waiting += _imported(ast.parse(text), path, root)
-    return dict(sorted((_name(path, root, home), value) for path, value in found.items()))
 
 
 def _name(path: Path, root: Path, home: Path) -> str:

@@ -108,6 +108,17 @@ class Turn:
             self.integers = {n: b.clone() for n, b in integers(self.player.module).items()}
 
 
+@contextmanager
+def in_group(rank: int, world: int, place: str) -> Iterator[None]:
+    """This process as one of a group of CPU processes that meet at `place` (file:// or tcp://)."""
+    dist.init_process_group("gloo", place, rank=rank, world_size=world)
+    try:
+        yield
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+
+
 class Workers:
     """This process among the workers of a run. One process without a group is a world of one."""
 

@@ -51,10 +51,11 @@ def reproduce(
 
 def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -> Any:
     """The recorded settings, with the pictures and frozen networks of this machine."""
-    from ganforge.tracking.models import fetch_asset
+    from ganforge.tracking.models import fetch_asset, fetch_system
     from ganforge.training.prepare import prepare
 
-    settings = validated(load_system(record["system"]).Settings, record["settings"])
+    system = fetch_system(uri, run_id, record["system"])
+    settings = validated(load_system(system).Settings, record["settings"])
     # one process computes all shards: the bits do not depend on the number of workers
     settings = override(settings, {"workers": 1} | ({"data.root": data} if data else {}))
     network = getattr(getattr(settings, "perceptual", None), "network", "none")
@@ -62,8 +63,8 @@ def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -
         content = fetch_asset(uri, run_id, network)
         if content is not None:
             keep(network, load_tensors(content))
-    check_pictures(record["system"], settings)
-    return prepare(record["system"], settings)
+    check_pictures(system, settings)
+    return prepare(system, settings)
 
 
 def _refuse(

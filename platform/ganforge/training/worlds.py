@@ -1,4 +1,4 @@
-"""Run a function in several processes that form one torch.distributed group."""
+"""Several processes of one machine as the workers of a run: for tests, without a cluster."""
 
 import pickle
 import tempfile
@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
+
+from ganforge.training.workers import in_group
 
 
 def in_world(world: int, function: Callable[..., Any], *args: Any) -> list[Any]:
-    """What `function(rank, world, *args)` returns on each rank, in order of ranks."""
+    """What `function(rank, world, *args)` returns on each rank, in order of ranks.
+
+    With more than one rank each is a new process, and torch.distributed's default group stands.
+    """
     with tempfile.TemporaryDirectory() as folder:
         if world == 1:
             torch.set_num_threads(1)
@@ -23,8 +27,6 @@ def in_world(world: int, function: Callable[..., Any], *args: Any) -> list[Any]:
 
 def _enter(rank: int, world: int, folder: str, function: Callable[..., Any], args: tuple) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/group", rank=rank, world_size=world)
-    result = function(rank, world, *args)
-    Path(folder, str(rank)).write_bytes(pickle.dumps(result))
-    dist.barrier()
-    dist.destroy_process_group()
+    with in_group(rank, world, f"file://{folder}/group"):
+        result = function(rank, world, *args)
+        Path(folder, str(rank)).write_bytes(pickle.dumps(result))

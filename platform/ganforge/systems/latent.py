@@ -1,0 +1,101 @@
+"""What systems from a latent to an image share: fixed noise, sample grids, what is deployed."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganforge.data.batch import Batch
+from ganforge.data.settings import DataSettings
+from ganforge.draws import latents
+from ganforge.schedule import Progress
+from ganforge.settings import setting
+from ganforge.systems.base import Metric, System
+from ganforge.systems.settings import StageSettings, SystemSettings, constant_problems
+
+
+class LatentSettings(SystemSettings):
+    """Defaults are for handwritten digits."""
+
+    latent_size: int = setting(100, "Z: numbers in a latent, from N(0, 1)", ge=1)
+    channels: int = setting(1, "image channels: 3 colour, 1 grey", ge=1, le=4)
+    data: DataSettings = setting(DataSettings(source="digits"), "pictures")
+
+
+class LatentSystem(System):
+    """A subclass has `self.generator`, and says in `images` how it is called."""
+
+    Data = "images"
+    metric = Metric("validation/swd", "min")
+    metrics = (Metric("validation/fid_proxy", "min"), Metric("validation/kid_proxy", "min"))
+    set_metrics = ("swd", "ms_ssim", "fid", "kid")
+    sample_titles = ("generated", "real")
+    settings: Any
+
+    def draw(self, batch: Batch) -> Tensor:
+        """Fresh latents (N, Z) for a batch, from the default generator."""
+        like = batch.target
+        return torch.randn(len(batch), self.settings.latent_size, device=like.device).to(like.dtype)
+
+    def images(
+        self, network: nn.Module, latent: Tensor, batch: Batch, progress: Progress
+    ) -> Tensor:
+        """What a generator makes of latents (N, Z), for the labels of the batch where it has some:
+        (N, C, r, r)."""
+        return network(latent)
+
+    def fixed(self, kind: str, batch: Batch, progress: Progress) -> Tensor:
+        """Pictures from latents that are a function of (seed, kind, batch.index) alone."""
+        assert batch.index is not None
+        latent = latents(self.settings.latent_size, batch.index, self.settings.seed, kind)
+        with evaluating(self.shown()) as network:
+            made = self.images(network, latent.to(batch.target.dtype), batch, progress)
+        return made.clamp(-1, 1)
+
+    def generated(self, batch: Batch, progress: Progress) -> Tensor:
+        return self.fixed("validation", batch, progress)
+
+    def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
+        return [self.fixed("samples", batch, progress), batch.target]
+
+    def deploy(self, progress: Progress) -> nn.Module:
+        return Sampler(
+            self.shown(), self.settings.latent_size, getattr(self.settings, "num_classes", None)
+        )
+
+
+class Sampler(nn.Module):
+    """A generator in use: latents (N, Z), and labels (N,) if it has classes, to images in [-1, 1].
+
+    `latent_size` is Z; `num_classes` is None for a generator without labels.
+    """
+
+    def __init__(self, network: nn.Module, latent_size: int, num_classes: int | None = None):
+        super().__init__()
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self.latent_size, self.num_classes = latent_size, num_classes
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        given = (latents,) if self.num_classes is None else (latents, labels)
+        return self.network(*given).clamp(-1, 1)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """The network in eval mode: batch norm by its running statistics."""
+    training = network.training
+    try:
+        yield network.eval()
+    finally:
+        network.train(training)
+
+
+def stack_problems(stages: tuple[StageSettings, ...]) -> list[str]:
+    """What the convolutional stacks ask of the stages: one side 2^k ≥ 16."""
+    side = stages[0].resolution
+    if side < 16 or side & (side - 1):
+        return [f"stages.0.resolution = {side}: must be a power of two, at least 16"]
+    return constant_problems(stages)

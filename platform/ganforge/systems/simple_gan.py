@@ -1,0 +1,91 @@
+"""Simple GAN: Generative Adversarial Networks (arXiv:1406.2661) with two small perceptrons.
+
+ganforge train simple_gan --preset quick
+"""
+
+from typing import Any, ClassVar, Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from ganforge.assets import Assets
+from ganforge.data.batch import Batch
+from ganforge.losses import binary_discriminator, non_saturating
+from ganforge.networks.mlp import MLPDiscriminator, MLPGenerator
+from ganforge.schedule import Progress
+from ganforge.settings import setting
+from ganforge.systems.base import Player
+from ganforge.systems.latent import LatentSettings, LatentSystem
+from ganforge.systems.optimizers import Adam
+from ganforge.systems.settings import StageSettings, constant_problems
+
+ADAM = Adam(learning_rate=3e-4, betas=(0.9, 0.999))
+
+
+class Settings(LatentSettings):
+    """Defaults are for 28 × 28 digits."""
+
+    system: str = setting("simple_gan", "this system")
+    latent_size: int = setting(64, "Z: numbers in a latent, from N(0, 1)", ge=1)
+    batch_size: int = setting(32, "images per step over all workers", ge=1, per_stage=True)
+    generator: Adam = setting(ADAM, "the generator's optimizer", per_stage=True)
+    discriminator: Adam = setting(ADAM, "the discriminator's optimizer", per_stage=True)
+    stages: tuple[StageSettings, ...] = setting(
+        (StageSettings(resolution=28, epochs=50),), "the stages, in order"
+    )
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> Self:
+        if problems := constant_problems(self.stages):
+            raise ValueError("\n".join(problems))
+        return self
+
+
+class SimpleGAN(LatentSystem):
+    Settings = Settings
+    settings: Settings
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "quick": {
+            "generator.learning_rate": 1e-3,
+            "discriminator.learning_rate": 1e-3,
+            "generator.betas": (0.5, 0.999),
+            "discriminator.betas": (0.5, 0.999),
+            "stages": (StageSettings(resolution=28, epochs=12),),
+        },
+    }
+
+    def __init__(self, settings: Settings, assets: Assets):
+        super().__init__(settings, assets)
+        side = settings.stages[0].resolution
+        self.generator = MLPGenerator(settings.latent_size, settings.channels, side)
+        self.discriminator = MLPDiscriminator(settings.channels, side)
+        self.players = (
+            Player(
+                "discriminator",
+                self.discriminator,
+                settings.discriminator.optimizer(),
+                lambda p: p.settings.discriminator.options(),
+            ),
+            Player(
+                "generator",
+                self.generator,
+                settings.generator.optimizer(),
+                lambda p: p.settings.generator.options(),
+            ),
+        )
+
+    def grow(self, index: int) -> None:
+        self.begin(index, "generator", "discriminator")
+
+    def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        latent = self.draw(batch)
+        if player == "generator":
+            logits = self.discriminator(self.generator(latent))
+            return {"adversarial": non_saturating(logits)}
+        with torch.no_grad():
+            fake = self.generator(latent)
+        real_logits = self.discriminator(batch.target)
+        return {"adversarial": binary_discriminator(real_logits, self.discriminator(fake))}

@@ -1,0 +1,109 @@
+"""WGAN: Wasserstein GAN (arXiv:1701.07875), whose critic's weights are clipped.
+
+ganforge train wgan --preset quick
+"""
+
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from ganforge.assets import Assets
+from ganforge.data.batch import Batch
+from ganforge.losses import wasserstein_critic, wasserstein_generator
+from ganforge.networks.convolutional import (
+    ConvolutionalCritic,
+    ConvolutionalGenerator,
+    Norm,
+    clip_weights,
+)
+from ganforge.schedule import Progress
+from ganforge.settings import setting
+from ganforge.systems.base import Player
+from ganforge.systems.latent import LatentSettings, LatentSystem, stack_problems
+from ganforge.systems.optimizers import RMSprop
+from ganforge.systems.settings import StageSettings
+
+
+class Settings(LatentSettings):
+    """Defaults are those of Algorithm 1 of the paper."""
+
+    system: str = setting("wgan", "this system")
+    latent_size: int = setting(128, "Z: numbers in a latent, from N(0, 1)", ge=1)
+    features: int = setting(64, "f: channels of the outermost layers", ge=1)
+    norm: Norm = setting("batch", "the generator's normalisation: batch, instance or none")
+    critic_norm: Literal["instance", "none"] = setting(
+        "instance", "the critic's normalisation; none: the paper's plain critic"
+    )
+    batch_size: int = setting(64, "images per step over all workers", ge=1, per_stage=True)
+    critic_steps: int = setting(5, "critic turns for one generator turn", ge=1, per_stage=True)
+    clip: float = setting(0.01, "c: the critic's weights are kept in [-c, c]", gt=0)
+    generator: RMSprop = setting(RMSprop(), "the generator's optimizer", per_stage=True)
+    critic: RMSprop = setting(RMSprop(), "the critic's optimizer", per_stage=True)
+    stages: tuple[StageSettings, ...] = setting(
+        (StageSettings(resolution=64, epochs=50),), "the stages, in order"
+    )
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> Self:
+        if problems := stack_problems(self.stages):
+            raise ValueError("\n".join(problems))
+        return self
+
+
+class WGAN(LatentSystem):
+    Settings = Settings
+    settings: Settings
+
+    #: `described`: the latent of the description's table. `plain`: the paper's own critic.
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "described": {"latent_size": 100},
+        "plain": {"critic_norm": "none"},
+        "quick": {
+            "features": 16,
+            "critic_steps": 2,
+            "generator.learning_rate": 5e-4,
+            "critic.learning_rate": 5e-4,
+            "stages": (StageSettings(resolution=32, epochs=10),),
+        },
+    }
+
+    def __init__(self, settings: Settings, assets: Assets):
+        super().__init__(settings, assets)
+        side = settings.stages[0].resolution
+        self.generator = ConvolutionalGenerator(
+            settings.latent_size, settings.features, settings.channels, side, settings.norm
+        )
+        self.critic = ConvolutionalCritic(
+            settings.features, settings.channels, side, settings.critic_norm
+        )
+        self.players = (
+            Player(
+                "critic",
+                self.critic,
+                settings.critic.optimizer(),
+                lambda p: p.settings.critic.options(),
+                after_step=lambda critic: clip_weights(critic, settings.clip),
+            ),
+            Player(
+                "generator",
+                self.generator,
+                settings.generator.optimizer(),
+                lambda p: p.settings.generator.options(),
+                every=lambda s: s.critic_steps,
+            ),
+        )
+
+    def grow(self, index: int) -> None:
+        self.begin(index, "generator", "critic")
+
+    def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        latent = self.draw(batch)
+        if player == "generator":
+            return {"adversarial": wasserstein_generator(self.critic(self.generator(latent)))}
+        with torch.no_grad():
+            fake = self.generator(latent)
+        real_scores, fake_scores = self.critic(batch.target), self.critic(fake)
+        return {"wasserstein": wasserstein_critic(real_scores, fake_scores)}
