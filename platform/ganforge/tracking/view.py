@@ -1,0 +1,194 @@
+"""A search's saved view in MLflow's own pages: everything side by side, without a click.
+
+Stock MLflow shows a search as one collapsed parent without figures. A saved view is a tag of the
+experiment that holds the state of that page. The form of the state is MLflow's own and is written
+down nowhere: what is shipped here is best effort, and a browser test opens it (tests/browser).
+"""
+
+import base64
+import hashlib
+import json
+import shlex
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from ganforge.tracking.store import experiment_id, open_client
+from ganforge.tracking.writer import GRID
+
+_TAG = "mlflow.sharedViewState."
+_DEFLATED = "deflate;"
+_WORKFLOW = "workflowType=machine_learning"
+#: where `mlflow ui` listens when nothing else is said
+UI_ADDRESS = "http://127.0.0.1:5000"
+_SEARCHED, _TRIALS, _SAMPLES = "Searched settings", "Trials", "Samples"
+#: columns of cards, and their height in pixels
+_SECTIONS = {_SEARCHED: (1, 300), _TRIALS: (2, 320), _SAMPLES: (1, 420)}
+
+
+@dataclass(frozen=True)
+class View:
+    """What is to be seen of one search.
+
+    `columns` are the parameters of the table, `axes` those of the parallel coordinates.
+    """
+
+    search_id: str
+    metric: str
+    mode: str
+    columns: Sequence[str]
+    axes: Sequence[str]
+
+
+def ship_view(uri: str, experiment: str, view: View) -> str:
+    """Save the view of a search in its experiment, over an older one of it; its address."""
+    client = open_client(uri)
+    number = experiment_id(client, uri, experiment)
+    key = view_id(view.search_id)
+    now = int(time.time() * 1000)
+    stored = {
+        "name": f"search {view.search_id}",
+        "createdAt": now,
+        "updatedAt": now,
+        "state": deflated(view_state(view)),
+    }
+    client.set_experiment_tag(number, _TAG + key, json.dumps(stored))
+    base = uri.rstrip("/") if uri.startswith("http") else UI_ADDRESS
+    return view_url(base, number, key)
+
+
+def view_url(base: str, experiment: str, key: str) -> str:
+    """The address of a view under that of a server."""
+    words = urlencode({"viewStateShareKey": key, "compareRunsMode": "CHART"})
+    return f"{base}/?{_WORKFLOW}#/experiments/{experiment}/runs?{_WORKFLOW}&{words}"
+
+
+def ui_command(uri: str) -> str:
+    """The command that shows a store which is a file; empty for one that is a server."""
+    return "" if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+
+
+def view_id(search_id: str) -> str:
+    """The id of a search's view: the same each time, so that it is saved over itself."""
+    return hashlib.sha256(search_id.encode()).hexdigest()[:32]
+
+
+def deflated(state: Mapping[str, Any]) -> str:
+    """A state as MLflow's pages store it."""
+    packed = zlib.compress(json.dumps(state).encode())
+    return _DEFLATED + base64.b64encode(packed).decode()
+
+
+def inflated(text: str) -> dict[str, Any]:
+    """The state that `deflated` packed."""
+    return json.loads(zlib.decompress(base64.b64decode(text.removeprefix(_DEFLATED))))
+
+
+def view_state(view: View) -> dict[str, Any]:
+    """The state of MLflow's runs page: which runs, which columns, which cards."""
+    best = f"{view.metric}_best"
+    shown = [("metrics", best), ("metrics", "stages_done"), ("tags", "outcome")]
+    shown += [("params", key) for key in view.columns]
+    charts = [_parallel(view, best), _curve(view.metric), _settings(), _grid()]
+    return {
+        "searchFilter": f"tags.search = '{view.search_id}' and tags.kind = 'trial'",
+        "orderByKey": f"metrics.`{best}`",
+        "orderByAsc": view.mode == "min",
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": [f"{kind}.`{key}`" for kind, key in shown],
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
+        "runsHiddenMode": "SHOW_ALL",
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": True,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": False,
+        "autoRefreshEnabled": True,
+        "globalLineChartConfig": {
+            "xAxisKey": "step",
+            "lineSmoothness": 0,
+            "selectedXAxisMetricKey": "",
+        },
+        "compareRunSections": [_section(name, *shape) for name, shape in _SECTIONS.items()],
+        "compareRunCharts": charts,
+    }
+
+
+def _section(name: str, columns: int, height: int) -> dict[str, Any]:
+    return {
+        "uuid": name,
+        "name": name,
+        "display": True,
+        "isReordered": True,
+        "deleted": False,
+        "isGenerated": False,
+        "columns": columns,
+        "cardHeight": height,
+    }
+
+
+def _card(kind: str, section: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "uuid": f"{section} {kind}",
+        "metricSectionId": section,
+        "runsCountToCompare": 100,
+        "deleted": False,
+        "isGenerated": False,
+    }
+
+
+def _parallel(view: View, best: str) -> dict[str, Any]:
+    return _card("PARALLEL", _SEARCHED) | {
+        "displayName": f"Searched settings and {best}",
+        "selectedParams": list(view.axes),
+        "selectedMetrics": [best],
+        "showAllRuns": True,
+    }
+
+
+def _curve(metric: str) -> dict[str, Any]:
+    return _card("LINE", _TRIALS) | {
+        "displayName": f"{metric} over images shown",
+        "metricKey": metric,
+        "selectedMetricKeys": [metric],
+        "xAxisKey": "step",
+        "xAxisScaleType": "linear",
+        "scaleType": "linear",
+        "lineSmoothness": 0,
+        "range": {},
+        "selectedXAxisMetricKey": "",
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+    }
+
+
+def _settings() -> dict[str, Any]:
+    """The settings that differ, a column for each trial: the list of runs has no room for them."""
+    return _card("DIFFERENCE", _TRIALS) | {
+        "chartName": "Settings of the trials",
+        "compareGroups": ["Parameters"],
+        "showChangeFromBaseline": False,
+        "showDifferencesOnly": True,
+        "baselineColumnUuid": "",
+    }
+
+
+def _grid() -> dict[str, Any]:
+    return _card("IMAGE", _SAMPLES) | {
+        "displayName": "Sample grid",
+        "imageKeys": [GRID],
+        "step": 100,
+        "showRunParams": False,
+    }
