@@ -137,13 +137,20 @@ class Plan:
         return self._validation_step(stage, position.step)
 
     def samples(self, position: Position) -> bool:
-        """Sample grids at the start, the half and the end of a stage: the same images for every
-        trial of a search as far as their stages are of one length."""
+        """Sample grids at the start, a tenth, a fifth, the half and the end of a stage: most fades
+        happen early, and `done` is the same in every trial of a search."""
         stage = self.stages[position.index]
-        middle = max(1, self.reports_per_stage // 2)
         reports = min(self.reports_per_stage, stage.steps)
-        half = math.ceil(middle * stage.steps / reports) if reports > 1 else stage.steps
-        return position.step in (0, half, stage.steps)
+        marks = {max(1, reports // part) for part in (10, 5, 2)}
+        steps = {math.ceil(mark * stage.steps / reports) for mark in marks}
+        return position.step in {0, *steps, stage.steps}
+
+    def done(self, position: Position) -> float:
+        """Part of its stage that is done at `position`, in whole parts of `reports_per_stage`, so
+        that stages of different lengths are reported at equal values; 0 to 1."""
+        stage = self.stages[position.index]
+        reports = min(self.reports_per_stage, stage.steps)
+        return position.step * reports // stage.steps / reports
 
     def _validation_step(self, stage: Stage, step: int) -> bool:
         every = self.validate_every_epochs

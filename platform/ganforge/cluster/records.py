@@ -4,14 +4,21 @@ If the store fails, the search goes on; what could not be ended is tried once mo
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from optuna.study import Study
+
+from ganforge.cluster.pages import copies, logarithmic, search_page, search_view, trial_page
+from ganforge.cluster.study import log_report
 from ganforge.cluster.trials import Trial
+from ganforge.systems.base import Metric
 from ganforge.tracking.files import log_inputs
+from ganforge.tracking.palette import colour
 from ganforge.tracking.record import Tracking
 from ganforge.tracking.runs import Opening, Status, continue_run, end_run, open_run, reap
+from ganforge.tracking.view import ship_view
 from ganforge.training.prepare import Prepared
 
 logger = logging.getLogger("ganforge")
@@ -33,7 +40,10 @@ class Records:
     prepared: Prepared
     space: Mapping[str, str]
     metric: str
+    mode: str = "max"
+    distributions: Mapping[str, Any] = field(default_factory=dict)
     parent: Tracking | None = None
+    view: str = ""
     trouble: str = ""
     _late: list[tuple[Tracking, Status, str, dict[str, float], str | None]] = field(
         default_factory=list
@@ -41,28 +51,38 @@ class Records:
 
     def open_parent(self) -> None:
         """Make the search's own run."""
-        lines = [f"Search of **{self.prepared.system}**: one run per trial below.", ""]
-        lines += ["| setting | domain |", "|---|---|"]
-        lines += [f"| `{key}` | {domain} |" for key, domain in self.space.items()]
-        lines += [f"\n{warning}" for warning in self.prepared.warnings]
-        parent = self.parent = self._open("search", self.search_id, "\n".join(lines), {}, None)
+        note = search_page(self.prepared, self.search_id, self.metric, self.space)
+        parent = self.parent = self._open("search", self.search_id, note, {}, None)
         self._try(lambda: reap(self.uri, self.experiment))
         if parent is not None:
             self._try(lambda: log_inputs(parent, self.prepared))
+            self._ship_view()
 
     def continue_parent(self, parent: Tracking | None) -> None:
         self.parent = parent
         if parent is not None:
             self._try(lambda: continue_run(parent))
+            self._ship_view()
+
+    def _ship_view(self) -> None:
+        view = search_view(self.search_id, self.metric, self.mode, self.distributions)
+        self.view = self._try(lambda: ship_view(self.uri, self.experiment, view)) or ""
+
+    def log_report(self, trials: Sequence[Trial], best: Trial, study: Study) -> None:
+        """Log the study report to the search's run."""
+        parent, metric = self.parent, Metric(self.metric, self.mode)
+        if parent is not None:
+            title = f"Search {self.search_id} of {self.prepared.system}"
+            scales = logarithmic(self.distributions)
+            self._try(lambda: log_report(parent, title, trials, best, study, metric, scales))
 
     def open_trial(self, trial: Trial) -> Tracking | None:
         """Make a trial's run, before it starts."""
         if self.parent is None:
             return None
-        note = f"Trial {trial.number} of {self.search_id}: " + ", ".join(
-            f"`{key}` = {value}" for key, value in trial.params.items()
-        )
-        return self._open("trial", f"trial {trial.number}", note, trial.params, trial)
+        note = trial_page(self.prepared, self.search_id, self.metric, trial)
+        searched = trial.params | copies(trial.params, self.distributions)
+        return self._open("trial", f"trial {trial.number}", note, searched, trial)
 
     def _open(
         self, kind: Any, name: str, note: str, searched: dict[str, Any], trial: Trial | None
@@ -70,6 +90,7 @@ class Records:
         tags = {"search": self.search_id, "warnings": "; ".join(self.prepared.warnings) or "none"}
         if trial is not None:
             tags |= {"trial": str(trial.number), "storage": trial.folder}
+            tags["mlflow.runColor"] = colour(trial.number)
         opening = Opening(
             kind=kind,
             name=name,
@@ -95,7 +116,8 @@ class Records:
         if trial.last_score is not None:
             # under its own name: the curve of the metric is on the axis of images
             metrics["final_score"] = trial.last_score
-        self._end(trial.run, _STATUS[trial.state], trial.outcome, metrics, None)
+        note = trial_page(self.prepared, self.search_id, self.metric, trial, trial.outcome)
+        self._end(trial.run, _STATUS[trial.state], trial.outcome, metrics, note)
 
     def end_parent(self, status: Status, outcome: str, best: Trial | None, note: str) -> None:
         """End the search's run; then try again what could not be ended before."""
@@ -105,7 +127,11 @@ class Records:
         if self.parent is None:
             return
         metrics = {} if best is None or best.last_score is None else {self.metric: best.last_score}
-        self._end(self.parent, status, outcome, metrics, note)
+        page = search_page(
+            self.prepared, self.search_id, self.metric, self.space,
+            outcome=outcome, best=best, table=note,
+        )  # fmt: skip
+        self._end(self.parent, status, outcome, metrics, page)
 
     def _end(
         self,

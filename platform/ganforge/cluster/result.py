@@ -10,7 +10,8 @@ from ganforge.tracking.record import Tracking
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found. `best` is the best finished trial, else the best that was stopped."""
+    """What a search found. `best` is the best finished trial, else the best that was stopped;
+    `view` the place of the comparison under the store's address."""
 
     search_id: str
     best: Trial | None
@@ -19,6 +20,7 @@ class SearchResult:
     folder: str
     interrupted: bool = False
     tracking_trouble: str = ""
+    view: str = ""
 
 
 def best_trial(trials: Iterable[Trial], mode: str) -> Trial | None:

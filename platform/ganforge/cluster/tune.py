@@ -21,7 +21,7 @@ from ganforge.cluster.result import SearchResult, best_trial, summary_note
 from ganforge.cluster.rungs import Halving
 from ganforge.cluster.searcher import SeededSearch, StageEnds
 from ganforge.cluster.session import wait_for_slots, worker_resources
-from ganforge.cluster.space import Space, check_space
+from ganforge.cluster.space import Space, check_space, distributions
 from ganforge.cluster.train import fit_job, make_job
 from ganforge.cluster.trainer import reason
 from ganforge.cluster.trials import Listener, Trial
@@ -53,11 +53,13 @@ def search(
     resume: bool = False,
     joined: bool = False,
     listener: Listener | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> SearchResult:
     """Search `space` around the settings of `prepared`, or go on with the newest such search.
 
     A session (cluster/session.py) must be open. `storage` holds `<search id>/trial-<k>` of every
-    trial. `listener(trial, event)` is called with started, progress, stage and ended.
+    trial. `listener(trial, event)` is called with started, progress, stage and ended, `announce`
+    with the place of the comparison view under the store's address, before the first trial.
     """
     check_space(space, prepared.settings)
     if "://" not in storage:
@@ -73,7 +75,9 @@ def search(
         search_id = latest(storage, experiment) if resume else new_id()
         journal = Journal(storage, search_id)
         with closing(journal):
-            return _search(request, job, exchange, journal, room.groups, listener or _nobody)
+            return _search(
+                request, job, exchange, journal, room.groups, listener or _nobody, announce
+            )
     finally:
         exchange.close()
 
@@ -94,6 +98,7 @@ def _search(
     journal: Journal,
     room: int,
     listener: Listener,
+    announce: Callable[[str], None] | None,
 ) -> SearchResult:
     prepared, metric = request.prepared, request.metric
     first = header(request)
@@ -104,6 +109,8 @@ def _search(
         prepared,
         first["space"],
         metric.name,
+        metric.mode,
+        distributions(request.space),
     )
     if journal.events:
         first = check_header(journal, first)
@@ -112,6 +119,8 @@ def _search(
         records.open_parent()
         parent = asdict(records.parent) if records.parent else None
         journal.append("opened", **first, parent=parent)
+    if announce is not None and records.view:
+        announce(records.view)
     searcher = SeededSearch(
         request.space, metric.name, metric.mode, request.seed, first["startup_trials"]
     )
@@ -218,6 +227,8 @@ def _close(
         records.end_parent("FAILED", "failed: no trial finished a stage", best, note)
     else:
         records.end_parent("FINISHED", "finished", best, note)
+    if best is not None:
+        records.log_report(trials, best, book.study)
     return SearchResult(
         journal.search_id,
         best,
@@ -226,4 +237,5 @@ def _close(
         join(request.storage, journal.search_id),
         interrupted,
         records.trouble,
+        records.view,
     )

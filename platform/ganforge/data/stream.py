@@ -36,8 +36,7 @@ class SuperResolutionData:
         self._prefetch = Prefetch(pairs.batch, tuple(stages)) if prefetch else None
         self._make = self._prefetch or pairs.batch
 
-        count = len(catalog.validation)
-        self._grid = [catalog.validation[number % count] for number in range(held_out.samples)]
+        self._grid = catalog.validation[: held_out.samples]
         self._grid_low = resolutions[-1] // scale if settings.data.view == "crop" else None
 
     def batch(self, index: int, step: int, shard: int) -> Batch:
@@ -52,7 +51,7 @@ class SuperResolutionData:
         return to_batch([(target, source)], range(number, number + 1))
 
     def samples(self, index: int) -> Batch:
-        """The fixed held-out pictures of the sample grid; too few are repeated.
+        """The fixed held-out pictures of the sample grid, as many as there are.
 
         view = resize: whole pictures at this stage's size. view = crop: the centre at the last
         stage's size, so that the grids of all stages show the same place.

@@ -7,6 +7,12 @@ from typing import Any
 
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import in_file, materialise
+from ganforge.tracking.description import (
+    Description,
+    data_name,
+    describe_run,
+    reproduce_command,
+)
 from ganforge.tracking.files import PICTURES, SOURCES, asset_path
 from ganforge.tracking.read import fetch_file, fetch_settings, fetch_stages
 from ganforge.tracking.runs import Opening, end_run, open_run
@@ -98,7 +104,14 @@ def record_verdict(
     """A run that says how a reproduction came out, linked to the original; its id."""
     client = open_client(uri)
     experiment = client.get_experiment(client.get_run(experiment_of).info.experiment_id).name
-    opening = Opening(kind="reproduce", name=name, settings=settings, description=text, tags=tags)
+    facts = Description(
+        f"Reproduction of run {experiment_of}",
+        text,
+        commands={"do it again": reproduce_command(uri, experiment_of)},
+        data=data_name(settings),
+    )
+    note = describe_run(facts)
+    opening = Opening(kind="reproduce", name=name, settings=settings, description=note, tags=tags)
     tracking = open_run(uri, experiment, opening)
     end_run(tracking, "FINISHED" if ok else "FAILED", text)
     return tracking.run_id

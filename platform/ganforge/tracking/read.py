@@ -78,6 +78,13 @@ def fetch_file(uri: str, run_id: str, path: str, folder: Path) -> Path:
         raise SettingsError(f"run {run_id}: no artifact {path} in {uri} ({error})") from None
 
 
+def list_files(uri: str, run_id: str, folder: str) -> list[str]:
+    """Paths of the artifacts that lie directly in a folder of a run."""
+    return [
+        file.path for file in open_client(uri).list_artifacts(run_id, folder) if not file.is_dir
+    ]
+
+
 def _run(uri: str, run_id: str) -> Run:
     try:
         return open_client(uri).get_run(run_id)

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from ganforge.settings import to_json
+from ganforge.tracking.description import data_name
 from ganforge.tracking.record import Tracking
 from ganforge.tracking.store import experiment_id, open_client
 from ganforge.tracking.versions import source, versions
@@ -85,7 +86,7 @@ def essentials(settings: Any) -> dict[str, Any]:
 def _log_dataset(client: MlflowClient, run_id: str, opening: Opening) -> None:
     root = getattr(opening.settings.data, "root", None)
     dataset = Dataset(
-        name="built-in photographs" if root is None else os.path.basename(os.path.normpath(root)),
+        name=data_name(opening.settings),
         digest=opening.fingerprint[:36],
         source_type="local",
         source=str(root or "scikit-image and scikit-learn"),

@@ -8,7 +8,6 @@ down nowhere: what is shipped here is best effort, and a browser test opens it (
 import base64
 import hashlib
 import json
-import shlex
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -22,11 +21,9 @@ from ganforge.tracking.writer import GRID
 _TAG = "mlflow.sharedViewState."
 _DEFLATED = "deflate;"
 _WORKFLOW = "workflowType=machine_learning"
-#: where `mlflow ui` listens when nothing else is said
-UI_ADDRESS = "http://127.0.0.1:5000"
-_SEARCHED, _TRIALS, _SAMPLES = "Searched settings", "Trials", "Samples"
-#: columns of cards, and their height in pixels
-_SECTIONS = {_SEARCHED: (1, 300), _TRIALS: (2, 320), _SAMPLES: (1, 420)}
+_SCORES, _SAMPLES, _SETTINGS = "Scores", "Samples", "Settings"
+#: cards beside each other, and their height in pixels: the first two sections fill a screen
+_SECTIONS = {_SCORES: (2, 300), _SAMPLES: (1, 340), _SETTINGS: (1, 400)}
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,10 @@ class View:
 
 
 def ship_view(uri: str, experiment: str, view: View) -> str:
-    """Save the view of a search in its experiment, over an older one of it; its address."""
+    """Save the view of a search in its experiment, over an older one of it.
+
+    Returns its place under the address of any server of this store: "?…#/experiments/…".
+    """
     client = open_client(uri)
     number = experiment_id(client, uri, experiment)
     key = view_id(view.search_id)
@@ -56,19 +56,8 @@ def ship_view(uri: str, experiment: str, view: View) -> str:
         "state": deflated(view_state(view)),
     }
     client.set_experiment_tag(number, _TAG + key, json.dumps(stored))
-    base = uri.rstrip("/") if uri.startswith("http") else UI_ADDRESS
-    return view_url(base, number, key)
-
-
-def view_url(base: str, experiment: str, key: str) -> str:
-    """The address of a view under that of a server."""
     words = urlencode({"viewStateShareKey": key, "compareRunsMode": "CHART"})
-    return f"{base}/?{_WORKFLOW}#/experiments/{experiment}/runs?{_WORKFLOW}&{words}"
-
-
-def ui_command(uri: str) -> str:
-    """The command that shows a store which is a file; empty for one that is a server."""
-    return "" if uri.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    return f"?{_WORKFLOW}#/experiments/{number}/runs?{_WORKFLOW}&{words}"
 
 
 def view_id(search_id: str) -> str:
@@ -92,7 +81,7 @@ def view_state(view: View) -> dict[str, Any]:
     best = f"{view.metric}_best"
     shown = [("metrics", best), ("metrics", "stages_done"), ("tags", "outcome")]
     shown += [("params", key) for key in view.columns]
-    charts = [_parallel(view, best), _curve(view.metric), _settings(), _grid()]
+    charts = [_parallel(view, best), _curve(view.metric), _grid(), _settings()]
     return {
         "searchFilter": f"tags.search = '{view.search_id}' and tags.kind = 'trial'",
         "orderByKey": f"metrics.`{best}`",
@@ -150,7 +139,7 @@ def _card(kind: str, section: str) -> dict[str, Any]:
 
 
 def _parallel(view: View, best: str) -> dict[str, Any]:
-    return _card("PARALLEL", _SEARCHED) | {
+    return _card("PARALLEL", _SCORES) | {
         "displayName": f"Searched settings and {best}",
         "selectedParams": list(view.axes),
         "selectedMetrics": [best],
@@ -159,7 +148,7 @@ def _parallel(view: View, best: str) -> dict[str, Any]:
 
 
 def _curve(metric: str) -> dict[str, Any]:
-    return _card("LINE", _TRIALS) | {
+    return _card("LINE", _SCORES) | {
         "displayName": f"{metric} over images shown",
         "metricKey": metric,
         "selectedMetricKeys": [metric],
@@ -176,7 +165,7 @@ def _curve(metric: str) -> dict[str, Any]:
 
 def _settings() -> dict[str, Any]:
     """The settings that differ, a column for each trial: the list of runs has no room for them."""
-    return _card("DIFFERENCE", _TRIALS) | {
+    return _card("DIFFERENCE", _SETTINGS) | {
         "chartName": "Settings of the trials",
         "compareGroups": ["Parameters"],
         "showChangeFromBaseline": False,

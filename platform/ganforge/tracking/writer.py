@@ -68,10 +68,10 @@ class Writer:
         pixels = report.samples.cpu().numpy()
         index, step = report.position.index, report.position.step
         if step > 0 or index == 0:
-            # a stage's start has the same number of images as the end before it: one picture each
-            self.client.log_image(
-                self.run_id, pixels, key=GRID, step=report.images, synchronous=True
-            )
+            # trials' stages differ in images, and the slider of the comparison is one for all: 100
+            # to a stage. A stage's start has the number of the end before it: one picture each.
+            mark = round(100 * (index + report.metrics.get("stage/done", 0.0)))
+            self.client.log_image(self.run_id, pixels, key=GRID, step=mark, synchronous=True)
         path = f"grids/stage-{index}-{step:06d}.png"
         self.client.log_image(self.run_id, pixels, artifact_file=path)
         for key, grid in report.extra.items() if step > 0 or index == 0 else ():

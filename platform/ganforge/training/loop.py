@@ -147,6 +147,7 @@ def report(
         "stage/index": float(position.index),
         "stage/resolution": float(stage.resolution),
         "stage/alpha": stage.alpha(position.step),
+        "stage/done": plan.done(position),
     }
     if plan.validates(position):
         metrics |= validate(training.system, data, workers, progress, plan.seed, assets)

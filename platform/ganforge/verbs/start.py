@@ -39,11 +39,17 @@ def settle(words: Words, metric: str | None, dry_run: bool, preset: str = "paper
     return Start(prepared, chosen)
 
 
-def ui_command(uri: str) -> str:
-    """How to look at the records."""
+#: where `mlflow ui` listens when nothing else is said
+_UI_ADDRESS = "http://127.0.0.1:5000"
+_HOME = "?workflowType=machine_learning"
+
+
+def ui_lines(uri: str, place: str = "") -> list[str]:
+    """How to look at the records: a command where no server runs, and the address to open."""
     if uri.startswith("http"):
-        return f"open {uri}/?workflowType=machine_learning"
-    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}   (then http://127.0.0.1:5000/?workflowType=machine_learning)"
+        return [f"open {uri.rstrip('/')}/{place or _HOME}"]
+    command = f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    return [command, f"then open {_UI_ADDRESS}/{place or _HOME}"]
 
 
 def checked_storage(storage: str) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ganforge.configure import Words
 from ganforge.settings import SettingsError
-from ganforge.verbs.start import Start, checked_storage, settle, ui_command
+from ganforge.verbs.start import Start, checked_storage, settle, ui_lines
 
 if TYPE_CHECKING:
     from ganforge.cluster.train import Trained
@@ -65,7 +65,8 @@ def train(
             sys.exit(2 if isinstance(error, SettingsError) else 1)
         finally:
             if tracking is not None:
-                _try(lambda: end_run(tracking, status, outcome))
+                note = _try(lambda: describe_training(start, outcome, tracking))
+                _try(lambda: end_run(tracking, status, outcome, note=note))
     _tell(console, start, trained, place, tracking)
 
 
@@ -84,7 +85,8 @@ def _tell(
         return
     where = f"--tracking-uri {shlex.quote(tracking.uri)}"
     line(f"sample grid   artifacts/grids of run {tracking.run_id}")
-    line(f"look at it    {ui_command(tracking.uri)}")
+    for head, text in zip(("look at it", ""), ui_lines(tracking.uri), strict=False):
+        line(f"{head:<14}{text}")
     line(f"prove it      ganforge reproduce --run {tracking.run_id} {where}")
     line(f"evaluate it   ganforge evaluate --model {tracking.run_id} --benchmark DIR {where}")
     if trained.tracking_trouble:
@@ -118,12 +120,49 @@ def open_record(start: Start, uri: str, experiment: str, name: str, place: str) 
         name=name,
         settings=prepared.settings,
         fingerprint=prepared.facts.fingerprint,
-        description="\n\n".join([f"Training of **{prepared.system}**.", *prepared.warnings]),
+        description=describe_training(start),
         tags={"storage": place, "warnings": "; ".join(prepared.warnings) or "none"},
     )
     tracking = open_run(uri, experiment, opening)
     log_inputs(tracking, prepared)
     return tracking
+
+
+def describe_training(
+    start: Start, outcome: str = "running", tracking: "Tracking | None" = None
+) -> str:
+    """What the run's page opens with; with `tracking` the stages that are recorded there."""
+    from ganforge.tracking.description import (
+        Description,
+        StageScore,
+        data_words,
+        describe_run,
+        reproduce_command,
+    )
+    from ganforge.tracking.read import fetch_stages
+
+    prepared, metric = start.prepared, start.metric.name
+    rows = [] if tracking is None else fetch_stages(tracking.uri, tracking.run_id)
+    scores = [
+        StageScore(
+            row["resolution"], row["metrics"].get(metric), row["metrics"].get(f"{metric}_bicubic")
+        )
+        for row in rows
+    ]
+    commands: dict[str, str] = {}
+    if tracking is not None and rows:
+        command = reproduce_command(tracking.uri, tracking.run_id)
+        commands = {"train it again and compare": command}
+    facts = Description(
+        f"Training of {prepared.system}",
+        outcome,
+        metric,
+        scores,
+        commands,
+        data=data_words(prepared.settings, prepared.facts.fingerprint),
+        remarks=prepared.warnings,
+    )
+    return describe_run(facts)
 
 
 def _found(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str, Tracking | None]":

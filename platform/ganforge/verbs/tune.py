@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ganforge.configure import Words
-from ganforge.verbs.start import checked_storage, settle, ui_command
+from ganforge.verbs.start import checked_storage, settle, ui_lines
 
 if TYPE_CHECKING:
     from ganforge.cluster.result import SearchResult
@@ -65,6 +65,7 @@ def tune(
             resume=resume,
             joined=bool(joined),
             listener=progress,
+            announce=lambda place: _announce(console, uri, place),
         )
     tell(console, result, start.metric.name, uri)
     if result.best is None:
@@ -73,6 +74,12 @@ def tune(
         sys.exit(1)
     if result.interrupted:
         sys.exit(130)
+
+
+def _announce(console: Console, uri: str, place: str) -> None:
+    """Where the trials can be watched beside each other while they run."""
+    for head, text in zip(("watch", ""), ui_lines(uri, place), strict=False):
+        console.print(f"{head:<14}{text}", highlight=False, soft_wrap=True)
 
 
 def tell(console: Console, result: "SearchResult", metric: str, uri: str) -> None:
@@ -95,7 +102,8 @@ def tell(console: Console, result: "SearchResult", metric: str, uri: str) -> Non
     if best.run is not None:
         line(f"sample grid   artifacts/grids of run {best.run.run_id}")
         where = f"--tracking-uri {shlex.quote(uri)}"
-        line(f"compare       {ui_command(uri)}")
+        for head, text in zip(("compare", ""), ui_lines(uri, result.view), strict=False):
+            line(f"{head:<14}{text}")
         line(f"prove it      ganforge reproduce --run {best.run.run_id} {where}")
         line(f"evaluate it   ganforge evaluate --model {best.run.run_id} --benchmark DIR {where}")
     if result.tracking_trouble:

@@ -1,0 +1,33 @@
+"""What the pictures of a study have in common."""
+
+import io
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_DPI = 110
+
+
+class Omitted(Exception):
+    """A picture that these trials do not give; the message says why."""
+
+
+def figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty picture of so many inches; no window system is asked."""
+    made = Figure(figsize=(width, height), layout="constrained")
+    axes = made.add_subplot()
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return made, axes
+
+
+def legend(axes: Axes) -> None:
+    """The legend outside, where it hides nothing."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9)
+
+
+def png(made: Figure) -> bytes:
+    """The picture as a PNG file."""
+    buffer = io.BytesIO()
+    made.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
+    return buffer.getvalue()

@@ -1,0 +1,108 @@
+"""The trials of a search as a table: what was tried, how good it was, what it cost."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage of one trial: its score, the wall-clock seconds it was trained for, by how many
+    workers, and the score of bicubic interpolation where that is measured."""
+
+    resolution: int
+    score: float | None
+    seconds: float = 0.0
+    workers: int = 1
+    bicubic: float | None = None
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial. `seconds` are those of its process, start and end included."""
+
+    number: int
+    run_id: str
+    state: str
+    outcome: str
+    params: Mapping[str, Any]
+    stages: Sequence[StageRow] = ()
+    seconds: float = 0.0
+    workers: int = 1
+
+    @property
+    def score(self) -> float | None:
+        """The score of its last stage."""
+        scores = [stage.score for stage in self.stages if stage.score is not None]
+        return scores[-1] if scores else None
+
+
+def table(rows: Sequence[TrialRow], num_stages: int) -> pd.DataFrame:
+    """A line for each trial; figures that a trial has not are missing, not zero.
+
+    Columns: trial, run_id, state, outcome, a column for each searched setting, `score`,
+    `stage K score`, `stage K seconds` and `stage K device-seconds`, `seconds`, `device-seconds`.
+    Device-seconds are seconds times workers.
+    """
+    keys = list(dict.fromkeys(key for row in rows for key in row.params))
+    return pd.DataFrame([_line(row, keys, num_stages) for row in rows])
+
+
+def _line(row: TrialRow, keys: Sequence[str], num_stages: int) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "trial": row.number,
+        "run_id": row.run_id,
+        "state": row.state,
+        "outcome": row.outcome,
+        **{key: row.params.get(key) for key in keys},
+        "score": row.score,
+    }
+    for index in range(num_stages):
+        stage = row.stages[index] if index < len(row.stages) else None
+        line[f"stage {index} score"] = stage.score if stage else None
+        line[f"stage {index} seconds"] = stage.seconds if stage else None
+        line[f"stage {index} device-seconds"] = stage.seconds * stage.workers if stage else None
+    # a process that died took its seconds along; those of its stages were stored
+    stages = sum(stage.seconds for stage in row.stages)
+    seconds = max(row.seconds, stages)
+    line["seconds"] = seconds
+    line["device-seconds"] = seconds * row.workers
+    return line
+
+
+def as_csv(frame: pd.DataFrame) -> bytes:
+    """The table as CSV, floats in full."""
+    return frame.to_csv(index=False).encode()
+
+
+def as_parquet(frame: pd.DataFrame) -> bytes:
+    """The table as Parquet; a column of mixed kinds is stored as text."""
+    plain = frame.copy()
+    for name in plain.columns:
+        kinds = {type(value) for value in plain[name] if value is not None}
+        if len(kinds) > 1 and not kinds <= {int, float}:
+            plain[name] = [None if value is None else str(value) for value in plain[name]]
+    buffer = io.BytesIO()
+    plain.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def ranks(rows: Sequence[TrialRow], num_stages: int, mode: str) -> dict[int, list[int | None]]:
+    """By trial, its rank at the end of each stage: 1 is the best of those that ended it, and
+    trials of equal score share the better rank; None where it did not come so far."""
+    found: dict[int, list[int | None]] = {row.number: [] for row in rows}
+    sign = -1 if mode == "max" else 1
+    for index in range(num_stages):
+        scores = {
+            row.number: sign * score
+            for row in rows
+            if index < len(row.stages) and (score := row.stages[index].score) is not None
+        }
+        for row in rows:
+            mine = scores.get(row.number)
+            better = sum(other < mine for other in scores.values()) if mine is not None else 0
+            found[row.number].append(None if mine is None else 1 + better)
+    return found
