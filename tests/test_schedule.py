@@ -60,6 +60,16 @@ def test_samples_fall_on_reported_positions(reports, steps):
     assert all(p.yields(Position(0, s)) for s in drawn)
 
 
+def test_sample_grids_of_stages_of_different_lengths_are_at_equal_parts_of_them():
+    lengths = (96, 128, 160, 1000)
+    marks = []
+    for steps in lengths:
+        p = Plan((Stage(8, steps * 8, 0, 8, 4, epoch_images=8),), ("a",), 0)
+        drawn = [Position(0, s) for s in range(steps + 1) if p.samples(Position(0, s))]
+        marks.append([p.done(position) for position in drawn])
+    assert marks == [[0.0, 0.1, 0.2, 0.5, 1.0]] * len(lengths)
+
+
 def test_validation_at_stage_ends_after_growth_and_by_epochs():
     p = plan(validate_every_epochs=2)
     assert [s for s in range(14) if p.validates(Position(0, s))] == [13]

@@ -55,6 +55,7 @@ def parallel(
         axes.text(place, -0.06, name, rotation=25, ha="right", va="top", fontsize=9)
     axes.set_axis_off()
     axes.set_xlim(-0.2, len(scales) - 0.6)
+    axes.set_ylim(-0.03, 1.03)
     axes.set_title("Searched settings and score")
     legend(axes)
     return png(made)
