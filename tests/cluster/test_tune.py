@@ -18,7 +18,7 @@ from ganforge.cluster.result import SearchResult
 from ganforge.cluster.trials import Trial
 from ganforge.cluster.tune import search
 from ganforge.settings import SettingsError
-from ganforge.tracking.read import best_run, fetch_params, fetch_stages, fetch_tags
+from ganforge.tracking.read import best_run, fetch_file, fetch_params, fetch_stages, fetch_tags
 from ganforge.tracking.store import open_client
 from ganforge.training.prepare import Prepared
 
@@ -163,7 +163,9 @@ def test_a_stopped_trial_ends_on_the_stored_state_of_its_stage(searched: Searche
             assert newest.startswith(f"{trial.stages_done - 1:03d}-{2:09d}.")
 
 
-def test_a_finished_search_resumes_to_itself(searched: Searched, prepared: Prepared) -> None:
+def test_a_finished_search_resumes_to_itself(
+    searched: Searched, prepared: Prepared, tmp_path: Path
+) -> None:
     def again(**changes: object) -> SearchResult:
         wanted = {"seed": 3, "num_trials": NUM_TRIALS} | changes
         return search(
@@ -177,7 +179,15 @@ def test_a_finished_search_resumes_to_itself(searched: Searched, prepared: Prepa
             **wanted,  # type: ignore[arg-type]
         )
 
+    def report() -> bytes:
+        assert searched.result.parent is not None
+        run_id = searched.result.parent.run_id
+        return fetch_file(searched.uri, run_id, "report/trials.csv", tmp_path).read_bytes()
+
+    before = report()
     result = again()
+    # read back from its runs, no second is lost
+    assert report() == before and before.count(b"\n") == NUM_TRIALS + 1
     assert [t.state for t in result.trials] == [t.state for t in searched.result.trials]
     assert result.parent == searched.result.parent
     assert result.best is not None and searched.result.best is not None

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ganforge.tracking.palette import colour
 from ganforge.tracking.report.film import Frame, film, in_order
+from ganforge.tracking.report.importance import importance
 from ganforge.tracking.report.parallel import Scale
 from ganforge.tracking.report.study import Searched, build_report
 from ganforge.tracking.report.table import StageRow, TrialRow, as_csv, as_parquet, ranks, table
@@ -184,3 +185,31 @@ def test_grids_are_in_the_order_of_training():
 
 def test_neighbours_have_different_colours():
     assert len({colour(number) for number in range(10)}) == 10 and colour(11) == colour(1)
+
+
+def test_settings_of_later_stages_explain_nothing_of_the_first(monkeypatch: pytest.MonkeyPatch):
+    domain = FloatDistribution(0.0, 1.0)
+    names = ("rate", "weight", "stages.0.rate", "stages.1.rate")
+    made = optuna.create_study(direction="maximize")
+    for number in range(6):
+        values = {name: ((number + 1) * 0.37 * k) % 1 for k, name in enumerate(names, 1)}
+        made.add_trial(
+            create_trial(
+                params=values,
+                distributions=dict.fromkeys(names, domain),
+                value=float(number),
+                intermediate_values={1: number / 2, 2: float(number)},
+            )
+        )
+    asked = []
+    real = optuna.importance.get_param_importances
+
+    def spy(study: optuna.Study, **options: object) -> dict[str, float]:
+        asked.append(set(study.trials[0].params))
+        found = real(study, **options)  # type: ignore[arg-type]
+        assert sum(found.values()) == pytest.approx(1)
+        return found
+
+    monkeypatch.setattr(optuna.importance, "get_param_importances", spy)
+    assert importance(made, 2, "max").startswith(b"\x89PNG")
+    assert asked == [set(names), set(names) - {"stages.1.rate"}]

@@ -6,6 +6,8 @@ from optuna.study import Study
 from ganforge.tracking.palette import colour
 from ganforge.tracking.report.figures import Omitted, figure, legend, png
 
+_LEAST, _FEW = 4, 12
+
 
 def importance(study: Study, num_stages: int, mode: str) -> bytes:
     """How much of the differences between scores each setting explains (fANOVA, Hutter et al.
@@ -15,7 +17,8 @@ def importance(study: Study, num_stages: int, mode: str) -> bytes:
         part, count = _scores_after(study, stages_done, mode)
         if part is not None and (num_stages > 1 or label == "last stage"):
             evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
-            name = f"after the {label} ({count} trials)"
+            hint = ": a hint at most" if count < _FEW else ""
+            name = f"after the {label} ({count} trials{hint})"
             found[name] = optuna.importance.get_param_importances(part, evaluator=evaluator)
     found = {name: values for name, values in found.items() if any(values.values())}
     if not found:
@@ -39,18 +42,26 @@ def importance(study: Study, num_stages: int, mode: str) -> bytes:
 
 
 def _scores_after(study: Study, stages_done: int, mode: str) -> tuple[Study | None, int]:
-    """A study of the scores after so many stages; None where too little differs."""
+    """A study of the scores after so many stages, and of the settings that were in force until
+    then; None where too little differs."""
     trials = [t for t in study.trials if stages_done in t.intermediate_values and t.distributions]
     scores = {t.intermediate_values[stages_done] for t in trials}
-    if len(trials) < 4 or len(scores) < 2 or len(trials[0].params) < 2:
+    keys = [key for t in trials for key in t.params if _stage_of(key) < stages_done]
+    if len(trials) < _LEAST or len(scores) < 2 or len(set(keys)) < 2:
         return None, len(trials)
     part = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
     for trial in trials:
         part.add_trial(
             optuna.trial.create_trial(
-                params=trial.params,
-                distributions=trial.distributions,
+                params={k: v for k, v in trial.params.items() if k in keys},
+                distributions={k: v for k, v in trial.distributions.items() if k in keys},
                 value=trial.intermediate_values[stages_done],
             )
         )
     return part, len(trials)
+
+
+def _stage_of(key: str) -> int:
+    """The stage that a setting is of; 0 for one of the whole run."""
+    first, number, *_ = [*key.split("."), ""]
+    return int(number) if first == "stages" and number.isdigit() else 0

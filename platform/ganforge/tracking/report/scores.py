@@ -31,6 +31,9 @@ def history(rows: Sequence[TrialRow], metric: str, mode: str) -> bytes:
             best.append(pick([*best[-1:], row.score]))
             numbers.append(row.number)
     if best:
+        # what was best stays so until the last trial
+        numbers.append(scored[-1].number)
+        best.append(best[-1])
         axes.step(numbers, best, where="post", color=_FAINT, zorder=0)
     for mark, label in (("o", "finished"), ("v", "stopped early, its last score"), ("s", "other")):
         if any(_MARKS.get(row.state, "s") == mark for row in scored):

@@ -67,7 +67,7 @@ def _line(row: TrialRow, keys: Sequence[str], num_stages: int) -> dict[str, Any]
         line[f"stage {index} device-seconds"] = stage.seconds * stage.workers if stage else None
     # a process that died took its seconds along; those of its stages were stored
     stages = sum(stage.seconds for stage in row.stages)
-    seconds = max(row.seconds, stages)
+    seconds = round(max(row.seconds, stages), 1)
     line["seconds"] = seconds
     line["device-seconds"] = seconds * row.workers
     return line
