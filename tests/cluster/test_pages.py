@@ -11,7 +11,7 @@ from PIL import Image
 from small import METRIC, SYSTEM, tiny
 
 from ganforge.cluster.pages import search_page, search_view, trial_page
-from ganforge.cluster.study import log_report, row
+from ganforge.cluster.study import Store, report_files, row
 from ganforge.cluster.trials import Trial
 from ganforge.tracking.files import log_files
 from ganforge.tracking.read import fetch_file, list_files
@@ -66,27 +66,36 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
 def test_seconds_heard_and_seconds_read_back_are_the_same(recorded: Tracking) -> None:
     heard = trial(0, recorded)
     heard.stages = {r["index"]: r for r in ROWS}
-    resumed = trial(0, recorded)
-    assert row(heard, METRIC.name) == row(resumed, METRIC.name)
-    assert [stage.seconds for stage in row(resumed, METRIC.name).stages] == [10.0, 11.0]
-    assert [stage.bicubic for stage in row(resumed, METRIC.name).stages] == [19.0, 19.0]
-    assert row(trial(1), METRIC.name).stages[0].seconds == 0.0  # it never had a record
+    resumed, store = trial(0, recorded), Store()
+    assert row(heard, METRIC.name, store) == row(resumed, METRIC.name, store)
+    assert [stage.seconds for stage in row(resumed, METRIC.name, store).stages] == [10.0, 11.0]
+    assert [stage.bicubic for stage in row(resumed, METRIC.name, store).stages] == [19.0, 19.0]
+    assert row(trial(1), METRIC.name, store).stages[0].seconds == 0.0  # it never had a record
 
 
 def test_a_report_lies_in_the_run_of_its_search(recorded: Tracking, tmp_path: Path) -> None:
     parent = open_run(recorded.uri, "pages", Opening("search", "s", tiny()))
     trials = [trial(0, recorded), trial(1)]
     study = optuna.create_study(direction="maximize")
-    left_out = log_report(parent, "Search s", trials, trials[0], study, METRIC, [])
+    files, left_out = report_files("Search s", trials, trials[0], study, METRIC, [])
+    log_files(parent, files)
     assert len(left_out) == 1 and left_out[0].startswith("importance: ")
     names = {Path(path).name for path in list_files(recorded.uri, parent.run_id, "report")}
     tables = {"trials.csv", "trials.parquet"}
     pictures = {"optimization_history.png", "stage_ranks.png", "parallel_coordinates.png"}
     assert names == tables | pictures | {"film.webp", "report.html"}
     found = fetch_file(recorded.uri, parent.run_id, "report/trials.csv", tmp_path)
-    assert list(pd.read_csv(found)["stage 1 device-seconds"])[0] == 22.0
+    assert pd.read_csv(found)["stage 1 device-seconds"].iloc[0] == 22.0
     shown = Image.open(fetch_file(recorded.uri, parent.run_id, "report/film.webp", tmp_path))
     assert shown.n_frames == 3 and shown.size[0] == 80
+
+
+def test_a_store_that_cannot_be_read_costs_the_film_and_the_seconds_alone(tmp_path: Path) -> None:
+    gone = trial(0, Tracking(f"sqlite:///{tmp_path}/none/mlflow.db", "abc"))
+    study = optuna.create_study(direction="maximize")
+    files, left_out = report_files("Search s", [gone, gone], gone, study, METRIC, [])
+    assert any(line.startswith("film: ") for line in left_out)
+    assert "report/stage_ranks.png" in files and "report/film.webp" not in files
 
 
 def test_pages_name_the_best_trial_and_how_to_get_it_again(prepared: Prepared) -> None:

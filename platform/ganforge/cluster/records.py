@@ -11,10 +11,10 @@ from typing import Any
 from optuna.study import Study
 
 from ganforge.cluster.pages import copies, logarithmic, search_page, search_view, trial_page
-from ganforge.cluster.study import log_report
+from ganforge.cluster.study import report_files
 from ganforge.cluster.trials import Trial
 from ganforge.systems.base import Metric
-from ganforge.tracking.files import log_inputs
+from ganforge.tracking.files import log_files, log_inputs
 from ganforge.tracking.palette import colour
 from ganforge.tracking.record import Tracking
 from ganforge.tracking.runs import Opening, Status, continue_run, end_run, open_run, reap
@@ -74,7 +74,9 @@ class Records:
         if parent is not None:
             title = f"Search {self.search_id} of {self.prepared.system}"
             scales = logarithmic(self.distributions)
-            self._try(lambda: log_report(parent, title, trials, best, study, metric, scales))
+            made = self._try(lambda: report_files(title, trials, best, study, metric, scales))
+            if made is not None:
+                self._try(lambda: log_files(parent, made[0]))
 
     def open_trial(self, trial: Trial) -> Tracking | None:
         """Make a trial's run, before it starts."""

@@ -1,57 +1,76 @@
-"""A search's report: the book's trials as rows, the best one's grids, logged to the parent."""
+"""A search's report: the book's trials as rows, the best one's grids, as files for the parent."""
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 from optuna.study import Study
 
 from ganforge.cluster.trials import Trial
 from ganforge.systems.base import Metric
-from ganforge.tracking.files import log_files
 from ganforge.tracking.read import fetch_file, fetch_stages, list_files
-from ganforge.tracking.record import Tracking
 from ganforge.tracking.report.film import Frame, in_order
 from ganforge.tracking.report.study import Searched, build_report
 from ganforge.tracking.report.table import StageRow, TrialRow
 
+logger = logging.getLogger("ganforge")
+T = TypeVar("T")
 
-def log_report(
-    parent: Tracking,
+
+class Store:
+    """Reads from the tracking store until that fails once: a store that is down is not asked on."""
+
+    def __init__(self) -> None:
+        self.trouble = ""
+
+    def read(self, call: Callable[[], T], otherwise: T) -> T:
+        if self.trouble:
+            return otherwise
+        try:
+            return call()
+        except Exception as error:
+            self.trouble = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            logger.warning("report: the tracking store cannot be read (%s)", self.trouble)
+            return otherwise
+
+
+def report_files(
     title: str,
     trials: Sequence[Trial],
     best: Trial,
     study: Study,
     metric: Metric,
     logarithmic: Iterable[str],
-) -> list[str]:
-    """Log the report of a search to its parent run; a line for each picture left out."""
+) -> tuple[dict[str, bytes], list[str]]:
+    """The report of a search by its places in the parent run, and what was left out of it."""
+    store = Store()
     found = Searched(
         title,
-        [row(trial, metric.name) for trial in trials],
+        [row(trial, metric.name, store) for trial in trials],
         [stage.resolution for stage in best.plan.stages],
         metric.name,
         metric.mode,
         study,
         frozenset(logarithmic),
         best.number,
-        grids(best),
+        store.read(lambda: grids(best), []),
     )
-    files, left_out = build_report(found)
-    log_files(parent, files)
-    return left_out
+    return build_report(found)
 
 
-def row(trial: Trial, metric: str) -> TrialRow:
+def row(trial: Trial, metric: str, store: Store) -> TrialRow:
     """A trial as the report sees it.
 
     A resumed search knows the scores of earlier trials from its journal; what their stages took is
     read back from their runs.
     """
     stages: dict[int, dict[str, Any]] = dict(trial.stages)
-    if len(stages) < trial.stages_done and trial.run is not None:
-        stages = {r["index"]: r for r in fetch_stages(trial.run.uri, trial.run.run_id)} | stages
+    run = trial.run
+    if len(stages) < trial.stages_done and run is not None and run.run_id:
+        rows = store.read(lambda: fetch_stages(run.uri, run.run_id), [])
+        stages = {r["index"]: r for r in rows} | stages
     workers = trial.settings.workers
     found = []
     for index in range(trial.stages_done):
@@ -65,7 +84,7 @@ def row(trial: Trial, metric: str) -> TrialRow:
                 facts.get("metrics", {}).get(f"{metric}_bicubic"),
             )
         )
-    run_id = trial.run.run_id if trial.run else ""
+    run_id = run.run_id if run else ""
     return TrialRow(
         trial.number,
         run_id,
@@ -80,7 +99,7 @@ def row(trial: Trial, metric: str) -> TrialRow:
 
 def grids(trial: Trial) -> list[Frame]:
     """The sample grids of a trial, read back from its run."""
-    if trial.run is None:
+    if trial.run is None or not trial.run.run_id:
         return []
     uri, run_id = trial.run.uri, trial.run.run_id
     stages = trial.plan.stages

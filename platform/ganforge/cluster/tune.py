@@ -221,14 +221,14 @@ def _close(
     trials = tuple(book.trials[number] for number in sorted(book.trials))
     best = best_trial(trials, request.metric.mode)
     note = summary_note(trials, best, request.metric.name, book.distributions)
+    if best is not None:
+        records.log_report(trials, best, book.study)
     if interrupted:
         records.end_parent("KILLED", "interrupted", best, note)
     elif best is None:
         records.end_parent("FAILED", "failed: no trial finished a stage", best, note)
     else:
         records.end_parent("FINISHED", "finished", best, note)
-    if best is not None:
-        records.log_report(trials, best, book.study)
     return SearchResult(
         journal.search_id,
         best,
