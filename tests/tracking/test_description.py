@@ -18,7 +18,7 @@ FACTS = Description(
     "stopped early at stage 1",
     "validation/psnr",
     [StageScore(16, 29.5, 29.25), StageScore(32, 30.125, 29.25)],
-    {"train it again and compare": reproduce_command("sqlite:///mlflow.db", "abc")},
+    {"Train it again and compare": reproduce_command("sqlite:///mlflow.db", "abc")},
     {"generator.learning_rate": 0.0123456, "loss": "a|b"},
     "photos, fingerprint `0123`",
     ["no perceptual term"],
@@ -27,23 +27,24 @@ FACTS = Description(
 
 def test_a_description_says_what_it_is_how_good_and_how_to_get_it_again():
     lines = describe_run(FACTS).splitlines()
-    assert lines[0] == "**Trial 3 of search s of progressive_gan_sr**"
     wanted = "Outcome: stopped early at stage 1. **validation/psnr 30.125** (bicubic 29.250)."
-    assert lines[2] == wanted
-    assert "ganforge reproduce --run abc --tracking-uri sqlite:///mlflow.db" in lines
+    # two spaces at the end break a line in markdown
+    assert lines[0] == f"**Trial 3 of search s of progressive_gan_sr**. {wanted}  "
+    command = "ganforge reproduce --run abc --tracking-uri sqlite:///mlflow.db"
+    assert lines[1] == f"Train it again and compare: `{command}`  "
+    assert lines[2].startswith("Data set: photos, fingerprint `0123`")
     assert "| 1 | 32 px | 30.125 | 29.25 |" in lines
     assert "| `generator.learning_rate` | 0.012346 |" in lines
     assert "| `loss` | a\\|b |" in lines
-    assert "- data set: photos, fingerprint `0123`" in lines
     assert "> no perceptual term" in lines
     if found := source():
-        assert f"`{found['mlflow.source.git.commit'][:12]}`" in lines[-1]
+        assert f"`{found['mlflow.source.git.commit'][:12]}`" in lines[2]
 
 
 def test_what_is_not_known_is_left_out():
     begun = describe_run(replace(FACTS, outcome="running", stages=(), commands={}, remarks=()))
     assert "Outcome: running." in begun
-    assert "console" not in begun and "bicubic" not in begun and "resolution" not in begun
+    assert "Train" not in begun and "bicubic" not in begun and "resolution" not in begun
     plain = describe_run(replace(FACTS, stages=[StageScore(16, 0.25)]))
     assert "**validation/psnr 0.250**." in plain and "bicubic" not in plain
 

@@ -103,4 +103,4 @@ def stage_scores(trial: Trial, metric: str) -> Sequence[StageScore]:
 def _commands(run: Tracking | None) -> dict[str, str]:
     if run is None:
         return {}
-    return {"train it again and compare": reproduce_command(run.uri, run.run_id)}
+    return {"Train it again and compare": reproduce_command(run.uri, run.run_id)}

@@ -38,11 +38,13 @@ class Description:
 
 def describe_run(facts: Description) -> str:
     """The description in markdown; for a run that is going on or over."""
-    parts = [f"**{facts.title}**", _result(facts)]
+    # the page shows four lines or so and folds the rest
+    head = [f"**{facts.title}**. {_result(facts)}"]
+    head += [f"{what}: `{command}`" for what, command in facts.commands.items()]
+    about = [("Data set", facts.data), ("commit", commit())]
+    head.append("; ".join(f"{name}: {value}" for name, value in about if value))
+    parts = ["  \n".join(line for line in head if line)]
     parts += [f"> {remark}" for remark in facts.remarks]
-    if facts.commands:
-        lines = [f"# {what}\n{command}" for what, command in facts.commands.items()]
-        parts.append("```console\n" + "\n".join(lines) + "\n```")
     if facts.table:
         parts.append(facts.table)
     if facts.stages:
@@ -50,9 +52,7 @@ def describe_run(facts: Description) -> str:
     if facts.searched:
         rows = [(f"`{key}`", _shown(value)) for key, value in facts.searched.items()]
         parts.append(markdown_table(("searched setting", "value"), rows))
-    about = [("data set", facts.data), ("commit", commit())]
-    parts.append("\n".join(f"- {name}: {value}" for name, value in about if value))
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(parts)
 
 
 def _result(facts: Description) -> str:

@@ -107,7 +107,7 @@ def record_verdict(
     facts = Description(
         f"Reproduction of run {experiment_of}",
         text,
-        commands={"do it again": reproduce_command(uri, experiment_of)},
+        commands={"Do it again": reproduce_command(uri, experiment_of)},
         data=data_name(settings),
     )
     note = describe_run(facts)

@@ -22,8 +22,8 @@ _TAG = "mlflow.sharedViewState."
 _DEFLATED = "deflate;"
 _WORKFLOW = "workflowType=machine_learning"
 _SCORES, _SAMPLES, _SETTINGS = "Scores", "Samples", "Settings"
-#: cards beside each other, and their height in pixels: the first two sections fill a screen
-_SECTIONS = {_SCORES: (2, 300), _SAMPLES: (1, 340), _SETTINGS: (1, 400)}
+#: cards beside each other, and their height in pixels; that of the samples holds two rows
+_SECTIONS = {_SCORES: (2, 280), _SAMPLES: (1, 590), _SETTINGS: (1, 400)}
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ def describe_training(
     commands: dict[str, str] = {}
     if tracking is not None and rows:
         command = reproduce_command(tracking.uri, tracking.run_id)
-        commands = {"train it again and compare": command}
+        commands = {"Train it again and compare": command}
     facts = Description(
         f"Training of {prepared.system}",
         outcome,
