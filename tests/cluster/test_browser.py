@@ -169,7 +169,7 @@ def test_all_trials_are_listed_the_best_first(seen: Seen) -> None:
 def test_the_parallel_coordinates_have_an_axis_for_each_setting_and_the_score(seen: Seen) -> None:
     found = card(seen, "Parallel Coordinates")
     assert until(lambda: found.locator("svg text.label").count() == AXES)
-    words = " ".join(found.locator("svg text.label").all_inner_texts())
+    words = " ".join(found.locator("svg text.label").all_text_contents())
     assert "critic_steps" in words and "log10" in words
     # the lines are painted on a canvas: one that is not blank
     painted = """all => all.some(c => c.width && c.getContext('2d')
@@ -216,11 +216,12 @@ def test_a_run_opens_with_its_description_and_its_report(seen: Seen) -> None:
         seen.page.goto(f"{seen.server}/#/{runs}?workflowType=machine_learning")
 
     open_run(seen.trials[0], "")
-    seen.page.get_by_text("Outcome: finished.").first.wait_for()
+    outcome = seen.trials[0].data.tags["outcome"]
+    seen.page.get_by_text(f"Outcome: {outcome}.").first.wait_for()
     command = f"ganforge reproduce --run {seen.trials[0].info.run_id}"
     assert until(lambda: command in seen.page.content())
     open_run(seen.parent, "/artifacts/report/report.html")
-    frame = seen.page.frame_locator("iframe")
+    frame = seen.page.frame_locator("iframe").first
     frame.get_by_text("Optimization history").first.wait_for()
     sizes = "all => all.map(i => i.naturalWidth)"
     assert until(lambda: min(frame.locator("img").evaluate_all(sizes), default=0) > 0)
