@@ -99,9 +99,9 @@ def sheets(
     """Each pane as a sheet of its own, side by side (generated | real), as uint8 (H, W, 3).
 
     Panes are as for `montage`, of equal sides. A sheet has as many columns as rows, or half as many
-    rows; with labels a column for each class, its number above it, in order of the labels, and of each
-    class as many pictures as of the rarest. Pictures are enlarged by a whole factor as long as they keep within `max_cell` and their sheet within
-    `max_sheet`, or shrunk to it.
+    rows; with labels a column for each class, its number above it, in order of the labels, and of
+    each class as many pictures as of the rarest. Pictures are enlarged by a whole factor as long as
+    they keep within `max_cell` and their sheet within `max_sheet`, or shrunk to it.
     """
     _check(panes, titles)
     order, columns, heads = _arranged(len(panes[0]), labels)
