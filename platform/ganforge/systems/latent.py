@@ -24,7 +24,7 @@ class LatentSettings(SystemSettings):
     channels: int = setting(1, "image channels: 3 colour, 1 grey", ge=1, le=4)
     data: DataSettings = setting(DataSettings(source="digits"), "pictures")
     validation: ValidationSettings = setting(
-        ValidationSettings(pictures=128, samples=32), "held-out pictures"
+        ValidationSettings(pictures=64, samples=32), "held-out pictures"
     )
 
 
