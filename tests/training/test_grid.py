@@ -149,3 +149,12 @@ def test_strips_show_every_picture_in_its_place():
     assert grid.shape == (2 * GAP + 2 * 33 - 1, 2 * GAP + 5 * 33 - 1, 3)
     pictures = tiles(grid, 32, 2, 5, GAP)
     assert torch.equal(pictures[1, 3], shown(found[8], 2))
+
+
+def test_many_pictures_of_few_classes_are_no_tower():
+    (fake,) = panes((8, 8), count=90)
+    labels = [number % 3 for number in range(90)]
+    height, width = sheets([fake], labels=labels).shape[:2]
+    assert width > height / 3
+    one = sheets([fake[:16]], labels=[5] * 16)
+    assert torch.equal(one, sheets([fake[:16]]))

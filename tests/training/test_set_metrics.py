@@ -24,7 +24,7 @@ from ganforge.training.frechet import frechet_distance, kernel_distance, moments
 from ganforge.training.set_metrics import SlicedWasserstein, chosen
 from ganforge.training.validation import draw_samples, validate
 from ganforge.training.workers import Workers
-from tests.training.worlds import in_world
+from ganforge.training.worlds import in_world
 
 
 def blobs(count: int, side: int, seed: int, channels: int = 3) -> Tensor:

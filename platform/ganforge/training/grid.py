@@ -99,9 +99,9 @@ def sheets(
     """Each pane as a sheet of its own, side by side (generated | real), as uint8 (H, W, 3).
 
     Panes are as for `montage`, of equal sides. A sheet has as many columns as rows, or half as many
-    rows; with labels a column for each class, its number above it, in order of the labels. Pictures
-    are enlarged by a whole factor as long as they keep within `max_cell` and their sheet within
-    `max_sheet`, or shrunk to it.
+    rows; with labels a column for each class, its number above it, in order of the labels, and of
+    each class as many pictures as of the rarest. Pictures are enlarged by a whole factor as long as
+    they keep within `max_cell` and their sheet within `max_sheet`, or shrunk to it.
     """
     _check(panes, titles)
     order, columns, heads = _arranged(len(panes[0]), labels)
@@ -134,18 +134,23 @@ def strips(rows: Tensor, max_width: int = 1024) -> Tensor:
 
 def _arranged(count: int, labels: Sequence[int] | None) -> tuple[list[int], int, list[str]]:
     """The order of the pictures, row by row; the number of columns; what stands above them."""
-    if labels is None:
+    classes = sorted(set(labels or ()))
+    if labels is None or not 1 < len(classes) <= 16:
         columns = next(c for c in range(1, count + 1) if c * c >= count or c * (c // 2) >= count)
         columns = min(2 ** (columns - 1).bit_length(), count)
-        return list(range(count)), columns, []
-    classes = sorted(set(labels))
+        return sorted(range(count), key=lambda n: labels[n] if labels else 0), columns, []
     members = {label: [n for n, mine in enumerate(labels) if mine == label] for label in classes}
-    if len(classes) > 16:
-        order = [number for label in classes for number in members[label]]
-        return order, 16, []
     fewest = min(len(numbers) for numbers in members.values())
-    order = [members[label][row] for row in range(fewest) for label in classes]
-    return order, len(classes), [str(label) for label in classes]
+    # many of each class: the columns of the classes several times side by side
+    times = next(k for k in range(1, fewest + 1) if fewest <= 2 * len(classes) * k * k)
+    rows = fewest // times
+    order = [
+        members[label][block * rows + row]
+        for row in range(rows)
+        for block in range(times)
+        for label in classes
+    ]
+    return order, times * len(classes), [str(label) for label in classes] * times
 
 
 def _tiled(rows: Sequence[Tensor], height: int, width: int, heads: Sequence[str]) -> Image.Image:
