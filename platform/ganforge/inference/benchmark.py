@@ -58,12 +58,12 @@ def means(rows: Sequence[Row]) -> Row:
     return Row("mean", **{n: sum(getattr(row, n) for row in rows) / len(rows) for n in numbers})
 
 
-def table(rows: Sequence[Row], title: str, *, bicubic_alone: bool = False) -> Table:
+def table(rows: Sequence[Row], title: str, *, alone: bool = False) -> Table:
     """The rows and their means, ready to print."""
     shown = Table(title=title)
     shown.add_column("picture")
     headings = ("PSNR", "bicubic", "gain", "SSIM", "bicubic")
-    for heading in ("bicubic PSNR", "SSIM") if bicubic_alone else headings:
+    for heading in ("bicubic PSNR", "SSIM") if alone else headings:
         shown.add_column(heading, justify="right")
     mean = means(rows)
     for row in [*rows, mean]:
@@ -76,7 +76,7 @@ def table(rows: Sequence[Row], title: str, *, bicubic_alone: bool = False) -> Ta
             f"{row.ssim:.4f}",
             f"{row.ssim_bicubic:.4f}",
         )
-        chosen = (figures[1], figures[4]) if bicubic_alone else figures
+        chosen = (figures[1], figures[4]) if alone else figures
         shown.add_row(row.name, *chosen, style="bold" if row is mean else None)
     return shown
 

@@ -1,17 +1,16 @@
 """A generator as a file that runs without this package: torch.export (.pt2) and ONNX."""
 
 import copy
-import logging
-import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ganforge.inference.tiles import upscale
+from ganforge.quiet import quiet
 from ganforge.settings import SettingsError
 
 #: The largest difference from torch at which a file counts as right.
@@ -36,12 +35,10 @@ def onnx_missing() -> list[str]:
 
 def trace(network: nn.Module, channels: int) -> torch.export.ExportedProgram:
     """The network as a program for (N, C, H, W) pictures of any number, height and width."""
-    count, height, width = (
-        torch.export.Dim(name, min=1) for name in ("batch", "height", "width")
-    )
+    count, height, width = (torch.export.Dim(name, min=1) for name in ("batch", "height", "width"))
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # pyright: ignore
     example = _picture(*_TRACED, channels)
-    with _quiet():
+    with quiet():
         return torch.export.export(
             plain.cpu().eval(), (example,), dynamic_shapes=({0: count, 2: height, 3: width},)
         )
@@ -51,7 +48,7 @@ def export_torch(
     program: torch.export.ExportedProgram, network: nn.Module, channels: int, path: Path
 ) -> Exported:
     """Write a .pt2, to be read by `torch.export.load(path).module()`, and check it."""
-    with _quiet():
+    with quiet():
         torch.export.save(program, path)
         loaded = torch.export.load(path).module()
     return _checked(path, network, channels, loaded)
@@ -69,7 +66,7 @@ def export_onnx(
     # an extra: everything else works without it
     import onnxruntime
 
-    with _quiet():
+    with quiet():
         made = torch.onnx.export(
             program, input_names=["source"], output_names=["target"], verbose=False
         )
@@ -115,18 +112,3 @@ def _picture(count: int, height: int, width: int, channels: int) -> Tensor:
     shape = (count, channels, height, width)
     grid = torch.arange(count * channels * height * width).reshape(shape)
     return torch.sin(grid * 0.37) * 0.8 + ((grid // 5) % 2) * 0.2
-
-
-class _quiet:
-    """The exporters tell of what they deprecate and decompose, which is nobody's concern here."""
-
-    def __enter__(self) -> None:
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        warnings.simplefilter("ignore")
-        self._level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *error: Any) -> None:
-        logging.disable(self._level)
-        self._warnings.__exit__(*error)

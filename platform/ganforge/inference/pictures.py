@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import tifffile
 import torch
@@ -139,15 +140,12 @@ def _deep(path: Path, image: Image.Image) -> NDArray[np.uint16]:
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)
     if image.format == "PNG":
-        # torchvision takes seconds to import: only for the files that need it
-        from torchvision.io import ImageReadMode, decode_png
-
-        content = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-        return decode_png(content, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+        return imagecodecs.png_decode(path.read_bytes())
     with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
+        page = file.pages.first
         levels = page.asarray()
-        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and levels.ndim == 3:
+        separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        if separate and levels.ndim == 3:
             levels = levels.transpose(1, 2, 0)
     plain = levels.dtype == np.uint16 and set(_tags(image).get(_BITS)) == {16}
     extra = _tags(image).get(_EXTRA, ())
@@ -178,18 +176,11 @@ def write_photo(path: Path, levels: NDArray[Any], profile: bytes | None) -> None
 
 
 def _png16(levels: NDArray[np.uint16], profile: bytes | None) -> bytes:
-    """A PNG of 16 bits a channel (ISO/IEC 15948): no library at hand writes it in colour."""
-    height, width, channels = levels.shape
-    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    rows = levels.astype(">u2").reshape(height, -1).view(np.uint8)
-    above = np.concatenate([np.zeros_like(rows[:1]), rows[:-1]])
-    filtered = np.column_stack([np.full(height, 2, np.uint8), rows - above])  # filter "up"
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))]
-    if profile:
-        chunks.append((b"iCCP", b"ICC\0\0" + zlib.compress(profile)))
-    chunks += [(b"IDAT", zlib.compress(filtered.tobytes(), 6)), (b"IEND", b"")]
-    made = [b"\x89PNG\r\n\x1a\n"]
-    for name, data in chunks:
-        made.append(struct.pack(">I", len(data)) + name + data)
-        made.append(struct.pack(">I", zlib.crc32(name + data)))
-    return b"".join(made)
+    """A PNG of 16 bits a channel, which Pillow does not write in colour."""
+    content = imagecodecs.png_encode(np.ascontiguousarray(levels))
+    if not profile:
+        return content
+    # the chunk iCCP (ISO/IEC 15948, 11.3.3.3) follows the header, whose chunk ends at byte 33
+    named = b"iCCP" + b"ICC\0\0" + zlib.compress(profile)
+    chunk = struct.pack(">I", len(named) - 4) + named + struct.pack(">I", zlib.crc32(named))
+    return content[:33] + chunk + content[33:]

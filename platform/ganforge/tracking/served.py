@@ -7,11 +7,10 @@ that the model can be loaded where ganforge is not installed.
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import torch
-from mlflow.pyfunc import PythonModel, PythonModelContext
-from numpy.typing import NDArray
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from ganforge.fidelity import to_bytes
 from ganforge.inference.tiles import upscale
@@ -26,16 +25,16 @@ class Generator(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         self.network = from_folder(Path(context.artifacts[GENERATOR])).network
 
-    def predict(
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         context: PythonModelContext,
-        model_input: NDArray[np.uint8],
+        model_input: np.ndarray,  # MLflow reads this: no narrower type, or it warns of it
         params: dict[str, Any] | None = None,
-    ) -> NDArray[np.uint8]:
+    ) -> np.ndarray:
         levels = torch.from_numpy(np.array(model_input, dtype=np.uint8))
         images = levels.permute(0, 3, 1, 2).float() / 127.5 - 1
         made = to_bytes(upscale(self.network, images))
         return made.permute(0, 2, 3, 1).numpy()
 
 
-mlflow.models.set_model(Generator())
+set_model(Generator())

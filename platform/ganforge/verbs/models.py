@@ -1,5 +1,7 @@
 """What `--model` may name, and the model it names."""
 
+import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,17 +32,24 @@ def find_model(reference: str, tracking_uri: str | None, stage: int | None = Non
         if scheme or place.exists():
             model = _placed(reference if scheme else str(place), stage)
             return Found(model, reference)
+    elif scheme == "runs":
+        reference = reference.removeprefix("runs:/").partition("/")[0]
+    if scheme != "models" and not re.fullmatch("[0-9a-f]{32}", reference):
+        raise SettingsError(
+            f"model = {reference}: no such file or folder, and not the id of a run (32 digits), "
+            "runs:/ID or models:/NAME@champion"
+        )
+    # MLflow takes seconds to import: not for a folder
     from ganforge.tracking.models import fetch_generator
     from ganforge.tracking.registry import fetch_registered
     from ganforge.tracking.store import resolve_uri
 
     uri = resolve_uri(tracking_uri)
     if scheme == "models":
-        folder, run_id = fetch_registered(uri, reference)
-        with folder as path:
-            return Found(from_folder(Path(path), stage), reference, run_id, uri)
-    run_id = reference.removeprefix("runs:/").partition("/")[0]
-    return Found(build(*fetch_generator(uri, run_id, stage)), reference, run_id, uri)
+        with tempfile.TemporaryDirectory() as folder:
+            run_id = fetch_registered(uri, reference, Path(folder))
+            return Found(from_folder(Path(folder), stage), reference, run_id, uri)
+    return Found(build(*fetch_generator(uri, reference, stage)), reference, reference, uri)
 
 
 def _placed(place: str, stage: int | None) -> Model:
