@@ -50,7 +50,7 @@ def test_a_folder_in_tiles_and_whole(model, tmp_path, capsys):
     assert "4 of 5 pictures" in told.out and "broken.png" in told.err
     names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
     assert names == {"a.png.png", "a.bmp.png", "s/g.png", "s/turned.png"}
-    levels = torch.from_numpy(np.asarray(image)).permute(2, 0, 1).float() / 127.5 - 1
+    levels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
     expected = to_bytes(upscale(small_model().network, levels)).permute(1, 2, 0).numpy()
     with Image.open(tmp_path / "out" / "a.png.png") as made:
         assert np.abs(np.asarray(made).astype(int) - expected).max() <= 1

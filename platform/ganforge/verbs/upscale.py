@@ -49,7 +49,8 @@ def upscale(
     console = Console(stderr=True)
     troubles, notes = [], []
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    silent = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=silent) as progress:
         for number, task in enumerate(tasks, 1):
             bar = progress.add_task(f"{number}/{len(tasks)} {task.name}", total=None)
             try:
