@@ -53,8 +53,9 @@ def registered(uri, run_id, tmp_path_factory) -> Registered:
 @pytest.fixture(scope="module")
 def folder(uri, run_id, registered, tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("downloaded")
-    assert fetch_registered(uri, "models:/faces@champion", place) == run_id
-    return place
+    found, run = fetch_registered(uri, "models:/faces@champion", place)
+    assert run == run_id
+    return found
 
 
 def levels(count: int, height: int, width: int) -> NDArray[np.uint8]:

@@ -145,9 +145,9 @@ def _incumbent(client: MlflowClient, name: str, facts: dict[str, str]) -> str | 
     return str(present.version) if better else None
 
 
-def fetch_registered(uri: str, reference: str, folder: Path) -> str | None:
+def fetch_registered(uri: str, reference: str, folder: Path) -> tuple[Path, str | None]:
     """Download the files of `models:/NAME@ALIAS`, NAME/VERSION, NAME (its champion) or a model id
-    into `folder`; the run it is of."""
+    into `folder`; where they lie there, and the run it is of."""
     client = open_client(uri)
     name, at, alias = reference.removeprefix("models:/").strip("/").partition("@")
     name, slash, number = name.partition("/")
@@ -162,11 +162,11 @@ def fetch_registered(uri: str, reference: str, folder: Path) -> str | None:
                 else client.get_model_version_by_alias(name, alias or CHAMPION)
             )
             place, run_id = found.source, found.run_id
-        artifacts.download_artifacts(str(place), dst_path=str(folder), tracking_uri=uri)
+        local = artifacts.download_artifacts(str(place), dst_path=str(folder), tracking_uri=uri)
     except (MlflowException, OSError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise SettingsError(f"model = {reference}: not to be had from {uri} ({reason})") from None
-    return run_id
+    return Path(local), run_id
 
 
 def log_benchmark(uri: str, run_id: str, name: str, figures: dict[str, float], table: str) -> None:

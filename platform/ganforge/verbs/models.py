@@ -47,8 +47,8 @@ def find_model(reference: str, tracking_uri: str | None, stage: int | None = Non
     uri = resolve_uri(tracking_uri)
     if scheme == "models":
         with tempfile.TemporaryDirectory() as folder:
-            run_id = fetch_registered(uri, reference, Path(folder))
-            return Found(from_folder(Path(folder), stage), reference, run_id, uri)
+            path, run_id = fetch_registered(uri, reference, Path(folder))
+            return Found(from_folder(path, stage), reference, run_id, uri)
     return Found(build(*fetch_generator(uri, reference, stage)), reference, reference, uri)
 
 
