@@ -17,13 +17,16 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 
 from ganforge.cli import main
 from ganforge.fidelity import to_bytes
 from ganforge.inference.tiles import upscale
+from ganforge.systems.base import Metric as Figure
 from ganforge.tracking.read import fetch_tags
 from ganforge.tracking.registry import Registered, fetch_registered, register
 from ganforge.tracking.store import open_client
+from ganforge.verbs.register import register_best
 from tests.generators import record_run, small_model
 
 # slow: making the ONNX file and starting a server take ten seconds each
@@ -200,3 +203,26 @@ def test_serve_answers_a_picture_of_128_with_one_of_256(uri, registered):
         server.wait(30)
     assert made.shape == (1, 256, 256, 3)
     assert (made == by_torch(given)).all()
+
+
+def test_predict_answers_from_a_file(uri, registered, tmp_path):
+    given = levels(2, 9, 12)
+    (tmp_path / "in.json").write_text(json.dumps({"inputs": given.tolist()}))
+    command = [str(Path(sys.executable).with_name("mlflow")), "models", "predict"]
+    command += ["--model-uri", "models:/faces@champion", "--env-manager", "local"]
+    command += ["--content-type", "json", "--input-path", str(tmp_path / "in.json")]
+    command += ["--output-path", str(tmp_path / "out.json")]
+    subprocess.run(command, env=os.environ | {"MLFLOW_TRACKING_URI": uri}, check=True)
+    made = np.array(json.loads((tmp_path / "out.json").read_text())["predictions"])
+    assert (made == by_torch(given)).all()
+
+
+def test_the_end_of_a_search_is_told_and_never_fatal(uri, run_id, registered, capsys):
+    console = Console(width=300)
+    register_best(console, run_id, "a/search", Figure("validation/psnr", "max"), uri)
+    told = capsys.readouterr().out
+    assert "models:/a-search@champion" in told and "mlflow models serve" in told
+    assert "torch, differs from torch by at most" in told
+    register_best(console, "0" * 32, "a/search", Figure("validation/psnr", "max"), uri)
+    told = capsys.readouterr().out
+    assert "was not registered" in told and "ganforge register --model 000" in told
