@@ -106,9 +106,10 @@ def _window(first: int, end: int, length: int, around: Reach) -> tuple[int, int]
 def _run(network: nn.Module, picture: Tensor) -> Tensor:
     network.eval()
     like = next(network.parameters(), picture.float())
-    # in this layout a pixel's sums have one order, whatever the size of the picture: tiles have the
-    # bits of the whole, where in the other layout they are off by up to 3e-6 (measured on a CPU)
-    images = picture[None].to(like).contiguous(memory_format=torch.channels_last)
+    # Copied into a layout in which a pixel's sums have one order whatever the size of the picture:
+    # tiles have the bits of the whole. In the other layout, and with the strides that a view has,
+    # they are off by up to 3e-6 (measured on a CPU).
+    images = picture[None].to(like).clone(memory_format=torch.channels_last)
     return network(images)[0].clamp(-1, 1)
 
 
