@@ -129,6 +129,11 @@ def test_it_loads_where_ganforge_is_not_installed(folder):
     assert "torch==" in needs and "ganforge" not in needs
 
 
+def test_a_search_that_ends_twice_registers_once(uri, run_id, registered):
+    again = register(uri, run_id, "faces")
+    assert (again.version, again.uri) == ("1", "models:/faces@champion")
+
+
 def test_a_worse_run_does_not_take_the_title_and_another_measure_does(uri, registered):
     worse = register(uri, record_run(uri, "faces", psnr=20.0), "faces")
     assert (worse.version, worse.incumbent) == ("2", "1") and worse.uri == "models:/faces/2"

@@ -24,8 +24,8 @@ _GLOBAL = (
 #: Torch convolves smaller pictures by another algorithm, with other last bits (up to 1e-6).
 _LEAST = 64
 _PROBE = 32
-#: Functions between layers hold about as much again as a layer's input and output (measured).
-_TEMPORARIES = 2
+#: What is held at once, by the largest layer's input and output together (2.4 measured).
+_TEMPORARIES = 3
 
 
 class Piece(NamedTuple):

@@ -73,6 +73,8 @@ def register(
     row = next(row for row in fetch_stages(uri, run_id) if row["index"] == number)
     facts = _facts(row, model.settings, metric or load_system(model.system).metric)
     run = client.get_run(run_id)
+    if contest and (known := _known(client, name, run_id, facts)):
+        return Registered(name, known, {}, ["it was registered before"])
     entry = client.create_logged_model(run.info.experiment_id, GENERATOR, run_id)
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -126,6 +128,16 @@ def _facts(row: dict[str, Any], settings: Any, metric: Figure) -> dict[str, str]
         "value": repr(row["metrics"].get(metric.name)),
         "measured_on": digest(same),
     }
+
+
+def _known(client: MlflowClient, name: str, run_id: str, facts: dict[str, str]) -> str | None:
+    """The champion's version if it is this very stage of this run: a resumed search ends twice."""
+    try:
+        present = client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException:
+        return None
+    same = (present.run_id, present.tags.get("stage")) == (run_id, facts["stage"])
+    return str(present.version) if same else None
 
 
 def _incumbent(client: MlflowClient, name: str, facts: dict[str, str]) -> str | None:
