@@ -41,6 +41,10 @@ Target = Annotated[int | None, typer.Option(help="target side of the last stage"
 Scale = Annotated[int | None, typer.Option(help="super-resolution factor, 2 or 4")]
 Resume = Annotated[bool, typer.Option("--resume", help="go on where the newest such run stopped")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and stop")]
+_MODEL = "MLflow run, models:/NAME@champion, checkpoint, or a folder with generator.safetensors"
+Model = Annotated[str, typer.Option(help=_MODEL)]
+Stage = Annotated[int | None, typer.Option(min=0, help="an earlier stage; default: the last")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace what is there already")]
 RunId = Annotated[str | None, typer.Option("--run", help="MLflow run")]
 
 
@@ -70,6 +74,9 @@ def tune(
     experiment: Experiment = "ganforge", tracking_uri: Uri = None,
     storage: Storage = "ganforge-runs", seed: Seed = None, changes: Set = None,
     start: Start = None, target: Target = None, scale: Scale = None,
+    register: Annotated[
+        str | None, typer.Option(help="name of the best model; default: the experiment")
+    ] = None,
     resume: Resume = False, dry_run: DryRun = False,
 ) -> None:  # fmt: skip
     """Search a system's settings."""
@@ -78,7 +85,7 @@ def tune(
     )
     _verb("tune")(
         words, space, trials, concurrent, seed or 0, metric, experiment, tracking_uri, storage,
-        resume, dry_run,
+        resume, dry_run, register or experiment,
     )  # fmt: skip
 
 
@@ -98,12 +105,51 @@ def reproduce(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Option(help="MLflow run, or a folder with generator.safetensors")],
     benchmark: Annotated[list[str], typer.Option(help="folder with HR and LR; repeatable")],
+    model: Annotated[str | None, typer.Option(help=f"{_MODEL}; without: bicubic alone")] = None,
+    stage: Stage = None, tracking_uri: Uri = None,
+) -> None:  # fmt: skip
+    """Measure a trained generator on benchmark pictures, beside bicubic."""
+    _verb("evaluate")(model, benchmark, tracking_uri, stage)
+
+
+@app.command()
+def upscale(
+    pictures: Annotated[str, typer.Argument(help="a picture, or a folder of pictures")],
+    model: Model,
+    output: Annotated[str, typer.Option(help="folder for the results")],
+    tile: Annotated[int | None, typer.Option(min=16, help="side of tiles in source pixels")] = None,
+    stage: Stage = None,
+    kind: Annotated[str, typer.Option("--format", help="png, jpg or webp")] = "png",
+    overwrite: Overwrite = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="on this machine's GPU")] = False,
     tracking_uri: Uri = None,
 ) -> None:
-    """Measure a trained generator on benchmark pictures, beside bicubic."""
-    _verb("evaluate")(model, benchmark, tracking_uri)
+    """Put pictures through a trained generator."""
+    _verb("upscale")(
+        pictures, model, output, tile, stage, kind, overwrite, gpu, tracking_uri
+    )  # fmt: skip
+
+
+@app.command()
+def export(
+    model: Model,
+    output: Annotated[str, typer.Option(help="the file to write")],
+    kind: Annotated[str, typer.Option("--format", help="onnx or torch (.pt2)")] = "onnx",
+    stage: Stage = None, overwrite: Overwrite = False, tracking_uri: Uri = None,
+) -> None:  # fmt: skip
+    """Write a trained generator as a file for other runtimes."""
+    _verb("export")(model, kind, output, stage, overwrite, tracking_uri)
+
+
+@app.command()
+def register(
+    model: Annotated[str, typer.Option(help="MLflow run")],
+    name: Annotated[str | None, typer.Option(help="default: the run's experiment")] = None,
+    stage: Stage = None, tracking_uri: Uri = None,
+) -> None:  # fmt: skip
+    """Make a run's generator the champion of a name in the model registry."""
+    _verb("register")(model, name, stage, tracking_uri)
 
 
 @app.command()

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganforge.reach import Span, convolution, hull
+
 #: Gain of He initialisation for rectified units, the g of PGGAN section 4.1.
 HE_GAIN = math.sqrt(2.0)
 
@@ -39,6 +41,12 @@ class EqualizedConv2d(nn.Module):
         if isinstance(padding, tuple):
             images, padding = F.pad(images, padding), 0
         return F.conv2d(images, self.weight * self.scale, self.bias, padding=padding)
+
+    def sees(self, span: Span) -> Span:
+        """The input positions that the output positions of `span` depend on, on either axis."""
+        size, padding = self.weight.shape[-1], self.padding
+        left, top = (padding[0], padding[2]) if isinstance(padding, tuple) else (padding, padding)
+        return hull(convolution(span, size, left), convolution(span, size, top))
 
 
 class EqualizedConvTranspose2d(nn.Module):

@@ -11,21 +11,40 @@ from torch import nn
 
 from ganforge.schedule import Progress, Stage
 from ganforge.settings import SettingsError, override, read_json, validated
+from ganforge.systems.base import System
 from ganforge.systems.catalog import load_system
 
 
 @dataclass(frozen=True)
 class Model:
-    """A deployable network: one tensor in [-1, 1] in, one out. `scale` is target by source side."""
+    """A deployable network: one tensor in [-1, 1] in, one out. `scale` is target by source side.
+
+    `system` is the name by which its class is found, `takes` what the network is given.
+    """
 
     network: nn.Module
     settings: Any
     stage: int
     scale: int
+    system: str
+    takes: str = "picture"
 
 
 def build(record: dict[str, Any], stage: int, weights: bytes) -> Model:
     """A stage's generator from the record in settings.json and its safetensors bytes."""
+    system = grown(record, stage)
+    model = deployed(system, record["system"], finished(system.settings, stage))
+    try:
+        model.network.load_state_dict(load_tensors(weights))
+    except (RuntimeError, SafetensorError) as error:
+        raise SettingsError(
+            f"these weights are not of stage {stage} of {record['system']}: {error}"
+        ) from None
+    return model
+
+
+def grown(record: dict[str, Any], stage: int) -> System:
+    """A system with the modules it has at `stage`; their weights are yet to be loaded."""
     kind = load_system(record["system"])
     settings = validated(kind.Settings, record["settings"])
     if hasattr(settings, "perceptual"):  # a term of training alone: its file is not needed here
@@ -39,39 +58,46 @@ def build(record: dict[str, Any], stage: int, weights: bytes) -> Model:
         system.grow(index)
         for player in system.players:
             player.follow()
+    return system
+
+
+def finished(settings: Any, stage: int) -> Progress:
+    """The end of a stage, as far as a generator is concerned with it: nothing fades."""
     row = settings.stages[stage]
-    finished = Progress(
-        stage,
-        Stage(row.resolution, 1, 0, settings.batch_size, settings.shards),
-        1,
-        settings.at(stage),
-        fading=False,
-        alpha=torch.tensor(1.0),
-    )
-    network = system.deploy(finished)
-    try:
-        network.load_state_dict(load_tensors(weights))
-    except (RuntimeError, SafetensorError) as error:
-        raise SettingsError(
-            f"these weights are not of stage {stage} of {record['system']}: {error}"
-        ) from None
-    return Model(network.eval().requires_grad_(False), settings, stage, kind.source_scale(settings))
+    length = Stage(row.resolution, 1, 0, settings.batch_size, settings.shards)
+    alpha = torch.tensor(1.0)
+    return Progress(stage, length, 1, settings.at(stage), fading=False, alpha=alpha)
 
 
-def from_folder(path: Path) -> Model:
-    """A model from a `stages/K/generator.safetensors` with a settings.json above it."""
-    file = path if path.is_file() else _newest(path)
-    stage = int(file.parent.name) if file.parent.name.isdigit() else None
+def deployed(system: System, name: str, progress: Progress) -> Model:
+    """The generator that a system is used by, at a place in its training."""
+    network = system.deploy(progress).eval().requires_grad_(False)
+    scale = system.source_scale(system.settings)
+    return Model(network, system.settings, progress.index, scale, name, system.takes)
+
+
+def from_folder(path: Path, stage: int | None = None) -> Model:
+    """A model from a `stages/K/generator.safetensors` with a settings.json above it.
+
+    Of a folder the last stage, or the one asked for.
+    """
+    file = path if path.is_file() else _newest(path, stage)
+    found = int(file.parent.name) if file.parent.name.isdigit() else None
     for folder in (file.parent, *file.parent.parents):
         if (folder / "settings.json").is_file():
             record = read_json((folder / "settings.json").read_text())
             last = len(record["settings"].get("stages", [None])) - 1
-            return build(record, last if stage is None else stage, file.read_bytes())
+            return build(record, last if found is None else found, file.read_bytes())
     raise SettingsError(f"model = {path}: no settings.json beside or above {file.name}")
 
 
-def _newest(folder: Path) -> Path:
+def _newest(folder: Path, stage: int | None) -> Path:
     found = sorted(folder.rglob("generator.safetensors"), key=_stage_number)
+    if stage is not None:
+        numbers = ", ".join(str(_stage_number(file)) for file in found)
+        found = [file for file in found if _stage_number(file) == stage]
+        if not found:
+            raise SettingsError(f"stage = {stage}: {folder} has stages {numbers or 'none'}")
     if not found:
         raise SettingsError(f"model = {folder}: has no generator.safetensors below it")
     return found[-1]

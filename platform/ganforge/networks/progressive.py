@@ -19,6 +19,7 @@ from ganforge.layers import (
     upsample_bicubic,
     upsample_nearest,
 )
+from ganforge.reach import Span, bicubic, hull, nearest
 
 HEAD_CHANNELS = 16
 
@@ -57,6 +58,9 @@ class Block(nn.Module):
         features = pixel_norm(leaky(self.conv1(features)))
         return pixel_norm(leaky(self.conv2(features)))
 
+    def sees(self, span: Span) -> Span:
+        return self.conv1.sees(self.conv2.sees(span))
+
 
 class Head(nn.Module):
     """Features to an image: two narrow 3 × 3 convolutions and a linear 1 × 1."""
@@ -72,6 +76,9 @@ class Head(nn.Module):
         features = pixel_norm(leaky(self.conv2(features)))
         return self.to_image(features)
 
+    def sees(self, span: Span) -> Span:
+        return self.conv1.sees(self.conv2.sees(self.to_image.sees(span)))
+
 
 class Base(nn.Module):
     """The layers before the first block, at the source's resolution."""
@@ -84,6 +91,9 @@ class Base(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return pixel_norm(leaky(self.conv2(leaky(self.conv1(images)))))
+
+    def sees(self, span: Span) -> Span:
+        return self.conv1.sees(self.conv2.sees(span))
 
 
 class GrowingUpscaler(nn.Module):
@@ -139,6 +149,23 @@ class GrowingUpscaler(nn.Module):
         if self.bicubic_skip:
             image = image + upsample_bicubic(source, self.scale).to(image.dtype)
         return image
+
+    def sees(self, span: Span, fading: bool) -> Span:
+        """The source positions that the image's positions in `span` depend on, on either axis."""
+        newest = len(self.blocks) - 1
+        seen = _seen(self.blocks[str(newest)], _seen(self.heads[str(newest)], span))
+        if fading and newest > 0:
+            seen = hull(seen, _seen(self.heads[str(newest - 1)], span))
+        seen = nearest(seen, self.scale)
+        for index in reversed(range(newest)):
+            seen = _seen(self.blocks[str(index)], seen)
+        seen = self.base.sees(seen)
+        return hull(seen, bicubic(span, self.scale)) if self.bicubic_skip else seen
+
+
+def _seen(part: nn.Module, span: Span) -> Span:
+    assert isinstance(part, Block | Head)
+    return part.sees(span)
 
 
 class CriticBlock(nn.Module):

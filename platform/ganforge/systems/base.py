@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +100,7 @@ class System(nn.Module):
     set_metrics: ClassVar[tuple[str, ...]] = ("swd",)
     sample_titles: ClassVar[tuple[str, ...]] = ()
     shard_buffers: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[Literal["picture", "latent"]] = "picture"  # what `deploy`'s network is given
     players: Sequence[Player]
 
     def __init__(self, settings: Any, assets: dict[str, dict[str, Tensor]]):
@@ -166,7 +167,12 @@ class System(nn.Module):
         return None
 
     def deploy(self, progress: Progress) -> nn.Module:
-        """One tensor in, one out: this stage's averaged generator, to upscale, serve, export."""
+        """One tensor in, one out: this stage's averaged generator, to upscale, serve, export.
+
+        Of pictures, (N, C, H, W) in [-1, 1] in and out, `source_scale` times as large. A network
+        whose pixels depend on a bounded part of the picture says on which by a method
+        `sees(span)`, exactly as in reach.py: then pictures can be enlarged in tiles.
+        """
         raise TypeError(f"{type(self).__name__} has nothing to deploy")
 
 

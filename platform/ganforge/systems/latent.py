@@ -36,6 +36,7 @@ class LatentSystem(System):
     metrics = (Metric("validation/fid_proxy", "min"), Metric("validation/kid_proxy", "min"))
     set_metrics = ("swd", "ms_ssim", "fid", "kid")
     sample_titles = ("generated", "real")
+    takes = "latent"
     settings: Any
 
     def draw(self, batch: Batch) -> Tensor:

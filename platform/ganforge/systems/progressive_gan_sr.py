@@ -24,6 +24,7 @@ from ganforge.losses import (
 )
 from ganforge.networks.progressive import GrowingCritic, GrowingUpscaler, generator_plan
 from ganforge.networks.vgg import VGGFeatures
+from ganforge.reach import Span
 from ganforge.schedule import Progress
 from ganforge.settings import Strict, setting
 from ganforge.systems.base import Metric, Player, System
@@ -255,3 +256,6 @@ class Upscaler(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images, self.fading, self.alpha).clamp(-1, 1)
+
+    def sees(self, span: Span) -> Span:
+        return self.network.sees(span, self.fading)

@@ -59,6 +59,11 @@ def fetch_stages(uri: str, run_id: str) -> list[dict[str, Any]]:
     return json.loads(_text(uri, run_id, STAGES))
 
 
+def fetch_experiment(uri: str, run_id: str) -> str:
+    """The name of the experiment that a run is in."""
+    return open_client(uri).get_experiment(_run(uri, run_id).info.experiment_id).name
+
+
 def fetch_tags(uri: str, run_id: str) -> dict[str, str]:
     """All tags of a run."""
     return dict(_run(uri, run_id).data.tags)

@@ -23,7 +23,8 @@ from ganforge.training.lineage import digest
 from ganforge.training.loop import Training
 
 logger = logging.getLogger("ganforge")
-_NAME = re.compile(r"[0-9]+-[0-9]+\.[0-9a-f]+")
+#: What a checkpoint's folder is called: stage, step, nonce.
+CHECKPOINT_NAME = re.compile(r"[0-9]+-[0-9]+\.[0-9a-f]+")
 Groups = dict[str, dict[str, Tensor]]
 
 
@@ -131,7 +132,7 @@ class Store:
 
     def names(self) -> list[str]:
         """All checkpoints that have been begun, the newest first."""
-        found = [name for name in self.folders.names() if _NAME.fullmatch(name)]
+        found = [name for name in self.folders.names() if CHECKPOINT_NAME.fullmatch(name)]
         return sorted(found, key=lambda name: (_place(name), name), reverse=True)
 
     def load(self, name: str) -> Snapshot:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ganforge.configure import Words
+from ganforge.verbs.register import register_best
 from ganforge.verbs.start import checked_storage, settle, ui_lines
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def tune(
     storage: str,
     resume: bool,
     dry_run: bool,
+    model_name: str,
 ) -> None:
     """Check, search, say which trial is best and how to go on.
 
@@ -68,6 +70,8 @@ def tune(
             announce=lambda place: _announce(console, uri, place),
         )
     tell(console, result, start.metric.name, uri)
+    if result.best is not None and result.best.run is not None and not result.interrupted:
+        register_best(console, result.best.run.run_id, model_name, start.metric, uri)
     if result.best is None:
         reasons = {trial.reason for trial in result.trials if trial.reason}
         print("error: no trial finished a stage: " + "; ".join(sorted(reasons)), file=sys.stderr)

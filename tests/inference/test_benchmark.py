@@ -11,11 +11,18 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
-from ganforge.inference import Row, evaluate_benchmark, means, table, upscale
+from ganforge.inference.benchmark import (
+    Row,
+    benchmark_scale,
+    evaluate_benchmark,
+    means,
+    table,
+)
+from ganforge.inference.tiles import upscale
 from ganforge.layers import upsample_bicubic, upsample_nearest
 from ganforge.settings import SettingsError
 
-SHARED = Path(os.environ.get("GANFORGE_SHARED", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("GANFORGE_SHARED", Path(__file__).parents[3] / "shared"))
 BENCHMARKS = SHARED / "data" / "benchmarks"
 
 
@@ -186,3 +193,30 @@ def test_bicubic_has_its_published_figures(name, scale, psnr, ssim):
     assert mean.psnr_bicubic == pytest.approx(psnr, abs=0.03)
     assert mean.ssim_bicubic == pytest.approx(ssim, abs=0.002)
     assert mean.psnr == pytest.approx(mean.psnr_bicubic, abs=0.001)
+
+
+def test_bicubic_alone_needs_no_model_and_finds_the_scale(tmp_path):
+    folder = benchmark(tmp_path)
+    assert benchmark_scale(folder) == 2
+    rows = evaluate_benchmark(None, folder, 2)
+    assert all((row.psnr, row.ssim) == (row.psnr_bicubic, row.ssim_bicubic) for row in rows)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table(rows, "Set2", alone=True))
+    assert isinstance(console.file, io.StringIO)
+    assert "gain" not in console.file.getvalue()
+
+
+def test_a_network_of_one_channel_is_measured_on_luma(tmp_path):
+    """Bicubic commutes with taking the luma but for the rounding of the two to 8 bits."""
+    folder = benchmark(tmp_path)
+    for path in (folder / "HR").iterdir():  # pictures so smooth that rounding would be their error
+        noisy = np.random.default_rng(1).integers(-40, 40, (40, 48, 3)) + np.asarray(
+            Image.open(path)
+        )
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
+    network = Enlarge()
+    grey = evaluate_benchmark(network, folder, 2, channels=1)
+    assert set(network.shapes) == {(1, 1, 20, 24)}
+    for one, three in zip(grey, evaluate_benchmark(None, folder, 2), strict=True):
+        assert one.psnr == pytest.approx(one.psnr_bicubic, abs=1e-6)
+        assert one.psnr_bicubic == pytest.approx(three.psnr_bicubic, abs=0.05)

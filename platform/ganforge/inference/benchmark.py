@@ -1,4 +1,4 @@
-"""Upscale pictures with a trained generator, and measure it on a benchmark folder."""
+"""A trained generator, and bicubic enlargement, measured on a benchmark folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -11,7 +11,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from ganforge.data.batch import Batch
-from ganforge.fidelity import WINDOW, measure
+from ganforge.fidelity import WINDOW, bicubic, luma, measure
+from ganforge.inference.tiles import upscale
 from ganforge.settings import SettingsError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -28,34 +29,27 @@ class Row:
     ssim_bicubic: float
 
 
-@torch.inference_mode()
-def upscale(network: nn.Module, image: Tensor) -> Tensor:
-    """What a deployed generator makes of (C, H, W) or (N, C, H, W) in [-1, 1]; same range out.
-
-    The network is put in evaluation mode. One picture at a time goes to its device, so that memory
-    does not grow with N; the result is float32 on the device of `image`.
-    """
-    if image.ndim not in (3, 4):
-        raise ValueError(f"a picture of shape {tuple(image.shape)}: give (C, H, W) or (N, C, H, W)")
-    if not len(image):
-        raise ValueError("no picture: N is 0")
-    network.eval()
-    like = next(network.parameters(), image.float())
-    made = [
-        network(picture[None].to(like)).to(image.device, torch.float32).clamp_(-1, 1)
-        for picture in (image if image.ndim == 4 else image[None])
-    ]
-    return torch.cat(made) if image.ndim == 4 else made[0][0]
-
-
-def evaluate_benchmark(network: nn.Module, folder: str | Path, scale: int) -> list[Row]:
+def evaluate_benchmark(
+    network: nn.Module | None, folder: str | Path, scale: int, channels: int = 3
+) -> list[Row]:
     """Figures of `network` and of bicubic enlargement for each picture of a benchmark, by name.
 
     `folder` holds HR/ and LR/ with equally named files, and HR is `scale` times LR; the remainder
-    of an HR side that `scale` does not divide is cut off. A single-channel picture is given to the
-    network as three equal channels and measured on its own grey scale.
+    of an HR side that `scale` does not divide is cut off. A single-channel picture is given to a
+    network of three channels as three equal ones and measured on its own grey scale. A network of
+    one channel is given, and measured on, the Y channel of colour pictures. Without a network the
+    figures are those of bicubic.
     """
-    return [_row(network, target, source, scale) for target, source in _pairs(Path(folder))]
+    if channels not in (1, 3):
+        raise SettingsError(f"channels = {channels}: figures need a model of 1 or 3 channels")
+    pairs = _pairs(Path(folder))
+    return [_row(network, target, source, scale, channels) for target, source in pairs]
+
+
+def benchmark_scale(folder: str | Path) -> int:
+    """How many times larger HR is than LR, from the first picture."""
+    target, source = (_read(path) for path in _pairs(Path(folder))[0])
+    return max(1, target.shape[-1] // source.shape[-1])
 
 
 def means(rows: Sequence[Row]) -> Row:
@@ -64,25 +58,26 @@ def means(rows: Sequence[Row]) -> Row:
     return Row("mean", **{n: sum(getattr(row, n) for row in rows) / len(rows) for n in numbers})
 
 
-def table(rows: Sequence[Row], title: str) -> Table:
+def table(rows: Sequence[Row], title: str, *, alone: bool = False) -> Table:
     """The rows and their means, ready to print."""
     shown = Table(title=title)
     shown.add_column("picture")
-    for heading in ("PSNR", "bicubic", "gain", "SSIM", "bicubic"):
+    headings = ("PSNR", "bicubic", "gain", "SSIM", "bicubic")
+    for heading in ("bicubic PSNR", "SSIM") if alone else headings:
         shown.add_column(heading, justify="right")
     mean = means(rows)
     for row in [*rows, mean]:
         if row is mean:
             shown.add_section()
-        shown.add_row(
-            row.name,
+        figures = (
             f"{row.psnr:.2f}",
             f"{row.psnr_bicubic:.2f}",
             f"{row.psnr - row.psnr_bicubic:+.2f}",
             f"{row.ssim:.4f}",
             f"{row.ssim_bicubic:.4f}",
-            style="bold" if row is mean else None,
         )
+        chosen = (figures[1], figures[4]) if alone else figures
+        shown.add_row(row.name, *chosen, style="bold" if row is mean else None)
     return shown
 
 
@@ -125,19 +120,32 @@ def _read(path: Path) -> Tensor:
     return picture[None] if grey else picture.permute(2, 0, 1)
 
 
-def _row(network: nn.Module, target_path: Path, source_path: Path, scale: int) -> Row:
+def _row(
+    network: nn.Module | None, target_path: Path, source_path: Path, scale: int, channels: int
+) -> Row:
     target, source = _read(target_path), _read(source_path)
+    if channels == 1:
+        target, source = _grey(target), _grey(source)
     _check_sides(target, source, scale, target_path)
     height, width = source.shape[-2] * scale, source.shape[-1] * scale
-    generated = upscale(network, _with_channels(source, 3))
-    if generated.shape != (3, height, width):
-        raise SettingsError(
-            f"{source_path}: the network made {tuple(generated.shape)} of {tuple(source.shape)}; "
-            f"scale = {scale} needs {(3, height, width)}: give a benchmark of the network's scale"
-        )
+    if network is None:
+        generated = bicubic(source[None], scale)[0]
+    else:
+        generated = upscale(network, _with_channels(source, channels))
+        if generated.shape != (channels, height, width):
+            raise SettingsError(
+                f"{source_path}: the network made {tuple(generated.shape)} of "
+                f"{tuple(source.shape)}; scale = {scale} needs {(channels, height, width)}: give "
+                "a benchmark of the network's scale"
+            )
     batch = Batch(target[None, :, :height, :width], _with_channels(source, len(target))[None])
     figures = measure(_with_channels(generated, len(target))[None], batch, scale)
     return Row(target_path.name, **{name: values.item() for name, values in figures.items()})
+
+
+def _grey(picture: Tensor) -> Tensor:
+    """The channel on which figures are measured, as a picture: (1, H, W) in [-1, 1]."""
+    return (luma(picture[None]) / 127.5 - 1).float() if len(picture) == 3 else picture
 
 
 def _with_channels(picture: Tensor, channels: int) -> Tensor:

@@ -1,0 +1,82 @@
+"""Tiles come out as the same pixels as the whole picture."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganforge.inference import tiles
+from ganforge.inference.tiles import bytes_per_pixel, check_memory, find_reach, pieces, upscale
+from ganforge.settings import SettingsError
+from tests.generators import small_model
+
+
+def assembled(network: nn.Module, picture: Tensor, scale: int, tile: int | None) -> Tensor:
+    found = torch.full((3, picture.shape[1] * scale, picture.shape[2] * scale), float("nan"))
+    found = found.to(picture.dtype)
+    for top, left, made in pieces(network, picture, scale, tile):
+        place = found[:, top : top + made.shape[1], left : left + made.shape[2]]
+        assert place.isnan().all()  # no pixel twice
+        place.copy_(made)
+    return found
+
+
+def noise(height: int, width: int, dtype: torch.dtype) -> Tensor:
+    return torch.rand(3, height, width, dtype=dtype, generator=torch.manual_seed(0)) * 2 - 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("scale", "stage"), [(2, 1), (4, 0)])
+def test_tiles_are_the_whole(dtype, scale, stage):
+    from ganforge.systems.settings import ladder
+
+    settings = {"scale": scale, "stages": ladder(8, 16 * scale, scale=scale)}
+    network = small_model(stage, **settings).network.to(dtype)
+    most = 1e-12 if dtype == torch.float64 else 1e-6
+    for height, width in ((1, 1), (7, 90), (64, 64), (81, 70)):
+        picture = noise(height, width, dtype)
+        whole = assembled(network, picture, scale, None)
+        assert not whole.isnan().any()
+        for tile in (1, 16, 27, 64, 100) if height * width < 100 else (16, 27, 64, 100):
+            parts = assembled(network, picture, scale, tile)
+            assert (parts - whole).abs().max() <= most, (height, width, tile)
+
+
+def test_the_whole_in_one_piece_is_what_upscale_makes():
+    network = small_model().network
+    picture = noise(20, 30, torch.float32)
+    assert torch.equal(assembled(network, picture, 2, None), upscale(network, picture))
+
+
+def test_zeros_are_met_only_outside_the_picture():
+    """The network pads with zeros: a tile at an edge meets them, a tile inside must not."""
+    network = small_model().network
+    grey = torch.full((3, 80, 80), 0.7)
+    inner = assembled(network, grey, 2, 16)[:, 40:120, 40:120]
+    assert (inner - inner[:, :1, :1]).abs().max() < 1e-6
+
+
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.InstanceNorm2d(3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(images)
+
+
+def test_networks_without_a_finite_field_refuse_tiles():
+    with pytest.raises(SettingsError, match=r"--tile.*InstanceNorm2d.*whole picture"):
+        find_reach(Normed(), 1)
+    with pytest.raises(SettingsError, match="does not say"):
+        list(pieces(nn.Conv2d(3, 3, 3, padding=1), torch.zeros(3, 8, 8), 1, 4))
+
+
+def test_a_picture_that_takes_too_much_memory_is_told_to_be_cut(monkeypatch):
+    network = small_model().network
+    each = bytes_per_pixel(network, 3)
+    # the second block: 16 channels in, 16 out, at twice the side, in float32
+    assert 2 * (16 + 16) * 4 * 4 <= each <= 4 * (16 + 16) * 4 * 4
+    monkeypatch.setattr(tiles, "memory_bytes", lambda device: 2 * each * 100)
+    check_memory(network, 3, 10, 10, "a.png")
+    with pytest.raises(SettingsError, match=r"a.png: 11 × 10 pixels.*use --tile"):
+        check_memory(network, 3, 10, 11, "a.png")
