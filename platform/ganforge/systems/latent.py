@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ganforge.data.batch import Batch
-from ganforge.data.settings import DataSettings
+from ganforge.data.settings import DataSettings, ValidationSettings
 from ganforge.draws import latents
 from ganforge.schedule import Progress
 from ganforge.settings import setting
@@ -23,6 +23,9 @@ class LatentSettings(SystemSettings):
     latent_size: int = setting(100, "Z: numbers in a latent, from N(0, 1)", ge=1)
     channels: int = setting(1, "image channels: 3 colour, 1 grey", ge=1, le=4)
     data: DataSettings = setting(DataSettings(source="digits"), "pictures")
+    validation: ValidationSettings = setting(
+        ValidationSettings(pictures=64, samples=32), "held-out pictures"
+    )
 
 
 class LatentSystem(System):
