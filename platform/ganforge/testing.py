@@ -85,10 +85,8 @@ def small(name: str, changes: Mapping[str, Any] | None = None) -> Prepared:
     }
     prepared = prepare(name, override(settings, base | dict(changes or {})))
     longest = max(player.every(prepared.settings) for player in fresh(prepared).players)
-    return replace(
-        prepared,
-        settings=override(prepared.settings, {"images_per_epoch": 4 * BATCH * longest}),
-    )
+    enough = override(prepared.settings, {"images_per_epoch": 4 * BATCH * longest})
+    return replace(prepared, settings=enough)
 
 
 def fresh(prepared: Prepared) -> System:
@@ -137,7 +135,7 @@ def check_pictures(prepared: Prepared) -> None:
         wanted = tuple(batch.target.shape)
         for place, pictures in {"generated()": made, "deploy()": deployed}.items():
             shape = tuple(pictures.shape)
-            assert shape == wanted, f"{place} gives {shape}, the real pictures are {wanted}"
+            assert shape == wanted, f"{place} gives {shape}, not {wanted}"
             assert pictures.abs().max() <= 1, f"{place} leaves [-1, 1]"
         for pane in panes:
             assert len(pane) == len(batch), f"a pane has {len(pane)} pictures, not {len(batch)}"
@@ -155,9 +153,9 @@ def use(network: torch.nn.Module, batch: Batch) -> Tensor:
 
 def check_finite(prepared: Prepared) -> None:
     """Terms and gradients stay finite for one picture and for identical ones."""
+    cases = {"one picture": [0], "identical pictures": [0, 0, 0, 0]}
     for system, plan, data, index in stages(prepared):
         real = data.batch(index, 0, 0)
-        cases = {"one picture": [0], "identical pictures": [0, 0, 0, 0]}
         for step in (0, plan.stages[index].steps):  # at the start of a fade, and after it
             progress = plan.progress(index, step)
             for case, rows in cases.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from ganforge.training.workers import in_group
 
@@ -21,7 +21,7 @@ def in_world(world: int, function: Callable[..., Any], *args: Any) -> list[Any]:
         if world == 1:
             torch.set_num_threads(1)
             return [function(0, 1, *args)]
-        mp.spawn(_enter, (world, folder, function, args), nprocs=world)
+        spawn(_enter, (world, folder, function, args), nprocs=world)
         return [pickle.loads(Path(folder, str(r)).read_bytes()) for r in range(world)]
 
 
