@@ -104,6 +104,7 @@ def _search(
         prepared,
         first["space"],
         metric.name,
+        local_file(request.storage, journal.search_id).parent / "driver",
     )
     if journal.events:
         first = check_header(journal, first)

@@ -1,5 +1,6 @@
 """`ganforge tune`: search a system's settings."""
 
+import os
 import shlex
 import sys
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ganforge.configure import Words
-from ganforge.verbs.start import checked_storage, settle, ui_command
+from ganforge.verbs.start import checked_storage, local_folder, settle, ui_command
 
 if TYPE_CHECKING:
     from ganforge.cluster.result import SearchResult
@@ -40,6 +41,7 @@ def tune(
     from ganforge.cluster.session import session
     from ganforge.cluster.space import check_space
     from ganforge.cluster.tune import search
+    from ganforge.tracking.server import own_server
     from ganforge.tracking.store import resolve_uri
 
     stages = len(start.prepared.settings.stages)
@@ -49,6 +51,8 @@ def tune(
     storage = checked_storage(storage)
     console = Console()
     with (
+        # before Ray: it takes as long to start, and the workers are told of it
+        own_server(uri, local_folder(storage), wanted=several(trials, concurrent)),
         session(threads=start.prepared.settings.threads) as joined,
         Progress(trials, start.metric.name, console=console) as progress,
     ):
@@ -66,7 +70,7 @@ def tune(
             joined=bool(joined),
             listener=progress,
         )
-    tell(console, result, start.metric.name, uri)
+    tell(console, result, start.metric.name, uri, storage)
     if result.best is None:
         reasons = {trial.reason for trial in result.trials if trial.reason}
         print("error: no trial finished a stage: " + "; ".join(sorted(reasons)), file=sys.stderr)
@@ -75,7 +79,14 @@ def tune(
         sys.exit(130)
 
 
-def tell(console: Console, result: "SearchResult", metric: str, uri: str) -> None:
+def several(trials: int, concurrent: int | None) -> bool:
+    """Whether more than one trial may write to the tracking store at a time, on this machine."""
+    from ganforge.cluster.session import cluster_address
+
+    return min(trials, concurrent or trials, os.cpu_count() or 1) > 1 and not cluster_address()
+
+
+def tell(console: Console, result: "SearchResult", metric: str, uri: str, storage: str) -> None:
     """The best trial, its settings, where its pictures are, and the commands to go on."""
     best = result.best
     if best is None:
@@ -92,7 +103,7 @@ def tell(console: Console, result: "SearchResult", metric: str, uri: str) -> Non
             else f"              {key} = {value}"
         )
     line(f"checkpoints   {result.folder}")
-    if best.run is not None:
+    if best.run is not None and best.run.run_id:
         line(f"sample grid   artifacts/grids of run {best.run.run_id}")
         where = f"--tracking-uri {shlex.quote(uri)}"
         line(f"compare       {ui_command(uri)}")
@@ -100,3 +111,4 @@ def tell(console: Console, result: "SearchResult", metric: str, uri: str) -> Non
         line(f"evaluate it   ganforge evaluate --model {best.run.run_id} --benchmark DIR {where}")
     if result.tracking_trouble:
         line(f"warning       the tracking store failed: {result.tracking_trouble}")
+        line(f"              ganforge sync --storage {shlex.quote(storage)}   sends the rest")

@@ -1,0 +1,147 @@
+"""The spool: a queue in memory and a file on the disk between a loop and a store.
+
+The file is the record; the store is brought up to it. Every entry is one JSON line, with the time
+of its making, so that sending it twice stores it once.
+
+A line that has been written survives the death of its process. The disk confirms lines only when
+`flush` asks, once before each report to the driver: a run goes back to its last stored state at
+most, and what came after that is made again. Confirming each line would cost milliseconds a line
+and save nothing more. The offset up to which the store has confirmed is never synced: an old one
+means that known lines are sent again, and are known.
+"""
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ganforge.tracking.lines import CHUNK_BYTES, Entry, Lines, logger
+
+_COALESCE_SECONDS = 0.02
+
+
+class Spool:
+    """The spool in `folder`; one process at a time may hold it.
+
+    `put` takes about 5 µs, never waits and never raises. At `capacity` queued entries the caller
+    writes the queue to the file itself; only if the disk takes nothing for so long that ten times
+    as many are queued are entries dropped, and counted in `lost`. `encode` makes an entry, or
+    none, of what `put_later` was given, in the spool's thread.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        encode: Callable[[Any], Entry | None] = lambda item: item,
+        *,
+        capacity: int = 20_000,
+        patience_seconds: float = 2.0,
+    ):
+        self.lines = Lines(folder, patience_seconds)
+        self.capacity, self.lost, self.trouble = capacity, 0, ""
+        #: set whenever the file has grown
+        self.grown = threading.Event()
+        self._encode = encode
+        self._queue: deque[bytes | tuple[int, Any]] = deque()
+        self._unwritten = b""
+        self._writing = threading.Lock()
+        self._wake, self._hurry = threading.Event(), threading.Event()
+        self._confirmed = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
+        self._thread.start()
+
+    def put(self, entry: Mapping[str, Any]) -> None:
+        """Append an entry; `at`, in milliseconds, is now where it is not given."""
+        try:
+            line = json.dumps({"at": time.time_ns() // 1_000_000, **entry}).encode() + b"\n"
+        except (TypeError, ValueError) as error:
+            self._complain(f"an entry is not JSON ({error})")
+            return
+        self._push(line)
+
+    def put_later(self, item: Any) -> None:
+        """Append what `encode` makes of `item`."""
+        self._push((time.time_ns() // 1_000_000, item))
+
+    def _push(self, item: bytes | tuple[int, Any]) -> None:
+        if len(self._queue) >= self.capacity and not self._spill():
+            self.lost += 1
+            return
+        self._queue.append(item)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def _spill(self) -> bool:
+        """Write the queue from the caller's thread; whether there is room now."""
+        if self._writing.acquire(blocking=False):
+            try:
+                self._drain()
+            finally:
+                self._writing.release()
+        return len(self._queue) < 10 * self.capacity
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all entries are on the disk; whether that happened in time."""
+        self._confirmed.clear()
+        self._hurry.set()
+        self._wake.set()
+        return self._confirmed.wait(timeout)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what is queued, have the disk confirm it, let go."""
+        self.flush(timeout)
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout)
+        if not self._thread.is_alive():
+            self.lines.close()
+
+    def _work(self) -> None:
+        while not self._closing:
+            self._wake.wait()
+            self._hurry.wait(_COALESCE_SECONDS)
+            self._wake.clear()
+            asked = self._hurry.is_set()
+            self._hurry.clear()
+            with self._writing:
+                self._drain()
+            if asked:
+                with suppress(OSError):
+                    self.lines.sync()
+                self._confirmed.set()
+
+    def _drain(self) -> None:
+        """Move the queue to the file, in order. With the lock held."""
+        while self._queue or self._unwritten:
+            parts, length = [self._unwritten], len(self._unwritten)
+            while self._queue and length < 4 * CHUNK_BYTES:
+                item = self._queue.popleft()
+                line = self._encoded(*item) if isinstance(item, tuple) else item
+                parts.append(line)
+                length += len(line)
+            self._unwritten = b"".join(parts)
+            try:
+                done = self.lines.append(self._unwritten)
+            except OSError as error:
+                self._complain(f"{self.lines.folder} cannot be written to ({error.strerror})")
+                return
+            self._unwritten = self._unwritten[done:]
+            self.grown.set()
+
+    def _encoded(self, at: int, item: Any) -> bytes:
+        try:
+            entry = self._encode(item)
+            return b"" if entry is None else json.dumps({"at": at, **entry}).encode() + b"\n"
+        except Exception as error:  # a record that cannot be made must not end a training
+            self._complain(f"{type(error).__name__}: {error}")
+            return b""
+
+    def _complain(self, problem: str) -> None:
+        if not self.trouble:
+            self.trouble = problem
+            logger.warning("tracking: %s. Training goes on", problem)
