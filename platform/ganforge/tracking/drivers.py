@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-_UNKNOWN = "unknown"
+_UNKNOWN, _ENDED = "unknown", "ended"
 
 
 def identity() -> dict[str, str]:
@@ -41,7 +41,7 @@ def dead(tags: Mapping[str, str]) -> bool:
     started = _started(int(pid))
     if started is None:
         return not _exists(int(pid))
-    return tags.get("driver.started", _UNKNOWN) not in (_UNKNOWN, started)
+    return started == _ENDED or tags.get("driver.started", _UNKNOWN) not in (_UNKNOWN, started)
 
 
 def _differs(tags: Mapping[str, str], mine: Mapping[str, str], name: str) -> bool:
@@ -57,7 +57,7 @@ def _started(pid: int) -> str | None:
     # the name before it, in brackets, may hold anything
     fields = text.rpartition(")")[2].split()
     # a process that has ended but was not waited for does nothing any more
-    return "ended" if fields[0] in "ZX" else fields[19]
+    return _ENDED if fields[0] in "ZX" else fields[19]
 
 
 def _exists(pid: int) -> bool:

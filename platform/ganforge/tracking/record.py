@@ -49,11 +49,13 @@ def default_spool(tracking: Tracking) -> Path:
     return cache_directory() / "spools" / name
 
 
-def open_spool(folder: Path, encode: Any = lambda item: item) -> Spool:
+def open_spool(
+    folder: Path, encode: Any = lambda item: item, every: Mapping[str, Any] | None = None
+) -> Spool:
     """The spool of a folder; one beside it where a process that should be dead still holds it."""
     for number in range(1, 10):
         try:
-            return Spool(folder, encode)
+            return Spool(folder, encode, every=every)
         except Busy:
             folder = folder.with_name(f"{folder.name.partition('.')[0]}.{number}")
     raise Busy(f"{folder}: too many processes hold spools here")
@@ -84,7 +86,8 @@ class Recorder:
         self.non_finite = 0
         self._rows = {row["index"]: dict(row) for row in stages}
         self._told: set[tuple[int, int]] | None = None
-        self.spool = open_spool(spool or default_spool(tracking), self._entry)
+        every = {"run": tracking.entry()}
+        self.spool = open_spool(spool or default_spool(tracking), self._entry, every)
         self._carrier = Carrier(beside, self.spool) if beside else None
         if self._carrier is not None:
             self._carrier.adopt()
@@ -101,7 +104,7 @@ class Recorder:
 
     def log_points(self, metrics: Mapping[str, float], step: int) -> None:
         """Hand over some points; about 5 µs each."""
-        self.spool.put({"run": self.tracking.entry(), "step": step, "metrics": metrics})
+        self.spool.put({"step": step, "metrics": metrics})
 
     def settle(self, timeout: float) -> bool:
         """Have the disk confirm what was handed over, and give the store `timeout` seconds to take
@@ -134,7 +137,6 @@ class Recorder:
             return None
         self._told.add(position)
         entry: Entry = {
-            "run": self.tracking.entry(),
             "step": report.images,
             "position": position,
             "metrics": self._metrics(report),

@@ -30,7 +30,7 @@ class Spool:
     `put` takes about 5 µs, never waits and never raises. At `capacity` queued entries the caller
     writes the queue to the file itself; only if the disk takes nothing for so long that ten times
     as many are queued are entries dropped, and counted in `lost`. `encode` makes an entry, or
-    none, of what `put_later` was given, in the spool's thread.
+    none, of what `put_later` was given, in the spool's thread. `every` is part of every entry.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Spool:
         folder: Path,
         encode: Callable[[Any], Entry | None] = lambda item: item,
         *,
+        every: Mapping[str, Any] | None = None,
         capacity: int = 20_000,
         patience_seconds: float = 2.0,
     ):
@@ -46,6 +47,9 @@ class Spool:
         #: set whenever the file has grown
         self.grown = threading.Event()
         self._encode = encode
+        parts = "".join(f"{json.dumps(k)}: {json.dumps(v)}, " for k, v in (every or {}).items())
+        # what an entry says itself comes last, and so counts
+        self._begin = b'{"at": %d, ' + parts.encode().replace(b"%", b"%%") + b"%s\n"
         self._queue: deque[bytes | tuple[int, Any]] = deque()
         self._unwritten = b""
         self._writing = threading.Lock()
@@ -58,7 +62,7 @@ class Spool:
     def put(self, entry: Mapping[str, Any]) -> None:
         """Append an entry; `at`, in milliseconds, is now where it is not given."""
         try:
-            line = json.dumps({"at": time.time_ns() // 1_000_000, **entry}).encode() + b"\n"
+            line = self._begin % (time.time_ns() // 1_000_000, json.dumps(entry)[1:].encode())
         except (TypeError, ValueError) as error:
             self._complain(f"an entry is not JSON ({error})")
             return
@@ -136,7 +140,7 @@ class Spool:
     def _encoded(self, at: int, item: Any) -> bytes:
         try:
             entry = self._encode(item)
-            return b"" if entry is None else json.dumps({"at": at, **entry}).encode() + b"\n"
+            return b"" if entry is None else self._begin % (at, json.dumps(entry)[1:].encode())
         except Exception as error:  # a record that cannot be made must not end a training
             self._complain(f"{type(error).__name__}: {error}")
             return b""
