@@ -105,7 +105,8 @@ def drain(
         written += time.perf_counter() - begun
         # the sender is shown a part of the file
         while offset < end and sent < (turn + 1) * share:
-            for _, offset in spool.lines.read(offset):
+            for _, after in spool.lines.read(offset):
+                offset = after
                 sent += 1
                 if sent == (turn + 1) * share:
                     break
