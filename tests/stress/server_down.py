@@ -154,7 +154,7 @@ def main(trials: int) -> None:
 def story(cases: list[Case], folder: str) -> bool:
     """Kill, wait, compare."""
     began = time.time()
-    lives, minute, good = cases
+    _, minute, good = cases
     while any(len(case.spooled()) < 5 for case in cases):
         time.sleep(0.5)
         dead = [case.name for case in cases if case.search and case.search.poll()]

@@ -331,24 +331,28 @@ def test_orphans_are_ended_and_the_living_are_not(uri: str) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[subprocess.Popen[bytes]]":
     monkeypatch.delenv(VARIABLE, raising=False)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    with own_server(uri, tmp_path):
+    with own_server(uri, tmp_path) as process:
+        assert process is not None
         address = os.environ[VARIABLE].split(" ")[1]
         until = time.monotonic() + 60
         while not answers(address) and time.monotonic() < until:
             time.sleep(0.1)
-        yield uri
+        yield process
 
 
 @pytest.mark.slow
-def test_several_write_through_a_server_of_their_own(server: str, tmp_path: Path) -> None:
+def test_several_write_through_a_server_of_their_own(
+    server: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
     address = os.environ[VARIABLE].split(" ")[1]
-    client = open_client(server)
+    client = open_client(uri)
     assert client.tracking_uri == address
     assert open_client("sqlite:////elsewhere.db").tracking_uri == "sqlite:////elsewhere.db"
-    runs = [open_run(server, "several", opening(str(n))) for n in range(3)]
+    runs = [open_run(uri, "several", opening(str(n))) for n in range(3)]
     place = client.get_run(runs[0].run_id).info.artifact_uri
     assert place is not None and place.startswith((tmp_path / "mlartifacts").as_uri())
     recorders = [Recorder(r, PSNR, "max", spool=tmp_path / r.run_id) for r in runs]
@@ -358,21 +362,17 @@ def test_several_write_through_a_server_of_their_own(server: str, tmp_path: Path
     for thread in threads:
         thread.join()
     assert all(recorder.close(60) for recorder in recorders)
-    before = [points(server, run.run_id) for run in runs]
+    before = [points(uri, run.run_id) for run in runs]
     for run, found in zip(runs, before, strict=True):
         assert found == spooled(tmp_path / run.run_id) and len(found) == 15
     # the server is killed: the file itself is written to
-    pids = subprocess.run(
-        ["pgrep", "-f", address.rpartition(":")[2]], capture_output=True, text=True
-    )
-    for pid in pids.stdout.split():
-        if int(pid) != os.getpid():
-            os.kill(int(pid), signal.SIGKILL)
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
     recorder = Recorder(runs[0], PSNR, "max", spool=tmp_path / runs[0].run_id)
     recorder.log(report(2, 10, 480))
     assert recorder.close(60), recorder.trouble
-    assert open_client(server).tracking_uri == server
-    assert len(points(server, runs[0].run_id)) == 15 + 4
+    assert open_client(uri).tracking_uri == uri
+    assert len(points(uri, runs[0].run_id)) == 15 + 4
 
 
 @pytest.mark.slow

@@ -47,22 +47,24 @@ def answers(server: str, timeout: float = 0.5) -> bool:
 
 
 @contextmanager
-def own_server(uri: str, folder: Path | None, *, wanted: bool = True) -> Iterator[None]:
+def own_server(
+    uri: str, folder: Path | None, *, wanted: bool = True
+) -> "Iterator[subprocess.Popen[bytes] | None]":
     """Inside the block a server for a SQLite `uri` starts, runs and is stopped; `folder` keeps its
     log. Nothing for other stores, and where one runs already. It takes seconds to start: nobody
     waits for it."""
     if not wanted or not uri.startswith("sqlite:") or os.environ.get(VARIABLE):
-        yield
+        yield None
         return
     try:
         process, address = _start(uri, folder)
     except OSError as error:
         logger.warning("tracking: no server of its own (%s); writing to the file", error)
-        yield
+        yield None
         return
     os.environ[VARIABLE] = f"{uri} {address}"
     try:
-        yield
+        yield process
     finally:
         del os.environ[VARIABLE]
         _stop(process)

@@ -22,14 +22,15 @@ from typing import Any
 from ganforge.tracking.lines import CHUNK_BYTES, Entry, Lines, logger
 
 _COALESCE_SECONDS = 0.02
+_HANG_SECONDS = 0.1
 
 
 class Spool:
     """The spool in `folder`; one process at a time may hold it.
 
     `put` takes about 5 µs, never waits and never raises. At `capacity` queued entries the caller
-    writes the queue to the file itself; only if the disk takes nothing for so long that ten times
-    as many are queued are entries dropped, and counted in `lost`. `encode` makes an entry, or
+    writes the queue to the file itself, if nobody else is writing; only if a disk that hangs takes
+    nothing until ten times as many are queued are entries dropped, and counted in `lost`. `encode` makes an entry, or
     none, of what `put_later` was given, in the spool's thread. `every` is part of every entry.
     """
 
@@ -55,7 +56,7 @@ class Spool:
         self._writing = threading.Lock()
         self._wake, self._hurry = threading.Event(), threading.Event()
         self._confirmed = threading.Event()
-        self._closing = False
+        self._closing, self._hangs_until = False, 0.0
         self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
         self._thread.start()
 
@@ -82,11 +83,17 @@ class Spool:
 
     def _spill(self) -> bool:
         """Write the queue from the caller's thread; whether there is room now."""
-        if self._writing.acquire(blocking=False):
+        full = len(self._queue) >= 10 * self.capacity
+        # the thread that writes may only be waiting for its turn to run; a disk that hangs is
+        # waited for once a second
+        waits = full and time.monotonic() >= self._hangs_until
+        if self._writing.acquire(timeout=_HANG_SECONDS if waits else 0):
             try:
                 self._drain()
             finally:
                 self._writing.release()
+        elif waits:
+            self._hangs_until = time.monotonic() + 1.0
         return len(self._queue) < 10 * self.capacity
 
     def flush(self, timeout: float) -> bool:
