@@ -102,21 +102,21 @@ def spooled(*folders: Path) -> Counter[tuple[str, int, float]]:
 
 
 def test_a_burst_is_absorbed_in_order_with_bounded_memory(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, capacity=100)
+    spool = Spool(tmp_path, capacity=1000)
     with spool._writing:  # the thread is kept from writing
-        for number in range(900):
+        for number in range(9000):
             spool.put({"step": number, "metrics": {"x": number}})
-        assert len(spool._queue) == 900 and spool.lines.size == 0
-        for _ in range(200):
+        assert len(spool._queue) == 9000 and spool.lines.size == 0
+        for _ in range(1100):
             spool.put({"step": -1, "metrics": {}})
-        assert len(spool._queue) == 1000 and spool.lost == 100
+        assert len(spool._queue) == 10_000 and spool.lost == 100
     assert spool.flush(10)
-    for number in range(900, 20_000):
+    for number in range(9000, 100_000):
         spool.put({"step": number, "metrics": {"x": number}})
-        assert len(spool._queue) <= 1000
+        assert len(spool._queue) <= 10_000
     assert spool.flush(10) and spool.lost == 100
     steps = [entry["step"] for entry in spool.lines.entries()]
-    assert [step for step in steps if step >= 0] == list(range(20_000))
+    assert [step for step in steps if step >= 0] == list(range(100_000))
     spool.close()
 
 

@@ -5,7 +5,8 @@ If the store fails, the search goes on; what it did not take is kept (tracking/d
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,11 @@ class Records:
     folder: Path
     parent: Tracking | None = None
     problem: str = ""
-    desk: Desk = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.desk = Desk(self.uri, self.experiment, self.folder)
+    @cached_property
+    def desk(self) -> Desk:
+        """The way to the store, opened with the first run."""
+        return Desk(self.uri, self.experiment, self.folder)
 
     @property
     def trouble(self) -> str:

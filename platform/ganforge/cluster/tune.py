@@ -97,6 +97,9 @@ def _search(
 ) -> SearchResult:
     prepared, metric = request.prepared, request.metric
     first = header(request)
+    resumed = bool(journal.events)
+    if resumed:
+        first = check_header(journal, first)
     records = Records(
         request.tracking_uri,
         request.experiment,
@@ -106,10 +109,7 @@ def _search(
         metric.name,
         local_file(request.storage, journal.search_id).parent / "driver",
     )
-    if journal.events:
-        first = check_header(journal, first)
-        records.continue_parent(Tracking(**first["parent"]) if first["parent"] else None)
-    else:
+    if not resumed:
         records.open_parent()
         parent = asdict(records.parent) if records.parent else None
         journal.append("opened", **first, parent=parent)
@@ -129,6 +129,9 @@ def _search(
         records.open_trial,
     )
     searcher.book = book
+    if resumed:
+        # not before the journal has proved to be that of this search
+        records.continue_parent(Tracking(**first["parent"]) if first["parent"] else None)
     watch = Watch(book, records, listener)
     try:
         watch.end_those_over()

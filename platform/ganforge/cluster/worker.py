@@ -1,5 +1,6 @@
 """What one Train worker does: run, record on rank 0, report on every rank."""
 
+import logging
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from ganforge.training.prepare import Prepared
 from ganforge.training.report import Report
 from ganforge.training.run import run
 
+logger = logging.getLogger("ganforge")
 _SETTLE_SECONDS = 1.0
 _CLOSE_SECONDS = 10.0
 _DECISION_SECONDS = 300.0
@@ -95,9 +97,13 @@ def open_recorder(job: Job, rows: dict[int, dict[str, Any]]) -> Recorder | None:
     spool = None if far else Path(job.store.removeprefix("file://")) / SPOOL
     beside = job.store if far else None
     name, mode = job.metric
-    return Recorder(
-        job.tracking, name, mode, spool=spool, beside=beside, stages=tuple(rows.values())
-    )
+    try:
+        return Recorder(
+            job.tracking, name, mode, spool=spool, beside=beside, stages=tuple(rows.values())
+        )
+    except OSError as error:
+        logger.warning("tracking: no spool (%s). Training goes on without a record", error)
+        return None
 
 
 def stored_stages(place: str) -> dict[int, dict[str, Any]]:

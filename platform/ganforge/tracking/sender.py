@@ -27,6 +27,7 @@ class Sender:
         self._closing = threading.Event()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="sender", daemon=True)
+        spool.reader = self._thread
         self._thread.start()
 
     @property

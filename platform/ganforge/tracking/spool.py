@@ -22,7 +22,7 @@ from typing import Any
 from ganforge.tracking.lines import CHUNK_BYTES, Entry, Lines, logger
 
 _COALESCE_SECONDS = 0.02
-_HANG_SECONDS = 0.1
+_HANG_SECONDS, _LEAVE_ALONE_SECONDS = 1.0, 10.0
 
 
 class Spool:
@@ -30,8 +30,9 @@ class Spool:
 
     `put` takes about 5 µs, never waits and never raises. At `capacity` queued entries the caller
     writes the queue to the file itself, if nobody else is writing; only if a disk that hangs takes
-    nothing until ten times as many are queued are entries dropped, and counted in `lost`. `encode` makes an entry, or
-    none, of what `put_later` was given, in the spool's thread. `every` is part of every entry.
+    nothing until ten times as many are queued are entries dropped, and counted in `lost`. `encode`
+    makes an entry, or none, of what `put_later` was given, in the spool's thread. `every` is part
+    of every entry.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Spool:
         self.capacity, self.lost, self.trouble = capacity, 0, ""
         #: set whenever the file has grown
         self.grown = threading.Event()
+        #: the thread that sends what is in the file, if there is one
+        self.reader: threading.Thread | None = None
         self._encode = encode
         parts = "".join(f"{json.dumps(k)}: {json.dumps(v)}, " for k, v in (every or {}).items())
         # what an entry says itself comes last, and so counts
@@ -85,7 +88,7 @@ class Spool:
         """Write the queue from the caller's thread; whether there is room now."""
         full = len(self._queue) >= 10 * self.capacity
         # the thread that writes may only be waiting for its turn to run; a disk that hangs is
-        # waited for once a second
+        # waited for now and then
         waits = full and time.monotonic() >= self._hangs_until
         if self._writing.acquire(timeout=_HANG_SECONDS if waits else 0):
             try:
@@ -93,7 +96,7 @@ class Spool:
             finally:
                 self._writing.release()
         elif waits:
-            self._hangs_until = time.monotonic() + 1.0
+            self._hangs_until = time.monotonic() + _LEAVE_ALONE_SECONDS
         return len(self._queue) < 10 * self.capacity
 
     def flush(self, timeout: float) -> bool:
@@ -109,7 +112,9 @@ class Spool:
         self._closing = True
         self._wake.set()
         self._thread.join(timeout)
-        if not self._thread.is_alive():
+        threads = (self._thread, self.reader)
+        # the number of a closed file is given to another: not while somebody uses it
+        if not any(thread is not None and thread.is_alive() for thread in threads):
             self.lines.close()
 
     def _work(self) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 # Short, so that a store that is down costs seconds: the defaults block for 247 s (measured).
 for _name, _value in {
@@ -47,6 +48,8 @@ def check_reachable(uri: str) -> None:
     """OSError at once where nothing listens at a server's address: its client would wait longer."""
     address = urlsplit(uri)
     if address.scheme in ("http", "https") and address.hostname:
+        if address.scheme in getproxies() and not proxy_bypass(address.hostname):
+            return
         port = address.port or (443 if address.scheme == "https" else 80)
         try:
             socket.create_connection((address.hostname, port), timeout=3.0).close()
