@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from ganforge.cli import main
 from ganforge.schedule import Position
 from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.carry import Carrier
@@ -398,3 +399,32 @@ def test_a_server_ends_with_a_killed_driver(tmp_path: Path) -> None:
     while answers(address) and time.monotonic() < until:
         time.sleep(0.1)
     assert not answers(address)
+
+
+def test_sync_sends_what_is_left_and_says_so(
+    uri: str, nobody: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = tmp_path / "storage"
+    run = open_run(uri, "sync", opening(), key="train-1")
+    recorder = Recorder(
+        Tracking(nobody, run.run_id, "sync", "train-1"),
+        PSNR,
+        "max",
+        spool=storage / "train-1" / "tracking",
+    )
+    tell(recorder, RUN)
+    assert not recorder.close(2.0)
+    with pytest.raises(SystemExit) as left:
+        main(["sync", "--storage", str(storage)])
+    assert left.value.code == 1
+    assert f"train-1  4 entries  not sent: OSError: no server answers at {nobody}" in (
+        capsys.readouterr().out
+    )
+    with pytest.raises(SystemExit) as left:
+        main(["sync", str(storage / "train-1"), "--tracking-uri", uri])
+    assert not left.value.code
+    assert "train-1  4 entries  sent\n15 metrics sent" in capsys.readouterr().out
+    assert points(uri, run.run_id) == spooled(storage / "train-1" / "tracking")
+    with pytest.raises(SystemExit) as left:
+        main(["sync", str(tmp_path / "nothing")])
+    assert left.value.code == 2
