@@ -30,9 +30,13 @@ class Desk:
         self._sender = Sender(self._spool, uri)
         self._sending: dict[str, threading.Thread] = {}
         self._left: dict[str, str] = {}
+        self._complete = False
 
     @property
     def trouble(self) -> str:
+        """The first reason for something not recorded; none once everything is."""
+        if self._complete:
+            return ""
         return self._sender.trouble or self._spool.trouble or next(iter(self._left.values()), "")
 
     def open(self, key: str, opening: Opening) -> Tracking:
@@ -109,4 +113,5 @@ class Desk:
         self._spool.flush(min(1.0, left()))
         complete = self._sender.close(left())
         self._spool.close(1.0)
-        return complete and not self._left
+        self._complete = complete and not self._left
+        return self._complete
