@@ -3,12 +3,12 @@
 import contextlib
 import sys
 
-from ganforge.assets import cache_directory
 from ganforge.settings import SettingsError
 
 
 def sync(place: str, tracking_uri: str | None) -> None:
     """Replay the spools in `place` and those of this machine; end runs whose driver is dead."""
+    from ganforge.assets import cache_directory
     from ganforge.tracking.replay import Sent, replay
     from ganforge.tracking.runs import reap
     from ganforge.tracking.store import resolve_uri

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ganforge.assets import cache_directory
 from ganforge.configure import Words
 from ganforge.settings import SettingsError
 from ganforge.verbs.start import Start, checked_storage, settle, ui_command
@@ -144,6 +143,8 @@ def _opening(start: Start, name: str, place: str) -> "Opening":
 
 def _driver_folder(place: str, name: str) -> Path:
     """Where the driver keeps what the store did not take: in the run's folder if that is here."""
+    from ganforge.assets import cache_directory
+
     return (
         cache_directory() / "spools" / f"driver-{name}" if "://" in place else Path(place, "driver")
     )
