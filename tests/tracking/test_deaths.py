@@ -13,7 +13,7 @@ import pytest
 
 from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.lines import LINES
-from ganforge.tracking.runs import Opening, open_run
+from ganforge.tracking.runs import Opening, open_run, reap
 from ganforge.tracking.server import VARIABLE, answers, own_server
 from ganforge.tracking.store import open_client
 
@@ -138,3 +138,48 @@ def test_a_killed_server_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         finally:
             os.killpg(again.pid, signal.SIGTERM)
             again.wait()
+
+
+#: opens a run, waits, and ends it whatever happens, as the drivers do
+DRIVER = """
+import sys, time
+from pathlib import Path
+from ganforge.cluster.session import ended_by_sigterm
+from ganforge.systems.settings import SystemSettings
+from ganforge.tracking.desk import Desk
+from ganforge.tracking.runs import Opening
+desk = Desk(sys.argv[1], "deaths", Path(sys.argv[2]))
+with ended_by_sigterm():
+    run = desk.open(sys.argv[3], Opening("train", "d", SystemSettings(system="x")))
+    try:
+        while not run.run_id:  # a busy machine takes its time to fill a new file with tables
+            time.sleep(0.1)
+            run = desk.known(run)
+        print(run.run_id, flush=True)
+        time.sleep(600)
+    finally:
+        desk.end(run, "KILLED", "interrupted")
+        assert desk.close(30)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_status_right_after(number: signal.Signals, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    opened(uri)
+    words = [sys.executable, "-c", DRIVER, uri, str(tmp_path / "driver"), "one"]
+    driver = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    run_id = driver.stdout.readline().strip()
+    driver.send_signal(number)
+    code = driver.wait(60)
+    client = open_client(uri)
+    if number == signal.SIGTERM:
+        assert code == 143
+    else:
+        assert client.get_run(run_id).info.status == "RUNNING"
+        assert reap(uri, "deaths") == [run_id]
+    run = client.get_run(run_id)
+    assert run.info.status == "KILLED" and run.info.end_time
+    dead = number == signal.SIGKILL
+    assert run.data.tags["outcome"] == ("failed: its driver died" if dead else "interrupted")
