@@ -167,6 +167,15 @@ def sample(
 
 
 @app.command()
+def sync(
+    place: Annotated[str | None, typer.Argument(help="a storage, a run in it, or a spool")] = None,
+    storage: Storage = "ganforge-runs", tracking_uri: Uri = None,
+) -> None:  # fmt: skip
+    """Send to MLflow what it did not take, because it was down."""
+    _verb("sync")(place or storage, tracking_uri)
+
+
+@app.command()
 def settings(
     system: System = None, preset: Preset = None,
     as_json: Annotated[bool, typer.Option("--json", help="as a settings.json")] = False,

@@ -14,6 +14,7 @@ import pytest
 from small import METRIC, SYSTEM, tiny
 
 from ganforge.cluster.train import fit
+from ganforge.tracking.lines import LINES
 from ganforge.tracking.record import Tracking
 from ganforge.tracking.store import open_client
 from ganforge.training.prepare import prepare
@@ -63,8 +64,8 @@ def test_a_dead_tracking_store_does_not_end_training(cluster: None, tmp_path: Pa
     )
     assert len(trained.stages) == 3
     assert trained.tracking_trouble
-    kept = [json.loads(line) for line in (tmp_path / "run" / "tracking.jsonl").open()]
-    assert [line["stage"]["index"] for line in kept if line["stage"]] == [0, 1, 2]
+    kept = [json.loads(line) for line in (tmp_path / "run" / "tracking" / LINES).open()]
+    assert [line["stages"][-1]["index"] for line in kept if "stages" in line] == [0, 1, 2]
 
 
 def start(place: Path, *arguments: str) -> "subprocess.Popen[bytes]":

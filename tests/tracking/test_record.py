@@ -12,6 +12,7 @@ import torch
 from ganforge.schedule import Position
 from ganforge.settings import SettingsError
 from ganforge.systems.settings import SystemSettings
+from ganforge.tracking.lines import LINES
 from ganforge.tracking.read import (
     best_run,
     fetch_file,
@@ -105,7 +106,7 @@ def test_a_run_says_what_it_is(uri: str) -> None:
 
 def test_the_store_receives_every_report(uri: str, tmp_path: Path) -> None:
     run = opened(uri, "reports")
-    recorder = Recorder(run, PSNR, "max", spool=tmp_path / "spool.jsonl")
+    recorder = Recorder(run, PSNR, "max", spool=tmp_path / "spool")
     recorder.log(report(0, 5, 80, 20.0))
     recorder.log(report(0, 10, 160, 25.0, end=True))
     recorder.log(report(1, 10, 320, 24.0, end=True))
@@ -124,7 +125,9 @@ def test_the_store_receives_every_report(uri: str, tmp_path: Path) -> None:
     grids = [file.path for file in client.list_artifacts(run.run_id, "grids")]
     assert grids == ["grids/stage-0-000010.png", "grids/stage-1-000010.png"]
     assert any("samples" in file.path for file in client.list_artifacts(run.run_id, "images"))
-    assert not (tmp_path / "spool.jsonl").exists()
+    spooled = [json.loads(line) for line in (tmp_path / "spool" / LINES).open()]
+    assert [entry["step"] for entry in spooled] == [80, 160, 320]
+    assert list((tmp_path / "spool" / "blobs").iterdir()) == []
 
 
 def test_artifacts_lie_beside_the_database(uri: str) -> None:
@@ -138,13 +141,13 @@ def test_artifacts_lie_beside_the_database(uri: str) -> None:
 
 def test_a_resumed_run_continues_its_stages_and_its_best(uri: str, tmp_path: Path) -> None:
     run = opened(uri, "resumed")
-    first = Recorder(run, PSNR, "max", spool=tmp_path / "spool.jsonl")
+    first = Recorder(run, PSNR, "max", spool=tmp_path / "spool")
     first.log(report(0, 10, 160, 30.0, end=True))
     assert first.close(60)
     end_run(run, "KILLED", "failed: killed")
     continue_run(run)
     assert open_client(uri).get_run(run.run_id).info.status == "RUNNING"
-    second = Recorder(run, PSNR, "max", spool=tmp_path / "spool.jsonl")
+    second = Recorder(run, PSNR, "max", spool=tmp_path / "spool")
     second.log(report(0, 10, 160, 30.0, end=True))
     second.log(report(1, 10, 320, 29.0, end=True))
     assert second.close(60)
@@ -154,7 +157,7 @@ def test_a_resumed_run_continues_its_stages_and_its_best(uri: str, tmp_path: Pat
 
 def test_what_is_not_finite_is_dropped_and_counted(uri: str, tmp_path: Path) -> None:
     run = opened(uri, "not finite")
-    recorder = Recorder(run, PSNR, "max", spool=tmp_path / "spool.jsonl")
+    recorder = Recorder(run, PSNR, "max", spool=tmp_path / "spool")
     recorder.log(report(0, 1, 16, math.nan))
     recorder.log(report(0, 2, 32, -math.inf))
     assert recorder.close(60)
@@ -165,18 +168,18 @@ def test_what_is_not_finite_is_dropped_and_counted(uri: str, tmp_path: Path) -> 
 
 def test_a_dead_server_neither_stops_nor_slows(tmp_path: Path) -> None:
     run = Tracking(f"http://127.0.0.1:{free_port()}", "0" * 32)
-    recorder = Recorder(run, PSNR, "max", spool=tmp_path / "spool.jsonl", capacity=8)
+    recorder = Recorder(run, PSNR, "max", spool=tmp_path / "spool")
     began = time.monotonic()
     for step in range(50):
         recorder.log(report(0, step, 16 * step, 20.0, end=step == 49))
     assert time.monotonic() - began < 0.5
     recorder.close(0.5)
-    assert time.monotonic() - began < 3
-    assert recorder.trouble
-    lines = [json.loads(line) for line in (tmp_path / "spool.jsonl").read_text().splitlines()]
-    # the one report in flight is put aside when its request gives up
-    assert {line["position"][1] for line in lines} >= set(range(1, 50))
-    assert next(line for line in lines if line["kind"] == "stage")["stage"]["index"] == 0
+    assert time.monotonic() - began < 5
+    lines = [json.loads(line) for line in (tmp_path / "spool" / LINES).open()]
+    assert [line["position"][1] for line in lines] == list(range(50))
+    assert lines[-1]["stages"][0]["index"] == 0
+    weights = lines[-1]["files"]["stages/0/generator.safetensors"]
+    assert (tmp_path / "spool" / "blobs" / weights).read_bytes() == b"weights of stage 0"
 
 
 def test_the_best_run_of_an_experiment(uri: str) -> None:

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +40,8 @@ from ganforge.settings import SettingsError  # noqa: E402
 
 # What a worker on another machine needs of the driver's surroundings.
 _PASSED = ("MLFLOW_", "AWS_", "GANFORGE_", "NO_PROXY", "no_proxy")
+#: exit code after SIGTERM
+TERMINATED = 143
 _OBJECT_STORE_BYTES = 400 * 2**20
 
 
@@ -62,9 +66,29 @@ def session(*, threads: int = 1, num_cpus: int | None = None) -> Iterator[bool]:
         return
     joined = connect(threads=threads, num_cpus=num_cpus)
     try:
-        yield joined
+        with ended_by_sigterm():
+            yield joined
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM leaves the block as an exception does, so that everything is ended, with exit code
+    143. Once: whoever cannot wait has SIGKILL."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def connect(

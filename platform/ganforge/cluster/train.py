@@ -15,7 +15,7 @@ from ray.train.v2.api.callback import UserCallback
 from ganforge.cluster.exchange import Exchange, Summary
 from ganforge.cluster.job import Job, work
 from ganforge.cluster.release import release
-from ganforge.cluster.session import wait_for_slots, worker_resources
+from ganforge.cluster.session import TERMINATED, wait_for_slots, worker_resources
 from ganforge.cluster.trainer import FAILURES, Trainer, cause, reason
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
@@ -154,6 +154,8 @@ def fit(
     except SettingsError:
         raise
     except SystemExit as left:
+        if left.code == TERMINATED:
+            raise
         # Ray Train's handler of Ctrl-C leaves so: say what it was
         raise KeyboardInterrupt from left
     except Exception as error:

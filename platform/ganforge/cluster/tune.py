@@ -102,6 +102,9 @@ def _search(
 ) -> SearchResult:
     prepared, metric = request.prepared, request.metric
     first = header(request)
+    resumed = bool(journal.events)
+    if resumed:
+        first = check_header(journal, first)
     records = Records(
         request.tracking_uri,
         request.experiment,
@@ -109,18 +112,14 @@ def _search(
         prepared,
         first["space"],
         metric.name,
+        local_file(request.storage, journal.search_id).parent / "driver",
         metric.mode,
         distributions(request.space),
     )
-    if journal.events:
-        first = check_header(journal, first)
-        records.continue_parent(Tracking(**first["parent"]) if first["parent"] else None)
-    else:
+    if not resumed:
         records.open_parent()
         parent = asdict(records.parent) if records.parent else None
         journal.append("opened", **first, parent=parent)
-    if announce is not None and records.view:
-        announce(records.view)
     searcher = SeededSearch(
         request.space, metric.name, metric.mode, request.seed, first["startup_trials"]
     )
@@ -137,6 +136,11 @@ def _search(
         records.open_trial,
     )
     searcher.book = book
+    if resumed:
+        # not before the journal has proved to be that of this search
+        records.continue_parent(Tracking(**first["parent"]) if first["parent"] else None)
+    if announce is not None and records.view:
+        announce(records.view)
     watch = Watch(book, records, listener)
     try:
         watch.end_those_over()

@@ -1,5 +1,6 @@
 """What one Train worker does: run, record on rank 0, report on every rank."""
 
+import logging
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,18 @@ from ray.exceptions import GetTimeoutError
 from ganforge.cluster.job import Job
 from ganforge.settings import SettingsError, validated
 from ganforge.systems.base import Metric
+from ganforge.tracking.carry import FOLDER as SPOOL
 from ganforge.tracking.record import Recorder
 from ganforge.training.checkpoint import Damaged, Store
+from ganforge.training.files import ObjectFolders, open_folders
 from ganforge.training.loop import NotFinite
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import Report
 from ganforge.training.run import run
 
-_FLUSH_SECONDS = 5.0
-_CLOSE_SECONDS = 20.0
+logger = logging.getLogger("ganforge")
+_SETTLE_SECONDS = 1.0
+_CLOSE_SECONDS = 10.0
 _DECISION_SECONDS = 300.0
 
 
@@ -46,9 +50,7 @@ def worker(job: Job) -> None:
                 rows[report.position.index] = report.stage
             if recorder is not None:
                 recorder.log(report)
-                if report.stage is not None:
-                    # a trial may be stopped right after this: its stage is to be in the record
-                    recorder.flush(_FLUSH_SECONDS)
+                recorder.settle(_SETTLE_SECONDS)
             told = summary(report, job.metric)
             if report.stage is not None or not told_stages:
                 told["stages"] = [rows[index] for index in sorted(rows)]
@@ -91,9 +93,17 @@ def open_recorder(job: Job, rows: dict[int, dict[str, Any]]) -> Recorder | None:
     """Rank 0's way to the tracking store; what it does not take is kept beside the checkpoints."""
     if job.tracking is None:
         return None
-    spool = Path(job.store) / "tracking.jsonl" if "://" not in job.store else None
+    far = isinstance(open_folders(job.store), ObjectFolders)
+    spool = None if far else Path(job.store.removeprefix("file://")) / SPOOL
+    beside = job.store if far else None
     name, mode = job.metric
-    return Recorder(job.tracking, name, mode, spool=spool, stages=tuple(rows.values()))
+    try:
+        return Recorder(
+            job.tracking, name, mode, spool=spool, beside=beside, stages=tuple(rows.values())
+        )
+    except OSError as error:
+        logger.warning("tracking: no spool (%s). Training goes on without a record", error)
+        return None
 
 
 def stored_stages(place: str) -> dict[int, dict[str, Any]]:

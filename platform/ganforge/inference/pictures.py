@@ -177,7 +177,7 @@ def write_photo(path: Path, levels: NDArray[Any], profile: bytes | None) -> None
 
 def _png16(levels: NDArray[np.uint16], profile: bytes | None) -> bytes:
     """A PNG of 16 bits a channel, which Pillow does not write in colour."""
-    content = imagecodecs.png_encode(np.ascontiguousarray(levels))
+    content = bytes(imagecodecs.png_encode(np.ascontiguousarray(levels)))
     if not profile:
         return content
     # the chunk iCCP (ISO/IEC 15948, 11.3.3.3) follows the header, whose chunk ends at byte 33

@@ -26,8 +26,8 @@ def log_files(tracking: Tracking, files: Mapping[str, bytes]) -> None:
             client.log_artifact(tracking.run_id, str(place), None if parent == "." else parent)
 
 
-def log_inputs(tracking: Tracking, prepared: Prepared) -> None:
-    """Log what a run needs to be done again elsewhere, and to say what differs there: frozen
+def input_files(prepared: Prepared) -> dict[str, bytes]:
+    """What a run needs to be done again elsewhere, and to say what differs there, by path: frozen
     networks under the sha256 by which the settings name them, each picture's sha256, and the files
     of a system that is in no installed package."""
     files = {PICTURES: json.dumps(dict(prepared.facts.digests), indent=1).encode()}
@@ -36,7 +36,12 @@ def log_inputs(tracking: Tracking, prepared: Prepared) -> None:
             files[asset_path(name)] = pack(tensors)
     for path, text in prepared.sources.items():
         files[f"{SOURCES}/{path}"] = text.encode()
-    log_files(tracking, files)
+    return files
+
+
+def log_inputs(tracking: Tracking, prepared: Prepared) -> None:
+    """Log these files at once."""
+    log_files(tracking, input_files(prepared))
 
 
 def asset_path(name: str) -> str:

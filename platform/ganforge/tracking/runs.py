@@ -1,10 +1,11 @@
 """Runs as the driver sees them: opened once, ended once, with an outcome in words."""
 
-import os
-import platform
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from mlflow import MlflowClient
@@ -12,12 +13,14 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 
 from ganforge.settings import to_json
 from ganforge.tracking.description import data_name
+from ganforge.tracking.drivers import dead, identity
 from ganforge.tracking.record import Tracking
 from ganforge.tracking.store import experiment_id, open_client
 from ganforge.tracking.versions import source, versions
 
 Kind = Literal["search", "trial", "train", "reproduce"]
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
+KEY = "ganforge.key"
 _PARAM_LIMIT = 6000
 
 
@@ -26,7 +29,8 @@ class Opening:
     """What a new run is told about itself.
 
     `searched` are the settings that differ between the trials of a search: they become parameters,
-    beside a few essentials. All settings are in the artifact settings.json.
+    beside a few essentials. All settings are in the artifact settings.json. `parent` is the id of
+    the run above it; `parent_key` its key, where it has no id yet.
     """
 
     kind: Kind
@@ -36,17 +40,16 @@ class Opening:
     fingerprint: str = ""
     description: str = ""
     parent: str | None = None
+    parent_key: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def open_run(uri: str, experiment: str, opening: Opening) -> Tracking:
-    """Make a run and write down everything that is known before it starts."""
-    client = open_client(uri)
+def describe(opening: Opening) -> dict[str, Any]:
+    """An opening as plain data, with everything that is known now: the run may be made later."""
     tags = {
         "kind": opening.kind,
         "system": opening.settings.system,
-        "driver.host": platform.node(),
-        "driver.pid": str(os.getpid()),
+        **identity(),
         **versions(),
         **source(),
         **opening.tags,
@@ -57,16 +60,88 @@ def open_run(uri: str, experiment: str, opening: Opening) -> Tracking:
         tags["mlflow.parentRunId"] = opening.parent
     if opening.description:
         tags["mlflow.note.content"] = opening.description
-    run = client.create_run(
-        experiment_id(client, uri, experiment), tags=tags, run_name=opening.name
-    )
-    run_id = run.info.run_id
     params = essentials(opening.settings) | dict(opening.searched)
-    client.log_batch(run_id, params=[Param(k, _short(v)) for k, v in params.items()])
-    client.log_text(run_id, to_json(opening.settings), "settings.json")
-    if opening.fingerprint:
-        _log_dataset(client, run_id, opening)
-    return Tracking(uri, run_id)
+    return {
+        "name": opening.name,
+        "start": int(time.time() * 1000),
+        "tags": tags,
+        "params": {name: _short(value) for name, value in params.items()},
+        "settings": to_json(opening.settings),
+        "data": _dataset(opening) if opening.fingerprint else None,
+        "parent_key": opening.parent_key,
+    }
+
+
+def open_run(uri: str, experiment: str, opening: Opening, key: str = "") -> Tracking:
+    """Make a run and write down everything that is known before it starts."""
+    client = open_client(uri)
+    return Tracking(
+        uri,
+        make_run(client, uri, experiment, key, describe(opening), None),
+        experiment=experiment,
+        key=key,
+    )
+
+
+def make_run(
+    client: MlflowClient,
+    uri: str,
+    experiment: str,
+    key: str,
+    opening: Mapping[str, Any],
+    found: str | None,
+) -> str:
+    """The run of an opening, made or, with `found`, completed; its id. Twice is as good as once."""
+    run_id = found
+    if run_id is None:
+        tags = dict(opening["tags"])
+        if key:
+            tags[KEY] = key
+        if (parent_key := opening["parent_key"]) and "mlflow.parentRunId" not in tags:
+            parent = find_key(client, experiment, parent_key)
+            if parent is None:
+                raise LookupError(f"run {parent_key} is not opened yet")
+            tags["mlflow.parentRunId"] = parent
+        run_id = client.create_run(
+            experiment_id(client, uri, experiment),
+            start_time=opening["start"],
+            tags=tags,
+            run_name=opening["name"],
+        ).info.run_id
+    log_params(client, run_id, opening["params"])
+    client.log_text(run_id, opening["settings"], "settings.json")
+    if data := opening["data"]:
+        _log_dataset(client, run_id, data)
+    return run_id
+
+
+def find_key(client: MlflowClient, experiment: str, key: str) -> str | None:
+    """Id of the run that was opened under a key."""
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return None
+    runs = client.search_runs([found.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
+    return runs[0].info.run_id if runs else None
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
+    """Log the parameters that a run does not have: the store refuses to change one."""
+    known = client.get_run(run_id).data.params
+    new = [Param(name, _short(value)) for name, value in params.items() if name not in known]
+    if new:
+        client.log_batch(run_id, params=new)
+
+
+def put_file(client: MlflowClient, run_id: str, path: str, content: Path) -> None:
+    """Log a file under a path of its own."""
+    folder, _, name = path.rpartition("/")
+    with tempfile.TemporaryDirectory() as aside:
+        place = Path(aside, name)
+        try:
+            place.symlink_to(content.absolute())
+        except OSError:
+            shutil.copyfile(content, place)
+        client.log_artifact(run_id, str(place), folder or None)
 
 
 def _short(value: Any) -> str:
@@ -83,14 +158,17 @@ def essentials(settings: Any) -> dict[str, Any]:
     }
 
 
-def _log_dataset(client: MlflowClient, run_id: str, opening: Opening) -> None:
+def _dataset(opening: Opening) -> dict[str, str]:
     root = getattr(opening.settings.data, "root", None)
-    dataset = Dataset(
-        name=data_name(opening.settings),
-        digest=opening.fingerprint[:36],
-        source_type="local",
-        source=str(root or "scikit-image and scikit-learn"),
-    )
+    return {
+        "name": data_name(opening.settings),
+        "digest": opening.fingerprint[:36],
+        "source": str(root or "scikit-image and scikit-learn"),
+    }
+
+
+def _log_dataset(client: MlflowClient, run_id: str, data: Mapping[str, str]) -> None:
+    dataset = Dataset(data["name"], data["digest"], source_type="local", source=data["source"])
     context = InputTag("mlflow.data.context", "training")
     client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
 
@@ -99,8 +177,7 @@ def continue_run(tracking: Tracking) -> None:
     """Set a run to RUNNING again: its search or training is resumed by this process."""
     client = open_client(tracking.uri)
     client.update_run(tracking.run_id, status="RUNNING")
-    tags = {"driver.host": platform.node(), "driver.pid": str(os.getpid())}
-    client.log_batch(tracking.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+    client.log_batch(tracking.run_id, tags=[RunTag(k, v) for k, v in identity().items()])
 
 
 def end_run(
@@ -117,39 +194,34 @@ def end_run(
     `outcome` is "finished", "stopped early at stage K" or "failed: REASON".
     """
     client = open_client(tracking.uri)
-    found = {"outcome": outcome, **(tags or {})}
-    if note is not None:
-        found["mlflow.note.content"] = note
     now = int(time.time() * 1000)
     client.log_batch(
         tracking.run_id,
         metrics=[Metric(k, v, now, 0) for k, v in (metrics or {}).items()],
-        tags=[RunTag(k, _short(v)) for k, v in found.items()],
+        tags=[RunTag(k, v) for k, v in ending_tags(outcome, note, tags).items()],
     )
     client.set_terminated(tracking.run_id, status=status)
 
 
+def ending_tags(
+    outcome: str, note: str | None = None, tags: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What a run's tags say once it is over."""
+    found = {"outcome": outcome, **(tags or {})}
+    if note is not None:
+        found["mlflow.note.content"] = note
+    return {name: _short(value) for name, value in found.items()}
+
+
 def reap(uri: str, experiment: str) -> list[str]:
-    """End the runs that a dead driver of this machine left RUNNING; returns their ids."""
+    """End the runs that a dead driver left RUNNING; returns their ids."""
     client = open_client(uri)
     found = client.search_runs(
         [experiment_id(client, uri, experiment)],
-        f"attributes.status = 'RUNNING' and tags.`driver.host` = '{platform.node()}'",
+        "attributes.status = 'RUNNING'",
         max_results=1000,
     )
-    orphans = [run.info.run_id for run in found if not _alive(run.data.tags.get("driver.pid", ""))]
+    orphans = [run.info.run_id for run in found if dead(run.data.tags)]
     for run_id in orphans:
         end_run(Tracking(uri, run_id), "KILLED", "failed: its driver died")
     return orphans
-
-
-def _alive(pid: str) -> bool:
-    if not pid.isdigit():
-        return True
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -2,7 +2,10 @@
 
 import logging
 import os
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 # Short, so that a store that is down costs seconds: the defaults block for 247 s (measured).
 for _name, _value in {
@@ -20,6 +23,7 @@ from mlflow import MlflowClient  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 
 from ganforge.settings import SettingsError  # noqa: E402
+from ganforge.tracking.server import served  # noqa: E402
 
 _SQLITE = "sqlite:///"
 DEFAULT_EXPERIMENT = "ganforge"
@@ -40,12 +44,26 @@ def resolve_uri(given: str | None = None) -> str:
     return uri
 
 
+def check_reachable(uri: str) -> None:
+    """OSError at once where nothing listens at a server's address: its client would wait longer."""
+    address = urlsplit(uri)
+    if address.scheme in ("http", "https") and address.hostname:
+        if address.scheme in getproxies() and not proxy_bypass(address.hostname):
+            return
+        port = address.port or (443 if address.scheme == "https" else 80)
+        try:
+            socket.create_connection((address.hostname, port), timeout=3.0).close()
+        except OSError as error:
+            raise OSError(f"no server answers at {uri} ({error.strerror or error})") from None
+
+
 def open_client(uri: str) -> MlflowClient:
     """A client for exactly this store; never the one of the working directory."""
     # creating tables in a new SQLite file would print 30 lines
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    via = served(uri)
+    return MlflowClient(tracking_uri=via, registry_uri=via)
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str) -> str:

@@ -1,91 +1,138 @@
-"""Writes one report into a run: its metrics, its sample grid, a finished stage."""
+"""Carries out the entries of a spool on the store. Doing so twice leaves the same record.
+
+An entry has any of these parts, carried out in this order:
+
+    run      {run_id, key, experiment}: whose entry it is
+    open     what `describe` in tracking/runs.py makes of an opening: the run is made, or found by
+             its key
+    metrics  {name: value} at `step` and the time `at`: a point that is there already, with the
+             same time, is the same point for the store (its primary key)
+    params   {name: value}: those that the run does not have yet
+    files    {path in the run: name of a kept content}
+    stages   rows of stages.json: they replace those of the same index
+    tags     {name: value}
+    status   RUNNING, or how the run ended, at the time `at`
+"""
 
 import json
-import math
-import re
-import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric
+from mlflow.entities import Metric, RunTag
+from mlflow.exceptions import MlflowException
 
+from ganforge.tracking.lines import Entry
 from ganforge.tracking.read import STAGES, fetch_stages
-from ganforge.tracking.record import Tracking
-from ganforge.tracking.store import open_client
-from ganforge.training.report import Report
+from ganforge.tracking.runs import find_key, log_params, make_run, put_file
+from ganforge.tracking.sender import BATCH
+from ganforge.tracking.store import check_reachable, open_client
 
-_FORBIDDEN = re.compile(r"[^\w\-. :/]")
-_BATCH = 1000
-GRID = "samples/grid"
+#: what every report has, and what tells a stage's start from the end before it, at one `images`
+POSITION = "stage/index"
+_FOR_EVER = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 
 
 class Writer:
-    """Writes synchronously and raises what the store raises; continues a run that has begun."""
+    """Writes synchronously and raises what the store raises."""
 
-    def __init__(
-        self, tracking: Tracking, metric: str, mode: str, stages: Sequence[dict[str, Any]] = ()
-    ):
-        self.client = open_client(tracking.uri)
-        self.run_id = tracking.run_id
-        self.metric, self.sign = metric, 1 if mode == "max" else -1
-        self.non_finite = 0
-        self.best: float | None = self.client.get_run(self.run_id).data.metrics.get(
-            f"{metric}_best"
-        )
-        rows = [*fetch_stages(tracking.uri, self.run_id), *stages]
-        self.rows: dict[int, dict[str, Any]] = {row["index"]: row for row in rows}
+    def __init__(self, uri: str, blob: Callable[[str], Path]):
+        check_reachable(uri)
+        self.uri, self.client, self._blob = uri, open_client(uri), blob
+        #: run ids by the keys that runs were opened under
+        self.ids: dict[str, str] = {}
+        self._recorded: dict[str, set[tuple[int, float]]] = {}
 
-    def write(self, report: Report) -> None:
-        """Everything in a report, on the axis `images`. Writing twice leaves the same record."""
-        self._metrics(report)
-        if report.samples is not None:
-            self._samples(report)
-        if report.stage is not None:
-            self._stage(report.stage, report.averaged)
+    def deliver(self, entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
+        """Carry out entries in order, at most 1,000 metrics; those that the store will never take,
+        each with the reason, are returned."""
+        try:
+            self._deliver(entries)
+        except MlflowException as error:
+            if error.error_code not in _FOR_EVER:
+                raise
+            if len(entries) == 1:
+                return [(entries[0], str(error).splitlines()[0])]
+            self._recorded.clear()
+            return [refused for entry in entries for refused in self.deliver([entry])]
+        return []
 
-    def _metrics(self, report: Report) -> None:
-        found = dict(report.metrics)
-        value = found.get(self.metric)
-        if value is not None and math.isfinite(value):
-            if self.best is None or self.sign * value > self.sign * self.best:
-                self.best = value
-            # tables show the last value, so the best is a metric of its own
-            found[f"{self.metric}_best"] = self.best
-        finite = {_FORBIDDEN.sub("_", k): v for k, v in found.items() if math.isfinite(v)}
-        if len(finite) < len(found):
-            # the store would turn infinity into 1.8e308 and chart it
-            self.non_finite += len(found) - len(finite)
-            finite["tracking/non_finite"] = float(self.non_finite)
-        now = int(time.time() * 1000)
-        points = [Metric(key, value, now, report.images) for key, value in finite.items()]
-        for first in range(0, len(points), _BATCH):
-            self.client.log_batch(self.run_id, metrics=points[first : first + _BATCH])
+    def _deliver(self, entries: Sequence[Entry]) -> None:
+        points: dict[str, list[Metric]] = {}
+        for entry in entries:
+            if not entry:
+                continue
+            run_id = self._run_id(entry)
+            points.setdefault(run_id, []).extend(self._points(run_id, entry))
+            if entry.keys() & {"params", "files", "stages", "tags", "status"}:
+                self._log(points)
+                self._rest(run_id, entry)
+        self._log(points)
 
-    def _samples(self, report: Report) -> None:
-        assert report.samples is not None
-        pixels = report.samples.cpu().numpy()
-        index, step = report.position.index, report.position.step
-        if step > 0 or index == 0:
-            # trials' stages differ in images, and the slider of the comparison is one for all: 100
-            # to a stage. A stage's start has the number of the end before it: one picture each.
-            mark = round(100 * (index + report.metrics.get("stage/done", 0.0)))
-            self.client.log_image(self.run_id, pixels, key=GRID, step=mark, synchronous=True)
-        path = f"grids/stage-{index}-{step:06d}.png"
-        self.client.log_image(self.run_id, pixels, artifact_file=path)
-        for key, grid in report.extra.items() if step > 0 or index == 0 else ():
-            self.client.log_image(
-                self.run_id, grid.cpu().numpy(), key=key, step=report.images, synchronous=True
+    def _run_id(self, entry: Entry) -> str:
+        run = entry["run"]
+        key = run.get("key", "")
+        if run.get("run_id"):
+            self.ids.setdefault(key, run["run_id"])
+            return run["run_id"]
+        if key not in self.ids:
+            found = find_key(self.client, run["experiment"], key)
+            if found is None and "open" not in entry:
+                raise LookupError(f"run {key} is not opened yet")
+            self.ids[key] = found or ""
+        if "open" in entry:
+            self.ids[key] = make_run(
+                self.client, self.uri, run["experiment"], key, entry["open"], self.ids[key] or None
             )
+        return self.ids[key]
 
-    def _stage(self, row: dict[str, Any], averaged: bytes | None) -> None:
-        index = row["index"]
-        if averaged is not None:
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / "generator.safetensors"
-                file.write_bytes(averaged)
-                self.client.log_artifact(self.run_id, str(file), f"stages/{index}")
-        self.rows[index] = row
-        rows = [self.rows[number] for number in sorted(self.rows)]
-        self.client.log_text(self.run_id, json.dumps(rows, indent=1), STAGES)
+    def _points(self, run_id: str, entry: Entry) -> list[Metric]:
+        metrics: Mapping[str, float] = entry.get("metrics", {})
+        step, at = entry.get("step", 0), entry["at"]
+        if POSITION in metrics:
+            # a report redone where its first telling is not known: its time would be another
+            known = self._positions(run_id)
+            if (step, metrics[POSITION]) in known:
+                return []
+            known.add((step, metrics[POSITION]))
+        elif "status" in entry and metrics:
+            # a finished run that is resumed ends once more, with the same figures
+            before = self.client.get_run(run_id).data.metrics
+            metrics = {k: v for k, v in metrics.items() if before.get(k) != v}
+        return [Metric(name, value, at, step) for name, value in metrics.items()]
+
+    def _positions(self, run_id: str) -> set[tuple[int, float]]:
+        """The reports that are in the record of a run, however they came there."""
+        if run_id not in self._recorded:
+            history = self.client.get_metric_history(run_id, POSITION)
+            self._recorded[run_id] = {(point.step, point.value) for point in history}
+        return self._recorded[run_id]
+
+    def _log(self, points: dict[str, list[Metric]]) -> None:
+        for run_id, metrics in points.items():
+            for first in range(0, len(metrics), BATCH):
+                self.client.log_batch(run_id, metrics=metrics[first : first + BATCH])
+        points.clear()
+
+    def _rest(self, run_id: str, entry: Entry) -> None:
+        if "params" in entry:
+            log_params(self.client, run_id, entry["params"])
+        for path, name in entry.get("files", {}).items():
+            content = self._blob(name)
+            if content.exists():
+                put_file(self.client, run_id, path, content)
+        if "stages" in entry:
+            self._stages(run_id, entry["stages"])
+        if tags := entry.get("tags"):
+            self.client.log_batch(run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
+        status = entry.get("status")
+        if status == "RUNNING":
+            self.client.update_run(run_id, status=status)
+        elif status:
+            self.client.set_terminated(run_id, status=status, end_time=entry["at"])
+
+    def _stages(self, run_id: str, rows: list[dict[str, Any]]) -> None:
+        known = {row["index"]: row for row in fetch_stages(self.uri, run_id)}
+        known |= {row["index"]: row for row in rows}
+        content = json.dumps([known[index] for index in sorted(known)], indent=1)
+        self.client.log_text(run_id, content, STAGES)

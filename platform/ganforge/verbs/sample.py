@@ -10,7 +10,7 @@ from ganforge.draws import latents
 from ganforge.fidelity import to_bytes
 from ganforge.settings import SettingsError
 from ganforge.training.grid import sheets
-from ganforge.verbs.evaluate import open_model
+from ganforge.verbs.models import find_model
 
 GRID = "grid.png"
 
@@ -29,7 +29,7 @@ def sample(
     Picture k is a function of the weights, the seed and k alone. A conditional generator's labels
     go round, 0, 1, 2, … unless one is given.
     """
-    network = open_model(model, tracking_uri).network
+    network = find_model(model, tracking_uri).model.network
     labels = _labels(network, model, count, label)
     folder = Path(output)
     try:

@@ -64,3 +64,8 @@ def checked_storage(storage: str) -> str:
             f"storage = {storage}: cannot be a folder ({error.strerror}); name another place"
         ) from None
     return str(place)
+
+
+def local_folder(storage: str) -> Path | None:
+    """A storage as a folder of this machine; None where it is an object store."""
+    return None if "://" in storage else Path(storage)

@@ -5,7 +5,8 @@ import secrets
 import shlex
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,7 +17,9 @@ from ganforge.verbs.start import Start, checked_storage, settle, ui_lines
 
 if TYPE_CHECKING:
     from ganforge.cluster.train import Trained
+    from ganforge.tracking.desk import Desk
     from ganforge.tracking.record import Tracking
+    from ganforge.tracking.runs import Opening
 
 ABOUT = "about"
 
@@ -37,7 +40,6 @@ def train(
     # Ray and MLflow take seconds to import: not before the input is known to be good
     from ganforge.cluster.session import session, wait_for_slots, worker_resources
     from ganforge.cluster.train import TrainingFailed, fit, uses_gpu
-    from ganforge.tracking.runs import end_run
     from ganforge.tracking.store import resolve_uri
 
     storage = checked_storage(storage)
@@ -47,8 +49,9 @@ def train(
     with session(threads=settings.threads) as joined:
         each = worker_resources(settings.threads, uses_gpu(settings))
         wait_for_slots(settings.workers, each, joined=joined)
-        place, tracking = (_found if resume else _new)(start, uri, experiment, storage)
-        outcome, status = "failed: interrupted", "KILLED"
+        record = (_found if resume else _new)(start, uri, experiment, storage)
+        place, tracking, desk = record.place, record.tracking, record.desk
+        outcome, status = "interrupted", "KILLED"
         try:
             trained = fit(
                 start.prepared,
@@ -64,14 +67,20 @@ def train(
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2 if isinstance(error, SettingsError) else 1)
         finally:
-            if tracking is not None:
-                note = _try(lambda: describe_training(start, outcome, tracking))
-                _try(lambda: end_run(tracking, status, outcome, note=note))
-    _tell(console, start, trained, place, tracking)
+            note = _try(lambda: describe_training(start, outcome, desk.known(tracking)))
+            desk.end(tracking, status, outcome, note=note)
+            desk.send(place)
+            complete = desk.close()
+    _tell(console, start, trained, place, desk.known(tracking))
+    if not complete:
+        print(
+            f"warning       the tracking store failed: {desk.trouble or trained.tracking_trouble}"
+        )
+        print(f"              ganforge sync --storage {shlex.quote(storage)}   sends the rest")
 
 
 def _tell(
-    console: Console, start: Start, trained: "Trained", place: str, tracking: "Tracking | None"
+    console: Console, start: Start, trained: "Trained", place: str, tracking: "Tracking"
 ) -> None:
     """How good it is, where everything is, and the commands to go on."""
 
@@ -81,7 +90,7 @@ def _tell(
     value = trained.metrics.get(start.metric.name)
     line(f"\n{start.metric.name} {value:.3f}" if value is not None else "\nfinished")
     line(f"checkpoints   {place}")
-    if tracking is None:
+    if not tracking.run_id:
         return
     where = f"--tracking-uri {shlex.quote(tracking.uri)}"
     line(f"sample grid   artifacts/grids of run {tracking.run_id}")
@@ -89,33 +98,42 @@ def _tell(
         line(f"{head:<14}{text}")
     line(f"prove it      ganforge reproduce --run {tracking.run_id} {where}")
     line(f"evaluate it   ganforge evaluate --model {tracking.run_id} --benchmark DIR {where}")
-    if trained.tracking_trouble:
-        line(f"warning       the tracking store failed: {trained.tracking_trouble}")
-        line(f"              what it did not take is in {place}/tracking.jsonl")
 
 
-def _new(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str, Tracking | None]":
-    """A new run: its folder and its record. Training goes on without a record if need be."""
+@dataclass(frozen=True)
+class _Record:
+    """A run's folder, its record, and the driver's way to the store."""
+
+    place: str
+    tracking: "Tracking"
+    desk: "Desk"
+
+
+def _new(start: Start, uri: str, experiment: str, storage: str) -> _Record:
+    """A new run: its folder and its record. Training goes on without a store if need be."""
+    from ganforge.tracking.desk import Desk
+    from ganforge.tracking.files import input_files
     from ganforge.tracking.runs import reap
     from ganforge.training.files import join, open_folders
 
     name = time.strftime("train-%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     place = join(storage, name)
-    _try(lambda: reap(uri, experiment))
-    tracking = _try(lambda: open_record(start, uri, experiment, name, place))
+    desk = Desk(uri, experiment, _driver_folder(place, name))
+    tracking = desk.open(name, _opening(start, name, place))
+    desk.files(tracking, input_files(start.prepared))
+    if tracking.run_id:
+        _try(lambda: reap(uri, experiment))
     about: dict[str, Any] = {"experiment": experiment, "system": start.prepared.system}
-    about["tracking"] = asdict(tracking) if tracking is not None else None
+    about["tracking"] = asdict(tracking)
     open_folders(place).write(ABOUT, {"run.json": json.dumps(about).encode()})
-    return place, tracking
+    return _Record(place, tracking, desk)
 
 
-def open_record(start: Start, uri: str, experiment: str, name: str, place: str) -> "Tracking":
-    """The run in MLflow, with the files it needs to be done again elsewhere."""
-    from ganforge.tracking.files import log_inputs
-    from ganforge.tracking.runs import Opening, open_run
+def _opening(start: Start, name: str, place: str) -> "Opening":
+    from ganforge.tracking.runs import Opening
 
     prepared = start.prepared
-    opening = Opening(
+    return Opening(
         kind="train",
         name=name,
         settings=prepared.settings,
@@ -123,9 +141,6 @@ def open_record(start: Start, uri: str, experiment: str, name: str, place: str) 
         description=describe_training(start),
         tags={"storage": place, "warnings": "; ".join(prepared.warnings) or "none"},
     )
-    tracking = open_run(uri, experiment, opening)
-    log_inputs(tracking, prepared)
-    return tracking
 
 
 def describe_training(
@@ -165,10 +180,20 @@ def describe_training(
     return describe_run(facts)
 
 
-def _found(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str, Tracking | None]":
+def _driver_folder(place: str, name: str) -> Path:
+    """Where the driver keeps what the store did not take: in the run's folder if that is here."""
+    from ganforge.assets import cache_directory
+
+    return (
+        cache_directory() / "spools" / f"driver-{name}" if "://" in place else Path(place, "driver")
+    )
+
+
+def _found(start: Start, uri: str, experiment: str, storage: str) -> _Record:
     """The newest run of this experiment and system in the storage, and its record."""
+    from ganforge.tracking.desk import Desk
     from ganforge.tracking.record import Tracking
-    from ganforge.tracking.runs import continue_run
+    from ganforge.tracking.runs import reap
     from ganforge.training.files import join, open_folders
     from ganforge.training.resume import check_place
 
@@ -182,10 +207,13 @@ def _found(start: Start, uri: str, experiment: str, storage: str) -> "tuple[str,
         if (about["experiment"], about["system"]) != (experiment, start.prepared.system):
             continue
         check_place(start.prepared, place)
-        tracking = Tracking(**about["tracking"]) if about["tracking"] else None
-        if tracking is not None:
-            _try(lambda t=tracking: continue_run(t))
-        return place, tracking
+        recorded = Tracking(**about["tracking"]) if about["tracking"] else None
+        desk = Desk(recorded.uri if recorded else uri, experiment, _driver_folder(place, name))
+        tracking = recorded or desk.open(name, _opening(start, name, place))
+        desk.resume(tracking)
+        if desk.flush(10.0):
+            _try(lambda u=tracking.uri: reap(u, experiment))
+        return _Record(place, desk.known(tracking), desk)
     raise SettingsError(
         f"--resume: {storage} has no run of experiment {experiment} and system "
         f"{start.prepared.system}; start one without --resume"

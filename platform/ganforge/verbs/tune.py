@@ -1,5 +1,6 @@
 """`ganforge tune`: search a system's settings."""
 
+import os
 import shlex
 import sys
 from typing import TYPE_CHECKING
@@ -7,8 +8,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ganforge.configure import Words
+from ganforge.systems.catalog import load_system
 from ganforge.verbs.register import register_best
-from ganforge.verbs.start import checked_storage, settle, ui_lines
+from ganforge.verbs.start import Start, checked_storage, local_folder, settle, ui_lines
 
 if TYPE_CHECKING:
     from ganforge.cluster.result import SearchResult
@@ -42,6 +44,7 @@ def tune(
     from ganforge.cluster.session import session
     from ganforge.cluster.space import check_space
     from ganforge.cluster.tune import search
+    from ganforge.tracking.server import own_server
     from ganforge.tracking.store import resolve_uri
 
     stages = len(start.prepared.settings.stages)
@@ -51,6 +54,8 @@ def tune(
     storage = checked_storage(storage)
     console = Console()
     with (
+        # before Ray: it takes as long to start, and the workers are told of it
+        own_server(uri, local_folder(storage), wanted=several(trials, concurrent)),
         session(threads=start.prepared.settings.threads) as joined,
         Progress(trials, start.metric.name, console=console) as progress,
     ):
@@ -69,9 +74,10 @@ def tune(
             listener=progress,
             announce=lambda place: _announce(console, uri, place),
         )
-    tell(console, result, start.metric.name, uri)
-    if result.best is not None and result.best.run is not None and not result.interrupted:
-        register_best(console, result.best.run.run_id, model_name, start.metric, uri)
+    tell(console, result, start.metric.name, uri, storage)
+    best = result.best
+    if best is not None and best.run is not None and best.run.run_id and not result.interrupted:
+        finish(console, best.run.run_id, start, model_name, uri)
     if result.best is None:
         reasons = {trial.reason for trial in result.trials if trial.reason}
         print("error: no trial finished a stage: " + "; ".join(sorted(reasons)), file=sys.stderr)
@@ -80,13 +86,39 @@ def tune(
         sys.exit(130)
 
 
+def finish(console: Console, run_id: str, start: Start, model_name: str, uri: str) -> None:
+    """Put the best trial's generator to use: in the model registry, or to be sampled from."""
+    if load_system(start.prepared.system).takes == "picture":
+        where = f"--tracking-uri {shlex.quote(uri)}"
+        console.print(
+            f"evaluate it   ganforge evaluate --model {run_id} --benchmark DIR {where}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        register_best(console, run_id, model_name, start.metric, uri)
+        return
+    command = f"ganforge sample --model {run_id} --count 16 --grid --output samples"
+    console.print(
+        f"sample it     {command} --tracking-uri {shlex.quote(uri)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def _announce(console: Console, uri: str, place: str) -> None:
     """Where the trials can be watched beside each other while they run."""
     for head, text in zip(("watch", ""), ui_lines(uri, place), strict=False):
         console.print(f"{head:<14}{text}", highlight=False, soft_wrap=True)
 
 
-def tell(console: Console, result: "SearchResult", metric: str, uri: str) -> None:
+def several(trials: int, concurrent: int | None) -> bool:
+    """Whether more than one trial may write to the tracking store at a time, on this machine."""
+    from ganforge.cluster.session import cluster_address
+
+    return min(trials, concurrent or trials, os.cpu_count() or 1) > 1 and not cluster_address()
+
+
+def tell(console: Console, result: "SearchResult", metric: str, uri: str, storage: str) -> None:
     """The best trial, its settings, where its pictures are, and the commands to go on."""
     best = result.best
     if best is None:
@@ -103,12 +135,12 @@ def tell(console: Console, result: "SearchResult", metric: str, uri: str) -> Non
             else f"              {key} = {value}"
         )
     line(f"checkpoints   {result.folder}")
-    if best.run is not None:
+    if best.run is not None and best.run.run_id:
         line(f"sample grid   artifacts/grids of run {best.run.run_id}")
         where = f"--tracking-uri {shlex.quote(uri)}"
         for head, text in zip(("compare", ""), ui_lines(uri, result.view), strict=False):
             line(f"{head:<14}{text}")
         line(f"prove it      ganforge reproduce --run {best.run.run_id} {where}")
-        line(f"evaluate it   ganforge evaluate --model {best.run.run_id} --benchmark DIR {where}")
     if result.tracking_trouble:
         line(f"warning       the tracking store failed: {result.tracking_trouble}")
+        line(f"              ganforge sync --storage {shlex.quote(storage)}   sends the rest")
