@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ganforge.configure import Words
 from ganforge.settings import SettingsError
+from ganforge.verbs.lines import Lines
 from ganforge.verbs.start import Start, checked_storage, settle, ui_lines
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def train(
                 store=place,
                 tracking=tracking,
                 joined=joined,
-                listener=_Lines(console, start),
+                listener=Lines(console, start),
             )
             outcome, status = "finished", "FINISHED"
         except (TrainingFailed, SettingsError) as error:
@@ -228,25 +229,3 @@ def _try(call: Any) -> Any:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         print(f"warning: tracking store: {first[:200]}; the training goes on")
         return None
-
-
-class _Lines:
-    """A line for each report: where the run is, how fast, how good."""
-
-    def __init__(self, console: Console, start: Start):
-        self.console, self.stages = console, start.prepared.settings.stages
-        self.metric = start.metric.name
-        self.began = time.monotonic()
-
-    def __call__(self, told: dict[str, Any]) -> None:
-        if "index" not in told:
-            return
-        index, minutes = told["index"], (time.monotonic() - self.began) / 60
-        score = "" if told["score"] is None else f"  {self.metric} {told['score']:.3f}"
-        self.console.print(
-            f"{minutes:6.1f} min  stage {index + 1}/{len(self.stages)} "
-            f"({self.stages[index].resolution} px)  step {told['step']}  "
-            f"images {told['images']}  alpha {told['alpha']:.2f}{score}",
-            highlight=False,
-            soft_wrap=True,
-        )
