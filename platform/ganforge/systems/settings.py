@@ -115,6 +115,12 @@ class SystemSettings(Strict):
             )
         return problems
 
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether a step's objectives or learning rates depend on the length of an epoch, which is
+        then a part of the stage's identity."""
+        return self.alpha_unit == "epoch"
+
     def at(self, index: int) -> Self:
         """The settings in force at stage `index`: its overrides applied, `stages` without any."""
         bare = tuple(stage.model_copy(update={"overrides": {}}) for stage in self.stages)

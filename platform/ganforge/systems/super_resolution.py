@@ -1,0 +1,139 @@
+"""What SRGAN, ESRGAN and SuperResGANUnet share: settings of the data, figures, samples."""
+
+import copy
+from collections.abc import Callable
+from typing import ClassVar, Literal, Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from ganforge.data.batch import Batch
+from ganforge.data.settings import DataSettings
+from ganforge.fidelity import measure
+from ganforge.layers import upsample_bicubic, upsample_nearest
+from ganforge.schedule import Progress
+from ganforge.settings import setting
+from ganforge.systems.base import Metric, Player, System
+from ganforge.systems.perceptual import Perceptual
+from ganforge.systems.settings import Adam, SystemSettings
+
+
+class SuperResolutionSettings(SystemSettings):
+    """Crops of one size at every stage: `stages.K.resolution` is the side of the target crop."""
+
+    scale: Literal[2, 3, 4, 8] = setting(4, "super-resolution factor")
+    width: int = setting(64, "channels of the generator's features", ge=1)
+    generator: Adam = setting(Adam(), "the generator's optimizer", per_stage=True)
+    average_decay: float = setting(
+        0.0,
+        "decay per step of the averaged generator; 0: the generator itself",
+        ge=0,
+        lt=1,
+        per_stage=True,
+    )
+    data: DataSettings = setting(DataSettings(view="crop"), "pictures")
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> Self:
+        first = self.stages[0].resolution
+        for number, stage in enumerate(self.stages):
+            if stage.resolution != first:
+                raise ValueError(
+                    f"stages.{number}.resolution = {stage.resolution}: must be that of stage 0 "
+                    f"({first}), since this system's networks do not grow"
+                )
+        if first % self.scale:
+            raise ValueError(
+                f"stages.0.resolution = {first}: must be a multiple of scale ({self.scale})"
+            )
+        return self
+
+
+class CropSettings(SuperResolutionSettings):
+    """What SRGAN and ESRGAN share: crops for a critic of 16-fold reduction, and three terms."""
+
+    bicubic_skip: bool = setting(False, "the generator adds to the bicubic enlargement")
+    critic_width: int = setting(64, "channels of the first convolution that judges", ge=1)
+    critic_dense: int = setting(1024, "width of the dense layer that judges", ge=1)
+    perceptual: Perceptual = setting(Perceptual(), "content term")
+    adversarial_weight: float = setting(
+        1e-3, "weight of the adversarial term; 0 trains nothing that judges", ge=0, per_stage=True
+    )
+    pixel_weight: float = setting(
+        0.0, "weight of the pixel term in adversarial stages", ge=0, per_stage=True
+    )
+    data: DataSettings = setting(DataSettings(view="crop", rotate=True), "pictures")
+    images_per_epoch: int | None = setting(
+        160_000, "length of an epoch; none: crops that tile the pictures", ge=1, per_stage=True
+    )
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> Self:
+        side = self.stages[0].resolution
+        if side % 16:
+            raise ValueError(f"stages.0.resolution = {side}: must be a multiple of 16")
+        return self
+
+
+class SuperResolution(System):
+    """A generator of low-resolution pictures, owned by the player named "generator"."""
+
+    Data = "super_resolution"
+    metric: ClassVar[Metric] = Metric("validation/psnr", "max")
+    metrics = (Metric("validation/ssim", "max"), Metric("validation/swd", "min"))
+    sample_titles = ("low resolution", "bicubic", "generated", "high resolution")
+
+    @classmethod
+    def source_scale(cls, settings: SuperResolutionSettings) -> int:
+        return settings.scale
+
+    def _average(self) -> nn.Module:
+        average = next(p.average for p in self.players if p.name == "generator")
+        assert average is not None
+        return average
+
+    def generated(self, batch: Batch, progress: Progress) -> Tensor:
+        assert batch.source is not None
+        return self._average()(batch.source).clamp(-1, 1)
+
+    def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
+        assert batch.source is not None
+        scale = self.settings.scale
+        nearest = upsample_nearest(batch.source, scale)
+        bicubic = upsample_bicubic(batch.source, scale)
+        return [nearest, bicubic, self.generated(batch, progress), batch.target]
+
+    def validate(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        return measure(self.generated(batch, progress), batch, self.settings.scale)
+
+    def deploy(self, progress: Progress) -> nn.Module:
+        return Bounded(self._average())
+
+
+class Bounded(nn.Module):
+    """A copy of a generator whose output is cut to [-1, 1]."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = copy.deepcopy(network)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images).clamp(-1, 1)
+
+
+def adam() -> torch.optim.Adam:
+    """An optimizer whose parameters come once a stage has grown."""
+    return torch.optim.Adam([torch.zeros(())])
+
+
+def averaged(name: str, module: nn.Module, options: Callable[[Progress], dict]) -> Player:
+    """A generator's player, with an average by `average_decay`."""
+    return Player(
+        name,
+        module,
+        adam(),
+        options,
+        average=nn.Module(),
+        decay=lambda settings: settings.average_decay,
+    )
