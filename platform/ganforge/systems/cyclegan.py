@@ -18,10 +18,11 @@ from ganforge.networks.discriminators import PatchGAN
 from ganforge.networks.residual import TranslationResNet
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.base import Metric, Player, System
+from ganforge.systems.base import Metric, System
+from ganforge.systems.optimizers import Adam
+from ganforge.systems.players import owner
 from ganforge.systems.presets import CYCLEGAN as PRESETS
-from ganforge.systems.settings import Adam
-from ganforge.systems.super_resolution import Bounded, adam, averaged
+from ganforge.systems.super_resolution import Bounded
 from ganforge.systems.translation import ADAM, TranslationSystemSettings, decayed
 
 
@@ -82,13 +83,8 @@ class CycleGAN(System):
         self.pools = nn.ModuleDict({way: ReplayPool(s.shards, s.pool_size, shape) for way in ways})
         # generators first, then discriminators on fresh fakes of the new generators
         self.players = (
-            averaged("generators", self.generators, decayed("generators")),
-            Player(
-                "discriminators",
-                self.discriminators,
-                adam(),
-                decayed("discriminators"),
-            ),
+            owner(self.generators, "generators", s.generators, decayed, averaged=True),
+            owner(self.discriminators, "discriminators", s.discriminators, decayed),
         )
 
     def grow(self, index: int) -> None:
@@ -126,17 +122,17 @@ class CycleGAN(System):
             terms["identity_source"] = s.identity_weight * mean_absolute(to_x(x), x)
         return terms
 
-    def _averages(self) -> nn.ModuleDict:
-        average = self.players[0].average
-        assert isinstance(average, nn.ModuleDict)
-        return average
+    def _shown(self) -> nn.ModuleDict:
+        shown = self.shown("generators")
+        assert isinstance(shown, nn.ModuleDict)
+        return shown
 
     def generated(self, batch: Batch, progress: Progress) -> Tensor:
-        return self._averages()["forward_"](batch.source)
+        return self._shown()["forward_"](batch.source)
 
     def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
         assert batch.source is not None
-        to_y, to_x = self._averages()["forward_"], self._averages()["backward_"]
+        to_y, to_x = self._shown()["forward_"], self._shown()["backward_"]
         fake_y, fake_x = to_y(batch.source), to_x(batch.target)
         return [batch.source, fake_y, to_x(fake_y), batch.target, fake_x, to_y(fake_x)]
 
@@ -148,4 +144,4 @@ class CycleGAN(System):
 
     def deploy(self, progress: Progress) -> nn.Module:
         """From source to target."""
-        return Bounded(self._averages()["forward_"])
+        return Bounded(self._shown()["forward_"])

@@ -22,16 +22,15 @@ from ganforge.networks.discriminators import VGGStyleDiscriminator
 from ganforge.networks.residual import RRDBNet
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.base import Player
+from ganforge.systems.optimizers import Adam
 from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
+from ganforge.systems.players import owner
 from ganforge.systems.presets import ESRGAN as PRESETS
 from ganforge.systems.rates import halved
-from ganforge.systems.settings import Adam, StageSettings
+from ganforge.systems.settings import StageSettings
 from ganforge.systems.super_resolution import (
     CropSettings,
     SuperResolution,
-    adam,
-    averaged,
 )
 
 _ADAM = Adam(learning_rate=1e-4, betas=(0.9, 0.999))
@@ -107,8 +106,8 @@ class ESRGAN(SuperResolution):
             norm="inner" if s.critic_norm else "none",
         )
         self.players = (
-            Player("critic", self.critic, adam(), lambda p: _options(p, p.settings.critic)),
-            averaged("generator", self.generator, lambda p: _options(p, p.settings.generator)),
+            owner(self.critic, "critic", s.critic, _factor),
+            owner(self.generator, "generator", s.generator, _factor, averaged=True),
         )
 
     @classmethod
@@ -156,8 +155,6 @@ class ESRGAN(SuperResolution):
         return relativistic_average(scores, self.critic(batch.target))
 
 
-def _options(progress: Progress, optimizer: Adam) -> dict[str, Any]:
+def _factor(progress: Progress) -> float:
     s: Settings = progress.settings
-    milestones = s.pixel_halvings if progress.stage.task == "pixel" else s.halvings
-    options = optimizer.options()
-    return options | {"lr": options["lr"] * halved(progress, milestones)}
+    return halved(progress, s.pixel_halvings if progress.stage.task == "pixel" else s.halvings)

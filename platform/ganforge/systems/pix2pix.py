@@ -20,10 +20,10 @@ from ganforge.networks.discriminators import PatchGAN
 from ganforge.networks.unet import Pix2PixUNet
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.base import Metric, Player, System
+from ganforge.systems.base import Metric, System
+from ganforge.systems.optimizers import Adam
+from ganforge.systems.players import owner
 from ganforge.systems.presets import PIX2PIX as PRESETS
-from ganforge.systems.settings import Adam
-from ganforge.systems.super_resolution import adam, averaged
 from ganforge.systems.translation import ADAM, TranslationSystemSettings, decayed
 
 
@@ -74,13 +74,8 @@ class Pix2Pix(System):
         )
         self.discriminator = PatchGAN(2 * s.channels, s.discriminator_width)
         self.players = (
-            Player(
-                "discriminator",
-                self.discriminator,
-                adam(),
-                decayed("discriminator"),
-            ),
-            averaged("generator", self.generator, decayed("generator")),
+            owner(self.discriminator, "discriminator", s.discriminator, decayed),
+            owner(self.generator, "generator", s.generator, decayed, averaged=True),
         )
 
     def grow(self, index: int) -> None:
@@ -113,10 +108,8 @@ class Pix2Pix(System):
         return terms
 
     def generated(self, batch: Batch, progress: Progress) -> Tensor:
-        average = self.players[1].average
-        assert average is not None and batch.source is not None
         reseed(self.settings.seed, "dropout")
-        return average(batch.source)
+        return self.shown()(batch.source)
 
     def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
         assert batch.source is not None
@@ -132,7 +125,7 @@ class Pix2Pix(System):
 
     def deploy(self, progress: Progress) -> nn.Module:
         """Without dropout: the same picture each time."""
-        network = copy.deepcopy(self.players[1].average)
+        network = copy.deepcopy(self.shown())
         assert isinstance(network, Pix2PixUNet)
         network.test_dropout = False
         return network

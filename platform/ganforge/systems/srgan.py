@@ -21,15 +21,14 @@ from ganforge.networks.discriminators import VGGStyleDiscriminator
 from ganforge.networks.residual import SRResNet
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.base import Player
+from ganforge.systems.optimizers import Adam
 from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
+from ganforge.systems.players import owner
 from ganforge.systems.presets import SRGAN as PRESETS
-from ganforge.systems.settings import Adam, StageSettings
+from ganforge.systems.settings import StageSettings
 from ganforge.systems.super_resolution import (
     CropSettings,
     SuperResolution,
-    adam,
-    averaged,
 )
 
 _ADAM = Adam(learning_rate=1e-4, betas=(0.9, 0.999))
@@ -85,13 +84,8 @@ class SRGAN(SuperResolution):
             prelu=reference,
         )
         self.players = (
-            Player(
-                "discriminator",
-                self.discriminator,
-                adam(),
-                lambda p: p.settings.discriminator.options(),
-            ),
-            averaged("generator", self.generator, lambda p: p.settings.generator.options()),
+            owner(self.discriminator, "discriminator", s.discriminator),
+            owner(self.generator, "generator", s.generator, averaged=True),
         )
 
     @classmethod

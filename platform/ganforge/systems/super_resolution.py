@@ -1,10 +1,8 @@
 """What SRGAN, ESRGAN and SuperResGANUnet share: settings of the data, figures, samples."""
 
 import copy
-from collections.abc import Callable
 from typing import ClassVar, Literal, Self
 
-import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
@@ -14,9 +12,10 @@ from ganforge.fidelity import measure
 from ganforge.layers import upsample_bicubic, upsample_nearest
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.base import Metric, Player, System
+from ganforge.systems.base import Metric, System
+from ganforge.systems.optimizers import Adam
 from ganforge.systems.perceptual import Perceptual
-from ganforge.systems.settings import Adam, SystemSettings
+from ganforge.systems.settings import SystemSettings
 
 
 class SuperResolutionSettings(SystemSettings):
@@ -88,14 +87,9 @@ class SuperResolution(System):
     def source_scale(cls, settings: SuperResolutionSettings) -> int:
         return settings.scale
 
-    def _average(self) -> nn.Module:
-        average = next(p.average for p in self.players if p.name == "generator")
-        assert average is not None
-        return average
-
     def generated(self, batch: Batch, progress: Progress) -> Tensor:
         assert batch.source is not None
-        return self._average()(batch.source).clamp(-1, 1)
+        return self.shown()(batch.source).clamp(-1, 1)
 
     def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
         assert batch.source is not None
@@ -108,7 +102,7 @@ class SuperResolution(System):
         return measure(self.generated(batch, progress), batch, self.settings.scale)
 
     def deploy(self, progress: Progress) -> nn.Module:
-        return Bounded(self._average())
+        return Bounded(self.shown())
 
 
 class Bounded(nn.Module):
@@ -120,20 +114,3 @@ class Bounded(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images).clamp(-1, 1)
-
-
-def adam() -> torch.optim.Adam:
-    """An optimizer whose parameters come once a stage has grown."""
-    return torch.optim.Adam([torch.zeros(())])
-
-
-def averaged(name: str, module: nn.Module, options: Callable[[Progress], dict]) -> Player:
-    """A generator's player, with an average by `average_decay`."""
-    return Player(
-        name,
-        module,
-        adam(),
-        options,
-        average=nn.Module(),
-        decay=lambda settings: settings.average_decay,
-    )

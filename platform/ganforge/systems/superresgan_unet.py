@@ -24,15 +24,14 @@ from ganforge.networks.discriminators import RefinementCritic
 from ganforge.networks.unet import RefinementUNet
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.base import Player
+from ganforge.systems.optimizers import Adam
+from ganforge.systems.players import owner
 from ganforge.systems.presets import SUPERRESGAN_UNET as PRESETS
 from ganforge.systems.rates import linear_to_zero
-from ganforge.systems.settings import Adam, StageSettings
+from ganforge.systems.settings import StageSettings
 from ganforge.systems.super_resolution import (
     SuperResolution,
     SuperResolutionSettings,
-    adam,
-    averaged,
 )
 
 
@@ -111,8 +110,8 @@ class SuperResGANUnet(SuperResolution):
             self.pool = ReplayPool(s.shards, s.pool_size, (s.channels, side, side))
         self.histories = Histories()
         self.players = (
-            averaged("generator", self.generator, lambda p: p.settings.generator.options()),
-            Player("critic", self.critics, adam(), lambda p: p.settings.critic.options()),
+            owner(self.generator, "generator", s.generator, averaged=True),
+            owner(self.critics, "critic", s.critic),
         )
         for player in self.players:
             player.after_step = partial(self.histories.remember, player.name)

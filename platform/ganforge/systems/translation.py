@@ -1,12 +1,10 @@
 """What Pix2Pix and CycleGAN share: one picture a step, and rates that fall to zero."""
 
-from collections.abc import Callable
-from typing import Any
-
 from ganforge.schedule import Progress
 from ganforge.settings import setting
+from ganforge.systems.optimizers import Adam
 from ganforge.systems.rates import linear_to_zero
-from ganforge.systems.settings import Adam, StageSettings, SystemSettings
+from ganforge.systems.settings import StageSettings, SystemSettings
 
 #: Section 6.2 of Pix2Pix and appendix 7.1 of CycleGAN.
 ADAM = Adam(learning_rate=2e-4, betas=(0.5, 0.999))
@@ -53,13 +51,7 @@ class TranslationSystemSettings(SystemSettings):
         return super()._shard_problems()
 
 
-def decayed(optimizer: str) -> Callable[[Progress], dict[str, Any]]:
-    """The options of the optimizer setting of that name at a step."""
-
-    def options(progress: Progress) -> dict[str, Any]:
-        s: TranslationSystemSettings = progress.settings
-        found = getattr(s, optimizer).options()
-        factor = linear_to_zero(progress, s.constant_epochs, s.decay_epochs)
-        return found | {"lr": found["lr"] * factor}
-
-    return options
+def decayed(progress: Progress) -> float:
+    """What the learning rates are multiplied by."""
+    s: TranslationSystemSettings = progress.settings
+    return linear_to_zero(progress, s.constant_epochs, s.decay_epochs)
