@@ -21,9 +21,9 @@ from ganforge.settings import setting
 from ganforge.systems.base import Metric, System
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.players import owner
-from ganforge.systems.presets import CYCLEGAN as PRESETS
 from ganforge.systems.super_resolution import Bounded
 from ganforge.systems.translation import ADAM, TranslationSystemSettings, decayed
+from ganforge.systems.translation import CYCLEGAN as PRESETS
 
 
 class Settings(TranslationSystemSettings):

@@ -1,8 +1,8 @@
 """The perceptual term that several systems share: settings, the network's file, the value."""
 
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import field_validator
+from pydantic import model_validator
 from torch import Tensor
 
 from ganforge.assets import Assets, resolve_vgg
@@ -22,12 +22,11 @@ class Perceptual(Strict):
     before_activation: bool = setting(False, "features before the ReLU of that convolution")
     distance: Literal["mse", "l1"] = setting("mse", "how features are compared")
 
-    @field_validator("layer")
-    @classmethod
-    def _known(cls, layer: str) -> str:
-        if layer not in layer_numbers():
-            raise ValueError(f"VGG-19 has the layers {', '.join(layer_numbers())}")
-        return layer
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.layer not in layer_numbers():
+            raise ValueError(f"layer = {self.layer}: VGG-19 has {', '.join(layer_numbers())}")
+        return self
 
 
 def resolve_perceptual(settings: S) -> tuple[S, Assets, list[str]]:

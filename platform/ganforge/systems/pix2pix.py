@@ -23,8 +23,8 @@ from ganforge.settings import setting
 from ganforge.systems.base import Metric, System
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.players import owner
-from ganforge.systems.presets import PIX2PIX as PRESETS
 from ganforge.systems.translation import ADAM, TranslationSystemSettings, decayed
+from ganforge.systems.translation import PIX2PIX as PRESETS
 
 
 class Settings(TranslationSystemSettings):

@@ -1,4 +1,4 @@
-"""Presets of the systems that are given a picture; `paper` is a system's defaults."""
+"""Presets of the super-resolution systems; `paper` is a system's defaults."""
 
 from typing import Any
 
@@ -135,64 +135,5 @@ SUPERRESGAN_UNET: Presets = {
         "data.view": "crop",
         "stages": (StageSettings(resolution=64, epochs=6),),
         **_QUICK_DATA,
-    },
-}
-
-PIX2PIX: Presets = {
-    "paper": {},
-    "described": {
-        "batch_size": 16,
-        "shards": 4,
-        "decay_epochs": None,
-        "data.jitter": None,
-        "data.colour_jitter": 0.2,
-        "precision": "bfloat16",
-        "stages": (StageSettings(resolution=256, epochs=500),),
-    },
-    "quick": {
-        "width": 16,
-        "discriminator_width": 8,
-        "batch_size": 4,
-        "shards": 2,
-        "images_per_epoch": 512,
-        "generator": {"learning_rate": 2e-3, "betas": (0.5, 0.999), "epsilon": 1e-8},
-        "discriminator": {"learning_rate": 1e-3, "betas": (0.5, 0.999), "epsilon": 1e-8},
-        "average_decay": 0.98,
-        "test_dropout": False,
-        "test_statistics": False,
-        "decay_epochs": None,
-        "data.view": "crop",
-        "data.jitter": None,
-        "data.max_side": 224,
-        "validation.fraction": 0.3,
-        "validation.pictures": 8,
-        "stages": (StageSettings(resolution=64, epochs=5),),
-    },
-}
-
-CYCLEGAN: Presets = {
-    "paper": {},
-    "described": {
-        "generators": {"learning_rate": 1e-5, "betas": (0.5, 0.999), "epsilon": 1e-8},
-        "discriminators": {"learning_rate": 1e-5, "betas": (0.5, 0.999), "epsilon": 1e-8},
-        "decay_epochs": None,
-        "data.jitter": None,
-        "stages": (StageSettings(resolution=256, epochs=200),),
-    },
-    "quick": {
-        "width": 8,
-        "blocks": 3,
-        "discriminator_width": 8,
-        "images_per_epoch": 256,
-        "generators": {"learning_rate": 1e-3, "betas": (0.5, 0.999), "epsilon": 1e-8},
-        "discriminators": {"learning_rate": 5e-4, "betas": (0.5, 0.999), "epsilon": 1e-8},
-        "average_decay": 0.98,
-        "decay_epochs": None,
-        "data.view": "crop",
-        "data.jitter": None,
-        "data.max_side": 224,
-        "validation.fraction": 0.3,
-        "validation.pictures": 8,
-        "stages": (StageSettings(resolution=64, epochs=4),),
     },
 }
