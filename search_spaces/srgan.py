@@ -7,7 +7,7 @@ adversarial term from a tenth of the published weight to ten times it.
 from ray import tune
 
 SPACE = {
-    "generator.learning_rate": tune.loguniform(4e-4, 5e-3),
+    "generator.learning_rate": tune.loguniform(1e-4, 2e-3),
     "discriminator.learning_rate": tune.loguniform(2e-4, 5e-3),
     "adversarial_weight": tune.loguniform(1e-4, 1e-2),
     "label_smoothing": tune.choice([0.0, 0.1, 0.3]),

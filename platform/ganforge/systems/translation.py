@@ -88,6 +88,7 @@ PIX2PIX: dict[str, dict[str, Any]] = {
         "data.max_side": 224,
         "validation.fraction": 0.3,
         "validation.pictures": 8,
+        "validation.samples": 4,
         "stages": (StageSettings(resolution=64, epochs=5),),
     },
 }
@@ -115,6 +116,7 @@ CYCLEGAN: dict[str, dict[str, Any]] = {
         "data.max_side": 224,
         "validation.fraction": 0.3,
         "validation.pictures": 8,
+        "validation.samples": 4,
         "stages": (StageSettings(resolution=64, epochs=4),),
     },
 }
