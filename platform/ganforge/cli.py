@@ -153,6 +153,18 @@ def register(
 
 
 @app.command()
+def interpolate(
+    model: Annotated[str, typer.Option(help="MLflow run, or a folder with generator.safetensors")],
+    toward: Annotated[str, typer.Option(help="another training of the same network")],
+    output: Annotated[str, typer.Option(help="new folder for the model between the two")],
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="how far towards the other")] = 0.8,
+    tracking_uri: Uri = None,
+) -> None:
+    """Make a model between two: a fidelity-trained and an adversarially trained one."""
+    _verb("interpolate")(model, toward, alpha, output, tracking_uri)
+
+
+@app.command()
 def sample(
     model: Annotated[str, typer.Option(help="MLflow run, or a folder with generator.safetensors")],
     count: Annotated[int, typer.Option(min=1, help="how many pictures are made")] = 16,

@@ -294,3 +294,18 @@ def test_mistakes_are_named():
         grown("esrgan", stages=(StageSettings(resolution=40),))
     with pytest.raises(SettingsError, match=r"stages\.0\.resolution = 48: must be a power"):
         grown("superresgan_unet", stages=(StageSettings(resolution=48),))
+
+
+@pytest.mark.parametrize(
+    ("words", "side", "scale"),
+    [({"scale": 2}, 48, 2), ({"start": 16}, 64, 4), ({"target": 192}, 192, 4),
+     ({"scale": 3, "start": 16}, 48, 3)],
+)  # fmt: skip
+def test_sizes_on_the_command_line_hold_for_every_stage(words, side, scale):
+    from ganforge.configure import Words, configure
+
+    _, settings = configure(Words("srgan", **words))
+    assert {stage.resolution for stage in settings.stages} == {side} and settings.scale == scale
+    assert [stage.task for stage in settings.stages] == ["pixel", "adversarial", "adversarial"]
+    with pytest.raises(SettingsError, match="--target 96: must be --start × scale"):
+        configure(Words("srgan", start=16, target=96))

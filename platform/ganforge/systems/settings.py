@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -35,6 +35,9 @@ class StageSettings(Strict):
 
 class SystemSettings(Strict):
     """Settings of every system; a system adds its own and sets its defaults."""
+
+    #: Whether stages are a ladder of resolutions; else all have one size.
+    grows: ClassVar[bool] = True
 
     system: str = setting("", "which system these settings are for")
     seed: int = setting(0, "seed of the training", ge=0, lt=2**31)

@@ -21,6 +21,8 @@ from ganforge.systems.settings import SystemSettings
 class SuperResolutionSettings(SystemSettings):
     """Crops of one size at every stage: `stages.K.resolution` is the side of the target crop."""
 
+    grows: ClassVar[bool] = False
+
     scale: Literal[2, 3, 4, 8] = setting(4, "super-resolution factor")
     width: int = setting(64, "channels of the generator's features", ge=1)
     generator: Adam = setting(Adam(), "the generator's optimizer", per_stage=True)

@@ -1,6 +1,6 @@
 """What Pix2Pix and CycleGAN share: one picture a step, and rates that fall to zero."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ganforge.schedule import Progress
 from ganforge.settings import setting
@@ -14,6 +14,8 @@ ADAM = Adam(learning_rate=2e-4, betas=(0.5, 0.999))
 
 class TranslationSystemSettings(SystemSettings):
     """Pictures of one size at every stage."""
+
+    grows: ClassVar[bool] = False
 
     width: int = setting(64, "channels of a generator's first convolution", ge=1)
     discriminator_width: int = setting(64, "channels of a discriminator's first", ge=1)
