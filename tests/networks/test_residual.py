@@ -5,6 +5,7 @@ import torch
 
 from ganforge.layers import upsample_bicubic
 from ganforge.networks.residual import RRDBNet, SRResNet, TranslationResNet
+from ganforge.reach import reach
 
 
 def count(module: torch.nn.Module) -> int:
@@ -80,3 +81,26 @@ def test_first_weights_are_those_of_the_seed():
             network.initialise()
             states.append({n: t.clone() for n, t in network.state_dict().items()})
         assert all(torch.equal(states[0][n], states[1][n]) for n in states[0])
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("kind", [SRResNet, RRDBNet])
+def test_networks_see_exactly_as_far_as_they_say(kind, scale):
+    """A changed pixel changes targets up to the edge of the field, and none beyond it."""
+    torch.manual_seed(0)
+    network = kind(width=4, blocks=1, scale=scale, bicubic_skip=True).double().eval()
+    if isinstance(network, RRDBNet):
+        network.initialise(1.0)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    before, after = reach(network.sees, scale)
+    middle, side = 25, 52
+    source = torch.rand(1, 3, side, side, dtype=torch.float64) - 0.5
+    changed = source.clone()
+    changed[..., middle, middle] += 0.3
+    with torch.inference_mode():
+        moved = (network(source) != network(changed)).any(dim=1)[0]
+    cells = moved.reshape(side, scale, side, scale).any(dim=3).any(dim=1).nonzero()
+    for axis in (0, 1):
+        assert cells[:, axis].min() == middle - after
+        assert cells[:, axis].max() == middle + before

@@ -12,6 +12,7 @@ from ganforge.layers import (
     upsample_bicubic,
     upsample_nearest,
 )
+from ganforge.reach import Span, bicubic, convolution, hull, nearest
 
 
 def upsampling_factors(scale: int) -> list[int]:
@@ -66,6 +67,16 @@ class SRResNet(nn.Module):
         if self.bicubic_skip:
             return upsample_bicubic(images, self.scale) + out
         return torch.tanh(out) if self.tanh else out
+
+    def sees(self, span: Span) -> Span:
+        """The source positions that the image's positions in `span` depend on, on either axis."""
+        seen = convolution(span, 9, 4)
+        for factor in reversed(upsampling_factors(self.scale)):
+            seen = convolution(nearest(seen, factor), 3, 1)
+        for _ in range(2 * len(self.blocks) + 1):
+            seen = convolution(seen, 3, 1)
+        seen = convolution(seen, 9, 4)
+        return hull(seen, bicubic(span, self.scale)) if self.bicubic_skip else seen
 
 
 class _SRBlock(nn.Module):
@@ -137,6 +148,15 @@ class RRDBNet(nn.Module):
             features = leaky(conv(upsample_nearest(features, factor)))
         out = self.exit(leaky(self.last(features)))
         return upsample_bicubic(images, self.scale) + out if self.bicubic_skip else out
+
+    def sees(self, span: Span) -> Span:
+        """The source positions that the image's positions in `span` depend on, on either axis."""
+        seen = convolution(convolution(span, 3, 1), 3, 1)
+        for factor in reversed(self.factors):
+            seen = nearest(convolution(seen, 3, 1), factor)
+        for _ in range(15 * len(self.blocks) + 2):  # with the first and the joint
+            seen = convolution(seen, 3, 1)
+        return hull(seen, bicubic(span, self.scale)) if self.bicubic_skip else seen
 
 
 class _RRDB(nn.Module):

@@ -10,6 +10,8 @@ from ganforge.data.batch import Batch
 from ganforge.data.settings import DataSettings
 from ganforge.fidelity import measure
 from ganforge.layers import upsample_bicubic, upsample_nearest
+from ganforge.networks.residual import RRDBNet, SRResNet
+from ganforge.reach import Span
 from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.base import Metric, System
@@ -104,7 +106,8 @@ class SuperResolution(System):
         return measure(self.generated(batch, progress), batch, self.settings.scale)
 
     def deploy(self, progress: Progress) -> nn.Module:
-        return Bounded(self.shown())
+        network = self.shown()
+        return SeeingBounded(network) if hasattr(network, "sees") else Bounded(network)
 
 
 class Bounded(nn.Module):
@@ -116,3 +119,12 @@ class Bounded(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images).clamp(-1, 1)
+
+
+class SeeingBounded(Bounded):
+    """The same of a generator whose pixels depend on a bounded part of the picture."""
+
+    def sees(self, span: Span) -> Span:
+        """Source positions that target positions depend on, for enlargement in tiles."""
+        assert isinstance(self.network, SRResNet | RRDBNet)
+        return self.network.sees(span)
