@@ -29,6 +29,22 @@ def trained(folder: Path, name: str, seed: int, **changes) -> Path:
     return place
 
 
+def test_stages_of_one_training_are_mixed(tmp_path):
+    folder, out = trained(tmp_path, "srgan", 0), tmp_path / "between"
+    later = folder / "stages" / "1" / "generator.safetensors"
+    earlier = folder / "stages" / "0" / "generator.safetensors"
+    earlier.parent.mkdir()
+    weights = load_file(later)
+    save_file({n: t + 1 if t.is_floating_point() else t for n, t in weights.items()}, earlier)
+    words = ["interpolate", "--model", str(folder), "--stage", "0", "--output", str(out)]
+    with pytest.raises(SystemExit) as done:
+        main(words)
+    assert not done.value.code
+    made = load_file(out / "stages" / "1" / "generator.safetensors")
+    name = "network.exit.bias"
+    torch.testing.assert_close(made[name], weights[name] + 0.2)
+
+
 def test_weights_by_hand():
     first = {"w": torch.tensor([0.0, 4.0]), "count": torch.tensor(3)}
     second = {"w": torch.tensor([1.0, 2.0]), "count": torch.tensor(9)}
@@ -63,6 +79,13 @@ def test_the_verb_writes_a_model_that_others_take(tmp_path, capsys):
         with pytest.raises(SystemExit) as refused:
             main([*words, *more])
         assert refused.value.code == 2
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as refused:
+        main([*words[:3], "--output", str(tmp_path / "y")])
+    assert (
+        refused.value.code == 2
+        and "--stage 1: would be mixed with itself" in capsys.readouterr().err
+    )
     stranger = trained(tmp_path, "srgan", 0)
     with pytest.raises(SystemExit) as refused:
         main([*words[:3], "--toward", str(stranger), "--output", str(tmp_path / "x")])

@@ -154,14 +154,16 @@ def register(
 
 @app.command()
 def interpolate(
-    model: Annotated[str, typer.Option(help="MLflow run, or a folder with generator.safetensors")],
-    toward: Annotated[str, typer.Option(help="another training of the same network")],
+    model: Model,
     output: Annotated[str, typer.Option(help="new folder for the model between the two")],
+    stage: Stage = None,
+    toward: Annotated[str | None, typer.Option(help="another model; default: the same")] = None,
+    toward_stage: Annotated[int | None, typer.Option(min=0, help="and its stage")] = None,
     alpha: Annotated[float, typer.Option(min=0, max=1, help="how far towards the other")] = 0.8,
     tracking_uri: Uri = None,
 ) -> None:
-    """Make a model between two: a fidelity-trained and an adversarially trained one."""
-    _verb("interpolate")(model, toward, alpha, output, tracking_uri)
+    """Make a model between two: trained on pixels alone, and adversarially."""
+    _verb("interpolate")(model, stage, toward, toward_stage, alpha, output, tracking_uri)
 
 
 @app.command()
