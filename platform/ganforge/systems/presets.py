@@ -56,10 +56,10 @@ SRGAN: Presets = {
         "perceptual.network": "none",
         "pixel_distance": "l1",
         "stages": (
-            StageSettings(resolution=64, epochs=6, task="pixel"),
+            StageSettings(resolution=64, epochs=4, task="pixel"),
             StageSettings(
                 resolution=64,
-                epochs=2,
+                epochs=1,
                 task="pixel",
                 overrides={"generator.learning_rate": 1e-4},
             ),
