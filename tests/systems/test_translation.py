@@ -190,3 +190,15 @@ def test_mistakes_are_named():
         grown("pix2pix", stages=(StageSettings(resolution=96),))
     with pytest.raises(SettingsError, match="must be a multiple of 4, at least 32"):
         grown("cyclegan", stages=(StageSettings(resolution=30),))
+
+
+@pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])
+def test_deployed_generators_take_pictures_of_any_sides(name):
+    network = grown(name).deploy(None).eval()
+    whole = torch.rand(1, 3, 64, 32, dtype=torch.float64) * 2 - 1
+    with torch.inference_mode():
+        assert network(whole).shape == (1, 3, 64, 32)
+        assert network(whole[..., :41, :27]).shape == (1, 3, 41, 27)
+        filled = torch.nn.functional.pad(whole[..., :27], (0, 5, 0, 0), mode="replicate")
+        if name == "pix2pix":
+            torch.testing.assert_close(network(whole[..., :27]), network(filled)[..., :27])

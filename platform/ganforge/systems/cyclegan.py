@@ -144,4 +144,4 @@ class CycleGAN(System):
 
     def deploy(self, progress: Progress) -> nn.Module:
         """From source to target."""
-        return Bounded(self._shown()["forward_"])
+        return Bounded(self._shown()["forward_"], 4)

@@ -3,7 +3,6 @@
 ganforge train pix2pix --data pairs
 """
 
-import copy
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -23,6 +22,7 @@ from ganforge.settings import setting
 from ganforge.systems.base import Metric, System
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.players import owner
+from ganforge.systems.super_resolution import Bounded
 from ganforge.systems.translation import ADAM, TranslationSystemSettings, decayed
 from ganforge.systems.translation import PIX2PIX as PRESETS
 
@@ -125,7 +125,7 @@ class Pix2Pix(System):
 
     def deploy(self, progress: Progress) -> nn.Module:
         """Without dropout: the same picture each time."""
-        network = copy.deepcopy(self.shown())
-        assert isinstance(network, Pix2PixUNet)
-        network.test_dropout = False
-        return network
+        made = Bounded(self.shown(), self.settings.stages[0].resolution)
+        assert isinstance(made.network, Pix2PixUNet)
+        made.network.test_dropout = False
+        return made

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ganforge.data.batch import Batch
 from ganforge.data.settings import DataSettings
@@ -111,14 +112,24 @@ class SuperResolution(System):
 
 
 class Bounded(nn.Module):
-    """A copy of a generator whose output is cut to [-1, 1]."""
+    """A copy of a generator whose output is cut to [-1, 1].
 
-    def __init__(self, network: nn.Module):
+    Sides are filled up to whole multiples of `multiple` by repeating the border, and the surplus is
+    cut off: networks that halve pictures take no other sides.
+    """
+
+    def __init__(self, network: nn.Module, multiple: int = 1):
         super().__init__()
-        self.network = copy.deepcopy(network)
+        self.network, self.multiple = copy.deepcopy(network), multiple
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(images).clamp(-1, 1)
+        if self.multiple == 1:
+            return self.network(images).clamp(-1, 1)
+        height, width = images.shape[-2:]
+        right, below = -width % self.multiple, -height % self.multiple
+        if right or below:
+            images = F.pad(images, (0, right, 0, below), mode="replicate")
+        return self.network(images)[..., :height, :width].clamp(-1, 1)
 
 
 class SeeingBounded(Bounded):
