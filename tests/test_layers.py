@@ -10,11 +10,15 @@ from ganforge.layers import (
     EqualizedConv2d,
     EqualizedConvTranspose2d,
     EqualizedLinear,
+    MinibatchDiscrimination,
+    ReflectConv2d,
     blend,
     downsample_mean,
     fade_real,
+    initialise,
     minibatch_stddev,
     pixel_norm,
+    reflect,
     slerp,
     upsample_bicubic,
     upsample_nearest,
@@ -138,3 +142,61 @@ def test_a_fixed_latent_is_a_function_of_its_number_alone():
         assert not torch.equal(latents(8, torch.arange(6), *other), many)
     wide = latents(20_000, torch.arange(2), 0, "x")
     assert abs(wide.mean()) < 0.02 and abs(wide.std() - 1) < 0.02
+
+
+def test_reflection_is_torchs_own():
+    images = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
+    for pad in (1, 3, 4):
+        mine = reflect(images, pad)
+        theirs = torch.nn.functional.pad(images, (pad,) * 4, mode="reflect")
+        assert torch.equal(mine, theirs)
+        weights = torch.randn_like(mine)
+        gradients = [torch.autograd.grad((o * weights).sum(), images)[0] for o in (mine, theirs)]
+        torch.testing.assert_close(*gradients)
+    layer = ReflectConv2d(3, 2, 4, reflection=1, stride=2).double()
+    expected = torch.nn.Conv2d(3, 2, 4, 2, 1, padding_mode="reflect").double()
+    expected.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(layer(images), expected(images))
+
+
+def test_minibatch_discrimination_by_hand():
+    torch.manual_seed(0)
+    layer = MinibatchDiscrimination(4, 3, 2).double()
+    features = torch.randn(5, 4, dtype=torch.float64)
+    out = layer(features)
+    matrices = (features @ layer.weight).reshape(5, 3, 2)
+    for i in range(5):
+        for b in range(3):
+            expected = sum(
+                math.exp(-(matrices[i, b] - matrices[j, b]).abs().sum().item())
+                for j in range(5)
+                if j != i
+            )
+            assert abs(out[i, b].item() - expected) < 1e-12
+    assert layer.weight.numel() == 4 * 3 * 2  # A·B·C
+    alike = layer(features[:1].expand(6, -1))
+    torch.testing.assert_close(alike, torch.full_like(alike, 5.0))
+    alone = features[:1].clone().requires_grad_()
+    layer(alone).sum().backward()
+    assert layer(alone).abs().max() < 1e-12 and alone.grad.isfinite().all()
+
+
+def test_initialise_draws_every_weight_in_order():
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(32, 64, 3), torch.nn.BatchNorm2d(64), torch.nn.PReLU(64)
+    )
+    torch.manual_seed(0)
+    initialise(network, 0.02)
+    first = {n: t.clone() for n, t in network.state_dict().items()}
+    assert abs(network[0].weight.std().item() - 0.02) < 1e-3 and not network[0].bias.any()
+    assert abs(network[1].weight.mean().item() - 1) < 0.01 and 0 < network[1].weight.std() < 0.03
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.zero_()
+    torch.manual_seed(0)
+    initialise(network, 0.02)
+    assert all(torch.equal(first[n], t) for n, t in network.state_dict().items())
+    torch.manual_seed(0)
+    initialise(network)
+    torch.manual_seed(0)
+    assert torch.equal(network[0].weight, torch.nn.Conv2d(32, 64, 3).weight)

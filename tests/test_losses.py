@@ -6,13 +6,20 @@ import torch
 from torch.nn import functional as F
 
 from ganforge.losses import (
+    binary_cross_entropy,
     binary_discriminator,
     drift,
+    feature_matching,
     gradient_penalty,
+    label_grid,
+    least_squares,
     mean_absolute,
     mean_squared,
     non_saturating,
+    paired_feature_matching,
     perceptual,
+    relativistic_average,
+    smoothed,
     wasserstein_critic,
     wasserstein_generator,
 )
@@ -115,3 +122,79 @@ def test_binary_terms_by_hand_and_at_extremes():
     (gradient,) = torch.autograd.grad(non_saturating(far), far)
     assert gradient.item() == -1.0  # non-saturating: a fake that is found out still learns
     assert non_saturating(torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, dtype=torch.float64)
+
+
+def test_label_grids_take_the_shape_of_the_scores():
+    for shape in ((4, 1, 30, 30), (1, 1, 2, 5), (3, 1)):  # a short last batch too
+        scores = random(*shape)
+        assert torch.equal(label_grid(scores, 1.0), torch.ones_like(scores))
+        expected = sum((s - 1) ** 2 for s in scores.flatten().tolist()) / scores.numel()
+        assert abs(least_squares(scores, 1.0).item() - expected) < 1e-12
+    assert label_grid(torch.zeros(1, dtype=torch.bfloat16), 0.9).dtype == torch.float32
+
+
+def test_binary_cross_entropy_by_hand_and_finite_for_any_score():
+    logits, labels = random(5, 1), torch.rand(5, 1, dtype=torch.float64)
+    p = 1 / (1 + torch.exp(-logits))
+    expected = -(labels * torch.log(p) + (1 - labels) * torch.log(1 - p)).mean()
+    torch.testing.assert_close(binary_cross_entropy(logits, labels), expected)
+    far = torch.tensor([[1e4]], requires_grad=True)
+    value = binary_cross_entropy(far, torch.zeros(1, 1))
+    value.backward()
+    assert value.item() == 1e4 and far.grad.item() == 1
+
+
+def test_smoothing_is_one_sided_and_drawn_for_each_score():
+    torch.manual_seed(0)
+    labels = smoothed(torch.zeros(2000, 1, dtype=torch.float64), 0.1)
+    assert labels.max() <= 1 and labels.min() > 0.9 and labels.unique().numel() == 2000
+    assert abs(labels.mean().item() - 0.95) < 0.003
+    assert torch.equal(smoothed(torch.zeros(3, 1), 0.0), torch.ones(3, 1))
+
+
+def test_relativistic_objective():
+    equal = torch.full((6, 1), 3.7, dtype=torch.float64)
+    assert abs(relativistic_average(equal, equal).item() - 2 * math.log(2)) < 1e-12
+    real, fake = random(5, 1), random(5, 1)
+
+    def sigma(x):
+        return 1 / (1 + torch.exp(-x))
+
+    expected = -torch.log(sigma(real - fake.mean())).mean()
+    expected -= torch.log(1 - sigma(fake - real.mean())).mean()
+    torch.testing.assert_close(relativistic_average(real, fake), expected)
+    # a shift of all scores changes nothing
+    torch.testing.assert_close(relativistic_average(real + 9, fake + 9), expected)
+
+
+def test_feature_matching_compares_the_means_of_the_batch():
+    real, fake = random(4, 2, 3, 3), random(4, 2, 3, 3)
+    expected = sum(
+        (real[:, c, y, x].mean() - fake[:, c, y, x].mean()) ** 2
+        for c in range(2)
+        for y in range(3)
+        for x in range(3)
+    )
+    torch.testing.assert_close(feature_matching(real, fake), expected)
+    assert feature_matching(real, real.flip(0)).item() < 1e-24  # another order, the same means
+    assert paired_feature_matching(real, real.flip(0)).item() > 0.1
+    torch.testing.assert_close(
+        paired_feature_matching(real, fake), ((real - fake) ** 2).sum() / real.numel()
+    )
+
+
+def test_features_of_real_pictures_are_targets_only():
+    for objective in (feature_matching, paired_feature_matching):
+        real, fake = random(2, 3).requires_grad_(), random(2, 3).requires_grad_()
+        objective(real, fake).backward()
+        assert real.grad is None and fake.grad.abs().sum() > 0
+
+
+def test_perceptual_distance_can_be_absolute():
+    real, fake = random(2, 3, 4, 4), random(2, 3, 4, 4)
+    value = perceptual(lambda x: 2 * x, real, fake, mean_absolute)
+    torch.testing.assert_close(value, 2 * (real - fake).abs().mean())

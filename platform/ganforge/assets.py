@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ganforge.cache import cache_directory
+from ganforge.networks.vgg import tensor_names
 from ganforge.settings import SettingsError
 
 Assets = dict[str, dict[str, Tensor]]
-_BLOCK1 = ("features.0.weight", "features.0.bias", "features.2.weight", "features.2.bias")
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -26,19 +26,22 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def resolve_vgg(network: str, key: str) -> tuple[str, Assets, list[str]]:
+def resolve_vgg(
+    network: str, key: str, layer: str = "block1_conv2"
+) -> tuple[str, Assets, list[str]]:
     """The VGG-19 tensors that `network` names: ("sha256:…" or "none", those tensors, warnings).
 
     `network` is auto, imagenet, none, a path or "sha256:…" of tensors resolved before; `key` is the
-    setting's name for errors. `auto` goes on without where torchvision's weights cannot be had.
+    setting's name for errors. Tensors of layers beyond `layer` are left out, and a file need not
+    have them. `auto` goes on without where torchvision's weights cannot be had.
     """
     if network == "none":
         return "none", {}, []
     if network.startswith("sha256:"):
-        return network, {network: from_cache(network, key)}, []
+        return network, {network: _up_to(layer, from_cache(network, key), network, key)}, []
     if network in ("auto", "imagenet"):
         try:
-            tensors = _imagenet()
+            tensors = _imagenet(layer)
         except (OSError, RuntimeError) as error:
             reason = f"torchvision's VGG-19 weights cannot be had ({type(error).__name__}: {error})"
             if network == "imagenet":
@@ -47,7 +50,7 @@ def resolve_vgg(network: str, key: str) -> tuple[str, Assets, list[str]]:
                 ) from None
             return "none", {}, [f"{key} = auto: training without the perceptual term, {reason}"]
     else:
-        tensors = _from_path(network, key)
+        tensors = _up_to(layer, _from_path(network, key), network, key)
     name = "sha256:" + tensors_sha256(tensors)
     keep(name, tensors)
     return name, {name: tensors}, []
@@ -101,26 +104,31 @@ def _from_path(text: str, key: str) -> dict[str, Tensor]:
             f"{key} = {text}: not a file of tensors ({type(error).__name__}); give a state dict "
             "saved with torch.save or safetensors"
         ) from None
-    tensors = {n: t for n, t in found.items() if n.startswith("features.")}
-    missing = [name for name in _BLOCK1 if name not in tensors]
+    return {n: t for n, t in found.items() if isinstance(t, Tensor)}
+
+
+def _up_to(layer: str, found: Mapping[str, Tensor], network: str, key: str) -> dict[str, Tensor]:
+    """The tensors of the layers up to `layer`, if all are there."""
+    wanted = tensor_names(layer)
+    missing = [name for name in wanted if name not in found]
     if missing:
         raise SettingsError(
-            f"{key} = {text}: has no {missing[0]}; give a VGG-19 state dict with "
-            "torchvision's names"
+            f"{key} = {network}: has no {missing[0]}, which the layer {layer} needs; give a "
+            "VGG-19 state dict with torchvision's names that holds it, or choose a layer before it"
         )
-    return {name: tensors[name].float() for name in sorted(tensors)}
+    return {name: found[name].float() for name in sorted(wanted)}
 
 
-def _imagenet() -> dict[str, Tensor]:
-    """Block 1 of torchvision's ImageNet weights, fetched once."""
-    path = cache_directory() / "assets" / "vgg19-imagenet-block1.safetensors"
+def _imagenet(layer: str) -> dict[str, Tensor]:
+    """Torchvision's ImageNet weights up to a layer, fetched once."""
+    path = cache_directory() / "assets" / f"vgg19-imagenet-{layer}.safetensors"
     if path.exists():
         return load_file(path)
     # torchvision takes seconds to import, and only this one choice needs it
     from torchvision.models import VGG19_Weights
 
     weights = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
-    tensors = {name: weights[name].clone() for name in _BLOCK1}
+    tensors = {name: weights[name].clone() for name in tensor_names(layer)}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
     return tensors

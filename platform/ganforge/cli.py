@@ -153,6 +153,20 @@ def register(
 
 
 @app.command()
+def interpolate(
+    model: Model,
+    output: Annotated[str, typer.Option(help="new folder for the model between the two")],
+    stage: Stage = None,
+    toward: Annotated[str | None, typer.Option(help="another model; default: the same")] = None,
+    toward_stage: Annotated[int | None, typer.Option(min=0, help="and its stage")] = None,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="how far towards the other")] = 0.8,
+    tracking_uri: Uri = None,
+) -> None:
+    """Make a model between two: trained on pixels alone, and adversarially."""
+    _verb("interpolate")(model, stage, toward, toward_stage, alpha, output, tracking_uri)
+
+
+@app.command()
 def sample(
     model: Annotated[str, typer.Option(help="MLflow run, or a folder with generator.safetensors")],
     count: Annotated[int, typer.Option(min=1, help="how many pictures are made")] = 16,

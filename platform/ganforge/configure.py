@@ -88,13 +88,16 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _climb(settings: "SystemSettings", words: Words) -> "SystemSettings":
-    """Stages from --start to --target at --scale, with the lengths the stages have now."""
+    """Stages from --start to --target at --scale, with the lengths the stages have now; where
+    networks do not grow, all at one size."""
     from ganforge.systems.settings import ladder
 
     if words.start is None and words.target is None and words.scale is None:
         return settings
     if not hasattr(settings, "scale"):
         raise SettingsError(f"--start, --target and --scale are not for {settings.system}")
+    if not settings.grows:
+        return _resized(settings, words)
     before = settings.stages
     old = settings.scale  # pyright: ignore[reportAttributeAccessIssue]
     scale = old if words.scale is None else words.scale
@@ -113,6 +116,23 @@ def _climb(settings: "SystemSettings", words: Words) -> "SystemSettings":
         for row, old_row in zip(stages, kept, strict=True)
     ]
     return override(settings, {"scale": scale, "stages": tuple(rows)})
+
+
+def _resized(settings: "SystemSettings", words: Words) -> "SystemSettings":
+    """All stages at one size: --start is the source's side and --target the target's."""
+    old: int = settings.scale  # pyright: ignore[reportAttributeAccessIssue]
+    scale = old if words.scale is None else words.scale
+    start = settings.stages[0].resolution // old if words.start is None else words.start
+    if words.target is not None:
+        if words.start is not None and words.start * scale != words.target:
+            raise SettingsError(
+                f"--target {words.target}: must be --start × scale ({words.start} × {scale}): "
+                f"{settings.system} does not grow; give one of the two"
+            )
+        start = words.target // scale
+    side = start * scale if words.target is None else words.target
+    rows = tuple(stage.model_copy(update={"resolution": side}) for stage in settings.stages)
+    return override(settings, {"scale": scale, "stages": rows})
 
 
 def _options(words: Words) -> dict[str, Any]:

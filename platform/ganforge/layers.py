@@ -157,3 +157,80 @@ def slerp(first: Tensor, second: Tensor, weight: float) -> Tensor:
     return (torch.sin((1 - weight) * angle) * first + torch.sin(weight * angle) * second) / (
         torch.sin(angle)
     )
+
+
+def reflect(images: Tensor, pad: int) -> Tensor:
+    """Reflection padding by `pad` pixels on every side: (N, C, H, W) to (N, C, H + 2p, W + 2p).
+
+    Flipped slices in a row: the backward pass of torch's own is not deterministic on a GPU.
+    """
+    for dim in (-2, -1):
+        length = images.shape[dim]
+        before = images.narrow(dim, 1, pad).flip(dim)
+        after = images.narrow(dim, length - 1 - pad, pad).flip(dim)
+        images = torch.cat([before, images, after], dim)
+    return images
+
+
+class ReflectConv2d(nn.Conv2d):
+    """Convolution with reflection padding of `reflection` pixels: (N, C, H, W) in and out."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        reflection: int,
+        stride: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride, bias=bias)
+        self.reflection = reflection
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(reflect(input, self.reflection))
+
+
+class MinibatchDiscrimination(nn.Module):
+    """How near the other samples of the shard are, arXiv:1606.03498 section 3.2.
+
+    M_i = f_i·T with T of in_features × kernels × dimensions, and o_b(i) = Σ_{j≠i} exp(-‖M_ib -
+    M_jb‖₁). (N, in_features) in, (N, kernels) out.
+    """
+
+    def __init__(self, in_features: int, kernels: int = 32, dimensions: int = 5):
+        super().__init__()
+        self.kernels = kernels
+        self.weight = nn.Parameter(torch.empty(in_features, kernels * dimensions))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Entries of M start with unit variance for features of unit variance."""
+        nn.init.normal_(self.weight, std=1 / math.sqrt(len(self.weight)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        count = len(features)
+        matrices = (features @ self.weight).reshape(count, self.kernels, -1)
+        distances = (matrices[:, None] - matrices[None]).abs().sum(dim=3)  # (N, N, kernels)
+        return torch.exp(-distances).sum(dim=1) - 1  # without the sample itself, exp(0)
+
+
+def initialise(module: nn.Module, deviation: float | None = None) -> None:
+    """Draw every weight of `module` anew from the default generator, in the order of its parts.
+
+    Without `deviation` torch's own defaults; with it convolutions and dense layers are
+    N(0, deviation) with bias 0, and affine norms N(1, 0.02) with bias 0 (arXiv:1511.06434).
+    """
+    for part in module.modules():
+        reset = getattr(part, "reset_parameters", None)
+        if callable(reset):
+            reset()
+        if deviation is None:
+            continue
+        norm = isinstance(part, nn.BatchNorm2d | nn.InstanceNorm2d) and part.affine
+        if norm or isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            mean, spread = (1.0, 0.02) if norm else (0.0, deviation)
+            nn.init.normal_(part.weight, mean, spread)  # pyright: ignore[reportArgumentType]
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)  # pyright: ignore[reportArgumentType]

@@ -65,15 +65,63 @@ def mean_absolute(first: Tensor, second: Tensor) -> Tensor:
     return (_wide(first) - _wide(second)).abs().mean()
 
 
-def perceptual(features: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """Mean squared difference of a frozen network's features (arXiv:1609.04802, equation 5).
+def perceptual(
+    features: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    distance: Callable[[Tensor, Tensor], Tensor] = mean_squared,
+) -> Tensor:
+    """Difference of a frozen network's features (arXiv:1609.04802, equation 5).
 
     Images in [-1, 1], (N, 3, H, W). Gradients flow through `fake` alone.
     """
     with torch.no_grad():
         wanted = features(real)
-    return mean_squared(features(fake), wanted)
+    return distance(features(fake), wanted)
 
 
 def _wide(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def label_grid(scores: Tensor, label: float) -> Tensor:
+    """Targets of the very shape of `scores`, whatever the grid or the last batch."""
+    return torch.full_like(_wide(scores), label)
+
+
+def smoothed(scores: Tensor, amount: float) -> Tensor:
+    """One-sided smoothing: targets 1 - amount·u with u ~ U[0, 1) drawn for each score."""
+    return 1 - amount * torch.rand_like(_wide(scores))
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean of -t·log σ(s) - (1 - t)·log(1 - σ(s)) over all scores, finite for any score."""
+    return F.binary_cross_entropy_with_logits(_wide(logits), labels)
+
+
+def least_squares(scores: Tensor, label: float) -> Tensor:
+    """Mean of (s - label)² over a grid of scores (arXiv:1611.04076, equation 2)."""
+    return mean_squared(scores, label_grid(scores, label))
+
+
+def relativistic_average(high: Tensor, low: Tensor) -> Tensor:
+    """-mean log σ(a - mean b) - mean log(1 - σ(b - mean a)) (arXiv:1809.00219, equations 1 and 2).
+
+    The discriminator's objective with a the scores of real and b those of fake pictures, the
+    generator's with the two exchanged. Equal scores give 2·log 2.
+    """
+    high, low = _wide(high), _wide(low)
+    return F.softplus(low.mean() - high).mean() + F.softplus(low - high.mean()).mean()
+
+
+def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
+    """‖mean over the batch of f(x) - mean over the batch of f(G)‖² (arXiv:1606.03498, section 3.1).
+
+    (N, …) activations of a middle layer of the critic; those of real pictures are targets only.
+    """
+    return (_wide(real).detach().mean(0) - _wide(fake).mean(0)).square().sum()
+
+
+def paired_feature_matching(real: Tensor, fake: Tensor) -> Tensor:
+    """mean (f(x) - f(G))² where the target of each fake is known; real ones are targets only."""
+    return mean_squared(real.detach(), fake)

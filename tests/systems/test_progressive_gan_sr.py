@@ -288,7 +288,7 @@ def test_networks_resolve_by_content(tmp_path, monkeypatch):
 def test_auto_goes_on_without_weights_that_cannot_be_had(monkeypatch):
     import ganforge.assets as room
 
-    def unreachable() -> dict[str, torch.Tensor]:
+    def unreachable(layer: str) -> dict[str, torch.Tensor]:
         raise OSError("no route")
 
     monkeypatch.setattr(room, "_imagenet", unreachable)

@@ -43,3 +43,21 @@ def builtin_pictures() -> list[Picture]:
             scene = "motorcycle" if name.startswith("motorcycle") else ""
             pictures.append(Picture(f"{package}/{name}", path, scene))
     return pictures
+
+
+#: Two domains of photographs with different colours and subjects: warm close-ups, and cool
+#: pictures of distant things.
+DOMAINS = {
+    "source": (
+        "skimage/chelsea.png",
+        "skimage/coffee.png",
+        "skimage/ihc.png",
+        "skimage/retina.jpg",
+    ),
+    "target": (
+        "skimage/hubble_deep_field.jpg",
+        "skimage/rocket.jpg",
+        "sklearn/china.jpg",
+        "sklearn/flower.jpg",
+    ),
+}

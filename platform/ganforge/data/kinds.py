@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ganforge.data.base import Data, PictureSettings
+from ganforge.data.domains import find_paired, find_unpaired
 from ganforge.data.images import ImageData, LabelledData
 from ganforge.data.sources import Source, check, place
 from ganforge.data.stream import SuperResolutionData
+from ganforge.data.translation import PairedData, UnpairedData
 from ganforge.settings import SettingsError
 
 
@@ -64,4 +66,6 @@ KINDS = {
     "super_resolution": Kind(_pictures, SuperResolutionData),
     "images": Kind(_pictures, ImageData),
     "labelled": Kind(_labelled, LabelledData),
+    "paired": Kind(find_paired, PairedData),
+    "unpaired": Kind(find_unpaired, UnpairedData),
 }

@@ -8,6 +8,7 @@ import torch
 from ganforge.data.base import PictureSettings
 from ganforge.data.batch import Batch, to_tensor
 from ganforge.data.decode import Pixels
+from ganforge.data.degrade import degraded_window
 from ganforge.data.fingerprint import Catalog, mirrors
 from ganforge.data.order import item, sample_numbers
 from ganforge.data.packed import Planes, open_views
@@ -49,17 +50,26 @@ class Pairs:
         return to_batch([self.sample(index, number) for number in numbers], numbers)
 
     def sample(self, index: int, number: int) -> Pair:
-        """Sample `number` of stage `index`; its crop and its flip are drawn from these two."""
+        """Sample `number` of stage `index`; its crop, flip, turn and degradation are drawn from
+        these two."""
         items = self._items[index]
         target, source = self._sets[index][items[item(len(items), self._seed, number)]]
-        draws = Draws(self._seed, "sample", index, number)
+        place = (self._seed, "sample", index, number)
+        draws, how = Draws(*place), self._data.degradation
+        top, left, low = 0, 0, source.shape[0]
         if self._data.view == "crop":
             low = self._stages[index].resolution // self._scale
             top = draws.below(source.shape[0] - low + 1)
             left = draws.below(source.shape[1] - low + 1)
-            target, source = window((target, source), top, left, low)
+        whole = target
+        target, source = window((target, source), top, left, low)
+        if how.active:
+            source = degraded_window(whole, top, left, low, self._scale, how, *place)
         if self._mirror and draws.below(2):
             target, source = target[:, ::-1], source[:, ::-1]
+        if self._data.rotate:
+            quarters = draws.below(4)
+            target, source = np.rot90(target, quarters), np.rot90(source, quarters)
         return target, source
 
 

@@ -1,8 +1,38 @@
 """Which pictures are used, and what is done to them."""
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from ganforge.settings import Strict, setting
+
+
+class Degradation(Strict):
+    """What is done to low-resolution pictures beside the bicubic reduction; nothing by default.
+    Each is drawn evenly from its range, sample by sample."""
+
+    blur: tuple[float, float] = setting(
+        (0.0, 0.0), "sigma of a Gaussian before the reduction, in target pixels"
+    )
+    noise: tuple[float, float] = setting(
+        (0.0, 0.0), "deviation of Gaussian noise after it, in levels of 0 to 255"
+    )
+    jpeg: tuple[float, float] = setting(
+        (100.0, 100.0), "quality of JPEG compression after that; 100: none"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        bounds = {"blur": (0, 32), "noise": (0, 128), "jpeg": (1, 100)}
+        for key, (least, most) in bounds.items():
+            for number, limit in enumerate(getattr(self, key)):
+                if not least <= limit <= most:
+                    raise ValueError(f"{key}.{number} = {limit}: must be from {least} to {most}")
+        return self
+
+    @property
+    def active(self) -> bool:
+        return max(self.blur) > 0 or max(self.noise) > 0 or min(self.jpeg) < 100
 
 
 class DataSettings(Strict):
@@ -33,6 +63,10 @@ class DataSettings(Strict):
     horizontal_flip: bool | None = setting(
         None, "mirror half of the samples; none: photographs yes, digits and clothes no"
     )
+    rotate: bool = setting(False, "turn samples by 0, 90, 180 or 270 degrees")
+    degradation: Degradation = setting(
+        Degradation(), "what is done to low-resolution pictures beside the reduction"
+    )
     low_resolution_from: Literal["original", "target"] = setting(
         "target", "what the low resolution of view = resize is computed from"
     )
@@ -41,6 +75,38 @@ class DataSettings(Strict):
     )
     cache_bytes: int = setting(
         16 * 2**30, "packed pictures larger than this are decoded on demand", ge=0, weights=False
+    )
+
+
+class TranslationSettings(DataSettings):
+    """Pictures of two kinds: what a generator is given, and what it should make."""
+
+    jitter: int | None = setting(
+        None,
+        "view = resize: pictures are resized to this side, and a window of the stage's is taken",
+        ge=4,
+    )
+
+
+class PairedSettings(TranslationSettings):
+    """Aligned pairs of pictures."""
+
+    pairing: Literal["auto", "folders", "side_by_side", "edges"] = setting(
+        "auto",
+        "folders source/ and target/, both halves in one file, or edges of photographs; "
+        "auto: folders, and edges of the built-in photographs",
+    )
+    split_column: int | None = setting(
+        None, "pairing = side_by_side: where files are divided; none: in the middle", ge=1
+    )
+    source_side: Literal["left", "right"] = setting(
+        "left", "pairing = side_by_side: which half is given to the generator"
+    )
+    edge_sigma: float = setting(
+        2.0, "pairing = edges: sigma of the Gaussian before the edges are found, in pixels", gt=0
+    )
+    colour_jitter: float = setting(
+        0.0, "part of the sources whose brightness, contrast and saturation change", ge=0, le=1
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from ganforge.data.base import PictureSettings
 from ganforge.data.batch import Batch
+from ganforge.data.decode import Pixels
+from ganforge.data.degrade import degrade
 from ganforge.data.fingerprint import Catalog
 from ganforge.data.pairs import Pairs, epoch_images, open_sets, to_batch, window
 from ganforge.data.prefetch import Prefetch
@@ -24,6 +26,7 @@ class SuperResolutionData:
         prefetch: bool = True,
     ):
         held_out = settings.validation
+        self._degradation, self._scale, self._seed = settings.data.degradation, scale, seed
         self.fingerprint = catalog.fingerprint
         self.num_train = len(catalog.train)
         resolutions = [stage.resolution for stage in stages]
@@ -48,7 +51,8 @@ class SuperResolutionData:
         """Held-out picture `number`, the same at every stage, at its own resolution, cut to the
         centre of `validation.max_side`: target (1, C, H, W), source (1, C, H/s, W/s)."""
         target, source = self._measured[number]
-        return to_batch([(target, source)], range(number, number + 1))
+        pair = self._degraded(target, source, number)
+        return to_batch([pair], range(number, number + 1))
 
     def samples(self, index: int) -> Batch:
         """The fixed held-out pictures of the sample grid, as many as there are.
@@ -57,14 +61,22 @@ class SuperResolutionData:
         stage's size, so that the grids of all stages show the same place.
         """
         pairs = []
-        for number in self._grid:
+        for place, number in enumerate(self._grid):
             target, source = self._sets[index][number]
+            target, source = self._degraded(target, source, place)
             if self._grid_low is not None:
                 low = self._grid_low
                 top, left = (source.shape[0] - low) // 2, (source.shape[1] - low) // 2
                 target, source = window((target, source), top, left, low)
             pairs.append((target, source))
         return to_batch(pairs, range(len(pairs)))
+
+    def _degraded(self, target: Pixels, source: Pixels, number: int) -> tuple[Pixels, Pixels]:
+        """Held-out pictures are made as those trained on are, with draws of their own."""
+        if self._degradation.active:
+            place = (self._seed, "held out", number)
+            source = degrade(target, self._scale, self._degradation, *place)
+        return target, source
 
     def close(self) -> None:
         """Stop prefetching."""

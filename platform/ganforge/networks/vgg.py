@@ -26,8 +26,24 @@ def layer_numbers() -> dict[str, int]:
     return numbers
 
 
+def tensor_names(layer: str) -> list[str]:
+    """The tensors, by torchvision's names, that features at `layer` are computed from."""
+    numbers = layer_numbers()
+    if layer not in numbers:
+        raise ValueError(f"layer = {layer!r}: VGG-19 has {', '.join(numbers)}")
+    return [
+        f"features.{number}.{part}"
+        for number in numbers.values()
+        if number <= numbers[layer]
+        for part in ("weight", "bias")
+    ]
+
+
 class VGGFeatures(nn.Module):
     """Features after `layer` and its ReLU (or before it): images (N, 3, H, W) in [-1, 1].
+
+    "block5_conv4" after its ReLU is SRGAN's VGG54 (torchvision's features[:36]), before it ESRGAN's
+    (features[:35]).
 
     `tensors` needs the keys features.K.weight and features.K.bias of the layers up to `layer`.
     Parameters are frozen; gradients flow to the images.
@@ -44,20 +60,19 @@ class VGGFeatures(nn.Module):
         before_activation: bool = False,
     ):
         super().__init__()
+        missing = [key for key in tensor_names(layer) if key not in tensors]
+        if missing:
+            raise ValueError(
+                f"layer = {layer}: the VGG-19 file has no {missing[0]}; "
+                "give a file that holds all layers up to it"
+            )
         numbers = layer_numbers()
-        if layer not in numbers:
-            raise ValueError(f"layer = {layer!r}: VGG-19 has {', '.join(numbers)}")
         self.names = [n for n, number in numbers.items() if number <= numbers[layer]]
         self.before_activation = before_activation
         for name in self.names:
             for part in ("weight", "bias"):
-                key = f"features.{numbers[name]}.{part}"
-                if key not in tensors:
-                    raise ValueError(
-                        f"layer = {layer}: the VGG-19 file has no {key}; "
-                        "give a file that holds all layers up to it"
-                    )
-                self.register_buffer(f"{name}_{part}", tensors[key].clone())
+                tensor = tensors[f"features.{numbers[name]}.{part}"]
+                self.register_buffer(f"{name}_{part}", tensor.clone())
         self.register_buffer("mean", torch.tensor(MEAN).reshape(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(DEVIATION).reshape(1, 3, 1, 1))
 

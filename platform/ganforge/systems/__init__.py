@@ -10,4 +10,9 @@ SYSTEMS: dict[str, str] = {
     "progan_a": "ganforge.systems.progan:ProGANA",
     "progan_t": "ganforge.systems.progan:ProGANT",
     "progressive_gan_sr": "ganforge.systems.progressive_gan_sr:ProgressiveGANSR",
+    "superresgan_unet": "ganforge.systems.superresgan_unet:SuperResGANUnet",
+    "pix2pix": "ganforge.systems.pix2pix:Pix2Pix",
+    "cyclegan": "ganforge.systems.cyclegan:CycleGAN",
+    "srgan": "ganforge.systems.srgan:SRGAN",
+    "esrgan": "ganforge.systems.esrgan:ESRGAN",
 }

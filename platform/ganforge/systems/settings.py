@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -35,6 +35,9 @@ class StageSettings(Strict):
 
 class SystemSettings(Strict):
     """Settings of every system; a system adds its own and sets its defaults."""
+
+    #: Whether stages are a ladder of resolutions; else all have one size.
+    grows: ClassVar[bool] = True
 
     system: str = setting("", "which system these settings are for")
     seed: int = setting(0, "seed of the training", ge=0, lt=2**31)
@@ -114,6 +117,12 @@ class SystemSettings(Strict):
                 "is not divided; raise shards or lower workers"
             )
         return problems
+
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether a step's objectives or learning rates depend on the length of an epoch, which is
+        then a part of the stage's identity."""
+        return self.alpha_unit == "epoch"
 
     def at(self, index: int) -> Self:
         """The settings in force at stage `index`: its overrides applied, `stages` without any."""

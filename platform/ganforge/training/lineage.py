@@ -18,7 +18,7 @@ import torch
 
 from ganforge.schedule import Plan
 
-PACKAGES = ("torch", "torchvision", "pillow", "numpy")
+PACKAGES = ("torch", "torchvision", "pillow", "numpy", "scikit-image")
 
 
 def digest(value: Any) -> str:
@@ -93,7 +93,7 @@ def lineage(
             "stage.fade_images": stage.fade_images,
             "stage.task": stage.task,
         }
-        if stage.alpha_unit == "epoch":
+        if settings.at(index).counts_epochs:
             row["stage.epoch_images"] = stage.epoch_images
         rows.append(row)
     left_at = tuple(stage.steps for stage in plan.stages)

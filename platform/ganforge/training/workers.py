@@ -203,11 +203,12 @@ class Workers:
         return [joined[number] for number in sorted(joined)]
 
     def gather_shard_buffers(self, system: System, shards: int) -> None:
-        """Let every rank hold every shard's rows of the buffers that belong to a shard."""
+        """Let every rank hold every shard's rows of the buffers that belong to a shard; settings
+        may do without some of them."""
         if self.world == 1:
             return
         buffers = dict(system.named_buffers())
-        for name in system.shard_buffers:
+        for name in (name for name in system.shard_buffers if name in buffers):
             rows = {s: buffers[name][s].cpu() for s in self.shards(shards)}
             buffers[name].copy_(torch.stack(self.gather(rows)))
 

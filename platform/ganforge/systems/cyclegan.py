@@ -1,0 +1,147 @@
+"""CycleGAN: image-to-image translation without pairs (arXiv:1703.10593).
+
+ganforge train cyclegan --data domains
+"""
+
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from ganforge.assets import Assets
+from ganforge.data.batch import Batch
+from ganforge.data.settings import TranslationSettings
+from ganforge.history import ReplayPool, shard_of
+from ganforge.losses import least_squares, mean_absolute
+from ganforge.networks.discriminators import PatchGAN
+from ganforge.networks.residual import TranslationResNet
+from ganforge.schedule import Progress
+from ganforge.settings import setting
+from ganforge.systems.base import Metric, System
+from ganforge.systems.optimizers import Adam
+from ganforge.systems.players import owner
+from ganforge.systems.super_resolution import Bounded
+from ganforge.systems.translation import ADAM, TranslationSystemSettings, decayed
+from ganforge.systems.translation import CYCLEGAN as PRESETS
+
+
+class Settings(TranslationSystemSettings):
+    """Defaults are those of section 4 and appendix 7.1."""
+
+    system: Literal["cyclegan"] = setting("cyclegan", "this system")  # pyright: ignore
+    blocks: int = setting(9, "residual blocks of a generator; 6 for 128 px", ge=1)
+    discriminator_width: int = setting(64, "channels of a discriminator's first", ge=1)
+    generators: Adam = setting(ADAM, "the generators' optimizer", per_stage=True)
+    discriminators: Adam = setting(ADAM, "the discriminators' optimizer", per_stage=True)
+    adversarial_weight: float = setting(
+        1.0, "weight of both adversarial terms", gt=0, per_stage=True
+    )
+    cycle_weight: float = setting(10.0, "λ of the round trips", ge=0, per_stage=True)
+    identity_weight: float = setting(
+        0.0, "λ of G(y) = y and F(x) = x; half of cycle_weight for paintings", ge=0, per_stage=True
+    )
+    pool_size: int = setting(50, "earlier fakes that the discriminators see again", ge=0)
+    data: TranslationSettings = setting(  # pyright: ignore
+        TranslationSettings(jitter=286), "two sets of pictures"
+    )
+
+    @model_validator(mode="after")
+    def _check_side(self) -> Self:
+        side = self.stages[0].resolution
+        if side % 4 or side < 32:
+            raise ValueError(f"stages.0.resolution = {side}: must be a multiple of 4, at least 32")
+        return self
+
+
+class CycleGAN(System):
+    """Sources are domain X, targets domain Y: `forward_` turns X into Y, `backward_` Y into X."""
+
+    Settings = Settings
+    Data = "unpaired"
+    metric = Metric("validation/swd", "min")
+    metrics = (Metric("validation/cycle", "min"),)
+    sample_titles = ("source", "to target", "and back", "target", "to source", "and back")
+    shard_buffers = (
+        "pools.forward_.images", "pools.forward_.count",
+        "pools.backward_.images", "pools.backward_.count",
+    )  # fmt: skip
+    settings: Settings
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+
+    def __init__(self, settings: Settings, assets: Assets):
+        super().__init__(settings, assets)
+        s, side = settings, settings.stages[0].resolution
+        ways = ("forward_", "backward_")
+        self.generators = nn.ModuleDict(
+            {way: TranslationResNet(s.channels, s.width, s.blocks) for way in ways}
+        )
+        self.discriminators = nn.ModuleDict(
+            {way: PatchGAN(s.channels, s.discriminator_width, "instance") for way in ways}
+        )
+        shape = (s.channels, side, side)
+        self.pools = nn.ModuleDict({way: ReplayPool(s.shards, s.pool_size, shape) for way in ways})
+        # generators first, then discriminators on fresh fakes of the new generators
+        self.players = (
+            owner(self.generators, "generators", s.generators, decayed, averaged=True),
+            owner(self.discriminators, "discriminators", s.discriminators, decayed),
+        )
+
+    def grow(self, index: int) -> None:
+        if index == 0:
+            for name in ("generators", "discriminators"):
+                for way, network in getattr(self, name).items():
+                    self.new(index, f"{name}.{way}", network.initialise)
+
+    def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        s: Settings = progress.settings
+        x, y = batch.source, batch.target
+        assert x is not None
+        to_y, to_x = self.generators["forward_"], self.generators["backward_"]
+        if player == "discriminators":
+            terms, shard = {}, shard_of(batch, progress)
+            for way, real, given in (("forward_", y, x), ("backward_", x, y)):
+                with torch.no_grad():
+                    fake = self.generators[way](given)
+                shown = self.pools[way].exchange(fake, shard)  # pyright: ignore
+                judge = self.discriminators[way]
+                terms[f"real_{way}"[:-1]] = least_squares(judge(real), 1.0) / 2
+                terms[f"fake_{way}"[:-1]] = least_squares(judge(shown), 0.0) / 2
+            return terms
+        fake_y, fake_x = to_y(x), to_x(y)
+        judged_y = self.discriminators["forward_"](fake_y)
+        judged_x = self.discriminators["backward_"](fake_x)
+        terms = {
+            "adversarial_forward": s.adversarial_weight * least_squares(judged_y, 1.0),
+            "adversarial_backward": s.adversarial_weight * least_squares(judged_x, 1.0),
+            "cycle_source": s.cycle_weight * mean_absolute(to_x(fake_y), x),
+            "cycle_target": s.cycle_weight * mean_absolute(to_y(fake_x), y),
+        }
+        if s.identity_weight:
+            terms["identity_target"] = s.identity_weight * mean_absolute(to_y(y), y)
+            terms["identity_source"] = s.identity_weight * mean_absolute(to_x(x), x)
+        return terms
+
+    def _shown(self) -> nn.ModuleDict:
+        shown = self.shown("generators")
+        assert isinstance(shown, nn.ModuleDict)
+        return shown
+
+    def generated(self, batch: Batch, progress: Progress) -> Tensor:
+        return self._shown()["forward_"](batch.source)
+
+    def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
+        assert batch.source is not None
+        to_y, to_x = self._shown()["forward_"], self._shown()["backward_"]
+        fake_y, fake_x = to_y(batch.source), to_x(batch.target)
+        return [batch.source, fake_y, to_x(fake_y), batch.target, fake_x, to_y(fake_x)]
+
+    def validate(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """The mean error of both round trips."""
+        x, _, x_again, y, _, y_again = self.sample(batch, progress)
+        errors = [(a - b).abs().mean(dim=(1, 2, 3)) for a, b in ((x, x_again), (y, y_again))]
+        return {"cycle": (errors[0] + errors[1]) / 2}
+
+    def deploy(self, progress: Progress) -> nn.Module:
+        """From source to target."""
+        return Bounded(self._shown()["forward_"], 4)

@@ -1,0 +1,160 @@
+"""ESRGAN: residual-in-residual dense blocks and a relativistic critic (arXiv:1809.00219).
+
+ganforge train esrgan --data photos
+"""
+
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from ganforge.assets import Assets
+from ganforge.data.batch import Batch
+from ganforge.losses import (
+    gradient_penalty,
+    mean_absolute,
+    relativistic_average,
+    wasserstein_critic,
+    wasserstein_generator,
+)
+from ganforge.networks.discriminators import VGGStyleDiscriminator
+from ganforge.networks.residual import RRDBNet
+from ganforge.schedule import Progress
+from ganforge.settings import setting
+from ganforge.systems.optimizers import Adam
+from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
+from ganforge.systems.players import owner
+from ganforge.systems.presets import ESRGAN as PRESETS
+from ganforge.systems.rates import halved
+from ganforge.systems.settings import StageSettings
+from ganforge.systems.super_resolution import (
+    CropSettings,
+    SuperResolution,
+)
+
+_ADAM = Adam(learning_rate=1e-4, betas=(0.9, 0.999))
+_VGG = Perceptual(weight=1.0, before_activation=True, distance="l1")
+
+
+class Settings(CropSettings):
+    """Defaults are those of section 4.1 and its published configuration."""
+
+    system: Literal["esrgan"] = setting("esrgan", "this system")  # pyright: ignore
+    growth: int = setting(32, "channels that each convolution of a dense block adds", ge=1)
+    blocks: int = setting(23, "residual-in-residual dense blocks of the generator", ge=1)
+    initial_scale: float = setting(0.1, "first weights are Kaiming's times this", gt=0)
+    critic_norm: bool = setting(True, "batch norm in the critic; not with a gradient penalty")
+    objective: Literal["relativistic", "wasserstein"] = setting(
+        "relativistic", "relativistic average (published) or WGAN-GP (described)"
+    )
+    gradient_penalty_weight: float = setting(10.0, "λ of the penalty", ge=0, per_stage=True)
+    generator: Adam = setting(_ADAM, "the generator's optimizer", per_stage=True)
+    critic: Adam = setting(_ADAM, "the critic's optimizer", per_stage=True)
+    halvings: tuple[int, ...] = setting(
+        (50_000, 100_000, 200_000, 300_000),
+        "steps of an adversarial stage at which the learning rates are halved",
+    )
+    pixel_halvings: tuple[int, ...] = setting(
+        (200_000, 400_000, 600_000, 800_000), "the same for a stage on pixels"
+    )
+    perceptual: Perceptual = setting(_VGG, "perceptual term")
+    pixel_weight: float = setting(0.01, "weight of mean |hr - G(lr)|", ge=0, per_stage=True)
+    adversarial_weight: float = setting(
+        5e-3, "weight of the adversarial term; 0 trains no critic", ge=0, per_stage=True
+    )
+    stages: tuple[StageSettings, ...] = setting(
+        (
+            StageSettings(
+                resolution=128,
+                epochs=100,
+                task="pixel",
+                overrides={"generator.learning_rate": 2e-4},
+            ),
+            StageSettings(resolution=128, epochs=40),
+        ),
+        "the stages, in order: on pixels alone, then adversarial",
+    )
+
+    @model_validator(mode="after")
+    def _check_form(self) -> Self:
+        if self.objective == "wasserstein" and self.critic_norm:
+            raise ValueError(
+                "critic_norm = true: batch norm mixes the samples that the gradient penalty of "
+                "objective = wasserstein tells apart; set critic_norm = false"
+            )
+        return self
+
+
+class ESRGAN(SuperResolution):
+    Settings = Settings
+    settings: Settings
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+
+    def __init__(self, settings: Settings, assets: Assets):
+        super().__init__(settings, assets)
+        s = settings
+        self._perceptual = PerceptualTerm(s.perceptual, assets)
+        self.generator = RRDBNet(
+            s.channels, s.width, s.growth, s.blocks, s.scale, bicubic_skip=s.bicubic_skip
+        )
+        self.critic = VGGStyleDiscriminator(
+            s.channels,
+            s.stages[0].resolution,
+            s.critic_width,
+            s.critic_dense,
+            norm="inner" if s.critic_norm else "none",
+        )
+        self.players = (
+            owner(self.critic, "critic", s.critic, _factor),
+            owner(self.generator, "generator", s.generator, _factor, averaged=True),
+        )
+
+    @classmethod
+    def resolve(cls, settings: Settings) -> tuple[Settings, Assets, list[str]]:
+        return resolve_perceptual(settings)
+
+    def grow(self, index: int) -> None:
+        if index == 0:
+            scale = self.settings.initial_scale
+            self.new(index, "generator", lambda: self.generator.initialise(scale))
+            self.new(index, "critic", self.critic.initialise)
+
+    def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        s: Settings = progress.settings
+        on_pixels = progress.stage.task == "pixel"
+        assert batch.source is not None
+        if player == "critic":
+            if on_pixels or not s.adversarial_weight:
+                return {}
+            with torch.no_grad():
+                fake = self.generator(batch.source)
+            real_scores, fake_scores = self.critic(batch.target), self.critic(fake)
+            if s.objective == "relativistic":
+                return {"relativistic": relativistic_average(real_scores, fake_scores)}
+            penalty = gradient_penalty(self.critic, batch.target, fake)
+            return {
+                "wasserstein": wasserstein_critic(real_scores, fake_scores),
+                "gradient_penalty": s.gradient_penalty_weight * penalty,
+            }
+        fake = self.generator(batch.source)
+        pixel = mean_absolute(batch.target, fake)
+        if on_pixels:
+            return {"pixel": pixel}
+        terms = self._perceptual.terms(s.perceptual, batch.target, fake)
+        if s.pixel_weight:
+            terms["pixel"] = s.pixel_weight * pixel
+        if s.adversarial_weight:
+            terms["adversarial"] = s.adversarial_weight * self._adversarial(batch, fake, s)
+        return terms
+
+    def _adversarial(self, batch: Batch, fake: Tensor, settings: Settings) -> Tensor:
+        scores = self.critic(fake)
+        if settings.objective == "wasserstein":
+            return wasserstein_generator(scores)
+        return relativistic_average(scores, self.critic(batch.target))
+
+
+def _factor(progress: Progress) -> float:
+    s: Settings = progress.settings
+    return halved(progress, s.pixel_halvings if progress.stage.task == "pixel" else s.halvings)

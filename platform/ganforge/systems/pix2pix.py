@@ -1,0 +1,131 @@
+"""Pix2Pix: image-to-image translation of aligned pairs (arXiv:1611.07004).
+
+ganforge train pix2pix --data pairs
+"""
+
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from ganforge.assets import Assets
+from ganforge.data.batch import Batch
+from ganforge.data.settings import PairedSettings
+from ganforge.draws import reseed
+from ganforge.fidelity import WINDOW, psnr, ssim
+from ganforge.losses import binary_cross_entropy, label_grid, mean_absolute
+from ganforge.networks.discriminators import PatchGAN
+from ganforge.networks.unet import Pix2PixUNet
+from ganforge.schedule import Progress
+from ganforge.settings import setting
+from ganforge.systems.base import Metric, System
+from ganforge.systems.optimizers import Adam
+from ganforge.systems.players import owner
+from ganforge.systems.super_resolution import Bounded
+from ganforge.systems.translation import ADAM, TranslationSystemSettings, decayed
+from ganforge.systems.translation import PIX2PIX as PRESETS
+
+
+class Settings(TranslationSystemSettings):
+    """Defaults are those of section 6.2 and its published code."""
+
+    system: Literal["pix2pix"] = setting("pix2pix", "this system")  # pyright: ignore
+    test_dropout: bool = setting(True, "dropout stays on where pictures are shown and measured")
+    test_statistics: bool = setting(True, "pictures are then normalised by their own statistics")
+    generator: Adam = setting(ADAM, "the generator's optimizer", per_stage=True)
+    discriminator: Adam = setting(ADAM, "the discriminator's optimizer", per_stage=True)
+    adversarial_weight: float = setting(
+        1.0, "weight of the adversarial term; 0 trains no discriminator", ge=0, per_stage=True
+    )
+    l1_weight: float = setting(100.0, "weight of mean |y - G(x)|", ge=0, per_stage=True)
+    data: PairedSettings = setting(PairedSettings(jitter=286), "pairs of pictures")  # pyright: ignore
+
+    @model_validator(mode="after")
+    def _check_side(self) -> Self:
+        side = self.stages[0].resolution
+        if side & (side - 1) or side < 32:
+            raise ValueError(f"stages.0.resolution = {side}: must be a power of two, at least 32")
+        return self
+
+
+class Pix2Pix(System):
+    Settings = Settings
+    Data = "paired"
+    metric = Metric("validation/psnr", "max")
+    metrics = (
+        Metric("validation/l1", "min"),
+        Metric("validation/ssim", "max"),
+        Metric("validation/swd", "min"),
+    )
+    sample_titles = ("source", "generated", "target")
+    settings: Settings
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+
+    def __init__(self, settings: Settings, assets: Assets):
+        super().__init__(settings, assets)
+        s = settings
+        self.generator = Pix2PixUNet(
+            s.channels,
+            s.stages[0].resolution,
+            s.width,
+            test_dropout=s.test_dropout,
+            test_statistics=s.test_statistics,
+        )
+        self.discriminator = PatchGAN(2 * s.channels, s.discriminator_width)
+        self.players = (
+            owner(self.discriminator, "discriminator", s.discriminator, decayed),
+            owner(self.generator, "generator", s.generator, decayed, averaged=True),
+        )
+
+    def grow(self, index: int) -> None:
+        if index == 0:
+            self.new(index, "generator", self.generator.initialise)
+            self.new(index, "discriminator", self.discriminator.initialise)
+
+    def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        s: Settings = progress.settings
+        adversarial = s.adversarial_weight and progress.stage.task != "pixel"
+        assert batch.source is not None
+        if player == "discriminator":
+            if not adversarial:
+                return {}
+            with torch.no_grad():
+                fake = self.generator(batch.source)
+            real_logits = self.discriminator(torch.cat([batch.source, batch.target], 1))
+            fake_logits = self.discriminator(torch.cat([batch.source, fake], 1))
+            # halved, which slows the discriminator (section 3.3)
+            return {
+                "real": binary_cross_entropy(real_logits, label_grid(real_logits, 1.0)) / 2,
+                "fake": binary_cross_entropy(fake_logits, label_grid(fake_logits, 0.0)) / 2,
+            }
+        fake = self.generator(batch.source)
+        terms = {"l1": s.l1_weight * mean_absolute(batch.target, fake)}
+        if adversarial:
+            logits = self.discriminator(torch.cat([batch.source, fake], 1))
+            value = binary_cross_entropy(logits, label_grid(logits, 1.0))
+            terms["adversarial"] = s.adversarial_weight * value
+        return terms
+
+    def generated(self, batch: Batch, progress: Progress) -> Tensor:
+        reseed(self.settings.seed, "dropout")
+        return self.shown()(batch.source)
+
+    def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
+        assert batch.source is not None
+        return [batch.source, self.generated(batch, progress), batch.target]
+
+    def validate(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        fake = self.generated(batch, progress)
+        found = {
+            "l1": (fake - batch.target).abs().mean(dim=(1, 2, 3)),
+            "psnr": psnr(fake, batch.target, 0),
+        }
+        return found | ({"ssim": ssim(fake, batch.target, 0)} if fake.shape[-1] >= WINDOW else {})
+
+    def deploy(self, progress: Progress) -> nn.Module:
+        """Without dropout: the same picture each time."""
+        made = Bounded(self.shown(), self.settings.stages[0].resolution)
+        assert isinstance(made.network, Pix2PixUNet)
+        made.network.test_dropout = False
+        return made

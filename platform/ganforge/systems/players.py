@@ -1,0 +1,38 @@
+"""Players whose optimizer has the name of a setting."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from ganforge.schedule import Progress
+from ganforge.systems.base import Player
+from ganforge.systems.optimizers import Adam
+
+
+def owner(
+    module: nn.Module,
+    name: str,
+    optimizer: Adam,
+    factor: Callable[[Progress], float] = lambda progress: 1.0,
+    *,
+    averaged: bool = False,
+) -> Player:
+    """The player of `module`, named like the setting of its optimizer.
+
+    `factor` multiplies the learning rate. With `averaged` it keeps an average by the setting
+    `average_decay`.
+    """
+
+    def options(progress: Progress) -> dict[str, Any]:
+        found = getattr(progress.settings, name).options()
+        return found | {"lr": found["lr"] * factor(progress)}
+
+    return Player(
+        name,
+        module,
+        optimizer.optimizer(),
+        options,
+        average=nn.Module() if averaged else None,
+        decay=lambda settings: settings.average_decay,
+    )

@@ -1,0 +1,126 @@
+"""SRGAN: photo-realistic super-resolution (arXiv:1609.04802).
+
+ganforge train srgan --data photos
+"""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ganforge.assets import Assets
+from ganforge.data.batch import Batch
+from ganforge.losses import (
+    binary_cross_entropy,
+    label_grid,
+    mean_absolute,
+    mean_squared,
+    smoothed,
+)
+from ganforge.networks.discriminators import VGGStyleDiscriminator
+from ganforge.networks.residual import SRResNet
+from ganforge.schedule import Progress
+from ganforge.settings import setting
+from ganforge.systems.optimizers import Adam
+from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
+from ganforge.systems.players import owner
+from ganforge.systems.presets import SRGAN as PRESETS
+from ganforge.systems.settings import StageSettings
+from ganforge.systems.super_resolution import (
+    CropSettings,
+    SuperResolution,
+)
+
+_ADAM = Adam(learning_rate=1e-4, betas=(0.9, 0.999))
+_SLOWER = {"generator.learning_rate": 1e-5, "discriminator.learning_rate": 1e-5}
+
+
+class Settings(CropSettings):
+    """Defaults are those of section 3.2: 1e6 updates on pixels, then 1e5 and 1e5 adversarial."""
+
+    system: Literal["srgan"] = setting("srgan", "this system")  # pyright: ignore
+    blocks: int = setting(16, "residual blocks of the generator", ge=1)
+    tanh: bool = setting(False, "the generator ends in tanh (described) or is linear (published)")
+    discriminator_form: Literal["published", "reference"] = setting(
+        "published",
+        "of the discriminator; reference: also batch norm after the first convolution, and PReLU",
+    )
+    generator: Adam = setting(_ADAM, "the generator's optimizer", per_stage=True)
+    discriminator: Adam = setting(_ADAM, "the discriminator's optimizer", per_stage=True)
+    perceptual: Perceptual = setting(Perceptual(weight=0.006), "content term")
+    pixel_distance: Literal["mse", "l1"] = setting("mse", "how pixels are compared")
+    label_smoothing: float = setting(
+        0.1, "targets of real pictures are 1 - this · u, u ~ U[0, 1)", ge=0, lt=1, per_stage=True
+    )
+    stages: tuple[StageSettings, ...] = setting(
+        (
+            StageSettings(resolution=96, epochs=100, task="pixel"),
+            StageSettings(resolution=96, epochs=10),
+            StageSettings(resolution=96, epochs=10, overrides=_SLOWER),
+        ),
+        "the stages, in order: on pixels alone, then adversarial",
+    )
+
+
+class SRGAN(SuperResolution):
+    Settings = Settings
+    settings: Settings
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+
+    def __init__(self, settings: Settings, assets: Assets):
+        super().__init__(settings, assets)
+        s = settings
+        self._perceptual = PerceptualTerm(s.perceptual, assets)
+        self.generator = SRResNet(
+            s.channels, s.width, s.blocks, s.scale, tanh=s.tanh, bicubic_skip=s.bicubic_skip
+        )
+        reference = s.discriminator_form == "reference"
+        self.discriminator = VGGStyleDiscriminator(
+            s.channels,
+            s.stages[0].resolution,
+            s.critic_width,
+            s.critic_dense,
+            norm="all" if reference else "inner",
+            prelu=reference,
+        )
+        self.players = (
+            owner(self.discriminator, "discriminator", s.discriminator),
+            owner(self.generator, "generator", s.generator, averaged=True),
+        )
+
+    @classmethod
+    def resolve(cls, settings: Settings) -> tuple[Settings, Assets, list[str]]:
+        return resolve_perceptual(settings)
+
+    def grow(self, index: int) -> None:
+        if index == 0:
+            self.new(index, "generator", self.generator.initialise)
+            self.new(index, "discriminator", self.discriminator.initialise)
+
+    def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        s: Settings = progress.settings
+        on_pixels = progress.stage.task == "pixel"
+        assert batch.source is not None
+        if player == "discriminator":
+            if on_pixels or not s.adversarial_weight:
+                return {}
+            with torch.no_grad():
+                fake = self.generator(batch.source)
+            real_logits, fake_logits = self.discriminator(batch.target), self.discriminator(fake)
+            labels = smoothed(real_logits, s.label_smoothing)
+            return {
+                "real": binary_cross_entropy(real_logits, labels),
+                "fake": binary_cross_entropy(fake_logits, label_grid(fake_logits, 0.0)),
+            }
+        fake = self.generator(batch.source)
+        distance = mean_absolute if s.pixel_distance == "l1" else mean_squared
+        if on_pixels:
+            return {"pixel": distance(batch.target, fake)}
+        terms = self._perceptual.terms(s.perceptual, batch.target, fake)
+        if s.pixel_weight:
+            terms["pixel"] = s.pixel_weight * distance(batch.target, fake)
+        if s.adversarial_weight:
+            logits = self.discriminator(fake)
+            value = binary_cross_entropy(logits, label_grid(logits, 1.0))
+            terms["adversarial"] = s.adversarial_weight * value
+        return terms

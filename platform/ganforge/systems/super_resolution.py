@@ -1,0 +1,141 @@
+"""What SRGAN, ESRGAN and SuperResGANUnet share: settings of the data, figures, samples."""
+
+import copy
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganforge.data.batch import Batch
+from ganforge.data.settings import DataSettings
+from ganforge.fidelity import measure
+from ganforge.layers import upsample_bicubic, upsample_nearest
+from ganforge.networks.residual import RRDBNet, SRResNet
+from ganforge.reach import Span
+from ganforge.schedule import Progress
+from ganforge.settings import setting
+from ganforge.systems.base import Metric, System
+from ganforge.systems.optimizers import Adam
+from ganforge.systems.perceptual import Perceptual
+from ganforge.systems.settings import SystemSettings
+
+
+class SuperResolutionSettings(SystemSettings):
+    """Crops of one size at every stage: `stages.K.resolution` is the side of the target crop."""
+
+    grows: ClassVar[bool] = False
+
+    scale: Literal[2, 3, 4, 8] = setting(4, "super-resolution factor")
+    width: int = setting(64, "channels of the generator's features", ge=1)
+    generator: Adam = setting(Adam(), "the generator's optimizer", per_stage=True)
+    average_decay: float = setting(
+        0.0,
+        "decay per step of the averaged generator; 0: the generator itself",
+        ge=0,
+        lt=1,
+        per_stage=True,
+    )
+    data: DataSettings = setting(DataSettings(view="crop"), "pictures")
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> Self:
+        first = self.stages[0].resolution
+        for number, stage in enumerate(self.stages):
+            if stage.resolution != first:
+                raise ValueError(
+                    f"stages.{number}.resolution = {stage.resolution}: must be that of stage 0 "
+                    f"({first}), since this system's networks do not grow"
+                )
+        if first % self.scale:
+            raise ValueError(
+                f"stages.0.resolution = {first}: must be a multiple of scale ({self.scale})"
+            )
+        return self
+
+
+class CropSettings(SuperResolutionSettings):
+    """What SRGAN and ESRGAN share: crops for a critic of 16-fold reduction, and three terms."""
+
+    bicubic_skip: bool = setting(False, "the generator adds to the bicubic enlargement")
+    critic_width: int = setting(64, "channels of the first convolution that judges", ge=1)
+    critic_dense: int = setting(1024, "width of the dense layer that judges", ge=1)
+    perceptual: Perceptual = setting(Perceptual(), "content term")
+    adversarial_weight: float = setting(
+        1e-3, "weight of the adversarial term; 0 trains nothing that judges", ge=0, per_stage=True
+    )
+    pixel_weight: float = setting(
+        0.0, "weight of the pixel term in adversarial stages", ge=0, per_stage=True
+    )
+    data: DataSettings = setting(DataSettings(view="crop", rotate=True), "pictures")
+    images_per_epoch: int | None = setting(
+        160_000, "length of an epoch; none: crops that tile the pictures", ge=1, per_stage=True
+    )
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> Self:
+        side = self.stages[0].resolution
+        if side % 16:
+            raise ValueError(f"stages.0.resolution = {side}: must be a multiple of 16")
+        return self
+
+
+class SuperResolution(System):
+    """A generator of low-resolution pictures, owned by the player named "generator"."""
+
+    Data = "super_resolution"
+    metric: ClassVar[Metric] = Metric("validation/psnr", "max")
+    metrics = (Metric("validation/ssim", "max"), Metric("validation/swd", "min"))
+    sample_titles = ("low resolution", "bicubic", "generated", "high resolution")
+
+    @classmethod
+    def source_scale(cls, settings: SuperResolutionSettings) -> int:
+        return settings.scale
+
+    def generated(self, batch: Batch, progress: Progress) -> Tensor:
+        assert batch.source is not None
+        return self.shown()(batch.source).clamp(-1, 1)
+
+    def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
+        assert batch.source is not None
+        scale = self.settings.scale
+        nearest = upsample_nearest(batch.source, scale)
+        bicubic = upsample_bicubic(batch.source, scale)
+        return [nearest, bicubic, self.generated(batch, progress), batch.target]
+
+    def validate(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        return measure(self.generated(batch, progress), batch, self.settings.scale)
+
+    def deploy(self, progress: Progress) -> nn.Module:
+        network = self.shown()
+        return SeeingBounded(network) if hasattr(network, "sees") else Bounded(network)
+
+
+class Bounded(nn.Module):
+    """A copy of a generator whose output is cut to [-1, 1].
+
+    Sides are filled up to whole multiples of `multiple` by repeating the border, and the surplus is
+    cut off: networks that halve pictures take no other sides.
+    """
+
+    def __init__(self, network: nn.Module, multiple: int = 1):
+        super().__init__()
+        self.network, self.multiple = copy.deepcopy(network), multiple
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.multiple == 1:
+            return self.network(images).clamp(-1, 1)
+        height, width = images.shape[-2:]
+        right, below = -width % self.multiple, -height % self.multiple
+        if right or below:
+            images = F.pad(images, (0, right, 0, below), mode="replicate")
+        return self.network(images)[..., :height, :width].clamp(-1, 1)
+
+
+class SeeingBounded(Bounded):
+    """The same of a generator whose pixels depend on a bounded part of the picture."""
+
+    def sees(self, span: Span) -> Span:
+        """Source positions that target positions depend on, for enlargement in tiles."""
+        assert isinstance(self.network, SRResNet | RRDBNet)
+        return self.network.sees(span)

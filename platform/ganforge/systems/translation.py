@@ -1,0 +1,126 @@
+"""What Pix2Pix and CycleGAN share: one picture a step, and rates that fall to zero."""
+
+from typing import Any, ClassVar
+
+from ganforge.schedule import Progress
+from ganforge.settings import setting
+from ganforge.systems.optimizers import Adam
+from ganforge.systems.rates import linear_to_zero
+from ganforge.systems.settings import StageSettings, SystemSettings
+
+#: Section 6.2 of Pix2Pix and appendix 7.1 of CycleGAN.
+ADAM = Adam(learning_rate=2e-4, betas=(0.5, 0.999))
+
+
+class TranslationSystemSettings(SystemSettings):
+    """Pictures of one size at every stage."""
+
+    grows: ClassVar[bool] = False
+
+    width: int = setting(64, "channels of a generator's first convolution", ge=1)
+    discriminator_width: int = setting(64, "channels of a discriminator's first", ge=1)
+    constant_epochs: int = setting(100, "epochs of constant learning rates", ge=0)
+    decay_epochs: int | None = setting(
+        100, "epochs in which they then fall linearly to 0; none: they stay", ge=1
+    )
+    average_decay: float = setting(
+        0.0, "decay per step of averaged generators; 0: no average", ge=0, lt=1, per_stage=True
+    )
+    batch_size: int = setting(1, "images per step over all workers", ge=1, per_stage=True)
+    shards: int = setting(1, "slices of a batch; also the most workers", ge=1)
+    stages: tuple[StageSettings, ...] = setting(
+        (StageSettings(resolution=256, epochs=200),), "the stages, in order"
+    )
+
+    @property
+    def counts_epochs(self) -> bool:
+        return super().counts_epochs or self.decay_epochs is not None
+
+    def _stage_problems(self) -> list[str]:
+        sides = [stage.resolution for stage in self.stages]
+        found = [
+            f"stages.{number}.resolution = {side}: must be that of stage 0 ({sides[0]}), "
+            "since this system's networks do not grow"
+            for number, side in enumerate(sides)
+            if side != sides[0]
+        ]
+        return found + super()._stage_problems()
+
+    def _shard_problems(self) -> list[str]:
+        if self.shards == 1 and self.workers > 1 and self.exact_world_size:
+            return [
+                f"workers = {self.workers}: with shards = 1 a step of {self.batch_size} images is "
+                "one worker's; set workers = 1, or raise batch_size and shards together"
+            ]
+        return super()._shard_problems()
+
+
+def decayed(progress: Progress) -> float:
+    """What the learning rates are multiplied by."""
+    s: TranslationSystemSettings = progress.settings
+    return linear_to_zero(progress, s.constant_epochs, s.decay_epochs)
+
+
+#: `paper` is the defaults.
+PIX2PIX: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "described": {
+        "batch_size": 16,
+        "shards": 4,
+        "decay_epochs": None,
+        "data.jitter": None,
+        "data.colour_jitter": 0.2,
+        "precision": "bfloat16",
+        "stages": (StageSettings(resolution=256, epochs=500),),
+    },
+    "quick": {
+        "width": 16,
+        "discriminator_width": 8,
+        "batch_size": 4,
+        "shards": 2,
+        "images_per_epoch": 512,
+        "generator": {"learning_rate": 1e-3, "betas": (0.5, 0.999), "epsilon": 1e-8},
+        "discriminator": {"learning_rate": 5e-4, "betas": (0.5, 0.999), "epsilon": 1e-8},
+        "l1_weight": 20.0,
+        "average_decay": 0.98,
+        "test_dropout": False,
+        "test_statistics": False,
+        "decay_epochs": None,
+        "data.view": "crop",
+        "data.edge_sigma": 1.5,
+        "data.jitter": None,
+        "data.max_side": 224,
+        "validation.fraction": 0.3,
+        "validation.pictures": 8,
+        "validation.samples": 4,
+        "stages": (StageSettings(resolution=64, epochs=5),),
+    },
+}
+
+CYCLEGAN: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "described": {
+        "generators": {"learning_rate": 1e-5, "betas": (0.5, 0.999), "epsilon": 1e-8},
+        "discriminators": {"learning_rate": 1e-5, "betas": (0.5, 0.999), "epsilon": 1e-8},
+        "decay_epochs": None,
+        "data.jitter": None,
+        "stages": (StageSettings(resolution=256, epochs=200),),
+    },
+    "quick": {
+        "width": 8,
+        "blocks": 3,
+        "discriminator_width": 8,
+        "images_per_epoch": 256,
+        "generators": {"learning_rate": 1e-3, "betas": (0.5, 0.999), "epsilon": 1e-8},
+        "discriminators": {"learning_rate": 5e-4, "betas": (0.5, 0.999), "epsilon": 1e-8},
+        "average_decay": 0.98,
+        "decay_epochs": None,
+        "data.view": "crop",
+        "data.jitter": None,
+        "data.max_side": 224,
+        "validation.fraction": 0.3,
+        "validation.pictures": 8,
+        "validation.samples": 4,
+        "stages": (StageSettings(resolution=64, epochs=4),),
+    },
+}
