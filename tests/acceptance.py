@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from shown import faults, flagship
+from shown import faults, flagship, from_noise, from_picture, tracking
 from shown.command import ROOT, Failed
 
-CHECKS = flagship.CHECKS | faults.CHECKS
+CHECKS = flagship.CHECKS | faults.CHECKS | tracking.CHECKS | from_noise.CHECKS | from_picture.CHECKS
 
 
 def commit() -> str:
