@@ -61,6 +61,9 @@ class Progress:
         stages = len(trial.plan.stages)
         if event == "started":
             return f"{head}  started   {parameters(trial)}"
+        if event == "placed":
+            where = ", ".join(dict.fromkeys(trial.machines))
+            return f"{head}  runs on {where}" + (f": {trial.losses[-1]}" if trial.losses else "")
         if event == "stage":
             side = trial.plan.stages[trial.stages_done - 1].resolution if trial.scores else 0
             return (

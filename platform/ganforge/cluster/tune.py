@@ -14,17 +14,20 @@ from ganforge.cluster.book import Book
 from ganforge.cluster.exchange import Exchange
 from ganforge.cluster.job import Job
 from ganforge.cluster.journal import Journal, latest, local_file
+from ganforge.cluster.machines import wait_for_nodes, wait_for_slots
+from ganforge.cluster.preflight import check_machines
 from ganforge.cluster.records import Records
 from ganforge.cluster.release import release
 from ganforge.cluster.request import Request, check_header, header
 from ganforge.cluster.result import SearchResult, best_trial, summary_note
 from ganforge.cluster.rungs import Halving
 from ganforge.cluster.searcher import SeededSearch, StageEnds
-from ganforge.cluster.session import wait_for_slots, worker_resources
+from ganforge.cluster.session import worker_resources
 from ganforge.cluster.space import Space, check_space, distributions
 from ganforge.cluster.train import fit_job, make_job
 from ganforge.cluster.trainer import reason
 from ganforge.cluster.trials import Listener, Trial
+from ganforge.cluster.variables import check_environment
 from ganforge.cluster.watch import Watch
 from ganforge.schedule import Plan
 from ganforge.settings import override
@@ -52,14 +55,16 @@ def search(
     reduction_factor: float = 2.0,
     resume: bool = False,
     joined: bool = False,
+    nodes: int | None = None,
     listener: Listener | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> SearchResult:
     """Search `space` around the settings of `prepared`, or go on with the newest such search.
 
     A session (cluster/session.py) must be open. `storage` holds `<search id>/trial-<k>` of every
-    trial. `listener(trial, event)` is called with started, progress, stage and ended, `announce`
-    with the place of the comparison view under the store's address, before the first trial.
+    trial. `nodes` machines are waited for. `listener(trial, event)` is called with started, placed,
+    progress, stage and ended, `announce` with the place of the comparison view under the store's
+    address, before the first trial.
     """
     check_space(space, prepared.settings)
     if "://" not in storage:
@@ -70,8 +75,15 @@ def search(
     )  # fmt: skip
     exchange = Exchange()
     try:
+        if joined:
+            check_environment()
+        wait_for_nodes(nodes)
         job = make_job(prepared, metric, "", exchange)
-        room = wait_for_slots(job.workers, worker_resources(job.threads, job.gpu), joined=joined)
+        each = worker_resources(job.threads, job.gpu)
+        groups = min(concurrent or 1, num_trials)
+        room = wait_for_slots(job.workers, each, joined=joined, groups=groups)
+        if joined:
+            check_machines(prepared, storage, tracking_uri)
         search_id = latest(storage, experiment) if resume else new_id()
         journal = Journal(storage, search_id)
         with closing(journal):

@@ -39,7 +39,8 @@ def train(
     if start is None:
         return
     # Ray and MLflow take seconds to import: not before the input is known to be good
-    from ganforge.cluster.session import session, wait_for_slots, worker_resources
+    from ganforge.cluster.machines import wait_for_slots
+    from ganforge.cluster.session import session, worker_resources
     from ganforge.cluster.train import TrainingFailed, fit, uses_gpu
     from ganforge.tracking.store import resolve_uri
 

@@ -26,6 +26,7 @@ def tune(
     experiment: str,
     tracking_uri: str | None,
     storage: str,
+    nodes: int | None,
     resume: bool,
     dry_run: bool,
     model_name: str,
@@ -70,7 +71,8 @@ def tune(
             metric=start.metric,
             seed=seed,
             resume=resume,
-            joined=bool(joined),
+            joined=joined,
+            nodes=nodes if joined else None,
             listener=progress,
             announce=lambda place: _announce(console, uri, place),
         )
