@@ -187,7 +187,6 @@ def _do(*words: str) -> None:
 
 def network(folder: Path) -> None:
     """Process 1 of the network: makes the bridge, starts machines in the order asked for."""
-    facts = json.loads((folder / "facts.json").read_text())
     _do("mount", "--make-rprivate", "/")
     _do("ip", "link", "set", "lo", "up")
     _do("ip", "link", "add", "lan", "type", "bridge")
@@ -199,8 +198,8 @@ def network(folder: Path) -> None:
         reading, writing = os.pipe()
         # the port's far end is named by the namespace of `unshare` itself, which it enters first
         machine = subprocess.Popen(
-            ["unshare", *_NAMESPACES, "--uts", "--ipc", sys.executable, __file__, "machine"]
-            + [str(folder), name, str(writing)],
+            ["unshare", *_NAMESPACES, "--uts", "--ipc", sys.executable, __file__]
+            + ["machine", str(folder), name, str(writing)],  # noqa: RUF005
             env=os.environ | {_MARK: f"{folder}/{name}"},
             pass_fds=[writing],
         )
@@ -317,7 +316,8 @@ def _home(root: Path, folder: Path, name: str, facts: dict[str, Any]) -> None:
     (root / "run/sshd").mkdir(parents=True, exist_ok=True)
     (root / "etc/ssh/lan_sshd").write_text(
         "HostKey /etc/ssh/lan_key\nPermitRootLogin prohibit-password\nUsePAM no\nPidFile none\n"
-        "PasswordAuthentication no\nMaxStartups 100\nMaxSessions 100\nSubsystem sftp internal-sftp\n"
+        "PasswordAuthentication no\nMaxStartups 100\nMaxSessions 100\n"
+        "Subsystem sftp internal-sftp\n"
     )
 
 

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+_START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 # Read by ray when it is imported, or by the processes that it starts.
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -18,7 +19,7 @@ _QUIET = {
     "RAY_TRAIN_V2_ENABLED": "1",
     # a worker's report waits for the controller to look: 2 s by default (measured)
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    _START_TIMEOUT: "120",
     # an actor more per trial, and error lines about restarts when it goes
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
@@ -35,6 +36,7 @@ from ray._private.authentication.authentication_token_setup import (  # noqa: E4
     maybe_enable_token_auth_if_token_available,
 )
 
+from ganforge.cluster.machines import patience  # noqa: E402
 from ganforge.settings import SettingsError  # noqa: E402
 
 # What a worker on another machine needs of the driver's surroundings.
@@ -103,6 +105,8 @@ def connect(
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         # the driver's code, whatever is installed there: `ray up --no-restart` leaves the old one
         shared["runtime_env"] |= {"py_modules": packages(), "excludes": ["__pycache__", "*.pyc"]}
+        # a trial that lost a machine waits for another one as long as the search did at its start
+        shared["runtime_env"]["env_vars"][_START_TIMEOUT] = str(max(120.0, patience()))
         try:
             ray.init(address=address, **shared)
         except (ConnectionError, ValueError) as error:
