@@ -186,6 +186,17 @@ def sync(
 
 
 @app.command()
+def doctor(
+    file: Annotated[str | None, typer.Argument(help="cluster file; default: this machine")] = None,
+    running: Annotated[
+        bool, typer.Option("--running", help="also the cluster that the file started")
+    ] = False,
+) -> None:
+    """Say what would go wrong, and what to do about it."""
+    _verb("doctor")(file, running)
+
+
+@app.command()
 def settings(
     system: System = None, preset: Preset = None,
     as_json: Annotated[bool, typer.Option("--json", help="as a settings.json")] = False,

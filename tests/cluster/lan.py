@@ -192,14 +192,13 @@ def network(folder: Path) -> None:
     _do("ip", "link", "add", "lan", "type", "bridge")
     _do("ip", "address", "add", f"{_NETWORK}.1/24", "dev", "lan")
     _do("ip", "link", "set", "lan", "up")
-    ports = 0
+    here, ports = (sys.executable, __file__, "machine"), 0
     for line in sys.stdin:
         name, ports = line.strip(), ports + 1
         reading, writing = os.pipe()
         # the port's far end is named by the namespace of `unshare` itself, which it enters first
         machine = subprocess.Popen(
-            ["unshare", *_NAMESPACES, "--uts", "--ipc", sys.executable, __file__]
-            + ["machine", str(folder), name, str(writing)],  # noqa: RUF005
+            ["unshare", *_NAMESPACES, "--uts", "--ipc", *here, str(folder), name, str(writing)],
             env=os.environ | {_MARK: f"{folder}/{name}"},
             pass_fds=[writing],
         )
