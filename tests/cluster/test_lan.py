@@ -139,8 +139,8 @@ def test_a_search_on_three_machines_needs_no_shared_disk(
     print(site.client(f"python read_search.py {site.tracking} undisturbed"))
     for name in ("client", "head", "one", "two"):
         words = (
-            r"find / \( -path '*/site-packages' -o -path /usr -o -path /proc -o -path /sys \) -prune -o "
-            r"\( -name manifest.json -o -name '*.safetensors' -o -name '*.pt' \) -print"
+            r"find / \( -path '*/site-packages' -o -path /usr -o -path /proc -o -path /sys \) "
+            r"-prune -o \( -name manifest.json -o -name '*.safetensors' -o -name '*.pt' \) -print"
         )
         assert site.lan.run(name, words, expect=None).stdout == "", name
     listed = (

@@ -13,6 +13,7 @@ from ganforge.settings import SettingsError
 if TYPE_CHECKING:
     from ganforge.cluster.findings import Finding
 
+_LOG_WIDTH = 160
 _MARKS = {"good": ("✓", "green"), "warning": ("!", "yellow"), "wrong": ("✗", "red")}
 
 
@@ -54,6 +55,8 @@ def show(found: "list[Finding]", title: str) -> None:
         mark, colour = _MARKS[finding.verdict]
         table.add_row(mark, finding.subject, finding.words, finding.remedy, style=colour)
     console = Console()
+    if not console.is_terminal:  # a log has no width of its own
+        console = Console(width=_LOG_WIDTH)
     console.print(table)
     wrong = sum(finding.verdict == "wrong" for finding in found)
     console.print("nothing is wrong" if not wrong else f"{wrong} of {len(found)} are wrong")
