@@ -190,6 +190,6 @@ def _token() -> Iterator[Finding]:
     mode = stat.S_IMODE(file.stat().st_mode)
     if mode & 0o077:
         words = f"{file} is open to others on this machine (mode {mode:04o})"
-        yield wrong("token", words, f"chmod 600 {file}")
+        yield warning("token", words, f"chmod 600 {file}")
     else:
         yield good("token", f"{file}, mode {mode:04o}")

@@ -1,9 +1,10 @@
 """What a cluster file has each machine do before Ray starts there.
 
-python -m ganforge.cluster.node [--head]
+python -m ganforge.cluster.node [--head | --end]
 
 Every machine checks the variables and fetches the pictures; the head also starts the MLflow server,
-by its private address, so that runs, curves and models of all machines come together there.
+by its private address, so that runs, curves and models of all machines come together there, and
+`--end` ends it.
 """
 
 import json
@@ -18,14 +19,19 @@ from pathlib import Path
 
 from ganforge.cluster.variables import FILE, mistakes, read_variables, replace
 from ganforge.settings import SettingsError
-from ganforge.training.files import join
+from ganforge.training.files import ObjectFolders, join
 
 PORT = 5000
 _START_SECONDS = 90.0
+_NOTE = "server.json"
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 1, with a reason, for what would only be found out when a search starts."""
+    kept = Path.home() / "ganforge-mlflow"
+    if "--end" in arguments:
+        _end_former(kept / _NOTE)
+        return 0
     file = Path(FILE).expanduser()
     variables = read_variables(file.read_text() if file.is_file() else "")
     if found := mistakes(variables):
@@ -37,7 +43,7 @@ def main(arguments: list[str]) -> int:
             fetch(variables["GANFORGE_DATA"], folder)
             replace(file, {"GANFORGE_DATA": str(folder)})
         if "--head" in arguments:
-            uri = serve(variables["GANFORGE_STORAGE"], Path.home() / "ganforge-mlflow")
+            uri = serve(variables["GANFORGE_STORAGE"], kept)
             replace(file, {"MLFLOW_TRACKING_URI": uri})
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -51,21 +57,21 @@ def fetch(source: str, folder: Path) -> None:
     from pyarrow import fs
 
     try:
-        files, root = fs.FileSystem.from_uri(source)
-        found = files.get_file_info(fs.FileSelector(root, recursive=True))
-    except OSError as error:
+        store = ObjectFolders(source)
+        found = store.files.get_file_info(fs.FileSelector(store.root, recursive=True))
+    except (OSError, SettingsError) as error:
         raise SettingsError(
             f"GANFORGE_DATA = {source}: cannot be read ({error}); give this machine the right to"
         ) from None
     here = fs.LocalFileSystem()
     for info in found:
-        target = folder / Path(info.path).relative_to(root.strip("/"))
+        target = folder / Path(info.path).relative_to(store.root)
         if info.type != fs.FileType.File:
             continue
         if target.is_file() and target.stat().st_size == info.size:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        fs.copy_files(info.path, str(target), source_filesystem=files, destination_filesystem=here)
+        fs.copy_files(info.path, str(target), store.files, here)
     if not any(folder.rglob("*.*")):
         raise SettingsError(f"GANFORGE_DATA = {source}: no file lies there; name another place")
 
@@ -80,7 +86,7 @@ def serve(storage: str, folder: Path) -> str:
     from ray.util import get_node_ip_address
 
     folder.mkdir(parents=True, exist_ok=True)
-    note = folder / "server.json"
+    note = folder / _NOTE
     _end_former(note)
     address = get_node_ip_address()
     artifacts = join(storage, "mlflow")
