@@ -6,13 +6,17 @@ from pathlib import Path
 import pytest
 from small import tiny
 
+from ganforge.cli import main
 from ganforge.cluster.doctor_machine import check_machine
+from ganforge.cluster.machines import wait_for_nodes, wait_for_slots
 from ganforge.cluster.placement import next_yield, place, stored
 from ganforge.cluster.preflight import Machine, different, storage_problems, tracking_problems
 from ganforge.cluster.progress import Progress
+from ganforge.cluster.release import held
 from ganforge.cluster.session import packages
 from ganforge.cluster.trials import Trial
 from ganforge.schedule import Position
+from ganforge.settings import SettingsError
 from ganforge.training.files import open_folders
 from ganforge.training.prepare import build_plan
 
@@ -92,3 +96,23 @@ def test_the_doctor_finds_this_machine_well_and_names_a_place_that_is_not(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///nowhere")
     named = {f.subject for f in check_machine() if f.verdict == "wrong"}
     assert named == {"storage", "GANFORGE_DATA", "MLflow"}
+
+
+def test_machines_are_not_waited_for_where_there_is_no_cluster(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with pytest.raises(SystemExit) as left:
+        main(["tune", "--nodes", "3", "--set", "data.view=crop"])
+    assert left.value.code == 2
+    assert "nodes = 3: there is no cluster here" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+def test_trials_that_do_not_fit_are_refused_with_what_there_is(cluster: None) -> None:
+    with pytest.raises(SettingsError, match=r"concurrent = 3: 3 trials of 2 workers.* 2 CPUs on"):
+        wait_for_slots(2, {"CPU": 1.0}, joined=True, groups=3, timeout_seconds=0.0)
+    assert held() == {}  # what was asked for is not left behind
+    with pytest.raises(SettingsError, match=r"nodes = 2: there is 1 \("):
+        wait_for_nodes(2, timeout_seconds=0.0)
+    wait_for_nodes(1, timeout_seconds=0.0)

@@ -77,7 +77,7 @@ def search(
     try:
         if joined:
             check_environment()
-        wait_for_nodes(nodes)
+            wait_for_nodes(nodes)
         job = make_job(prepared, metric, "", exchange)
         each = worker_resources(job.threads, job.gpu)
         groups = min(concurrent or 1, num_trials)
