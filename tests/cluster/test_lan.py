@@ -162,10 +162,18 @@ def test_without_the_token_nobody_comes_in(site: Site) -> None:
 
 def test_a_search_that_cannot_be_ends_with_an_error(site: Site) -> None:
     words = WORDS.replace("--concurrent 2", "--concurrent 3")
-    told = site.client(f"GANFORGE_WAIT_SECONDS=5 {site.submit('failing', words)}", expect=1)
+    told = site.client(site.submit("failing", words), expect=1)
     assert "need 6 places, but there are 4 CPUs on 3 machines" in told
     told = site.client(site.submit("failing", f"{WORDS} --storage /root/here"), expect=1)
     assert "give s3://bucket/prefix, or a folder that all machines share" in told
+
+
+@pytest.mark.slow
+def test_a_search_whose_trials_all_fail_ends_with_an_error(site: Site) -> None:
+    words = WORDS.replace("--trials 4", "--trials 2") + " --set pixel_weight=1e39"
+    told = site.client(site.submit("broken", words), expect=1)
+    assert "error: no trial finished a stage: " in told and "stage 0" in told
+    assert [run["status"] for run in site.runs("broken")] == ["FAILED", "FAILED"]
 
 
 @pytest.mark.slow

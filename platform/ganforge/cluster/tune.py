@@ -81,7 +81,9 @@ def search(
         job = make_job(prepared, metric, "", exchange)
         each = worker_resources(job.threads, job.gpu)
         groups = min(concurrent or 1, num_trials)
-        room = wait_for_slots(job.workers, each, joined=joined, groups=groups)
+        # where all that were expected are there, no other will come
+        coming = joined and nodes is None
+        room = wait_for_slots(job.workers, each, joined=coming, groups=groups)
         if joined:
             check_machines(prepared, storage, tracking_uri)
         search_id = latest(storage, experiment) if resume else new_id()
