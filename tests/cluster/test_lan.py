@@ -195,7 +195,7 @@ def folders(site: Site) -> str:
 @pytest.mark.slow
 def test_a_machine_powered_off_costs_time_and_nothing_else(site: Site, tmp_path: Path) -> None:
     # one stage: nothing is stopped, so what a trial becomes does not hang on the others' order
-    words = WORDS.replace("--start 8", "--start 16").replace("epoch=32", "epoch=160")
+    words = WORDS.replace("--start 8", "--start 16").replace("epoch=32", "epoch=96")
     site.client(site.submit("steady", words), seconds=600)
     undisturbed = site.runs("steady")
     before = set(re.findall(r"ganforge/([0-9a-f-]+)/", folders(site)))
