@@ -22,7 +22,9 @@ for run in client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
         for key in run.data.metrics
         if "second" not in key and not key.startswith("system/")
     }
-    stages = json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/stages.json"))
+    kept = {file.path for file in client.list_artifacts(run_id)}
+    text = f"runs:/{run_id}/stages.json"
+    stages = json.loads(mlflow.artifacts.load_text(text)) if "stages.json" in kept else []
     found.append(
         {
             "run": run_id,

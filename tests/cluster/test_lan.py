@@ -161,18 +161,27 @@ def test_without_the_token_nobody_comes_in(site: Site) -> None:
 
 
 def test_a_search_that_cannot_be_ends_with_an_error(site: Site) -> None:
-    words = WORDS.replace("--concurrent 2", "--concurrent 3")
-    told = site.client(site.submit("failing", words), expect=1)
-    assert "need 6 places, but there are 4 CPUs on 3 machines" in told
     told = site.client(site.submit("failing", f"{WORDS} --storage /root/here"), expect=1)
     assert "give s3://bucket/prefix, or a folder that all machines share" in told
+    # by hand on the head, the same: its login shell knows all that `ray submit` does
+    words = WORDS.replace("--concurrent 2", "--concurrent 3")
+    by_hand = site.lan.run("head", f"ganforge tune --experiment failing {words}", expect=2)
+    assert "need 6 places, but there are 4 CPUs on 3 machines" in by_hand.stdout
+
+
+def test_the_doctor_asks_every_machine(site: Site) -> None:
+    told = site.client("ganforge doctor cluster.yaml --running")
+    for name in ("one", "two"):
+        assert re.search(rf"✓ │ {name} .*software as here, clock within 5 s, storage, MLflow", told)
 
 
 @pytest.mark.slow
 def test_a_search_whose_trials_all_fail_ends_with_an_error(site: Site) -> None:
+    # as a job this time, which outlives the connection
     words = WORDS.replace("--trials 4", "--trials 2") + " --set pixel_weight=1e39"
-    told = site.client(site.submit("broken", words), expect=1)
-    assert "error: no trial finished a stage: " in told and "stage 0" in told
+    job = "ray job submit --address http://127.0.0.1:8265 -- python -m ganforge tune"
+    told = site.lan.run("head", f"{job} --experiment broken {words}", seconds=400, expect=1)
+    assert "error: no trial finished a stage: " in told.stdout and "stage 0" in told.stdout
     assert [run["status"] for run in site.runs("broken")] == ["FAILED", "FAILED"]
 
 
