@@ -7,39 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
+from filled import AWS, KUBERNETES, LOCAL, ROOT, filled
 
 from ganforge.cluster.doctor_file import check_file
 from ganforge.cluster.findings import Finding
 from ganforge.verbs.doctor import doctor
 
-ROOT = Path(__file__).parent.parent.parent
 Plant = Callable[[dict[str, Any]], None]
-AWS, LOCAL, KUBERNETES = "cluster.yaml", "cluster.local.yaml", "cluster.kubernetes.yaml"
-FILLED = {
-    AWS: {
-        '&region ""': "&region eu-central-1",
-        '&image ""': "&image ami-1",
-        '&head_profile ""': "&head_profile head",
-        '&worker_profile ""': "&worker_profile worker",
-    },
-    LOCAL: {
-        '&head_ip ""': "&head_ip 10.0.0.1",
-        "&worker_ips []": "&worker_ips [10.0.0.2, 10.0.0.3]",
-        '&ssh_user ""': "&ssh_user me",
-        '&ssh_key ""': "&ssh_key ~/.ssh/key",
-    },
-    KUBERNETES: {
-        '&image ""': "&image registry/ganforge:1",
-        '&storage ""': "&storage s3://bucket/x",
-        '&data ""': "&data /pictures",
-        '&tracking ""': "&tracking http://mlflow:5000",
-    },
-}
-VARIABLES = {
-    "GANFORGE_STORAGE=\n": "GANFORGE_STORAGE=s3://bucket/x\n",
-    "GANFORGE_DATA=\n": "GANFORGE_DATA=built-in\n",
-    "GANFORGE_NODES=\n": "GANFORGE_NODES=3\n",
-}
 
 
 @pytest.fixture
@@ -56,13 +30,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
         (tmp_path / name).touch()
     return tmp_path
-
-
-def filled(name: str) -> dict[str, Any]:
-    text = (ROOT / name).read_text()
-    for empty, full in {**FILLED[name], **VARIABLES}.items():
-        text = text.replace(empty, full)
-    return yaml.safe_load(text)
 
 
 def wrongs(home: Path, config: Any) -> list[Finding]:
