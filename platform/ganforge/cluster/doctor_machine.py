@@ -12,7 +12,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from ganforge.assets import cache_directory
+from ganforge.cache import cache_directory
 from ganforge.cluster.findings import Finding, good, warning, wrong
 from ganforge.cluster.preflight import storage_problems, tracking_problems
 from ganforge.cluster.variables import FILE, mistakes

@@ -23,6 +23,8 @@ from ganforge.settings import SettingsError
 from ganforge.training.files import open_folders
 
 if TYPE_CHECKING:
+    from ray import ObjectRef
+
     from ganforge.training.prepare import Prepared
 
 #: What changes bits when it differs between two machines.
@@ -38,8 +40,7 @@ class Probe:
     storage: str = ""
     tracking_uri: str = ""
     folder: str = ""
-    system: str = ""
-    settings: Any = None
+    prepared: "ObjectRef[Prepared] | None" = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def check_machines(prepared: "Prepared", storage: str, tracking_uri: str) -> lis
         raise SettingsError(
             f"storage = {storage}: cannot be written from this machine ({_short(error)})"
         ) from None
-    asked = Probe(storage, tracking_uri, mine, prepared.system, prepared.settings)
+    asked = Probe(storage, tracking_uri, mine, ray.put(prepared))
     try:
         found = ask(asked)
         problems = [f"{m.name}: {what}; {remedy}" for m in found for what, remedy in m.problems]
@@ -125,14 +126,16 @@ def _answer(probe: Probe) -> Machine:
     if probe.tracking_uri:
         problems += tracking_problems(probe.tracking_uri)
     fingerprint = ""
-    if probe.system:
+    if probe.prepared is not None:
         # here and not above: they import torch, and a machine may be asked without
         from ganforge.data.prepare import prepare_data
         from ganforge.systems.catalog import load_system
 
-        scale = load_system(probe.system).source_scale(probe.settings)
+        prepared = ray.get(probe.prepared)
+        settings, kind = prepared.settings, load_system(prepared.system)
         try:
-            fingerprint = prepare_data(probe.settings, scale, probe.settings.seed).fingerprint
+            facts = prepare_data(kind.Data, settings, kind.source_scale(settings), settings.seed)
+            fingerprint = facts.fingerprint
         except SettingsError as error:
             problems.append((str(error), "put the same pictures on every machine"))
     return Machine(socket.gethostname(), versions(), time.time(), fingerprint, tuple(problems))
