@@ -14,20 +14,17 @@ from ganforge.cluster.book import Book
 from ganforge.cluster.exchange import Exchange
 from ganforge.cluster.job import Job
 from ganforge.cluster.journal import Journal, latest, local_file
-from ganforge.cluster.machines import wait_for_nodes, wait_for_slots
-from ganforge.cluster.preflight import check_machines
 from ganforge.cluster.records import Records
 from ganforge.cluster.release import release
 from ganforge.cluster.request import Request, check_header, header
 from ganforge.cluster.result import SearchResult, best_trial, summary_note
+from ganforge.cluster.room import gather, room_for
 from ganforge.cluster.rungs import Halving
 from ganforge.cluster.searcher import SeededSearch, StageEnds
-from ganforge.cluster.session import worker_resources
 from ganforge.cluster.space import Space, check_space, distributions
 from ganforge.cluster.train import fit_job, make_job
 from ganforge.cluster.trainer import reason
 from ganforge.cluster.trials import Listener, Trial
-from ganforge.cluster.variables import check_environment
 from ganforge.cluster.watch import Watch
 from ganforge.schedule import Plan
 from ganforge.settings import override
@@ -76,22 +73,13 @@ def search(
     exchange = Exchange()
     try:
         if joined:
-            check_environment()
-            wait_for_nodes(nodes)
+            gather(nodes)
         job = make_job(prepared, metric, "", exchange)
-        each = worker_resources(job.threads, job.gpu)
-        groups = min(concurrent or 1, num_trials)
-        # where all that were expected are there, no other will come
-        coming = joined and nodes is None
-        room = wait_for_slots(job.workers, each, joined=coming, groups=groups)
-        if joined:
-            check_machines(prepared, storage, tracking_uri)
+        room = room_for(request, job, joined=joined, nodes=nodes)
         search_id = latest(storage, experiment) if resume else new_id()
         journal = Journal(storage, search_id)
         with closing(journal):
-            return _search(
-                request, job, exchange, journal, room.groups, listener or _nobody, announce
-            )
+            return _search(request, job, exchange, journal, room, listener or _nobody, announce)
     finally:
         exchange.close()
 
