@@ -24,16 +24,25 @@ app = typer.Typer(
 
 System = Annotated[str | None, typer.Argument(help="system; default: progressive_gan_sr")]
 Preset = Annotated[str | None, typer.Option(help="named settings, such as quick or described")]
-Data = Annotated[str | None, typer.Option(help="folder of images; default: built-in photographs")]
+Data = Annotated[
+    str | None,
+    typer.Option(envvar="GANFORGE_DATA", help="folder of images; default: built-in photographs"),
+]
 File = Annotated[str | None, typer.Option("--settings", help="a settings.json")]
 Workers = Annotated[int | None, typer.Option(help="training processes of a run")]
-Gpu = Annotated[bool, typer.Option("--gpu", help="one GPU for each worker")]
+Gpu = Annotated[bool, typer.Option("--gpu", envvar="GANFORGE_GPU", help="one GPU for each worker")]
 MetricName = Annotated[str | None, typer.Option("--metric", help="figure to compare runs by")]
 Experiment = Annotated[str, typer.Option(help="MLflow experiment")]
 Uri = Annotated[
     str | None, typer.Option(help="MLflow store; default: MLFLOW_TRACKING_URI, or sqlite here")
 ]
-Storage = Annotated[str, typer.Option(help="checkpoints: a folder or s3://bucket/prefix")]
+Storage = Annotated[
+    str, typer.Option(envvar="GANFORGE_STORAGE", help="checkpoints: a folder or s3://bucket/prefix")
+]
+Nodes = Annotated[
+    int | None,
+    typer.Option(min=1, envvar="GANFORGE_NODES", help="machines to wait for, the head included"),
+]
 Seed = Annotated[int | None, typer.Option(help="seed of the training, or of the search for tune")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, any setting; repeatable")]
 Start = Annotated[int | None, typer.Option(help="source side of the first stage")]
@@ -70,6 +79,7 @@ def tune(
     space: Annotated[str | None, typer.Option(help="search space: a name or a file")] = None,
     trials: Annotated[int, typer.Option(min=1, help="how many configurations are tried")] = 4,
     concurrent: Annotated[int | None, typer.Option(min=1, help="trials at a time")] = None,
+    nodes: Nodes = None,
     workers: Workers = None, gpu: Gpu = False, metric: MetricName = None,
     experiment: Experiment = "ganforge", tracking_uri: Uri = None,
     storage: Storage = "ganforge-runs", seed: Seed = None, changes: Set = None,
@@ -85,7 +95,7 @@ def tune(
     )
     _verb("tune")(
         words, space, trials, concurrent, seed or 0, metric, experiment, tracking_uri, storage,
-        resume, dry_run, register or experiment,
+        nodes, resume, dry_run, register or experiment,
     )  # fmt: skip
 
 
@@ -187,6 +197,17 @@ def sync(
 ) -> None:  # fmt: skip
     """Send to MLflow what it did not take, because it was down."""
     _verb("sync")(place or storage, tracking_uri)
+
+
+@app.command()
+def doctor(
+    file: Annotated[str | None, typer.Argument(help="cluster file; default: this machine")] = None,
+    running: Annotated[
+        bool, typer.Option("--running", help="also the cluster that the file started")
+    ] = False,
+) -> None:
+    """Say what would go wrong, and what to do about it."""
+    _verb("doctor")(file, running)
 
 
 @app.command()

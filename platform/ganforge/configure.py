@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ganforge.systems.settings import SystemSettings
 
 FLAGSHIP = "progressive_gan_sr"
+#: Names the built-in photographs where a folder must be named.
+BUILT_IN = "built-in"
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _resized(settings: "SystemSettings", words: Words) -> "SystemSettings":
 def _options(words: Words) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if words.data is not None:
-        found["data.root"] = words.data
+        found["data.root"] = None if words.data == BUILT_IN else words.data
     if words.workers is not None:
         found["workers"] = words.workers
     if words.gpu:

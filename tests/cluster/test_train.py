@@ -14,8 +14,9 @@ from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import WorkerGroupError
 from small import METRIC, SYSTEM, tiny
 
+from ganforge.cluster.machines import slots, wait_for_slots
 from ganforge.cluster.release import held
-from ganforge.cluster.session import slots, wait_for_slots, worker_environment
+from ganforge.cluster.session import worker_environment
 from ganforge.cluster.train import fit
 from ganforge.cluster.trainer import FAILURES, ReplaceTheDead, Trainer, cause, reason
 from ganforge.settings import SettingsError

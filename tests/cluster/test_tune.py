@@ -48,7 +48,7 @@ def searched(
     cluster: None, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Searched]:
     place = tmp_path_factory.mktemp("search")
-    times: dict[str, dict[int, float]] = {"started": {}, "working": {}, "ended": {}}
+    times: dict[str, dict[int, float]] = {"started": {}, "placed": {}, "working": {}, "ended": {}}
 
     def listen(trial: Trial, event: str) -> None:
         name = "working" if event in ("progress", "stage") else event

@@ -13,6 +13,7 @@ import asyncio
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 Summary = dict[str, Any]
 
@@ -54,7 +55,11 @@ class Exchange:
 
     def __init__(self) -> None:
         actor: Any = ray.remote(_Exchange)
-        self.actor: Any = actor.options(num_cpus=0, max_concurrency=1000).remote()
+        # an actor without CPUs may come to lie on any machine, and would be lost with it
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.actor: Any = actor.options(
+            num_cpus=0, max_concurrency=1000, scheduling_strategy=here
+        ).remote()
 
     def decide(self, trial: int, stages_done: int, go_on: bool) -> None:
         """Let a trial go on, or end, after so many stages."""

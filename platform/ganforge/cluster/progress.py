@@ -34,7 +34,7 @@ class Progress:
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
             self._live = Live(get_renderable=self.table, console=self.console, refresh_per_second=2)
             self._live.start()
         return self
@@ -51,7 +51,8 @@ class Progress:
     def __call__(self, trial: Trial, event: str) -> None:
         with self._lock:
             self.trials[trial.number] = trial
-        if self._live is None and event != "progress":
+        lost = event == "placed" and bool(trial.losses)
+        if lost or (self._live is None and event != "progress"):
             self.console.print(self.line(trial, event), highlight=False, soft_wrap=True)
 
     def line(self, trial: Trial, event: str) -> str:
@@ -61,6 +62,9 @@ class Progress:
         stages = len(trial.plan.stages)
         if event == "started":
             return f"{head}  started   {parameters(trial)}"
+        if event == "placed":
+            where = ", ".join(dict.fromkeys(trial.machines))
+            return f"{head}  runs on {where}" + (f": {trial.losses[-1]}" if trial.losses else "")
         if event == "stage":
             side = trial.plan.stages[trial.stages_done - 1].resolution if trial.scores else 0
             return (

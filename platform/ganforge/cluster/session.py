@@ -5,13 +5,13 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+_START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 # Read by ray when it is imported, or by the processes that it starts.
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -19,7 +19,7 @@ _QUIET = {
     "RAY_TRAIN_V2_ENABLED": "1",
     # a worker's report waits for the controller to look: 2 s by default (measured)
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    _START_TIMEOUT: "120",
     # an actor more per trial, and error lines about restarts when it goes
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
@@ -36,6 +36,7 @@ from ray._private.authentication.authentication_token_setup import (  # noqa: E4
     maybe_enable_token_auth_if_token_available,
 )
 
+from ganforge.cluster.machines import patience  # noqa: E402
 from ganforge.settings import SettingsError  # noqa: E402
 
 # What a worker on another machine needs of the driver's surroundings.
@@ -43,15 +44,6 @@ _PASSED = ("MLFLOW_", "AWS_", "GANFORGE_", "NO_PROXY", "no_proxy")
 #: exit code after SIGTERM
 TERMINATED = 143
 _OBJECT_STORE_BYTES = 400 * 2**20
-
-
-@dataclass(frozen=True)
-class Slots:
-    """How many worker groups a cluster has room for, and the words for it."""
-
-    workers: int
-    groups: int
-    words: str
 
 
 @contextmanager
@@ -111,6 +103,10 @@ def connect(
     if address is not None:
         # an address alone does not make ray.init() show the token that `ray start` asks for
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        # the driver's code, whatever is installed there: `ray up --no-restart` leaves the old one
+        shared["runtime_env"] |= {"py_modules": packages(), "excludes": ["__pycache__", "*.pyc"]}
+        # a trial that lost a machine waits for another one as long as the search did at its start
+        shared["runtime_env"]["env_vars"][_START_TIMEOUT] = str(max(120.0, patience()))
         try:
             ray.init(address=address, **shared)
         except (ConnectionError, ValueError) as error:
@@ -129,6 +125,15 @@ def connect(
         **more,
     )
     return False
+
+
+def packages() -> list[str]:
+    """The folders of the project's own packages on this machine: what a job takes along."""
+    found = []
+    for name in ("ganforge", "search_spaces"):
+        spec = find_spec(name)
+        found += list(spec.submodule_search_locations or ()) if spec else []
+    return found
 
 
 def cluster_address() -> str | None:
@@ -177,33 +182,3 @@ def worker_environment(threads: int) -> dict[str, str]:
 def worker_resources(threads: int, gpu: bool) -> dict[str, float]:
     """What one worker asks of Ray. Threads are a setting; they never follow from resources."""
     return {"CPU": 1.0, "GPU": 1.0} if gpu else {"CPU": float(threads)}
-
-
-def slots(workers: int, resources: dict[str, float]) -> Slots:
-    """How many groups of `workers` fit on the nodes that are alive now."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fits = sum(
-        min(int(node.get(name, 0) // amount) for name, amount in resources.items())
-        for node in nodes
-    )
-    has = ", ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}s" for name in resources)
-    machines = "one machine" if len(nodes) == 1 else f"{len(nodes)} machines"
-    return Slots(fits, fits // workers, f"{has} on {machines}")
-
-
-def wait_for_slots(
-    workers: int, resources: dict[str, float], *, joined: bool, timeout_seconds: float = 60.0
-) -> Slots:
-    """The cluster's slots; waits where machines may still be joining. SettingsError without any."""
-    until = time.monotonic() + (timeout_seconds if joined else 0.0)
-    found = slots(workers, resources)
-    while found.groups == 0 and time.monotonic() < until:
-        time.sleep(1.0)
-        found = slots(workers, resources)
-    if found.groups == 0:
-        each = " and ".join(f"{amount:g} {name}" for name, amount in resources.items())
-        raise SettingsError(
-            f"workers = {workers}: each needs {each}, but there are {found.words}; "
-            "lower workers or threads, or add machines"
-        )
-    return found

@@ -14,8 +14,9 @@ from ray.train.v2.api.callback import UserCallback
 
 from ganforge.cluster.exchange import Exchange, Summary
 from ganforge.cluster.job import Job, work
+from ganforge.cluster.machines import wait_for_slots
 from ganforge.cluster.release import release
-from ganforge.cluster.session import TERMINATED, wait_for_slots, worker_resources
+from ganforge.cluster.session import TERMINATED, worker_resources
 from ganforge.cluster.trainer import FAILURES, Trainer, cause, reason
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric

@@ -37,6 +37,8 @@ class Trial:
     score: float | None = None
     seconds: float = 0.0
     groups: list[str] = field(default_factory=list)
+    machines: tuple[str, ...] = ()
+    losses: list[str] = field(default_factory=list)
     started: float = 0.0
     _first: tuple[float, float] | None = None
 

@@ -18,9 +18,9 @@ from ganforge.cluster.records import Records
 from ganforge.cluster.release import release
 from ganforge.cluster.request import Request, check_header, header
 from ganforge.cluster.result import SearchResult, best_trial, summary_note
+from ganforge.cluster.room import gather, room_for
 from ganforge.cluster.rungs import Halving
 from ganforge.cluster.searcher import SeededSearch, StageEnds
-from ganforge.cluster.session import wait_for_slots, worker_resources
 from ganforge.cluster.space import Space, check_space, distributions
 from ganforge.cluster.train import fit_job, make_job
 from ganforge.cluster.trainer import reason
@@ -52,14 +52,16 @@ def search(
     reduction_factor: float = 2.0,
     resume: bool = False,
     joined: bool = False,
+    nodes: int | None = None,
     listener: Listener | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> SearchResult:
     """Search `space` around the settings of `prepared`, or go on with the newest such search.
 
     A session (cluster/session.py) must be open. `storage` holds `<search id>/trial-<k>` of every
-    trial. `listener(trial, event)` is called with started, progress, stage and ended, `announce`
-    with the place of the comparison view under the store's address, before the first trial.
+    trial. `nodes` machines are waited for. `listener(trial, event)` is called with started, placed,
+    progress, stage and ended, `announce` with the place of the comparison view under the store's
+    address, before the first trial.
     """
     check_space(space, prepared.settings)
     if "://" not in storage:
@@ -70,14 +72,14 @@ def search(
     )  # fmt: skip
     exchange = Exchange()
     try:
+        if joined:
+            gather(nodes)
         job = make_job(prepared, metric, "", exchange)
-        room = wait_for_slots(job.workers, worker_resources(job.threads, job.gpu), joined=joined)
+        room = room_for(request, job, joined=joined, nodes=nodes)
         search_id = latest(storage, experiment) if resume else new_id()
         journal = Journal(storage, search_id)
         with closing(journal):
-            return _search(
-                request, job, exchange, journal, room.groups, listener or _nobody, announce
-            )
+            return _search(request, job, exchange, journal, room, listener or _nobody, announce)
     finally:
         exchange.close()
 

@@ -5,6 +5,7 @@ from typing import Any
 from ray.tune import Callback
 
 from ganforge.cluster.book import Book
+from ganforge.cluster.placement import place, tag
 from ganforge.cluster.records import Records
 from ganforge.cluster.release import release
 from ganforge.cluster.searcher import Unsaved
@@ -24,6 +25,7 @@ class Watch(Unsaved, Callback):
         mine = self._trial(trial)
         release(mine.groups)
         mine.groups.clear()
+        mine.machines = ()
         if mine.resumed:
             self.records.continue_trial(mine)
         mine.start()
@@ -35,6 +37,11 @@ class Watch(Unsaved, Callback):
         mine = self._trial(trial)
         done = len(mine.stages)
         mine.hear(result)
+        if group := result.get("placement_group"):
+            place(mine, group)
+            tag(mine)
+            self.listener(mine, "placed")
+            return
         self.listener(mine, "stage" if len(mine.stages) > done else "progress")
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:

@@ -8,7 +8,7 @@ from rich.table import Table
 from safetensors.torch import load as load_tensors
 
 from ganforge.assets import keep, present
-from ganforge.configure import check_pictures, choose_metric
+from ganforge.configure import BUILT_IN, check_pictures, choose_metric
 from ganforge.settings import SettingsError, override, validated
 from ganforge.systems.catalog import load_system
 
@@ -57,7 +57,8 @@ def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -
     system = fetch_system(uri, run_id, record["system"])
     settings = validated(load_system(system).Settings, record["settings"])
     # one process computes all shards: the bits do not depend on the number of workers
-    settings = override(settings, {"workers": 1} | ({"data.root": data} if data else {}))
+    root = {"data.root": None if data == BUILT_IN else data} if data else {}
+    settings = override(settings, {"workers": 1} | root)
     network = getattr(getattr(settings, "perceptual", None), "network", "none")
     if network.startswith("sha256:") and not present(network):
         content = fetch_asset(uri, run_id, network)

@@ -39,7 +39,9 @@ def train(
     if start is None:
         return
     # Ray and MLflow take seconds to import: not before the input is known to be good
-    from ganforge.cluster.session import session, wait_for_slots, worker_resources
+    from ganforge.cluster.machines import wait_for_slots
+    from ganforge.cluster.preflight import check_machines
+    from ganforge.cluster.session import session, worker_resources
     from ganforge.cluster.train import TrainingFailed, fit, uses_gpu
     from ganforge.tracking.store import resolve_uri
 
@@ -50,6 +52,8 @@ def train(
     with session(threads=settings.threads) as joined:
         each = worker_resources(settings.threads, uses_gpu(settings))
         wait_for_slots(settings.workers, each, joined=joined)
+        if joined:
+            check_machines(start.prepared, storage, uri)
         record = (_found if resume else _new)(start, uri, experiment, storage)
         place, tracking, desk = record.place, record.tracking, record.desk
         outcome, status = "interrupted", "KILLED"

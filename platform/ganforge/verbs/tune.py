@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ganforge.configure import Words
+from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 from ganforge.verbs.register import register_best
 from ganforge.verbs.start import Start, checked_storage, local_folder, settle, ui_lines
@@ -26,6 +27,7 @@ def tune(
     experiment: str,
     tracking_uri: str | None,
     storage: str,
+    nodes: int | None,
     resume: bool,
     dry_run: bool,
     model_name: str,
@@ -41,7 +43,7 @@ def tune(
     # Ray takes seconds to import: not before the input is known to be good
     import search_spaces
     from ganforge.cluster.progress import Progress
-    from ganforge.cluster.session import session
+    from ganforge.cluster.session import cluster_address, session
     from ganforge.cluster.space import check_space
     from ganforge.cluster.tune import search
     from ganforge.tracking.server import own_server
@@ -53,6 +55,11 @@ def tune(
     uri = resolve_uri(tracking_uri)
     storage = checked_storage(storage)
     console = Console()
+    if nodes is not None and nodes > 1 and cluster_address() is None:
+        raise SettingsError(
+            f"nodes = {nodes}: there is no cluster here; start it with `ray up`, or leave --nodes "
+            "(GANFORGE_NODES) out"
+        )
     with (
         # before Ray: it takes as long to start, and the workers are told of it
         own_server(uri, local_folder(storage), wanted=several(trials, concurrent)),
@@ -70,7 +77,8 @@ def tune(
             metric=start.metric,
             seed=seed,
             resume=resume,
-            joined=bool(joined),
+            joined=joined,
+            nodes=nodes,
             listener=progress,
             announce=lambda place: _announce(console, uri, place),
         )
