@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from shown import faults, flagship, from_noise, from_picture, tracking
+from shown import cluster, faults, flagship, from_noise, from_picture, tracking
 from shown.command import ROOT, Failed
 
 CHECKS = flagship.CHECKS | faults.CHECKS | tracking.CHECKS | from_noise.CHECKS | from_picture.CHECKS
