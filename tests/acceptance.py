@@ -16,7 +16,8 @@ from pathlib import Path
 from shown import cluster, faults, flagship, from_noise, from_picture, tracking
 from shown.command import ROOT, Failed
 
-CHECKS = flagship.CHECKS | faults.CHECKS | tracking.CHECKS | from_noise.CHECKS | from_picture.CHECKS
+ROOMS = (flagship, faults, tracking, from_noise, from_picture, cluster)
+CHECKS = {name: check for room in ROOMS for name, check in room.CHECKS.items()}
 
 
 def commit() -> str:

@@ -1,0 +1,39 @@
+"""The words that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+System = Annotated[str | None, typer.Argument(help="system; default: progressive_gan_sr")]
+Preset = Annotated[str | None, typer.Option(help="named settings, such as quick or described")]
+Data = Annotated[
+    str | None,
+    typer.Option(envvar="GANFORGE_DATA", help="folder of images; default: built-in photographs"),
+]
+File = Annotated[str | None, typer.Option("--settings", help="a settings.json")]
+Workers = Annotated[int | None, typer.Option(help="training processes of a run")]
+Gpu = Annotated[bool, typer.Option("--gpu", envvar="GANFORGE_GPU", help="one GPU for each worker")]
+MetricName = Annotated[str | None, typer.Option("--metric", help="figure to compare runs by")]
+Experiment = Annotated[str, typer.Option(help="MLflow experiment")]
+Uri = Annotated[
+    str | None, typer.Option(help="MLflow store; default: MLFLOW_TRACKING_URI, or sqlite here")
+]
+Storage = Annotated[
+    str, typer.Option(envvar="GANFORGE_STORAGE", help="checkpoints: a folder or s3://bucket/prefix")
+]
+Nodes = Annotated[
+    int | None,
+    typer.Option(min=1, envvar="GANFORGE_NODES", help="machines to wait for, the head included"),
+]
+Seed = Annotated[int | None, typer.Option(help="seed of the training, or of the search for tune")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, any setting; repeatable")]
+Start = Annotated[int | None, typer.Option(help="source side of the first stage")]
+Target = Annotated[int | None, typer.Option(help="target side of the last stage")]
+Scale = Annotated[int | None, typer.Option(help="super-resolution factor, 2 or 4")]
+Resume = Annotated[bool, typer.Option("--resume", help="go on where the newest such run stopped")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and stop")]
+MODEL = "MLflow run, models:/NAME@champion, checkpoint, or a folder with generator.safetensors"
+Model = Annotated[str, typer.Option(help=MODEL)]
+Stage = Annotated[int | None, typer.Option(min=0, help="an earlier stage; default: the last")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace what is there already")]
+RunId = Annotated[str | None, typer.Option("--run", help="MLflow run")]
