@@ -72,13 +72,21 @@ def ended_by_sigterm() -> Iterator[None]:
         yield
         return
 
+    told = threading.Event()
+
     def leave(number: int, frame: Any) -> None:
+        told.set()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise SystemExit(TERMINATED)
 
     before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
+    except SystemExit:
+        if told.is_set():
+            # raised while ray waits in its own code, it comes out of there with exit code 1
+            raise SystemExit(TERMINATED) from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

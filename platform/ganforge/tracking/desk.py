@@ -87,6 +87,8 @@ class Desk:
 
     def _send(self, place: str) -> None:
         # the worker's process may take a moment to be gone
+        if "://" not in place and not Path(place).exists():
+            return  # it ended before its workers had anything to tell
         left = [sent.why for sent in replay(place, self.uri, patience_seconds=5.0) if sent.why]
         self._left.pop(place, None)
         if left:
