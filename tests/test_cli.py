@@ -73,7 +73,8 @@ BAD = [
     (["train", "--start", "0"], "start = 0: must be a power of two"),
     (["train", "--storage", "{root}/weights.pt", "--preset", "quick"], "cannot be a folder"),
     (["evaluate", "--model", "{root}/model", "--benchmark", "x"], "are not of stage 0"),
-    (["reproduce", "--run", "nosuch"], "run = nosuch: not to be had"),
+    (["reproduce", "--run", "nosuch"], "mlflow.db: there is no such file"),
+    (["tune", "--preset", "quick", "--dry-run", "--space", "nope"], "space = nope: there is no"),
     (
         ["train", "--set", "validation.sliced_wasserstein=no", "--metric", "validation/swd"],
         "metric = validation/swd",

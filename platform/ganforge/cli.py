@@ -37,6 +37,7 @@ from ganforge.options import (
 from ganforge.settings import SettingsError
 
 INTERRUPTED = 130
+TERMINATED = 143
 
 app = typer.Typer(
     name="ganforge",
@@ -232,12 +233,16 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except SystemExit as left:
+        if left.code != TERMINATED:
+            raise
+        code = TERMINATED
     except Exception as error:
         show = getattr(error, "show", None)  # a usage error of typer's: it shows itself
         if show is None:
             raise
         show()
         sys.exit(2)
-    if code == INTERRUPTED:  # typer makes this of Ctrl-C
+    if code in (INTERRUPTED, TERMINATED):  # typer makes the first one of Ctrl-C
         print("interrupted; --resume goes on from the last stored state", file=sys.stderr)
     sys.exit(code)

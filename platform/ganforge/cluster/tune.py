@@ -218,7 +218,6 @@ def _close(
     """End every run, whatever happened."""
     cut_off = list(book.unended())
     for trial in cut_off:
-        release(trial.groups)
         # not journaled as ended: the resumed search goes on with it
         trial.finish("killed", "the search was interrupted")
         records.end_trial(trial)
@@ -235,6 +234,9 @@ def _close(
         records.end_parent("FAILED", "failed: no trial finished a stage", best, note)
     else:
         records.end_parent("FINISHED", "finished", best, note)
+    for trial in cut_off:
+        # after the record is complete: a cluster that is gone is waited for, until Ray gives up
+        release(trial.groups)
     return SearchResult(
         journal.search_id,
         best,

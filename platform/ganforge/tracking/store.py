@@ -13,6 +13,8 @@ for _name, _value in {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # it would name the search's own server, which is gone at its end
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -41,6 +43,17 @@ def resolve_uri(given: str | None = None) -> str:
         )
     if uri.startswith(_SQLITE):
         return _SQLITE + str(Path(uri.removeprefix(_SQLITE)).absolute())
+    return uri
+
+
+def existing_uri(given: str | None = None) -> str:
+    """The same, for who only reads: a SQLite file that is not there is refused, and not made."""
+    uri = resolve_uri(given)
+    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
+        raise SettingsError(
+            f"tracking URI = {uri}: there is no such file; name the store that has the run with "
+            "--tracking-uri or MLFLOW_TRACKING_URI"
+        )
     return uri
 
 

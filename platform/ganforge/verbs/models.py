@@ -42,9 +42,9 @@ def find_model(reference: str, tracking_uri: str | None, stage: int | None = Non
     # MLflow takes seconds to import: not for a folder
     from ganforge.tracking.models import fetch_generator
     from ganforge.tracking.registry import fetch_registered
-    from ganforge.tracking.store import resolve_uri
+    from ganforge.tracking.store import existing_uri
 
-    uri = resolve_uri(tracking_uri)
+    uri = existing_uri(tracking_uri)
     if scheme == "models":
         with tempfile.TemporaryDirectory() as folder:
             path, run_id = fetch_registered(uri, reference, Path(folder))

@@ -16,9 +16,9 @@ def register(run: str, name: str | None, stage: int | None, tracking_uri: str | 
     from ganforge.tracking.read import fetch_experiment
     from ganforge.tracking.registry import model_name
     from ganforge.tracking.registry import register as enter
-    from ganforge.tracking.store import resolve_uri
+    from ganforge.tracking.store import existing_uri
 
-    uri = resolve_uri(tracking_uri)
+    uri = existing_uri(tracking_uri)
     run_id = run.removeprefix("runs:/")
     chosen = model_name(name or fetch_experiment(uri, run_id))
     tell(Console(), enter(uri, run_id, chosen, stage=stage, contest=False), uri)

@@ -26,11 +26,11 @@ def reproduce(
     """Exit code 0 only when every stage came out equal."""
     from ganforge.tracking.models import fetch_pictures, system_of
     from ganforge.tracking.read import best_run, fetch_settings, fetch_stages, fetch_tags
-    from ganforge.tracking.store import resolve_uri
+    from ganforge.tracking.store import existing_uri
 
     if bad := set(accept) - {"code"}:
         raise SettingsError(f"--accept {bad.pop()}: only `code` can be accepted")
-    uri = resolve_uri(tracking_uri)
+    uri = existing_uri(tracking_uri)
     if run_id is None:
         chosen = choose_metric(load_system(system_of(uri, experiment)), metric)
         run_id = best_run(uri, experiment, *chosen)

@@ -2,9 +2,10 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ganforge.configure import Words, check_pictures, choose_metric, configure
 from ganforge.settings import SettingsError, to_json
@@ -23,11 +24,20 @@ class Start:
     metric: "Metric"
 
 
-def settle(words: Words, metric: str | None, dry_run: bool, preset: str = "paper") -> Start | None:
-    """Check everything that can be checked without starting; None after a dry run."""
+def settle(
+    words: Words,
+    metric: str | None,
+    dry_run: bool,
+    preset: str = "paper",
+    examine: Callable[[str, Any], None] | None = None,
+) -> Start | None:
+    """Check everything that can be checked without starting; None after a dry run. `examine` looks
+    at the system's name and the settings before anything is prepared or printed."""
     name, settings = configure(words, preset)
     chosen = choose_metric(load_system(name), metric, settings)
     check_pictures(name, settings)
+    if examine is not None:
+        examine(name, settings)
     if dry_run:
         print(to_json(settings))
         return None

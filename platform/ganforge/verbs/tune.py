@@ -1,9 +1,10 @@
 """`ganforge tune`: search a system's settings."""
 
+import importlib
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -37,21 +38,29 @@ def tune(
     Without a system, a preset and a settings file, the flagship's `quick` preset is searched.
     """
     named = words.system or words.settings_file
-    start = settle(words, metric, dry_run, preset="paper" if named else "quick")
+    domains: dict[str, Any] = {}
+
+    def examine(system: str, settings: Any) -> None:
+        # the domains are Ray's: it takes seconds to import, and bad settings are told before that.
+        # It reads the variables of this module when it is imported.
+        importlib.import_module("ganforge.cluster.session")
+        import search_spaces
+        from ganforge.cluster.space import check_space
+
+        domains.update(search_spaces.load(space or system, len(settings.stages)))
+        check_space(domains, settings)
+
+    preset = "paper" if named else "quick"
+    start = settle(words, metric, dry_run, preset, examine)
     if start is None:
         return
     # Ray takes seconds to import: not before the input is known to be good
-    import search_spaces
     from ganforge.cluster.progress import Progress
     from ganforge.cluster.session import cluster_address, session
-    from ganforge.cluster.space import check_space
     from ganforge.cluster.tune import search
     from ganforge.tracking.server import own_server
     from ganforge.tracking.store import resolve_uri
 
-    stages = len(start.prepared.settings.stages)
-    domains = search_spaces.load(space or start.prepared.system, stages)
-    check_space(domains, start.prepared.settings)
     uri = resolve_uri(tracking_uri)
     storage = checked_storage(storage)
     console = Console()
