@@ -107,6 +107,7 @@ def test_a_killed_worker_goes_on_in_the_same_run_without_a_step_twice(
 
 def test_a_killed_server_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)  # a server keeps artifacts where it is started
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     with own_server(uri, tmp_path) as server:
         assert server is not None
