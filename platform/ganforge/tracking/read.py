@@ -47,6 +47,7 @@ def best_run(uri: str, experiment: str, metric: str, mode: str) -> str:
 
 def fetch_settings(uri: str, run_id: str) -> dict[str, Any]:
     """The record of a run's settings.json, migrated to the present schema."""
+    _run(uri, run_id)  # is there such a run?
     return read_json(_text(uri, run_id, SETTINGS))
 
 
