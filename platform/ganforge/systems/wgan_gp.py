@@ -65,7 +65,7 @@ class WGANGP(LatentSystem):
             "critic.learning_rate": 5e-4,
             "generator.betas": (0.5, 0.9),
             "critic.betas": (0.5, 0.9),
-            "stages": (StageSettings(resolution=32, epochs=10),),
+            "stages": (StageSettings(resolution=32, epochs=6),),
         },
     }
 
