@@ -97,10 +97,14 @@ def test_every_trial_finishes_or_stops_or_says_why(searched: Searched) -> None:
 
 
 def test_each_works_within_60_seconds_of_room_for_it(searched: Searched) -> None:
+    def began(number: int) -> float:
+        return searched.working.get(number, searched.over[number])
+
+    # on a machine that is busy with other things, as long as the first two took, three times
+    busy = 3 * max(began(number) - searched.started[number] for number in (0, 1))
     for number in range(2, NUM_TRIALS):
         freed = sorted(searched.over.values())[number - 2]
-        first = searched.working.get(number, searched.over[number])
-        assert first - freed < 60
+        assert began(number) - freed < max(60, busy)
 
 
 def test_30_seconds_later_nothing_of_the_search_is_left(searched: Searched) -> None:
