@@ -79,7 +79,7 @@ def test_files_are_small():
         p: 170 for p in (PACKAGE / "systems").glob("*.py") if p.stem not in ("settings", "base")
     }
     budgets |= {p: 80 for p in (ROOT / "trainers").glob("*.py")}
-    budgets[PACKAGE / "systems" / "progressive_gan_sr.py"] = 270
+    budgets[PACKAGE / "systems" / "progressive_gan_sr.py"] = 250
     for path, budget in budgets.items():
         assert len(path.read_text().splitlines()) <= budget, path
     own = ("platform", "search_spaces", "trainers", "tests")

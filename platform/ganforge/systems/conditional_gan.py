@@ -3,10 +3,9 @@
 ganforge train conditional_gan --preset quick
 """
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import model_validator
 from torch import Tensor, nn
 
 from ganforge.assets import Assets
@@ -19,15 +18,15 @@ from ganforge.networks.convolutional import (
 )
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.base import Player
-from ganforge.systems.latent import LatentSettings, LatentSystem, stack_problems
+from ganforge.systems.latent import LatentSystem, StackSettings
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.players import owner
 from ganforge.systems.settings import StageSettings
 
 ADAM = Adam(learning_rate=1e-4, betas=(0.0, 0.9))
 
 
-class Settings(LatentSettings):
+class Settings(StackSettings):
     """Defaults are those of Algorithm 1 of the paper."""
 
     system: str = setting("conditional_gan", "this system")
@@ -46,12 +45,6 @@ class Settings(LatentSettings):
     stages: tuple[StageSettings, ...] = setting(
         (StageSettings(resolution=64, epochs=100),), "the stages, in order"
     )
-
-    @model_validator(mode="after")
-    def _check_sides(self) -> Self:
-        if problems := stack_problems(self.stages):
-            raise ValueError("\n".join(problems))
-        return self
 
 
 class ConditionalGAN(LatentSystem):
@@ -87,19 +80,8 @@ class ConditionalGAN(LatentSystem):
             settings.num_classes, settings.features, settings.channels, side, settings.critic_norm
         )
         self.players = (
-            Player(
-                "critic",
-                self.critic,
-                settings.critic.optimizer(),
-                lambda p: p.settings.critic.options(),
-            ),
-            Player(
-                "generator",
-                self.generator,
-                settings.generator.optimizer(),
-                lambda p: p.settings.generator.options(),
-                every=lambda s: s.critic_steps,
-            ),
+            owner(self.critic, "critic", settings.critic),
+            owner(self.generator, "generator", settings.generator, every="critic_steps"),
         )
 
     def grow(self, index: int) -> None:

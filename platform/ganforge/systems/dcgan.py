@@ -3,10 +3,9 @@
 ganforge train dcgan --preset quick
 """
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
-from pydantic import model_validator
 from torch import Tensor
 
 from ganforge.assets import Assets
@@ -15,15 +14,15 @@ from ganforge.losses import binary_discriminator, non_saturating
 from ganforge.networks.convolutional import ConvolutionalCritic, ConvolutionalGenerator, Norm
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.base import Player
-from ganforge.systems.latent import LatentSettings, LatentSystem, stack_problems
+from ganforge.systems.latent import LatentSystem, StackSettings
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.players import owner
 from ganforge.systems.settings import StageSettings
 
 ADAM = Adam(learning_rate=2e-4, betas=(0.5, 0.999))
 
 
-class Settings(LatentSettings):
+class Settings(StackSettings):
     """Defaults are those of section 4 of the paper."""
 
     system: str = setting("dcgan", "this system")
@@ -35,12 +34,6 @@ class Settings(LatentSettings):
     stages: tuple[StageSettings, ...] = setting(
         (StageSettings(resolution=64, epochs=50),), "the stages, in order"
     )
-
-    @model_validator(mode="after")
-    def _check_sides(self) -> Self:
-        if problems := stack_problems(self.stages):
-            raise ValueError("\n".join(problems))
-        return self
 
 
 class DCGAN(LatentSystem):
@@ -70,18 +63,8 @@ class DCGAN(LatentSystem):
             settings.features, settings.channels, side, settings.norm
         )
         self.players = (
-            Player(
-                "discriminator",
-                self.discriminator,
-                settings.discriminator.optimizer(),
-                lambda p: p.settings.discriminator.options(),
-            ),
-            Player(
-                "generator",
-                self.generator,
-                settings.generator.optimizer(),
-                lambda p: p.settings.generator.options(),
-            ),
+            owner(self.discriminator, "discriminator", settings.discriminator),
+            owner(self.generator, "generator", settings.generator),
         )
 
     def grow(self, index: int) -> None:

@@ -3,9 +3,10 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from ganforge.data.batch import Batch
@@ -14,7 +15,7 @@ from ganforge.draws import latents
 from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.base import Metric, System
-from ganforge.systems.settings import StageSettings, SystemSettings, constant_problems
+from ganforge.systems.settings import SystemSettings, constant_problems
 
 
 class LatentSettings(SystemSettings):
@@ -26,6 +27,19 @@ class LatentSettings(SystemSettings):
     validation: ValidationSettings = setting(
         ValidationSettings(pictures=64, samples=32), "held-out pictures"
     )
+
+
+class StackSettings(LatentSettings):
+    """Settings of the convolutional stacks, which ask for one side 2^k ≥ 16."""
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> Self:
+        side = self.stages[0].resolution
+        if side < 16 or side & (side - 1):
+            raise ValueError(f"stages.0.resolution = {side}: must be a power of two, at least 16")
+        if problems := constant_problems(self.stages):
+            raise ValueError("\n".join(problems))
+        return self
 
 
 class LatentSystem(System):
@@ -95,11 +109,3 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
         yield network.eval()
     finally:
         network.train(training)
-
-
-def stack_problems(stages: tuple[StageSettings, ...]) -> list[str]:
-    """What the convolutional stacks ask of the stages: one side 2^k ≥ 16."""
-    side = stages[0].resolution
-    if side < 16 or side & (side - 1):
-        return [f"stages.0.resolution = {side}: must be a power of two, at least 16"]
-    return constant_problems(stages)

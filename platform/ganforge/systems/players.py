@@ -7,20 +7,23 @@ from torch import nn
 
 from ganforge.schedule import Progress
 from ganforge.systems.base import Player
-from ganforge.systems.optimizers import Adam
+from ganforge.systems.optimizers import Adam, RMSprop
 
 
 def owner(
     module: nn.Module,
     name: str,
-    optimizer: Adam,
+    optimizer: Adam | RMSprop,
     factor: Callable[[Progress], float] = lambda progress: 1.0,
     *,
+    every: str = "",
+    after_step: Callable[[nn.Module], None] | None = None,
     averaged: bool = False,
 ) -> Player:
     """The player of `module`, named like the setting of its optimizer.
 
-    `factor` multiplies the learning rate. With `averaged` it keeps an average by the setting
+    `factor` multiplies the learning rate; `every` names the setting that says in which steps it
+    has its turn, `after_step` is the player's. With `averaged` it keeps an average by the setting
     `average_decay`.
     """
 
@@ -33,6 +36,8 @@ def owner(
         module,
         optimizer.optimizer(),
         options,
+        every=lambda settings: getattr(settings, every) if every else 1,
+        after_step=after_step,
         average=nn.Module() if averaged else None,
         decay=lambda settings: settings.average_decay,
     )

@@ -16,8 +16,9 @@ from ganforge.losses import drift, gradient_penalty, wasserstein_critic, wassers
 from ganforge.networks.from_latent import GrowingGenerator
 from ganforge.networks.progressive import GrowingCritic
 from ganforge.schedule import Progress
-from ganforge.systems.base import Metric, Player
+from ganforge.systems.base import Metric
 from ganforge.systems.latent import LatentSystem, Sampler, evaluating
+from ganforge.systems.players import owner
 from ganforge.systems.progan_settings import (
     PRESETS_A,
     PRESETS_T,
@@ -48,20 +49,9 @@ class ProGAN(LatentSystem):
         )
         self.critic = GrowingCritic(settings.channels, settings.width, least=1, early=reference)
         self.players = (
-            Player(
-                "critic",
-                self.critic,
-                settings.critic.optimizer(),
-                lambda p: p.settings.critic.options(),
-            ),
-            Player(
-                "generator",
-                self.generator,
-                settings.generator.optimizer(),
-                lambda p: p.settings.generator.options(),
-                every=lambda s: s.critic_steps,
-                average=nn.Module(),
-                decay=lambda s: s.average_decay,
+            owner(self.critic, "critic", settings.critic),
+            owner(
+                self.generator, "generator", settings.generator, every="critic_steps", averaged=True
             ),
         )
 

@@ -27,8 +27,9 @@ from ganforge.networks.vgg import VGGFeatures
 from ganforge.reach import Span
 from ganforge.schedule import Progress
 from ganforge.settings import Strict, setting
-from ganforge.systems.base import Metric, Player, System
+from ganforge.systems.base import Metric, System
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.players import owner
 from ganforge.systems.settings import StageSettings, SystemSettings, doubling_problems, ladder
 
 
@@ -142,20 +143,9 @@ class ProgressiveGANSR(System):
         start = settings.stages[0].resolution // settings.scale
         self.plan = generator_plan(settings.plan, settings.width, start, len(settings.stages))
         self.players = (
-            Player(
-                "critic",
-                self.critic,
-                settings.critic.optimizer(),
-                lambda p: p.settings.critic.options(),
-            ),
-            Player(
-                "generator",
-                self.generator,
-                settings.generator.optimizer(),
-                lambda p: p.settings.generator.options(),
-                every=lambda s: s.critic_steps,
-                average=nn.Module(),
-                decay=lambda s: s.average_decay,
+            owner(self.critic, "critic", settings.critic),
+            owner(
+                self.generator, "generator", settings.generator, every="critic_steps", averaged=True
             ),
         )
 

@@ -15,9 +15,9 @@ from ganforge.losses import binary_discriminator, non_saturating
 from ganforge.networks.mlp import MLPDiscriminator, MLPGenerator
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.base import Player
 from ganforge.systems.latent import LatentSettings, LatentSystem
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.players import owner
 from ganforge.systems.settings import StageSettings, constant_problems
 
 ADAM = Adam(learning_rate=3e-4, betas=(0.9, 0.999))
@@ -63,18 +63,8 @@ class SimpleGAN(LatentSystem):
         self.generator = MLPGenerator(settings.latent_size, settings.channels, side)
         self.discriminator = MLPDiscriminator(settings.channels, side)
         self.players = (
-            Player(
-                "discriminator",
-                self.discriminator,
-                settings.discriminator.optimizer(),
-                lambda p: p.settings.discriminator.options(),
-            ),
-            Player(
-                "generator",
-                self.generator,
-                settings.generator.optimizer(),
-                lambda p: p.settings.generator.options(),
-            ),
+            owner(self.discriminator, "discriminator", settings.discriminator),
+            owner(self.generator, "generator", settings.generator),
         )
 
     def grow(self, index: int) -> None:

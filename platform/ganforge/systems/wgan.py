@@ -3,10 +3,9 @@
 ganforge train wgan --preset quick
 """
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import model_validator
 from torch import Tensor
 
 from ganforge.assets import Assets
@@ -20,13 +19,13 @@ from ganforge.networks.convolutional import (
 )
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.base import Player
-from ganforge.systems.latent import LatentSettings, LatentSystem, stack_problems
+from ganforge.systems.latent import LatentSystem, StackSettings
 from ganforge.systems.optimizers import RMSprop
+from ganforge.systems.players import owner
 from ganforge.systems.settings import StageSettings
 
 
-class Settings(LatentSettings):
+class Settings(StackSettings):
     """Defaults are those of Algorithm 1 of the paper."""
 
     system: str = setting("wgan", "this system")
@@ -44,12 +43,6 @@ class Settings(LatentSettings):
     stages: tuple[StageSettings, ...] = setting(
         (StageSettings(resolution=64, epochs=50),), "the stages, in order"
     )
-
-    @model_validator(mode="after")
-    def _check_sides(self) -> Self:
-        if problems := stack_problems(self.stages):
-            raise ValueError("\n".join(problems))
-        return self
 
 
 class WGAN(LatentSystem):
@@ -80,20 +73,13 @@ class WGAN(LatentSystem):
             settings.features, settings.channels, side, settings.critic_norm
         )
         self.players = (
-            Player(
-                "critic",
+            owner(
                 self.critic,
-                settings.critic.optimizer(),
-                lambda p: p.settings.critic.options(),
+                "critic",
+                settings.critic,
                 after_step=lambda critic: clip_weights(critic, settings.clip),
             ),
-            Player(
-                "generator",
-                self.generator,
-                settings.generator.optimizer(),
-                lambda p: p.settings.generator.options(),
-                every=lambda s: s.critic_steps,
-            ),
+            owner(self.generator, "generator", settings.generator, every="critic_steps"),
         )
 
     def grow(self, index: int) -> None:
