@@ -76,10 +76,11 @@ def test_random_draws_come_from_the_reseeded_generator_alone():
 def test_files_are_small():
     budgets = {path: 250 for path in FILES}
     budgets |= {
-        p: 170 for p in (PACKAGE / "systems").glob("*.py") if p.stem not in ("settings", "base")
+        p: 170
+        for p in (PACKAGE / "systems").glob("*.py")
+        if p.stem not in ("settings", "base", "progressive_gan_sr")
     }
     budgets |= {p: 80 for p in (ROOT / "trainers").glob("*.py")}
-    budgets[PACKAGE / "systems" / "progressive_gan_sr.py"] = 250
     for path, budget in budgets.items():
         assert len(path.read_text().splitlines()) <= budget, path
     own = ("platform", "search_spaces", "trainers", "tests")

@@ -142,11 +142,10 @@ class ProgressiveGANSR(System):
         self.critic = GrowingCritic(settings.channels, settings.width)
         start = settings.stages[0].resolution // settings.scale
         self.plan = generator_plan(settings.plan, settings.width, start, len(settings.stages))
+        s = settings
         self.players = (
-            owner(self.critic, "critic", settings.critic),
-            owner(
-                self.generator, "generator", settings.generator, every="critic_steps", averaged=True
-            ),
+            owner(self.critic, "critic", s.critic),
+            owner(self.generator, "generator", s.generator, every="critic_steps", averaged=True),
         )
 
     @classmethod
