@@ -49,6 +49,23 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from ganforge import __version__
+
+        print(f"ganforge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="say it and leave")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def train(
     system: System = None, preset: Preset = None, data: Data = None, settings: File = None,
@@ -87,7 +104,7 @@ def tune(
     )
     _verb("tune")(
         words, space, trials, concurrent, seed or 0, metric, experiment, tracking_uri, storage,
-        nodes, resume, dry_run, register or experiment,
+        nodes, resume, dry_run, register,
     )  # fmt: skip
 
 

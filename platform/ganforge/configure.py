@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganforge.settings import SettingsError, override, read_json, validated
+from ganforge.settings import SettingsError, flatten, override, read_json, validated
 from ganforge.systems.catalog import load_system, recorded_name
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def configure(words: Words, default_preset: str = "paper") -> "tuple[str, System
     if record is not None:
         settings = validated(kind.Settings, _merged(settings.model_dump(), record["settings"]))
     settings = _climb(settings, words)
-    return name, absolute(override(settings, _options(words) | _pairs(words.changes)))
+    return name, absolute(override(settings, _changes(words)))
 
 
 def absolute(settings: "SystemSettings") -> "SystemSettings":
@@ -137,6 +137,27 @@ def _resized(settings: "SystemSettings", words: Words) -> "SystemSettings":
     return override(settings, {"scale": scale, "stages": rows})
 
 
+def _changes(words: Words) -> dict[str, Any]:
+    """What options and --set say; refused where they say different things."""
+    options, pairs = _options(words), _pairs(words.changes)
+    for key in sorted(options.keys() & pairs.keys()):
+        if str(options[key]) != pairs[key]:
+            word = _WORDS[key]
+            raise SettingsError(
+                f"--set {key}={pairs[key]}: --{word} says {options[key]}; give one of the two"
+            )
+    if words.data not in (None, BUILT_IN) and "data.source" in pairs:
+        raise SettingsError(
+            f"--set data.source={pairs['data.source']}: --data {words.data} names the pictures; "
+            "give one of the two"
+        )
+    return options | pairs
+
+
+#: the options that are other words for a setting
+_WORDS = {"data.root": "data", "workers": "workers", "device": "gpu", "seed": "seed"}
+
+
 def _options(words: Words) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if words.data is not None:
@@ -179,6 +200,26 @@ def choose_metric(
             f"metric = {name}: is not measured under these settings; there are {', '.join(known)}"
         )
     return known[name]
+
+
+def check_terms(kind: "type[System]", settings: "SystemSettings") -> None:
+    """Refuse a stage in which nothing would train the generator, and a network that is no file."""
+    values = flatten(settings)
+    file = values.get("perceptual.network", "none")
+    words = ("auto", "imagenet", "none")
+    if file not in words and not file.startswith("sha256:") and not Path(file).is_file():
+        raise SettingsError(
+            f"perceptual.network = {file}: no such file; give {', '.join(words)} or a path"
+        )
+    for index, stage in enumerate(settings.stages):
+        values = flatten(settings.at(index))
+        keys = kind.generator_weights
+        idle = [k for k in keys if not values[k] or (k == "perceptual.weight" and file == "none")]
+        if keys and len(idle) == len(keys) and stage.task != "pixel":
+            raise SettingsError(
+                f"stages.{index}: {' and '.join(keys)} come to nothing, so no term trains the "
+                "generator; give one of them a value above 0"
+            )
 
 
 def check_pictures(system: str, settings: "SystemSettings") -> None:

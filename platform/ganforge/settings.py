@@ -157,6 +157,9 @@ def _line(kind: type[BaseModel], tree: Any, problem: Any) -> str:
     if problem["type"] == "value_error":
         message = str(problem["ctx"]["error"])
         return f"{key}.{message}" if key else message  # a group names its own keys
+    if problem["type"] == "missing" and isinstance(problem["loc"][-1], int):
+        above = key.rpartition(".")[0]
+        return f"{above} = {problem['input']!r}: has too few values, such as 0.5,0.999 for a pair"
     if problem["type"] == "missing":
         return f"{key} is missing: this setting has no default, give it a value"
     return f"{key} = {problem['input']!r}: {problem['msg']}"

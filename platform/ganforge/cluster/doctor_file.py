@@ -1,8 +1,10 @@
 """A cluster file before it costs anything: what Ray refuses, and what Ray lets pass in silence."""
 
+import io
 import logging
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,9 @@ def check_file(path: Path) -> list[Finding]:
         return [wrong(str(path), "is no mapping", "begin with the shipped cluster.yaml")]
     if "kind" in content and "apiVersion" in content:
         return check_rayjob(content)
+    if not isinstance(content.get("provider"), dict):
+        remedy = "begin with the shipped cluster.yaml or cluster.local.yaml"
+        return [wrong("provider", "is missing: this is no cluster file", remedy)]
     found = list(_ray(content))
     for check in _CHECKS:
         try:
@@ -68,8 +73,9 @@ def _ray(config: dict[str, Any]) -> Iterator[Finding]:
     """Ray's own validation, which needs no machine."""
     logging.getLogger("ray.autoscaler._private.util").setLevel(logging.ERROR)
     try:
-        # Ray changes what it is given, and prints what it thinks of single files
-        validate_config(prepare_config(yaml.safe_load(yaml.safe_dump(config))))
+        # Ray changes what it is given, and prints what is said here in one line
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            validate_config(prepare_config(yaml.safe_load(yaml.safe_dump(config))))
     except BaseException as error:  # Ray leaves by SystemExit-like exceptions of its own
         if isinstance(error, KeyboardInterrupt):
             raise

@@ -97,6 +97,8 @@ class System(nn.Module):
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     metric: ClassVar[Metric]
     metrics: ClassVar[tuple[Metric, ...]] = ()
+    #: the weights of the generator's terms, where a stage with all of them at 0 is a mistake
+    generator_weights: ClassVar[tuple[str, ...]] = ()
     set_metrics: ClassVar[tuple[str, ...]] = ("swd",)
     sample_titles: ClassVar[tuple[str, ...]] = ()
     shard_buffers: ClassVar[tuple[str, ...]] = ()

@@ -51,6 +51,8 @@ def check_name(name: str) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(sorted(known))}"
+        if name.endswith(".py"):
+            hint = f"a system of your own is named with its class, {name}:Class"
         raise SettingsError(f"unknown system '{name}'; {hint}")
 
 

@@ -55,7 +55,7 @@ class Settings(TranslationSystemSettings):
 
 
 class CycleGAN(System):
-    """Sources are domain X, targets domain Y: `forward_` turns X into Y, `backward_` Y into X."""
+    # Sources are domain X, targets domain Y: `forward_` turns X into Y, `backward_` Y into X.
 
     Settings = Settings
     Data = "unpaired"

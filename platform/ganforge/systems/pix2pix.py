@@ -52,6 +52,7 @@ class Settings(TranslationSystemSettings):
 class Pix2Pix(System):
     Settings = Settings
     Data = "paired"
+    generator_weights = ("adversarial_weight", "l1_weight")
     metric = Metric("validation/psnr", "max")
     metrics = (
         Metric("validation/l1", "min"),

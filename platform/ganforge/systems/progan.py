@@ -110,11 +110,15 @@ class ProGAN(LatentSystem):
 
 
 class ProGANA(ProGAN):
+    """ProGAN-A: progressive growing from noise, width 128, batches from 32 (arXiv:1710.10196)."""
+
     Settings = SettingsA
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = PRESETS_A
 
 
 class ProGANT(ProGAN):
+    """ProGAN-T: progressive growing from noise, width 256, batches from 8 (arXiv:1710.10196)."""
+
     Settings = SettingsT
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = PRESETS_T
 

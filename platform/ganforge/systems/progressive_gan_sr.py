@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from ganforge.assets import Assets, resolve_vgg
 from ganforge.data.batch import Batch
-from ganforge.fidelity import measure
-from ganforge.layers import fade_real, upsample_bicubic, upsample_nearest
+from ganforge.layers import fade_real
 from ganforge.losses import (
     drift,
     gradient_penalty,
@@ -27,10 +26,10 @@ from ganforge.networks.vgg import VGGFeatures
 from ganforge.reach import Span
 from ganforge.schedule import Progress
 from ganforge.settings import Strict, setting
-from ganforge.systems.base import Metric, System
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.players import owner
 from ganforge.systems.settings import StageSettings, SystemSettings, doubling_problems, ladder
+from ganforge.systems.super_resolution import SuperResolution
 
 
 class Perceptual(Strict):
@@ -77,12 +76,8 @@ class Settings(SystemSettings):
         return self
 
 
-class ProgressiveGANSR(System):
+class ProgressiveGANSR(SuperResolution):
     Settings = Settings
-    Data = "super_resolution"
-    metric = Metric("validation/psnr", "max")
-    metrics = (Metric("validation/ssim", "max"), Metric("validation/swd", "min"))
-    sample_titles = ("low resolution", "bicubic", "generated", "high resolution")
     settings: Settings
 
     #: `paper` is the defaults. `described` is the description's own numbers.
@@ -157,10 +152,6 @@ class ProgressiveGANSR(System):
         term = settings.perceptual.model_copy(update={"network": name})
         return settings.model_copy(update={"perceptual": term}), assets, warnings
 
-    @classmethod
-    def source_scale(cls, settings: Settings) -> int:
-        return settings.scale
-
     def grow(self, index: int) -> None:
         resolution = self.settings.stages[index].resolution
         generator, critic = self.generator, self.critic
@@ -217,15 +208,6 @@ class ProgressiveGANSR(System):
         average = self.players[1].average
         assert average is not None and batch.source is not None
         return average(batch.source, progress.fading, progress.alpha).clamp(-1, 1)
-
-    def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
-        assert batch.source is not None
-        bicubic = upsample_bicubic(batch.source, self.settings.scale)
-        nearest = upsample_nearest(batch.source, self.settings.scale)
-        return [nearest, bicubic, self.generated(batch, progress), batch.target]
-
-    def validate(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        return measure(self.generated(batch, progress), batch, self.settings.scale)
 
     def deploy(self, progress: Progress) -> nn.Module:
         return Upscaler(self.players[1].average, progress)

@@ -87,6 +87,7 @@ class SuperResolution(System):
     metric: ClassVar[Metric] = Metric("validation/psnr", "max")
     metrics = (Metric("validation/ssim", "max"), Metric("validation/swd", "min"))
     sample_titles = ("low resolution", "bicubic", "generated", "high resolution")
+    generator_weights = ("adversarial_weight", "pixel_weight", "perceptual.weight")
 
     @classmethod
     def source_scale(cls, settings: SuperResolutionSettings) -> int:

@@ -88,6 +88,7 @@ class Settings(SuperResolutionSettings):
 
 
 class SuperResGANUnet(SuperResolution):
+    generator_weights = ("adversarial_weight", "l1_weight", "history_weight")
     Settings = Settings
     settings: Settings
     shard_buffers = ("pool.images", "pool.count")

@@ -29,6 +29,10 @@ def fetch_generator(
     if not rows:
         raise SettingsError(f"run {run_id}: no stage is finished, so there is no generator")
     number = rows[-1]["index"] if stage is None else stage
+    known = [row["index"] for row in rows]
+    if number not in known:
+        numbers = ", ".join(map(str, known))
+        raise SettingsError(f"stage = {stage}: run {run_id} has finished stages {numbers}")
     with tempfile.TemporaryDirectory() as folder:
         path = fetch_file(uri, run_id, f"stages/{number}/generator.safetensors", Path(folder))
         return record, number, path.read_bytes()

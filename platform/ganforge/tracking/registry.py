@@ -51,6 +51,12 @@ def model_name(experiment: str) -> str:
     return experiment.translate(_FORBIDDEN)
 
 
+def check_model_name(name: str, word: str) -> None:
+    """Refuse a name that no model URI can hold; `word` is where it was given."""
+    if name != model_name(name) or not name.strip():
+        raise SettingsError(f"{word} {name}: a model's name must have none of / : @; try another")
+
+
 def register(
     uri: str,
     run_id: str,

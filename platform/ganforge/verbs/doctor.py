@@ -59,4 +59,6 @@ def show(found: "list[Finding]", title: str) -> None:
         console = Console(width=_LOG_WIDTH)
     console.print(table)
     wrong = sum(finding.verdict == "wrong" for finding in found)
-    console.print("nothing is wrong" if not wrong else f"{wrong} of {len(found)} are wrong")
+    doubtful = sum(finding.verdict == "warning" for finding in found)
+    told = f"{wrong} of {len(found)} are wrong" if wrong else "nothing is wrong"
+    console.print(told + (f", {doubtful} to look at (!)" if doubtful else ""))

@@ -19,6 +19,12 @@ def export(
     if kind not in FORMATS:
         raise SettingsError(f"--format {kind}: must be {' or '.join(FORMATS)}")
     path = Path(output).expanduser()
+    suffix, write = FORMATS[kind]
+    if path.suffix != f".{suffix}":
+        raise SettingsError(
+            f"--output {path}: a file of --format {kind} ends in .{suffix}; name it so, or give "
+            "another --format"
+        )
     if path.exists() and not overwrite:
         raise SettingsError(f"--output {path}: is there already; --overwrite replaces it")
     if not path.absolute().parent.is_dir():
@@ -26,7 +32,6 @@ def export(
     found = find_model(model, tracking_uri, stage)
     needs_pictures(found, "export")
     channels = found.model.settings.channels
-    suffix, write = FORMATS[kind]
     part = path.with_name(f".{path.name}.part.{suffix}")
     try:
         program = trace(found.model.network, channels)

@@ -48,7 +48,13 @@ def find_model(reference: str, tracking_uri: str | None, stage: int | None = Non
     if scheme == "models":
         with tempfile.TemporaryDirectory() as folder:
             path, run_id = fetch_registered(uri, reference, Path(folder))
-            return Found(from_folder(path, stage), reference, run_id, uri)
+            model = from_folder(path)
+            if stage not in (None, model.stage):
+                raise SettingsError(
+                    f"stage = {stage}: {reference} holds stage {model.stage} alone; name run "
+                    f"{run_id} for another"
+                )
+            return Found(model, reference, run_id, uri)
     return Found(build(*fetch_generator(uri, reference, stage)), reference, reference, uri)
 
 

@@ -1,10 +1,13 @@
 """`ganforge register`, and the end of a search: a run's generator in the model registry."""
 
+import re
 import shlex
 import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+
+from ganforge.settings import SettingsError
 
 if TYPE_CHECKING:
     from ganforge.systems.base import Metric
@@ -14,13 +17,17 @@ if TYPE_CHECKING:
 def register(run: str, name: str | None, stage: int | None, tracking_uri: str | None) -> None:
     """Register the generator of a run and make it the champion of its name."""
     from ganforge.tracking.read import fetch_experiment
-    from ganforge.tracking.registry import model_name
+    from ganforge.tracking.registry import check_model_name, model_name
     from ganforge.tracking.registry import register as enter
     from ganforge.tracking.store import existing_uri
 
-    uri = existing_uri(tracking_uri)
+    if name is not None:
+        check_model_name(name, "--name")
     run_id = run.removeprefix("runs:/")
-    chosen = model_name(name or fetch_experiment(uri, run_id))
+    if not re.fullmatch("[0-9a-f]{32}", run_id):
+        raise SettingsError(f"model = {run}: give the id of an MLflow run (32 digits) or runs:/ID")
+    uri = existing_uri(tracking_uri)
+    chosen = name or model_name(fetch_experiment(uri, run_id))
     tell(Console(), enter(uri, run_id, chosen, stage=stage, contest=False), uri)
 
 

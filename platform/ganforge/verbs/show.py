@@ -34,14 +34,18 @@ def show_systems() -> None:
     """Names and titles, read from the sources without importing them."""
     table = Table(box=None, show_header=False)
     for name, where in sorted(known_systems().items()):
-        table.add_row(name, _title(where.partition(":")[0]))
+        table.add_row(name, _title(*where.split(":")))
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)
 
 
-def _title(module: str) -> str:
+def _title(module: str, name: str) -> str:
+    """The first line that a class says of itself, or else its file."""
     found = importlib.util.find_spec(module)
     if found is None or found.origin is None:
         return "(not installed)"
-    text = ast.get_docstring(ast.parse(Path(found.origin).read_text())) or ""
+    tree = ast.parse(Path(found.origin).read_text())
+    own = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name]
+    texts = (ast.get_docstring(node) for node in (*own, tree))
+    text = next((text for text in texts if text), "")
     return text.splitlines()[0] if text else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganforge.configure import Words, check_pictures, choose_metric, configure
+from ganforge.configure import Words, check_pictures, check_terms, choose_metric, configure
 from ganforge.settings import SettingsError, to_json
 from ganforge.systems.catalog import load_system
 
@@ -35,6 +35,7 @@ def settle(
     at the system's name and the settings before anything is prepared or printed."""
     name, settings = configure(words, preset)
     chosen = choose_metric(load_system(name), metric, settings)
+    check_terms(load_system(name), settings)
     check_pictures(name, settings)
     if examine is not None:
         examine(name, settings)

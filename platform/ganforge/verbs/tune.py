@@ -31,7 +31,7 @@ def tune(
     nodes: int | None,
     resume: bool,
     dry_run: bool,
-    model_name: str,
+    register: str | None,
 ) -> None:
     """Check, search, say which trial is best and how to go on.
 
@@ -58,9 +58,12 @@ def tune(
     from ganforge.cluster.progress import Progress
     from ganforge.cluster.session import cluster_address, session
     from ganforge.cluster.tune import search
+    from ganforge.tracking.registry import check_model_name
     from ganforge.tracking.server import own_server
     from ganforge.tracking.store import resolve_uri
 
+    if register is not None:
+        check_model_name(register, "--register")
     uri = resolve_uri(tracking_uri)
     storage = checked_storage(storage)
     console = Console()
@@ -94,7 +97,7 @@ def tune(
     tell(console, result, start.metric.name, uri, storage)
     best = result.best
     if best is not None and best.run is not None and best.run.run_id and not result.interrupted:
-        finish(console, best.run.run_id, start, model_name, uri)
+        finish(console, best.run.run_id, start, register or experiment, uri)
     if result.best is None:
         reasons = {trial.reason for trial in result.trials if trial.reason}
         print("error: no trial finished a stage: " + "; ".join(sorted(reasons)), file=sys.stderr)

@@ -15,6 +15,8 @@ from ganforge.model import Model
 from ganforge.settings import SettingsError
 from ganforge.verbs.models import find_model, needs_pictures
 
+#: so many times the work is worth a word
+_DEAR = 4
 SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp"}
 
 
@@ -43,11 +45,17 @@ def upscale(
         raise SettingsError(f"model = {model}: has {loaded.settings.channels} channels, not 1 or 3")
     if gpu:
         loaded.network.cuda()
+    troubles, notes = [], []
     if tile is not None:
-        find_reach(loaded.network, loaded.scale)
+        around = find_reach(loaded.network, loaded.scale)
+        times = ((tile + around.before + around.after) / tile) ** 2
+        if times > _DEAR:
+            notes.append(
+                f"--tile {tile}: a tile needs {around.before} pixels around it, so all is computed "
+                f"{times:.0f} times; larger tiles are faster"
+            )
     _make(goal)
     console = Console(stderr=True)
-    troubles, notes = [], []
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     silent = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=silent) as progress:
