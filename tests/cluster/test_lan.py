@@ -155,10 +155,11 @@ def test_a_search_on_three_machines_needs_no_shared_disk(
 
 def test_without_the_token_nobody_comes_in(site: Site) -> None:
     address = f"ray status --address {site.lan.address('head')}:6379"
-    assert "CPU" in site.client(f"RAY_AUTH_MODE=token {address}")
+    # the machines may still be on their way: who comes in sees the list of them all the same
+    assert "Total Usage" in site.client(f"RAY_AUTH_MODE=token {address}")
     for words in ("env HOME=/nowhere", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=guess"):
         told = site.client(f"{words} {address}", expect=None)
-        assert "CPU" not in told and re.search("(?i)auth|token", told), words
+        assert "Total Usage" not in told and re.search("(?i)auth|token", told), words
 
 
 def test_a_search_that_cannot_be_ends_with_an_error(site: Site) -> None:
