@@ -41,7 +41,7 @@ def main() -> None:
             try:
                 result = check.does(Path(folder))
             except Failed as error:
-                result, failed = f"FAILED: {error}", True
+                result, failed = f"FAILED: {' '.join(str(error).split())}", True
         seconds = time.monotonic() - began
         row = f"| {name} | {check.says} | {commit()} | {seconds:.0f} s | {result} |\n"
         with open(ROOT / "docs" / "acceptance.md", "a") as file:
