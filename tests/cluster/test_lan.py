@@ -20,7 +20,6 @@ ROOT = Path(__file__).parent.parent.parent
 REASON = missing()
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.slow,
     pytest.mark.timeout(1500),
     pytest.mark.skipif(REASON is not None, reason=f"the throw-away LAN {REASON}"),
 ]

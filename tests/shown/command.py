@@ -5,7 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,3 +72,22 @@ def script(*words: str, seconds: float, expect: int = 0) -> Callable[[Path], str
 def ganforge(folder: Path, *words: str, seconds: float, expect: int = 0) -> str:
     """The output of a command of this project's."""
     return run([PYTHON, "-m", "ganforge", *words], folder, seconds, expect)
+
+
+def searches(systems: Sequence[str], seconds: float) -> Callable[[Path], str]:
+    """A check that searches two trials of each system on its offline default."""
+
+    def check(folder: Path) -> str:
+        results = []
+        for system in systems:
+            here = folder / system
+            here.mkdir()
+            words = [system, "--preset", "quick", "--trials", "2"]
+            text = run([PYTHON, str(ROOT / "trainers/tune.py"), *words], here, seconds)
+            best = re.search(r"best +trial \d+: validation/\S+ [-\d.]+", text)
+            if best is None:
+                raise Failed(f"{system}: no best trial: {text[-300:]}")
+            results.append(f"{system} {best.group(0).partition(': ')[2]}")
+        return ", ".join(results)
+
+    return check

@@ -3,25 +3,10 @@
 import re
 from pathlib import Path
 
-from shown.command import PYTHON, ROOT, Check, Failed, ganforge, run
+from shown.command import PYTHON, ROOT, Check, Failed, ganforge, run, searches
 from shown.digits import Verdict, judge
 
 SEVEN = ("simple_gan", "dcgan", "wgan", "wgan_gp", "conditional_gan", "progan_a", "progan_t")
-
-
-def searches(folder: Path) -> str:
-    """Issue 6.3: two trials of each system on its offline default."""
-    results = []
-    for system in SEVEN:
-        here = folder / system
-        here.mkdir()
-        words = [system, "--preset", "quick", "--trials", "2"]
-        text = run([PYTHON, str(ROOT / "trainers/tune.py"), *words], here, 120)
-        best = re.search(r"best +trial \d+: validation/\S+ [-\d.]+", text)
-        if best is None:
-            raise Failed(f"{system}: no best trial: {text[-300:]}")
-        results.append(f"{system} {best.group(0).partition(': ')[2]}")
-    return ", ".join(results)
 
 
 def learned(folder: Path, system: str, epochs: int, count: int) -> Verdict:
@@ -67,7 +52,9 @@ def growing(folder: Path) -> str:
 
 
 CHECKS = {
-    "noise-searches": Check("6.3: two trials of each of the seven, 120 s each", searches),
+    "noise-searches": Check(
+        "6.3: two trials of each of the seven, 120 s each", searches(SEVEN, seconds=120)
+    ),
     "digits-labels": Check("6.4: labels and variety of the Conditional GAN's digits", labels),
     "digits": Check("6.4: DCGAN's digits are recognisable", digits),
     "growing": Check("6.5: ProGAN through four sizes and more in one run", growing),

@@ -3,24 +3,9 @@
 import re
 from pathlib import Path
 
-from shown.command import PYTHON, ROOT, SHARED, Check, Failed, ganforge, pytest_file, run
+from shown.command import SHARED, Check, Failed, ganforge, pytest_file, searches
 
 FIVE = ("srgan", "esrgan", "superresgan_unet", "pix2pix", "cyclegan")
-
-
-def searches(folder: Path) -> str:
-    """Issue 7.4: two trials of each system on its offline default."""
-    results = []
-    for system in FIVE:
-        here = folder / system
-        here.mkdir()
-        words = [system, "--preset", "quick", "--trials", "2"]
-        text = run([PYTHON, str(ROOT / "trainers/tune.py"), *words], here, 240)
-        best = re.search(r"best +trial \d+: validation/\S+ [-\d.]+", text)
-        if best is None:
-            raise Failed(f"{system}: no best trial: {text[-300:]}")
-        results.append(f"{system} {best.group(0).partition(': ')[2]}")
-    return ", ".join(results)
 
 
 def pixels(folder: Path) -> str:
@@ -59,6 +44,8 @@ CHECKS = {
             "tests/systems/test_translation.py",
         ),
     ),
-    "picture-searches": Check("7.4: two trials of each of the five, 240 s each", searches),
+    "picture-searches": Check(
+        "7.4: two trials of each of the five, 240 s each", searches(FIVE, seconds=240)
+    ),
     "srgan-pixels": Check("7.5: SRGAN's pixel stage on Set5 and Set14 ×2", pixels),
 }
