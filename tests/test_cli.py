@@ -79,7 +79,7 @@ BAD = [
     (["train", "--workers", "2", "--set", "workers=1"], "--workers says 2; give one of the two"),
     (["train", "--seed", "2", "--set", "seed=1"], "--seed says 2"),
     (["train", "--gpu", "--set", "device=cpu"], "--gpu says cuda"),
-    (["train", "--data", "{one}", "--set", "data.source=digits"], "one names the pictures; give one"),
+    (["train", "--data", "{one}", "--set", "data.source=digits"], "one names the pictures"),
     (["train", "--set", "generator.betas=0.5"], "betas = ['0.5']: has too few values"),
     (["train", "--set", "perceptual.network=nowhere.pt", *QUICK], "nowhere.pt: no such file"),
     (
