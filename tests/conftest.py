@@ -14,6 +14,7 @@ from ganforge.systems.progressive_gan_sr import Settings
 from ganforge.systems.settings import ladder
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests of a file share its fixtures, and those on a cluster one cluster: of the processes
     that run tests, each goes to one."""

@@ -158,6 +158,5 @@ PRESETS_T: dict[str, dict[str, Any]] = {
         "stages": stages(128, 1024, 30, batch_t),
     },
     "pggan": PGGAN,
-    # as its full size does: a longer latent, small batches in one shard
     "quick": QUICK | {"latent_size": 64, "batch_size": 4, "shards": 1, "images_per_epoch": 192},
 }
