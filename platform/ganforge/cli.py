@@ -32,6 +32,7 @@ from ganforge.options import (
     System,
     Target,
     Uri,
+    Version,
     Workers,
 )
 from ganforge.settings import SettingsError
@@ -49,20 +50,8 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        from ganforge import __version__
-
-        print(f"ganforge {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="say it and leave")
-    ] = False,
-) -> None:
+def options(version: Version = False) -> None:
     pass
 
 
@@ -138,16 +127,12 @@ def upscale(
     model: Model,
     output: Annotated[str, typer.Option(help="folder for the results")],
     tile: Annotated[int | None, typer.Option(min=16, help="side of tiles in source pixels")] = None,
-    stage: Stage = None,
     kind: Annotated[str, typer.Option("--format", help="png, jpg or webp")] = "png",
-    overwrite: Overwrite = False,
     gpu: Annotated[bool, typer.Option("--gpu", help="on this machine's GPU")] = False,
-    tracking_uri: Uri = None,
-) -> None:
+    stage: Stage = None, overwrite: Overwrite = False, tracking_uri: Uri = None,
+) -> None:  # fmt: skip
     """Put pictures through a trained generator."""
-    _verb("upscale")(
-        pictures, model, output, tile, stage, kind, overwrite, gpu, tracking_uri
-    )  # fmt: skip
+    _verb("upscale")(pictures, model, output, tile, stage, kind, overwrite, gpu, tracking_uri)
 
 
 @app.command()

@@ -4,6 +4,18 @@ from typing import Annotated
 
 import typer
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        from ganforge import __version__
+
+        print(f"ganforge {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="say it and leave")
+]
 System = Annotated[str | None, typer.Argument(help="system; default: progressive_gan_sr")]
 Preset = Annotated[str | None, typer.Option(help="named settings, such as quick or described")]
 Data = Annotated[
