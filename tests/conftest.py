@@ -14,15 +14,6 @@ from ganforge.systems.progressive_gan_sr import Settings
 from ganforge.systems.settings import ladder
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a file share its fixtures, and those on a cluster one cluster: of the processes
-    that run tests, each goes to one."""
-    for item in items:
-        cluster = item.path.parent.name == "cluster"
-        item.add_marker(pytest.mark.xdist_group("cluster" if cluster else item.path.name))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     """Nothing of a test is left in, or taken from, the user's cache; one thread, as in training:

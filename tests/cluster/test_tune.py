@@ -22,7 +22,7 @@ from ganforge.tracking.read import best_run, fetch_file, fetch_params, fetch_sta
 from ganforge.tracking.store import open_client
 from ganforge.training.prepare import Prepared
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 NUM_TRIALS = 8
 _OF_THE_CLUSTER = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 SPACE = {
