@@ -91,3 +91,23 @@ def searches(systems: Sequence[str], seconds: float) -> Callable[[Path], str]:
         return ", ".join(results)
 
     return check
+
+
+def reproductions(systems: Sequence[str]) -> Callable[[Path], str]:
+    """A check that trains each system for an epoch and proves that it comes out the same."""
+
+    def check(folder: Path) -> str:
+        for system in systems:
+            here = folder / system
+            here.mkdir()
+            words = ["train", system, "--preset", "quick", "--set", "images_per_epoch=64"]
+            text = ganforge(here, *words, "--set", "stages.0.epochs=1", seconds=300)
+            named = re.search(r"of run (\w+)", text)
+            if named is None:
+                raise Failed(f"{system}: no run is named: {text[-300:]}")
+            told = ganforge(here, "reproduce", "--run", named.group(1), seconds=300)
+            if "identical" not in told:
+                raise Failed(f"{system}: {told[-300:]}")
+        return f"identical: {', '.join(systems)}"
+
+    return check

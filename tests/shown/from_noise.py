@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from shown.command import PYTHON, ROOT, Check, Failed, ganforge, run, searches
+from shown.command import PYTHON, ROOT, Check, Failed, ganforge, run, reproductions, searches
 from shown.digits import Verdict, judge
 
 SEVEN = ("simple_gan", "dcgan", "wgan", "wgan_gp", "conditional_gan", "progan_a", "progan_t")
@@ -55,6 +55,7 @@ CHECKS = {
     "noise-searches": Check(
         "6.3: two trials of each of the seven, 120 s each", searches(SEVEN, seconds=120)
     ),
+    "noise-reproduced": Check("6: each of the seven trained again", reproductions(SEVEN)),
     "digits-labels": Check("6.4: labels and variety of the Conditional GAN's digits", labels),
     "digits": Check("6.4: DCGAN's digits are recognisable", digits),
     "growing": Check("6.5: ProGAN through four sizes and more in one run", growing),

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from shown.command import SHARED, Check, Failed, ganforge, pytest_file, searches
+from shown.command import SHARED, Check, Failed, ganforge, pytest_file, reproductions, searches
 
 FIVE = ("srgan", "esrgan", "superresgan_unet", "pix2pix", "cyclegan")
 
@@ -47,5 +47,6 @@ CHECKS = {
     "picture-searches": Check(
         "7.4: two trials of each of the five, 240 s each", searches(FIVE, seconds=240)
     ),
+    "picture-reproduced": Check("7: each of the five trained again", reproductions(FIVE)),
     "srgan-pixels": Check("7.5: SRGAN's pixel stage on Set5 and Set14 ×2", pixels),
 }
