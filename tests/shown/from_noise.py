@@ -1,9 +1,10 @@
 """Systems from noise to images: searches, what is learned, growing."""
 
 import re
+import shutil
 from pathlib import Path
 
-from shown.command import PYTHON, ROOT, Check, Failed, ganforge, run, reproductions, searches
+from shown.command import PYTHON, ROOT, Check, Failed, ganforge, reproductions, run, searches
 from shown.digits import Verdict, judge
 
 SEVEN = ("simple_gan", "dcgan", "wgan", "wgan_gp", "conditional_gan", "progan_a", "progan_t")
@@ -40,6 +41,22 @@ def digits(folder: Path) -> str:
     return str(verdict)
 
 
+def user_file(folder: Path) -> str:
+    """Issue 6: a class in a file beside nobody's package is searched, sampled and reproduced."""
+    shutil.copytree(ROOT / "tests/systems/user", folder, dirs_exist_ok=True)
+    words = ["my_gan.py:MyGAN", "--preset", "quick", "--set", "images_per_epoch=256"]
+    text = ganforge(folder, "tune", *words, "--trials", "2", seconds=300)
+    named = re.search(r"reproduce --run (\w+)", text)
+    if named is None:
+        raise Failed(f"no run is named: {text[-300:]}")
+    (folder / "my_gan.py").unlink()  # it is in the record
+    ganforge(folder, "sample", "--model", named.group(1), "--count", "4", seconds=120)
+    told = ganforge(folder, "reproduce", "--run", named.group(1), seconds=300)
+    if "identical" not in told:
+        raise Failed(told[-300:])
+    return f"best trial sampled from and identical; {len(list(folder.glob('samples/*.png')))} PNG"
+
+
 def growing(folder: Path) -> str:
     """Issue 6.5: one run through at least four sizes, with fades; a grid of each."""
     text = ganforge(folder, "train", "progan_a", "--preset", "quick", seconds=600)
@@ -55,6 +72,7 @@ CHECKS = {
     "noise-searches": Check(
         "6.3: two trials of each of the seven, 120 s each", searches(SEVEN, seconds=120)
     ),
+    "user-file": Check("6: a system in a user's file, searched and reproduced", user_file),
     "noise-reproduced": Check("6: each of the seven trained again", reproductions(SEVEN)),
     "digits-labels": Check("6.4: labels and variety of the Conditional GAN's digits", labels),
     "digits": Check("6.4: DCGAN's digits are recognisable", digits),
