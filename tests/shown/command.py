@@ -47,7 +47,7 @@ def number(pattern: str, text: str) -> float:
 
 def pytest_file(*words: str, seconds: float = 900) -> Callable[[Path], str]:
     def check(folder: Path) -> str:
-        text = run([PYTHON, "-m", "pytest", "-q", *words], ROOT, seconds)
+        text = run([PYTHON, "-m", "pytest", "-q", "-n", "0", *words], ROOT, seconds)
         return text.strip().splitlines()[-1]
 
     return check
