@@ -78,7 +78,7 @@ BAD = [
     (["train", "my.py"], "is named with its class, my.py:Class"),
     (["train", "--workers", "2", "--set", "workers=1"], "--workers says 2; give one of the two"),
     (["train", "--seed", "2", "--set", "seed=1"], "--seed says 2"),
-    (["train", "--gpu", "--set", "device=cpu"], "--gpu says cuda"),
+    (["train", "--gpu", "--set", "device=cpu"], "--gpu (GANFORGE_GPU) says cuda"),
     (["train", "--data", "{one}", "--set", "data.source=digits"], "one names the pictures"),
     (["train", "--set", "generator.betas=0.5"], "betas = ['0.5']: has too few values"),
     (["train", "--set", "perceptual.network=nowhere.pt", *QUICK], "nowhere.pt: no such file"),

@@ -142,20 +142,24 @@ def _changes(words: Words) -> dict[str, Any]:
     options, pairs = _options(words), _pairs(words.changes)
     for key in sorted(options.keys() & pairs.keys()):
         if str(options[key]) != pairs[key]:
-            word = _WORDS[key]
             raise SettingsError(
-                f"--set {key}={pairs[key]}: --{word} says {options[key]}; give one of the two"
+                f"--set {key}={pairs[key]}: {_WORDS[key]} says {options[key]}; give one of the two"
             )
     if words.data not in (None, BUILT_IN) and "data.source" in pairs:
         raise SettingsError(
-            f"--set data.source={pairs['data.source']}: --data {words.data} names the pictures; "
-            "give one of the two"
+            f"--set data.source={pairs['data.source']}: --data (GANFORGE_DATA) {words.data} names "
+            f"the pictures; give one of the two, or --data {BUILT_IN}"
         )
     return options | pairs
 
 
 #: the options that are other words for a setting
-_WORDS = {"data.root": "data", "workers": "workers", "device": "gpu", "seed": "seed"}
+_WORDS = {
+    "data.root": "--data (GANFORGE_DATA)",
+    "workers": "--workers",
+    "device": "--gpu (GANFORGE_GPU)",
+    "seed": "--seed",
+}
 
 
 def _options(words: Words) -> dict[str, Any]:
