@@ -211,7 +211,8 @@ def check_terms(kind: "type[System]", settings: "SystemSettings") -> None:
     values = flatten(settings)
     file = values.get("perceptual.network", "none")
     words = ("auto", "imagenet", "none")
-    if file not in words and not file.startswith("sha256:") and not Path(file).is_file():
+    named = file in words or file.startswith("sha256:")
+    if not named and not Path(file).expanduser().is_file():
         raise SettingsError(
             f"perceptual.network = {file}: no such file; give {', '.join(words)} or a path"
         )
