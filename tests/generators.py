@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ganforge.model import Model, build, finished, grown
+from ganforge.inference.model import Model, build, finished, grown
 from ganforge.settings import override, read_json, to_json
 from ganforge.systems.progressive_gan_sr import Settings
 from ganforge.systems.settings import ladder
@@ -55,7 +55,7 @@ def write_folder(folder: Path, stage: int = 1, **changes: object) -> Path:
 
 def record_run(uri: str, experiment: str, psnr: float = 30.0, **changes: object) -> str:
     """A finished run of two stages in a store; its id."""
-    from ganforge.tracking.files import log_files
+    from ganforge.tracking.artifacts import log_files
     from ganforge.tracking.runs import Opening, end_run, open_run
 
     settings = small_settings(**changes)

@@ -3,7 +3,7 @@
 import pytest
 
 import search_spaces
-from ganforge.cluster.space import check_space
+from ganforge.search.space import check_space
 from ganforge.settings import override
 from ganforge.systems import SYSTEMS
 from ganforge.systems.catalog import load_system

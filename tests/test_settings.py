@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from ganforge.describe import describe
+from ganforge.commands.describe import describe
 from ganforge.migrations import MIGRATIONS, SCHEMA
 from ganforge.settings import (
     SettingsError,

@@ -2,7 +2,7 @@
 
 import sys
 
-from ganforge.cli import main
+from ganforge.commands.cli import main
 
 if __name__ == "__main__":
     main(["train", *sys.argv[1:]])

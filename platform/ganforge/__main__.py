@@ -1,5 +1,5 @@
 """`python -m ganforge`: the command line."""
 
-from ganforge.cli import main
+from ganforge.commands.cli import main
 
 main()

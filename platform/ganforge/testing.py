@@ -25,10 +25,10 @@ from ganforge.settings import flatten, override, read_json, to_json, validated
 from ganforge.systems.base import Player, System
 from ganforge.systems.catalog import known_systems, load_system
 from ganforge.training.loop import Means, due, grow, take_turn
+from ganforge.training.multiprocess import run_multiprocess
 from ganforge.training.prepare import Prepared, prepare
 from ganforge.training.run import run
 from ganforge.training.workers import Workers
-from ganforge.training.worlds import in_world
 
 BATCH, SHARDS = 8, 4
 
@@ -227,10 +227,10 @@ def check_resume(prepared: Prepared) -> None:
 
 def check_workers(prepared: Sequence[Prepared], worlds: Sequence[int] = (2, 3)) -> None:
     """Any number of workers ends in the bits of one."""
-    alone = in_world(1, final_hashes, prepared)[0]
+    alone = run_multiprocess(1, final_hashes, prepared)[0]
     for world in worlds:
         several = [replace(p, settings=override(p.settings, {"workers": world})) for p in prepared]
-        for rank, theirs in enumerate(in_world(world, final_hashes, several)):
+        for rank, theirs in enumerate(run_multiprocess(world, final_hashes, several)):
             for one, mine, other in zip(prepared, alone, theirs, strict=True):
                 differ = sorted(key for key in mine if mine[key] != other[key])
                 assert not differ, f"{one.system}: {world} workers, rank {rank}: {differ}"

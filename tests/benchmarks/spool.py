@@ -19,11 +19,11 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from ganforge.tracking.sender import BATCH, Sender
+from ganforge.tracking.client import open_client
+from ganforge.tracking.outbox.outbox import Outbox
+from ganforge.tracking.outbox.sender import BATCH, Sender
+from ganforge.tracking.outbox.writer import Writer
 from ganforge.tracking.server import VARIABLE, answers, own_server
-from ganforge.tracking.spool import Spool
-from ganforge.tracking.store import open_client
-from ganforge.tracking.writer import Writer
 
 KEYS = 10
 TURNS = 10
@@ -33,7 +33,7 @@ HIGH_MICROSECONDS, MEMORY_MIB, SHARE = 20, 64, 0.8
 BURST = """
 import sys, time
 from pathlib import Path
-from ganforge.tracking.spool import Spool
+from ganforge.tracking.outbox.outbox import Spool
 points, folder, uri, run_id = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 spool = Spool(folder, every={"run": {"uri": uri, "run_id": run_id, "experiment": "", "key": ""}})
 taken = [0] * points
@@ -101,7 +101,7 @@ def drain(
 ) -> tuple[float, float]:
     """Seconds for the spool and for the bare calls, measured in turns."""
     Writer(uri, Path)  # as in a run that has logged something
-    spool = Spool(folder)
+    spool = Outbox(folder)
     end, share = spool.lines.size, points // TURNS
     drained = written = 0.0
     for turn, offset in enumerate(parts(spool, share)):
@@ -125,7 +125,7 @@ def drain(
     return drained, written
 
 
-def parts(spool: Spool, share: int) -> list[int]:
+def parts(spool: Outbox, share: int) -> list[int]:
     """Offsets in the file after each `share` lines of it."""
     found: list[int] = []
     offset = lines = 0

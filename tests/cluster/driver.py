@@ -7,7 +7,7 @@ from ray import tune
 from small import METRIC, SYSTEM, tiny
 
 from ganforge.cluster.session import session
-from ganforge.cluster.tune import search
+from ganforge.search.search import search
 from ganforge.training.prepare import prepare
 
 SPACE = {

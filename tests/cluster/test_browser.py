@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import pytest
 from small import METRIC, tiny
 
-from ganforge.cli import main
+from ganforge.commands.cli import main
 from ganforge.settings import to_json
-from ganforge.tracking.store import open_client
+from ganforge.tracking.client import open_client
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""

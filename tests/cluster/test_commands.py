@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from PIL import Image
 from small import tiny
 
-from ganforge.cli import main
+from ganforge.commands.cli import main
 from ganforge.settings import to_json
 
 # slow: two trainings by two workers; .ci/run runs it by name

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
-from ganforge.tracking.lines import LINES
-from ganforge.tracking.read import fetch_settings, fetch_stages
-from ganforge.tracking.runs import reap
-from ganforge.tracking.store import open_client
+from ganforge.tracking.client import open_client
+from ganforge.tracking.outbox.log import LINES
+from ganforge.tracking.queries import fetch_settings, fetch_stages
+from ganforge.tracking.runs import close_orphans
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 TRIALS = 3
@@ -87,7 +87,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     killed = runs(place)
-    reap(f"sqlite:///{place}/mlflow.db", EXPERIMENT)  # as any search in this store does
+    close_orphans(f"sqlite:///{place}/mlflow.db", EXPERIMENT)  # as any search in this store does
     reaped = runs(place)
     process = begin(place, "--resume")
     wait_for_reports(place, 9, process)

@@ -14,9 +14,9 @@ import pytest
 from small import METRIC, SYSTEM, tiny
 
 from ganforge.cluster.train import fit
-from ganforge.tracking.lines import LINES
-from ganforge.tracking.record import Tracking
-from ganforge.tracking.store import open_client
+from ganforge.tracking.client import open_client
+from ganforge.tracking.outbox.log import LINES
+from ganforge.tracking.run_ref import RunRef
 from ganforge.training.prepare import prepare
 from ganforge.training.run import run
 
@@ -60,7 +60,7 @@ def test_a_dead_tracking_store_does_not_end_training(cluster: None, tmp_path: Pa
         prepare(SYSTEM, tiny()),
         metric=METRIC,
         store=str(tmp_path / "run"),
-        tracking=Tracking(nobody, "0" * 32),
+        tracking=RunRef(nobody, "0" * 32),
     )
     assert len(trained.stages) == 3
     assert trained.tracking_trouble

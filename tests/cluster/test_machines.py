@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from small import tiny
 
-from ganforge.cli import main
-from ganforge.cluster.doctor_machine import check_machine
 from ganforge.cluster.machines import wait_for_nodes, wait_for_slots
-from ganforge.cluster.placement import next_yield, place, stored
+from ganforge.cluster.placement import held
 from ganforge.cluster.preflight import Machine, different, storage_problems, tracking_problems
-from ganforge.cluster.progress import Progress
-from ganforge.cluster.release import held
 from ganforge.cluster.session import packages
-from ganforge.cluster.trials import Trial
+from ganforge.commands.cli import main
+from ganforge.doctor.machine import check_machine
 from ganforge.schedule import Position
+from ganforge.search.dashboard import Progress
+from ganforge.search.placement import next_yield, place, stored
+from ganforge.search.trial import Trial
 from ganforge.settings import SettingsError
 from ganforge.training.files import open_folders
 from ganforge.training.prepare import build_plan
@@ -73,7 +73,7 @@ def test_a_loss_is_said_with_its_machines_and_its_cost(
 ) -> None:
     lost = trial(str(tmp_path))
     places = {"first": ["one", "two"], "second": ["one", "one"]}
-    monkeypatch.setattr("ganforge.cluster.placement.machines_of", places.__getitem__)
+    monkeypatch.setattr("ganforge.search.placement.machines_of", places.__getitem__)
     place(lost, "first")
     assert lost.losses == [] and lost.machines == ("one", "two")
     place(lost, "second")

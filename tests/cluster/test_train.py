@@ -15,14 +15,14 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from small import METRIC, SYSTEM, tiny
 
 from ganforge.cluster.machines import slots, wait_for_slots
-from ganforge.cluster.release import held
+from ganforge.cluster.placement import held
+from ganforge.cluster.ray_trainer import FAILURES, ReplaceTheDead, Trainer, cause, reason
 from ganforge.cluster.session import worker_environment
 from ganforge.cluster.train import fit
-from ganforge.cluster.trainer import FAILURES, ReplaceTheDead, Trainer, cause, reason
 from ganforge.settings import SettingsError
-from ganforge.tracking.read import fetch_stages
+from ganforge.tracking.client import open_client
+from ganforge.tracking.queries import fetch_stages
 from ganforge.tracking.runs import Opening, end_run, open_run
-from ganforge.tracking.store import open_client
 from ganforge.training.files import join
 from ganforge.training.prepare import prepare
 from ganforge.training.run import run
@@ -80,8 +80,8 @@ def test_the_private_hooks_of_ray_are_still_there(cluster: None) -> None:
 def test_a_dead_worker_is_replaced_and_an_exception_is_not_repeated() -> None:
     policy = ReplaceTheDead(FAILURES)
     survivor = RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:4242")
-    dead = WorkerGroupError("a death", {0: survivor, 1: ActorDiedError()})
-    assert policy.make_decision(dead) == FailureDecision.RETRY
+    is_dead = WorkerGroupError("a death", {0: survivor, 1: ActorDiedError()})
+    assert policy.make_decision(is_dead) == FailureDecision.RETRY
     wrong = WorkerGroupError("an error", {0: ValueError("batch = 3: must be 4"), 1: survivor})
     assert policy.make_decision(wrong) == FailureDecision.RAISE
 

@@ -13,13 +13,13 @@ from ray import tune
 from ray._private.state import actors
 from small import METRIC
 
-from ganforge.cluster.release import held
-from ganforge.cluster.result import SearchResult
-from ganforge.cluster.trials import Trial
-from ganforge.cluster.tune import search
+from ganforge.cluster.placement import held
+from ganforge.search.result import SearchResult
+from ganforge.search.search import search
+from ganforge.search.trial import Trial
 from ganforge.settings import SettingsError
-from ganforge.tracking.read import best_run, fetch_file, fetch_params, fetch_stages, fetch_tags
-from ganforge.tracking.store import open_client
+from ganforge.tracking.client import open_client
+from ganforge.tracking.queries import best_run, fetch_file, fetch_params, fetch_stages, fetch_tags
 from ganforge.training.prepare import Prepared
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

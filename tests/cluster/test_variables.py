@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ganforge.cluster.node import fetch, main
+from ganforge.cluster.bootstrap import fetch, main
 from ganforge.cluster.variables import check_environment, mistakes, read_variables, replace
 from ganforge.settings import SettingsError
 

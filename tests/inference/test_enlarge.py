@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganforge.inference.enlarge import enlarge
-from ganforge.inference.pictures import Photo
+from ganforge.inference.images import Photo
 from ganforge.layers import upsample_bicubic, upsample_nearest
 
 

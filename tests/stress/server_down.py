@@ -35,7 +35,7 @@ def search_in(place: Path, uri: str, trials: int) -> None:
     from small import METRIC, SYSTEM, tiny
 
     from ganforge.cluster.session import session
-    from ganforge.cluster.tune import search
+    from ganforge.search.search import search
     from ganforge.training.prepare import prepare
 
     space = {"generator.learning_rate": tune.loguniform(1e-4, 1e-2)}
@@ -110,7 +110,7 @@ class Case:
 
     def missing(self) -> tuple[int, int, int, list[str]]:
         """(points in the spools, of these not in the store, more than once there, states)."""
-        from ganforge.tracking.store import open_client
+        from ganforge.tracking.client import open_client
 
         client = open_client(self.uri)
         found = client.get_experiment_by_name(EXPERIMENT)
@@ -157,8 +157,10 @@ def story(cases: list[Case], folder: str) -> bool:
     _, minute, good = cases
     while any(len(case.spooled()) < 5 for case in cases):
         time.sleep(0.5)
-        dead = [case.name for case in cases if case.search and case.search.poll()]
-        assert not dead, [Path(folder, name, "search.log").read_text()[-2000:] for name in dead]
+        is_dead = [case.name for case in cases if case.search and case.search.poll()]
+        assert not is_dead, [
+            Path(folder, name, "search.log").read_text()[-2000:] for name in is_dead
+        ]
     minute.kill_server()
     good.kill_server()
     while any(case.search and case.search.poll() is None for case in cases):

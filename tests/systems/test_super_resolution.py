@@ -302,13 +302,13 @@ def test_mistakes_are_named():
      ({"scale": 3, "start": 16}, 48, 3)],
 )  # fmt: skip
 def test_sizes_on_the_command_line_hold_for_every_stage(words, side, scale):
-    from ganforge.configure import Words, configure
+    from ganforge.commands.configure import CliOptions, configure
 
-    _, settings = configure(Words("srgan", **words))
+    _, settings = configure(CliOptions("srgan", **words))
     assert {stage.resolution for stage in settings.stages} == {side} and settings.scale == scale
     assert [stage.task for stage in settings.stages] == ["pixel", "adversarial", "adversarial"]
     with pytest.raises(SettingsError, match="--target 96: must be --start × scale"):
-        configure(Words("srgan", start=16, target=96))
+        configure(CliOptions("srgan", start=16, target=96))
 
 
 @pytest.mark.parametrize("name", NAMES)

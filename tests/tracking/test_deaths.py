@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from ganforge.systems.settings import SystemSettings
-from ganforge.tracking.lines import LINES
-from ganforge.tracking.runs import Opening, open_run, reap
+from ganforge.tracking.client import open_client
+from ganforge.tracking.outbox.log import LINES
+from ganforge.tracking.runs import Opening, close_orphans, open_run
 from ganforge.tracking.server import VARIABLE, answers, own_server
-from ganforge.tracking.store import open_client
 
 pytestmark = pytest.mark.slow
 REPORTS = 120
@@ -24,7 +24,7 @@ WORKER = """
 import sys, time
 from pathlib import Path
 from ganforge.schedule import Position
-from ganforge.tracking.record import Recorder, Tracking
+from ganforge.tracking.recorder import Recorder, Tracking
 from ganforge.training.report import Report
 uri, run_id, folder, first, last = *sys.argv[1:4], *map(int, sys.argv[4:])
 recorder = Recorder(Tracking(uri, run_id), "validation/psnr", "max", spool=Path(folder))
@@ -147,7 +147,7 @@ import sys, time
 from pathlib import Path
 from ganforge.cluster.session import ended_by_sigterm
 from ganforge.systems.settings import SystemSettings
-from ganforge.tracking.desk import Desk
+from ganforge.tracking.driver import Desk
 from ganforge.tracking.runs import Opening
 desk = Desk(sys.argv[1], "deaths", Path(sys.argv[2]))
 with ended_by_sigterm():
@@ -179,8 +179,8 @@ def test_status_right_after(number: signal.Signals, tmp_path: Path) -> None:
         assert code == 143
     else:
         assert client.get_run(run_id).info.status == "RUNNING"
-        assert reap(uri, "deaths") == [run_id]
+        assert close_orphans(uri, "deaths") == [run_id]
     run = client.get_run(run_id)
     assert run.info.status == "KILLED" and run.info.end_time
-    dead = number == signal.SIGKILL
-    assert run.data.tags["outcome"] == ("failed: its driver died" if dead else "interrupted")
+    is_dead = number == signal.SIGKILL
+    assert run.data.tags["outcome"] == ("failed: its driver died" if is_dead else "interrupted")

@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from ganforge.cli import main
+from ganforge.commands.cli import main
+from ganforge.commands.register import register_best
 from ganforge.fidelity import to_bytes
 from ganforge.inference.tiles import upscale
 from ganforge.systems.base import Metric as Figure
-from ganforge.tracking.read import fetch_tags
+from ganforge.tracking.client import open_client
+from ganforge.tracking.queries import fetch_tags
 from ganforge.tracking.registry import Registered, fetch_registered, register
-from ganforge.tracking.store import open_client
-from ganforge.verbs.register import register_best
 from tests.generators import record_run, small_model
 
 # slow: making the ONNX file and starting a server take ten seconds each

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ganforge.cluster.pages import copies, search_view
-from ganforge.tracking.store import experiment_id, open_client
+from ganforge.search.pages import copies, search_view
+from ganforge.tracking.client import experiment_id, open_client
 from ganforge.tracking.view import deflated, inflated, ship_view, view_id, view_state
 
 DOMAINS = {

@@ -14,9 +14,9 @@ from ganforge.systems.progressive_gan_sr import Settings
 from ganforge.systems.settings import ladder
 from ganforge.training.checkpoint import Store
 from ganforge.training.files import MANIFEST
+from ganforge.training.multiprocess import run_multiprocess
 from ganforge.training.prepare import prepare
 from ganforge.training.run import run
-from ganforge.training.worlds import in_world
 
 NAME = "progressive_gan_sr"
 
@@ -309,7 +309,7 @@ def part(rank, world, settings, store, left):
 def test_two_workers_for_the_first_stage_and_one_afterwards(small, tmp_path):
     expected = whole(small())
     place = str(tmp_path / "store")
-    first, second = in_world(2, part, small(workers=2), place, 4)
+    first, second = run_multiprocess(2, part, small(workers=2), place, 4)
     assert first == expected[:4]
     # the other rank tells the same, but for the files that are rank 0's to make
     assert [row[:5] for row in second] == [row[:5] for row in expected[:4]]
@@ -325,7 +325,7 @@ def apart(rank, world, settings, places):
 
 def test_workers_that_see_different_states_stop(small, tmp_path):
     interrupted(prepare(NAME, small()), str(tmp_path / "0"), 2)
-    in_world(2, apart, small(workers=2), [str(tmp_path / "0"), str(tmp_path / "1")])
+    run_multiprocess(2, apart, small(workers=2), [str(tmp_path / "0"), str(tmp_path / "1")])
 
 
 def test_a_run_lives_in_an_object_store(small, storage):

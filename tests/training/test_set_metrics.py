@@ -21,10 +21,10 @@ from ganforge.training.features import (
     resolve_features,
 )
 from ganforge.training.frechet import frechet_distance, kernel_distance, moments
+from ganforge.training.multiprocess import run_multiprocess
 from ganforge.training.set_metrics import SlicedWasserstein, chosen
 from ganforge.training.validation import draw_samples, validate
 from ganforge.training.workers import Workers
-from ganforge.training.worlds import in_world
 
 
 def blobs(count: int, side: int, seed: int, channels: int = 3) -> Tensor:
@@ -272,8 +272,8 @@ def measured(rank: int, world: int, step: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("world", [3, pytest.param(2, marks=pytest.mark.slow)])
 def test_any_number_of_workers_measures_the_same_bits(world: int):
-    (alone,) = in_world(1, measured, 8)
-    for found in in_world(world, measured, 8):
+    (alone,) = run_multiprocess(1, measured, 8)
+    for found in run_multiprocess(world, measured, 8):
         assert found == alone
     names = {"mean", "swd", "swd_level0", "swd_level1", "ms_ssim", "ms_ssim_real"}
     assert set(alone) == {f"validation/{n}" for n in names | {"fid_proxy", "kid_proxy"}}

@@ -16,10 +16,10 @@ from ganforge.systems.base import Player, System
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
 from ganforge.training.checkpoint import state_hashes
 from ganforge.training.loop import Training, train
+from ganforge.training.multiprocess import run_multiprocess
 from ganforge.training.prepare import prepare
 from ganforge.training.run import run
 from ganforge.training.workers import Workers, add, owned, subtrees
-from ganforge.training.worlds import in_world
 
 
 def test_every_shard_has_one_owner_and_slices_are_contiguous():
@@ -62,10 +62,10 @@ def test_one_two_three_and_four_workers_end_in_the_same_bits(tiny):
     """20 steps across a growth, with penalty, minibatch stddev, drift and fade."""
     settings = tiny()
     assert [s.epochs * 40 // 8 for s in settings.stages] == [10, 10]
-    alone = in_world(1, final_hashes, settings)[0]
+    alone = run_multiprocess(1, final_hashes, settings)[0]
     for world in (2, 3, 4):
         changed = settings.model_copy(update={"workers": world})
-        for rank, theirs in enumerate(in_world(world, final_hashes, changed)):
+        for rank, theirs in enumerate(run_multiprocess(world, final_hashes, changed)):
             assert theirs == alone, f"{world} workers, rank {rank}"
 
 
@@ -107,9 +107,9 @@ def normalised_step(rank, world):
 
 
 def test_buffers_do_not_depend_on_the_number_of_workers():
-    alone = in_world(1, normalised_step)[0]
+    alone = run_multiprocess(1, normalised_step)[0]
     assert alone["net.1.num_batches_tracked"].item() == 3  # once a turn, not once a shard
-    for theirs in in_world(3, normalised_step):
+    for theirs in run_multiprocess(3, normalised_step):
         assert all(torch.equal(alone[name], theirs[name]) for name in alone)
 
 

@@ -1,1 +1,1 @@
-"""Machines, workers and trials: the only rooms that import ray."""
+"""Ray and machines: sessions, workers, and the training of one configuration on them."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ganforge.systems.base import Metric
-from ganforge.tracking.record import Tracking
+from ganforge.tracking.run_ref import RunRef
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -27,14 +27,6 @@ class Job:
     threads: int
     gpu: bool
     exchange: Any
-    tracking: Tracking | None = None
+    tracking: RunRef | None = None
     trial: int = 0
     settings: dict[str, Any] | None = None
-
-
-def work(config: dict[str, Job]) -> None:
-    """The function of each Train worker."""
-    # here and not above: the trial's driver and controller need none of it, and it takes seconds
-    from ganforge.cluster.worker import worker
-
-    worker(config["job"])

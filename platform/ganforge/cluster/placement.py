@@ -1,60 +1,20 @@
-"""Where a trial runs, and what the loss of a machine cost it."""
+"""Gives back what a stopped run's workers held."""
 
-import logging
+from collections.abc import Iterable
 
-from ganforge.cluster.machines import machines_of
-from ganforge.cluster.trials import Trial
-from ganforge.schedule import Plan, Position
-from ganforge.tracking.store import open_client
-from ganforge.training.checkpoint import Damaged, Store
-
-logger = logging.getLogger("ganforge")
+import ray
+from ray._raylet import PlacementGroupID
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 
-def place(trial: Trial, group: str) -> None:
-    """Note the machines of a trial's new workers; after a loss also from where they go on."""
-    before, trial.machines = trial.machines, tuple(machines_of(group))
-    if not before:
-        return
-    position = stored(trial)
-    images = trial.plan.images_before(position)
-    again = next_yield(trial.plan, position) - images
-    trial.losses.append(
-        f"lost a worker on {', '.join(before)}; goes on from image {images} "
-        f"(stage {position.index + 1}, step {position.step}), up to {again} images are done again"
-    )
+def release(groups: Iterable[str]) -> None:
+    """Remove placement groups by their ids; those that are gone already are none."""
+    for group in groups:
+        if group:
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
 
 
-def stored(trial: Trial) -> Position:
-    """Where the newest stored state is, from which lost workers are replaced."""
-    store = Store(trial.folder)
-    for name in store.names():
-        try:
-            found = store.manifest(name)
-        except Damaged:
-            continue
-        return Position(found["index"], found["step"])
-    return Position()
-
-
-def next_yield(plan: Plan, position: Position) -> int:
-    """Images up to the first report after `position`: a loss cannot cost more than those between,
-    since a state is stored at each report."""
-    for index, stage in plan.stages_from(position):
-        for step in range(position.step_in(index) + 1, stage.steps + 1):
-            if plan.yields(Position(index, step)) is not None:
-                return plan.images_before(Position(index, step))
-    return plan.images_before(position)
-
-
-def tag(trial: Trial) -> None:
-    """Write it into the trial's record; the search goes on where that fails."""
-    if trial.run is None:
-        return
-    try:
-        client = open_client(trial.run.uri)
-        client.set_tag(trial.run.run_id, "machines", ", ".join(trial.machines))
-        if trial.losses:
-            client.set_tag(trial.run.run_id, "losses", "; ".join(trial.losses))
-    except Exception as error:
-        logger.warning("tracking: %s. The search goes on", str(error).splitlines()[0][:200])
+def held() -> dict[str, str]:
+    """The placement groups that exist now: id to state."""
+    table = ray.util.placement_group_table()
+    return {key: row["state"] for key, row in table.items() if row["state"] != "REMOVED"}

@@ -12,15 +12,15 @@ from ray.exceptions import RayError
 from ray.train import RunConfig, ScalingConfig
 from ray.train.v2.api.callback import UserCallback
 
-from ganforge.cluster.exchange import Exchange, Summary
-from ganforge.cluster.job import Job, work
+from ganforge.cluster.coordinator import Summary, TrialCoordinator
+from ganforge.cluster.job import Job
 from ganforge.cluster.machines import wait_for_slots
-from ganforge.cluster.release import release
+from ganforge.cluster.placement import release
+from ganforge.cluster.ray_trainer import FAILURES, Trainer, cause, reason
 from ganforge.cluster.session import TERMINATED, worker_resources
-from ganforge.cluster.trainer import FAILURES, Trainer, cause, reason
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
-from ganforge.tracking.record import Tracking
+from ganforge.tracking.run_ref import RunRef
 from ganforge.training.files import ObjectFolders, join, open_folders
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Trained:
 
 
 @dataclass
-class Heard:
+class RunSummary:
     """What the driver has heard from rank 0 so far."""
 
     stages: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Heard:
         self.trouble = self.trouble or told.get("tracking_trouble", "")
 
 
-class Tell(UserCallback):
+class ReportForwarder(UserCallback):
     """Passes rank 0's reports from the controller to the exchange."""
 
     def __init__(self, job: Job):
@@ -83,8 +83,8 @@ def make_job(
     prepared: "Prepared",
     metric: Metric,
     store: str,
-    exchange: Exchange,
-    tracking: Tracking | None = None,
+    exchange: TrialCoordinator,
+    tracking: RunRef | None = None,
 ) -> Job:
     """A job of a prepared run; its tensors go into the object store here."""
     settings = prepared.settings
@@ -116,7 +116,7 @@ def trainer(job: Job, name: str) -> Trainer:
             storage_path=place[0],
             storage_filesystem=place[1],
             failure_config=FAILURES,
-            callbacks=[Tell(job)],
+            callbacks=[ReportForwarder(job)],
         ),
     )
 
@@ -127,12 +127,20 @@ def storage(place: str) -> tuple[str, Any]:
     return (folders.root, folders.files) if isinstance(folders, ObjectFolders) else (place, None)
 
 
+def work(config: dict[str, Job]) -> None:
+    """The function of each Train worker."""
+    # here and not above: the trial's driver and controller need none of it, and it takes seconds
+    from ganforge.cluster.worker import worker
+
+    worker(config["job"])
+
+
 def fit(
     prepared: "Prepared",
     *,
     metric: Metric,
     store: str,
-    tracking: Tracking | None = None,
+    tracking: RunRef | None = None,
     joined: bool = False,
     listener: Listener | None = None,
 ) -> Trained:
@@ -141,7 +149,7 @@ def fit(
     Raises SettingsError for what the user can mend and TrainingFailed for the rest. `listener` gets
     rank 0's summaries (cluster/job.py) in a thread of its own.
     """
-    heard, exchange = Heard(), Exchange()
+    heard, exchange = RunSummary(), TrialCoordinator()
     job = make_job(prepared, metric, store, exchange, tracking)
 
     def hear(told: Summary) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganforge.configure import BUILT_IN
 from ganforge.settings import SettingsError
 
 #: Written on each machine by the first setup command, read by its login shells.
 FILE = "~/.ganforge.env"
+#: Names the built-in photographs where a folder must be named.
+BUILT_IN = "built-in"
 _LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$")
 
 

@@ -14,8 +14,8 @@ from ray.exceptions import GetTimeoutError
 from ganforge.cluster.job import Job
 from ganforge.settings import SettingsError, validated
 from ganforge.systems.base import Metric
-from ganforge.tracking.carry import FOLDER as SPOOL
-from ganforge.tracking.record import Recorder
+from ganforge.tracking.outbox.remote import FOLDER as SPOOL
+from ganforge.tracking.recorder import Recorder
 from ganforge.training.checkpoint import Damaged, Store
 from ganforge.training.files import ObjectFolders, open_folders
 from ganforge.training.loop import NotFinite

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ganforge.inference.pictures import Photo
+from ganforge.inference.images import Photo
 from ganforge.inference.tiles import pieces
 from ganforge.layers import upsample_bicubic
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganforge.inference.pictures import SUFFIXES
+from ganforge.inference.images import SUFFIXES
 from ganforge.settings import SettingsError
 
 

@@ -1,1 +1,1 @@
-"""What a person will look at later: the only rooms that import mlflow."""
+"""MLflow alone: runs, what is recorded in them, and what a person reads of them later."""

@@ -7,16 +7,16 @@ from typing import Any
 
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import in_file, materialise
+from ganforge.tracking.artifacts import PICTURES, SOURCES, asset_path
+from ganforge.tracking.client import open_client
 from ganforge.tracking.description import (
     Description,
     data_name,
     describe_run,
     reproduce_command,
 )
-from ganforge.tracking.files import PICTURES, SOURCES, asset_path
-from ganforge.tracking.read import fetch_file, fetch_settings, fetch_stages
+from ganforge.tracking.queries import fetch_file, fetch_settings, fetch_stages
 from ganforge.tracking.runs import Opening, end_run, open_run
-from ganforge.tracking.store import open_client
 
 
 def fetch_generator(

@@ -13,7 +13,7 @@ from mlflow.types import Schema, TensorSpec
 
 import ganforge
 from ganforge.inference.export import FORMATS, onnx_missing, trace
-from ganforge.model import Model
+from ganforge.inference.model import Model
 from ganforge.quiet import quiet
 
 GENERATOR = "generator"

@@ -9,14 +9,14 @@ from mlflow import MlflowClient, artifacts
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
 
-from ganforge.model import build
+from ganforge.inference.model import build
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric as Figure
 from ganforge.systems.catalog import load_system
+from ganforge.tracking.client import open_client
 from ganforge.tracking.models import fetch_generator
 from ganforge.tracking.package import GENERATOR, write_exports, write_model
-from ganforge.tracking.read import fetch_stages
-from ganforge.tracking.store import open_client
+from ganforge.tracking.queries import fetch_stages
 from ganforge.training.lineage import digest
 
 CHAMPION = "champion"

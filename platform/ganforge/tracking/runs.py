@@ -12,10 +12,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from ganforge.settings import to_json
+from ganforge.tracking.client import experiment_id, open_client
 from ganforge.tracking.description import data_name
-from ganforge.tracking.drivers import dead, identity
-from ganforge.tracking.record import Tracking
-from ganforge.tracking.store import experiment_id, open_client
+from ganforge.tracking.process import identity, is_dead
+from ganforge.tracking.run_ref import RunRef
 from ganforge.tracking.versions import source, versions
 
 Kind = Literal["search", "trial", "train", "reproduce"]
@@ -72,10 +72,10 @@ def describe(opening: Opening) -> dict[str, Any]:
     }
 
 
-def open_run(uri: str, experiment: str, opening: Opening, key: str = "") -> Tracking:
+def open_run(uri: str, experiment: str, opening: Opening, key: str = "") -> RunRef:
     """Make a run and write down everything that is known before it starts."""
     client = open_client(uri)
-    return Tracking(
+    return RunRef(
         uri,
         make_run(client, uri, experiment, key, describe(opening), None),
         experiment=experiment,
@@ -173,7 +173,7 @@ def _log_dataset(client: MlflowClient, run_id: str, data: Mapping[str, str]) -> 
     client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
 
 
-def continue_run(tracking: Tracking) -> None:
+def continue_run(tracking: RunRef) -> None:
     """Set a run to RUNNING again: its search or training is resumed by this process."""
     client = open_client(tracking.uri)
     client.update_run(tracking.run_id, status="RUNNING")
@@ -181,7 +181,7 @@ def continue_run(tracking: Tracking) -> None:
 
 
 def end_run(
-    tracking: Tracking,
+    tracking: RunRef,
     status: Status,
     outcome: str,
     *,
@@ -213,7 +213,7 @@ def ending_tags(
     return {name: _short(value) for name, value in found.items()}
 
 
-def reap(uri: str, experiment: str) -> list[str]:
+def close_orphans(uri: str, experiment: str) -> list[str]:
     """End the runs that a dead driver left RUNNING; returns their ids."""
     client = open_client(uri)
     found = client.search_runs(
@@ -221,7 +221,7 @@ def reap(uri: str, experiment: str) -> list[str]:
         "attributes.status = 'RUNNING'",
         max_results=1000,
     )
-    orphans = [run.info.run_id for run in found if dead(run.data.tags)]
+    orphans = [run.info.run_id for run in found if is_dead(run.data.tags)]
     for run_id in orphans:
-        end_run(Tracking(uri, run_id), "KILLED", "failed: its driver died")
+        end_run(RunRef(uri, run_id), "KILLED", "failed: its driver died")
     return orphans

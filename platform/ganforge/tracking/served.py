@@ -13,8 +13,8 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from ganforge.fidelity import to_bytes
+from ganforge.inference.model import from_folder
 from ganforge.inference.tiles import upscale
-from ganforge.model import from_folder
 
 GENERATOR = "generator"
 

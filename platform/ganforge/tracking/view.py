@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from ganforge.tracking.record import GRID
-from ganforge.tracking.store import experiment_id, open_client
+from ganforge.tracking.client import experiment_id, open_client
+from ganforge.tracking.recorder import GRID
 
 _TAG = "mlflow.sharedViewState."
 _DEFLATED = "deflate;"

@@ -11,12 +11,12 @@ from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import SystemSettings
 from ganforge.training.checkpoint import Snapshot, Store, restore
-from ganforge.training.ledger import Ledger
 from ganforge.training.lineage import environment
 from ganforge.training.loop import Training, train
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import Report
 from ganforge.training.resume import check_same, check_start, environment_from, find, started
+from ganforge.training.run_record import RunRecord
 from ganforge.training.workers import Workers
 
 
@@ -50,7 +50,7 @@ def run(
     snapshot = found or start
     present = environment_from(environment(device, settings.threads), snapshot)
     training = begin(prepared, plan, snapshot)
-    ledger = Ledger(prepared, plan, lineage, present, snapshot, rank)
+    ledger = RunRecord(prepared, plan, lineage, present, snapshot, rank)
     data = open_data(
         training.system.Data,
         settings,

@@ -1,0 +1,148 @@
+"""What a cluster file has each machine do before Ray starts there.
+
+python -m ganforge.cluster.bootstrap [--head | --end]
+
+Every machine checks the variables and fetches the pictures; the head also starts the MLflow server,
+by its private address, so that runs, curves and models of all machines come together there, and
+`--end` ends it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+from ganforge.cluster.variables import FILE, mistakes, read_variables, replace
+from ganforge.settings import SettingsError
+from ganforge.training.files import ObjectFolders, join
+
+PORT = 5000
+_START_SECONDS = 90.0
+_NOTE = "server.json"
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 1, with a reason, for what would only be found out when a search starts."""
+    kept = Path.home() / "ganforge-mlflow"
+    if "--end" in arguments:
+        _end_former(kept / _NOTE)
+        return 0
+    file = Path(FILE).expanduser()
+    variables = read_variables(file.read_text() if file.is_file() else "")
+    if found := mistakes(variables):
+        print("\n".join(f"error: {mistake}" for mistake in found), file=sys.stderr)
+        return 1
+    try:
+        if "://" in variables["GANFORGE_DATA"]:
+            folder = Path.home() / "ganforge-data"
+            fetch(variables["GANFORGE_DATA"], folder)
+            replace(file, {"GANFORGE_DATA": str(folder)})
+        if "--head" in arguments:
+            uri = serve(variables["GANFORGE_STORAGE"], kept)
+            replace(file, {"MLFLOW_TRACKING_URI": uri})
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def fetch(source: str, folder: Path) -> None:
+    """Copy the pictures of an object store to this machine; what is there already stays."""
+    # here and not above: most machines have their pictures, and it takes a second
+    from pyarrow import fs
+
+    try:
+        store = ObjectFolders(source)
+        found = store.files.get_file_info(fs.FileSelector(store.root, recursive=True))
+    except (OSError, SettingsError) as error:
+        raise SettingsError(
+            f"GANFORGE_DATA = {source}: cannot be read ({error}); give this machine the right to"
+        ) from None
+    here = fs.LocalFileSystem()
+    for info in found:
+        target = folder / Path(info.path).relative_to(store.root)
+        if info.type != fs.FileType.File:
+            continue
+        if target.is_file() and target.stat().st_size == info.size:
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fs.copy_files(info.path, str(target), store.files, here)
+    if not any(folder.rglob("*.*")):
+        raise SettingsError(f"GANFORGE_DATA = {source}: no file lies there; name another place")
+
+
+def serve(storage: str, folder: Path) -> str:
+    """Start the MLflow server, in place of one started here before; its address.
+
+    Runs are kept in `folder`; artifacts go through the server into `storage`, so that a client
+    needs no rights there.
+    """
+    # Ray's own notion of the address by which other machines reach this one
+    from ray.util import get_node_ip_address
+
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / _NOTE
+    _end_former(note)
+    address = get_node_ip_address()
+    artifacts = join(storage, "mlflow")
+    if "?" in artifacts:  # MLflow knows no query in a place
+        artifacts = str(folder / "artifacts")
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", address, "--port", str(PORT),
+        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
+        "--serve-artifacts", "--artifacts-destination", artifacts, "--workers", "2",
+    ]  # fmt: skip
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with open(folder / "server.log", "ab") as log:
+        server = subprocess.Popen(
+            command,
+            env=os.environ | quiet,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    note.write_text(json.dumps({"pid": server.pid, "command": command}))
+    uri = f"http://{address}:{PORT}"
+    until = time.monotonic() + _START_SECONDS
+    while not _answers(uri):
+        if server.poll() is not None or time.monotonic() > until:
+            tail = "".join((folder / "server.log").read_text().splitlines(keepends=True)[-5:])
+            raise SettingsError(f"the MLflow server did not start; {folder}/server.log:\n{tail}")
+        time.sleep(0.5)
+    return uri
+
+
+def _answers(uri: str) -> bool:
+    try:
+        with urllib.request.urlopen(
+            f"{uri}/api/2.0/mlflow/experiments/search?max_results=1", timeout=5
+        ) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def _end_former(note: Path) -> None:
+    """End the server that `note` tells of; a process id alone may by now be another's."""
+    if not note.is_file():
+        return
+    former = json.loads(note.read_text())
+    words = Path(f"/proc/{former['pid']}/cmdline")
+    if not words.is_file() or "mlflow" not in words.read_text():
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(former["pid"], signal.SIGTERM)
+    for _ in range(100):
+        if not words.exists():
+            return
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,250 @@
+"""The command line: words in, exit code out. A verb imports its room when it is called, so that
+help, `systems` and a misspelt name answer at once."""
+
+import importlib
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from ganforge.commands.configure import CliOptions
+from ganforge.commands.options import (
+    MODEL,
+    Data,
+    DryRun,
+    Experiment,
+    File,
+    Gpu,
+    MetricName,
+    Model,
+    Nodes,
+    Overwrite,
+    Preset,
+    Resume,
+    RunId,
+    Scale,
+    Seed,
+    Set,
+    Stage,
+    Start,
+    Storage,
+    System,
+    Target,
+    Uri,
+    Version,
+    Workers,
+)
+from ganforge.settings import SettingsError
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+app = typer.Typer(
+    name="ganforge",
+    help="Tune, train, reproduce and prove GANs on a Ray cluster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def options(version: Version = False) -> None:
+    pass
+
+
+@app.command()
+def train(
+    system: System = None, preset: Preset = None, data: Data = None, settings: File = None,
+    workers: Workers = None, gpu: Gpu = False, metric: MetricName = None,
+    experiment: Experiment = "ganforge", tracking_uri: Uri = None,
+    storage: Storage = "ganforge-runs", seed: Seed = None, changes: Set = None,
+    start: Start = None, target: Target = None, scale: Scale = None,
+    resume: Resume = False, dry_run: DryRun = False,
+) -> None:  # fmt: skip
+    """Train one configuration."""
+    words = CliOptions(
+        system, preset, settings, data, workers, gpu, seed, start, target, scale, changes or []
+    )
+    _command("train")(words, metric, experiment, tracking_uri, storage, resume, dry_run)
+
+
+@app.command()
+def tune(
+    system: System = None, preset: Preset = None, data: Data = None, settings: File = None,
+    space: Annotated[str | None, typer.Option(help="search space: a name or a file")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="how many configurations are tried")] = 4,
+    concurrent: Annotated[int | None, typer.Option(min=1, help="trials at a time")] = None,
+    nodes: Nodes = None,
+    workers: Workers = None, gpu: Gpu = False, metric: MetricName = None,
+    experiment: Experiment = "ganforge", tracking_uri: Uri = None,
+    storage: Storage = "ganforge-runs", seed: Seed = None, changes: Set = None,
+    start: Start = None, target: Target = None, scale: Scale = None,
+    register: Annotated[
+        str | None, typer.Option(help="name of the best model; default: the experiment")
+    ] = None,
+    resume: Resume = False, dry_run: DryRun = False,
+) -> None:  # fmt: skip
+    """Search a system's settings."""
+    words = CliOptions(
+        system, preset, settings, data, workers, gpu, None, start, target, scale, changes or []
+    )
+    _command("tune")(
+        words, space, trials, concurrent, seed or 0, metric, experiment, tracking_uri, storage,
+        nodes, resume, dry_run, register,
+    )  # fmt: skip
+
+
+@app.command()
+def reproduce(
+    run: RunId = None, experiment: Experiment = "ganforge", tracking_uri: Uri = None,
+    data: Data = None, metric: MetricName = None,
+    from_stage: Annotated[int | None, typer.Option(min=0, help="begin at a kept state")] = None,
+    storage: Annotated[str | None, typer.Option(help="where that state was kept")] = None,
+    accept: Annotated[list[str] | None, typer.Option(help="go on in spite of: code")] = None,
+) -> None:  # fmt: skip
+    """Train a recorded run again and prove that it comes out the same."""
+    _command("reproduce")(
+        run, experiment, tracking_uri, data, metric, from_stage, storage, accept or []
+    )
+
+
+@app.command()
+def evaluate(
+    benchmark: Annotated[list[str], typer.Option(help="folder with HR and LR; repeatable")],
+    model: Annotated[str | None, typer.Option(help=f"{MODEL}; without: bicubic alone")] = None,
+    stage: Stage = None, tracking_uri: Uri = None,
+) -> None:  # fmt: skip
+    """Measure a trained generator on benchmark pictures, beside bicubic."""
+    _command("evaluate")(model, benchmark, tracking_uri, stage)
+
+
+@app.command()
+def upscale(
+    pictures: Annotated[str, typer.Argument(help="a picture, or a folder of pictures")],
+    model: Model,
+    output: Annotated[str, typer.Option(help="folder for the results")],
+    tile: Annotated[int | None, typer.Option(min=16, help="side of tiles in source pixels")] = None,
+    kind: Annotated[str, typer.Option("--format", help="png, jpg or webp")] = "png",
+    gpu: Annotated[bool, typer.Option("--gpu", help="on this machine's GPU")] = False,
+    stage: Stage = None, overwrite: Overwrite = False, tracking_uri: Uri = None,
+) -> None:  # fmt: skip
+    """Put pictures through a trained generator."""
+    _command("upscale")(pictures, model, output, tile, stage, kind, overwrite, gpu, tracking_uri)
+
+
+@app.command()
+def export(
+    model: Model,
+    output: Annotated[str, typer.Option(help="the file to write")],
+    kind: Annotated[str, typer.Option("--format", help="onnx or torch (.pt2)")] = "onnx",
+    stage: Stage = None, overwrite: Overwrite = False, tracking_uri: Uri = None,
+) -> None:  # fmt: skip
+    """Write a trained generator as a file for other runtimes."""
+    _command("export")(model, kind, output, stage, overwrite, tracking_uri)
+
+
+@app.command()
+def register(
+    model: Annotated[str, typer.Option(help="MLflow run")],
+    name: Annotated[str | None, typer.Option(help="default: the run's experiment")] = None,
+    stage: Stage = None, tracking_uri: Uri = None,
+) -> None:  # fmt: skip
+    """Make a run's generator the champion of a name in the model registry."""
+    _command("register")(model, name, stage, tracking_uri)
+
+
+@app.command()
+def interpolate(
+    model: Model,
+    output: Annotated[str, typer.Option(help="new folder for the model between the two")],
+    stage: Stage = None,
+    toward: Annotated[str | None, typer.Option(help="another model; default: the same")] = None,
+    toward_stage: Annotated[int | None, typer.Option(min=0, help="and its stage")] = None,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="how far towards the other")] = 0.8,
+    tracking_uri: Uri = None,
+) -> None:
+    """Make a model between two: trained on pixels alone, and adversarially."""
+    _command("interpolate")(model, stage, toward, toward_stage, alpha, output, tracking_uri)
+
+
+@app.command()
+def sample(
+    model: Annotated[str, typer.Option(help="MLflow run, or a folder with generator.safetensors")],
+    count: Annotated[int, typer.Option(min=1, help="how many pictures are made")] = 16,
+    label: Annotated[int | None, typer.Option(help="class of the pictures; default: all")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="other pictures for each seed")] = 0,
+    output: Annotated[str, typer.Option(help="folder for the PNG files")] = "samples",
+    grid: Annotated[bool, typer.Option("--grid", help="also a sheet of all pictures")] = False,
+    tracking_uri: Uri = None,
+) -> None:
+    """Make new pictures with a trained generator."""
+    _command("sample")(model, count, label, seed, output, grid, tracking_uri)
+
+
+@app.command()
+def sync(
+    place: Annotated[str | None, typer.Argument(help="a storage, a run in it, or a spool")] = None,
+    storage: Storage = "ganforge-runs", tracking_uri: Uri = None,
+) -> None:  # fmt: skip
+    """Send to MLflow what it did not take, because it was down."""
+    _command("sync")(place or storage, tracking_uri)
+
+
+@app.command()
+def doctor(
+    file: Annotated[str | None, typer.Argument(help="cluster file; default: this machine")] = None,
+    running: Annotated[
+        bool, typer.Option("--running", help="also the cluster that the file started")
+    ] = False,
+) -> None:
+    """Say what would go wrong, and what to do about it."""
+    _command("doctor")(file, running)
+
+
+@app.command()
+def settings(
+    system: System = None, preset: Preset = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as a settings.json")] = False,
+) -> None:  # fmt: skip
+    """List every setting of a system: key, type, range, value, meaning."""
+    _command("show").show_settings(CliOptions(system, preset), as_json)
+
+
+@app.command()
+def systems() -> None:
+    """List the systems."""
+    _command("show").show_systems()
+
+
+def _command(name: str) -> Any:
+    module = importlib.import_module(f"ganforge.commands.{name}")
+    return getattr(module, name, module)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; bad input is one clear message and exit code 2."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(given, standalone_mode=False)
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except SystemExit as left:
+        if left.code != TERMINATED:
+            raise
+        code = TERMINATED
+    except Exception as error:
+        show = getattr(error, "show", None)  # a usage error of typer's: it shows itself
+        if show is None:
+            raise
+        show()
+        sys.exit(2)
+    if code in (INTERRUPTED, TERMINATED):  # typer makes the first one of Ctrl-C
+        print("interrupted; --resume goes on from the last stored state", file=sys.stderr)
+    sys.exit(code)

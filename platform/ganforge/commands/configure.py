@@ -1,0 +1,233 @@
+"""From words typed to settings: defaults < preset < file < ladder < --set."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganforge.cluster.variables import BUILT_IN
+from ganforge.settings import SettingsError, flatten, override, read_json, validated
+from ganforge.systems.catalog import load_system, recorded_name
+
+if TYPE_CHECKING:
+    from ganforge.systems.base import Metric, System
+    from ganforge.systems.settings import SystemSettings
+
+FLAGSHIP = "progressive_gan_sr"
+
+
+@dataclass(frozen=True)
+class CliOptions:
+    """What was typed about settings, for any verb."""
+
+    system: str | None = None
+    preset: str | None = None
+    settings_file: str | None = None
+    data: str | None = None
+    workers: int | None = None
+    gpu: bool = False
+    seed: int | None = None
+    start: int | None = None
+    target: int | None = None
+    scale: int | None = None
+    changes: list[str] = field(default_factory=list)
+
+
+def configure(words: CliOptions, default_preset: str = "paper") -> "tuple[str, SystemSettings]":
+    """The system's name and its settings; every mistake in one SettingsError.
+
+    Without a preset and a settings file, `default_preset` is taken.
+    """
+    record = _read(words.settings_file) if words.settings_file else None
+    name = words.system or (record["system"] if record else FLAGSHIP)
+    if record is not None and record["system"] != recorded_name(name):
+        raise SettingsError(
+            f"settings = {words.settings_file}: is for {record['system']}, not for {name}; leave "
+            "the system's name out, or give another file"
+        )
+    kind = load_system(name)
+    settings = kind.Settings().model_copy(update={"system": recorded_name(name)})
+    preset = words.preset or (None if record else default_preset)
+    if preset is not None and preset in ("paper", *kind.PRESETS):
+        settings = override(settings, kind.PRESETS.get(preset, {}))
+    elif preset is not None:
+        known = ", ".join(kind.PRESETS)
+        raise SettingsError(f"preset = {preset}: {name} has {known}")
+    if record is not None:
+        settings = validated(kind.Settings, _merged(settings.model_dump(), record["settings"]))
+    settings = _climb(settings, words)
+    return name, absolute(override(settings, _changes(words)))
+
+
+def absolute(settings: "SystemSettings") -> "SystemSettings":
+    """Places on this machine in full: workers have another working directory."""
+    changes = {
+        f"data.{key}": str(Path(value).expanduser().absolute())
+        for key in ("root", "cache_directory")
+        if (value := getattr(settings.data, key)) is not None
+    }
+    return override(settings, changes)
+
+
+def _merged(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """`given` over `base`, group by group: a file may give a part of a group."""
+    found = dict(base)
+    for key, value in given.items():
+        below = found.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            value = _merged(below, value)
+        found[key] = value
+    return found
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        return read_json(Path(path).read_text())
+    except OSError as error:
+        raise SettingsError(f"settings = {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"settings = {path}: {error}") from None
+
+
+def _climb(settings: "SystemSettings", words: CliOptions) -> "SystemSettings":
+    """Stages from --start to --target at --scale, with the lengths the stages have now; where
+    networks do not grow, all at one size."""
+    from ganforge.systems.settings import ladder
+
+    if words.start is None and words.target is None and words.scale is None:
+        return settings
+    if not hasattr(settings, "scale"):
+        raise SettingsError(f"--start, --target and --scale are not for {settings.system}")
+    if not settings.grows:
+        return _resized(settings, words)
+    before = settings.stages
+    old = settings.scale  # pyright: ignore[reportAttributeAccessIssue]
+    scale = old if words.scale is None else words.scale
+    override(settings, {"scale": scale, "stages": ladder(16, 64, scale=4)})  # is it a scale?
+    first, last = before[0].resolution // old, before[-1].resolution * scale // old
+    stages = ladder(
+        first if words.start is None else words.start,
+        last if words.target is None else words.target,
+        scale=scale,
+        epochs=[stage.epochs for stage in before],
+        fade_epochs=[stage.fade_epochs for stage in before],
+    )
+    kept = [before[min(number, len(before) - 1)] for number in range(len(stages))]
+    rows = [
+        row.model_copy(update={"task": old_row.task, "overrides": old_row.overrides})
+        for row, old_row in zip(stages, kept, strict=True)
+    ]
+    return override(settings, {"scale": scale, "stages": tuple(rows)})
+
+
+def _resized(settings: "SystemSettings", words: CliOptions) -> "SystemSettings":
+    """All stages at one size: --start is the source's side and --target the target's."""
+    old: int = settings.scale  # pyright: ignore[reportAttributeAccessIssue]
+    scale = old if words.scale is None else words.scale
+    start = settings.stages[0].resolution // old if words.start is None else words.start
+    if words.target is not None:
+        if words.start is not None and words.start * scale != words.target:
+            raise SettingsError(
+                f"--target {words.target}: must be --start × scale ({words.start} × {scale}): "
+                f"{settings.system} does not grow; give one of the two"
+            )
+        start = words.target // scale
+    side = start * scale if words.target is None else words.target
+    rows = tuple(stage.model_copy(update={"resolution": side}) for stage in settings.stages)
+    return override(settings, {"scale": scale, "stages": rows})
+
+
+def _changes(words: CliOptions) -> dict[str, Any]:
+    """What options and --set say; refused where they say different things."""
+    options, pairs = _options(words), _pairs(words.changes)
+    for key in sorted(options.keys() & pairs.keys()):
+        if str(options[key]) != pairs[key]:
+            raise SettingsError(
+                f"--set {key}={pairs[key]}: {_WORDS[key]} says {options[key]}; give one of the two"
+            )
+    if words.data not in (None, BUILT_IN) and "data.source" in pairs:
+        raise SettingsError(
+            f"--set data.source={pairs['data.source']}: --data (GANFORGE_DATA) {words.data} names "
+            f"the pictures; give one of the two, or --data {BUILT_IN}"
+        )
+    return options | pairs
+
+
+#: the options that are other words for a setting
+_WORDS = {
+    "data.root": "--data (GANFORGE_DATA)",
+    "workers": "--workers",
+    "device": "--gpu (GANFORGE_GPU)",
+    "seed": "--seed",
+}
+
+
+def _options(words: CliOptions) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if words.data is not None:
+        found["data.root"] = None if words.data == BUILT_IN else words.data
+    if words.workers is not None:
+        found["workers"] = words.workers
+    if words.gpu:
+        found["device"] = "cuda"
+    if words.seed is not None:
+        found["seed"] = words.seed
+    return found
+
+
+def _pairs(changes: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for change in changes:
+        key, mark, value = change.partition("=")
+        if not mark or not key:
+            raise SettingsError(f"--set {change}: must be KEY=VALUE")
+        if key in found:
+            raise SettingsError(f"--set {key} is given twice ({found[key]} and {value}): keep one")
+        found[key] = value
+    return found
+
+
+def choose_metric(
+    kind: "type[System]", name: str | None, settings: "SystemSettings | None" = None
+) -> "Metric":
+    """The figure that runs are compared by: the system's own, or one of those it measures."""
+    if name is None:
+        return kind.metric
+    known = {metric.name: metric for metric in (kind.metric, *kind.metrics)}
+    if settings is not None and not settings.validation.sliced_wasserstein:
+        known.pop("validation/swd", None)
+    if settings is not None and settings.validation.fid_network == "none":
+        known.pop("validation/fid_proxy", None)
+        known.pop("validation/kid_proxy", None)
+    if name not in known:
+        raise SettingsError(
+            f"metric = {name}: is not measured under these settings; there are {', '.join(known)}"
+        )
+    return known[name]
+
+
+def check_terms(kind: "type[System]", settings: "SystemSettings") -> None:
+    """Refuse a stage in which nothing would train the generator, and a network that is no file."""
+    values = flatten(settings)
+    file = values.get("perceptual.network", "none")
+    words = ("auto", "imagenet", "none")
+    named = file in words or file.startswith("sha256:")
+    if not named and not Path(file).expanduser().is_file():
+        raise SettingsError(
+            f"perceptual.network = {file}: no such file; give {', '.join(words)} or a path"
+        )
+    for index, stage in enumerate(settings.stages):
+        values = flatten(settings.at(index))
+        keys = kind.generator_weights
+        idle = [k for k in keys if not values[k] or (k == "perceptual.weight" and file == "none")]
+        if keys and len(idle) == len(keys) and stage.task != "pixel":
+            raise SettingsError(
+                f"stages.{index}: {' and '.join(keys)} come to nothing, so no term trains the "
+                "generator; give one of them a value above 0"
+            )
+
+
+def check_pictures(system: str, settings: "SystemSettings") -> None:
+    """Refuse pictures that a system cannot be trained on, from names and headers alone."""
+    from ganforge.data.kinds import kind_of
+
+    kind_of(load_system(system).Data).find(settings)

@@ -1,0 +1,30 @@
+"""What is printed while one configuration trains."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+
+from ganforge.commands.start import Start
+
+
+class AppendLog:
+    """A line for each report: where the run is, how fast, how good."""
+
+    def __init__(self, console: Console, start: Start):
+        self.console, self.stages = console, start.prepared.settings.stages
+        self.metric = start.metric.name
+        self.began = time.monotonic()
+
+    def __call__(self, told: dict[str, Any]) -> None:
+        if "index" not in told:
+            return
+        index, minutes = told["index"], (time.monotonic() - self.began) / 60
+        score = "" if told["score"] is None else f"  {self.metric} {told['score']:.3f}"
+        self.console.print(
+            f"{minutes:6.1f} min  stage {index + 1}/{len(self.stages)} "
+            f"({self.stages[index].resolution} px)  step {told['step']}  "
+            f"images {told['images']}  alpha {told['alpha']:.2f}{score}",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -1,0 +1,88 @@
+"""What train and tune do before anything starts: settle the settings, refuse what cannot work."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganforge.commands.configure import (
+    CliOptions,
+    check_pictures,
+    check_terms,
+    choose_metric,
+    configure,
+)
+from ganforge.settings import SettingsError, to_json
+from ganforge.systems.catalog import load_system
+
+if TYPE_CHECKING:
+    from ganforge.systems.base import Metric
+    from ganforge.training.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Start:
+    """A settled beginning."""
+
+    prepared: "Prepared"
+    metric: "Metric"
+
+
+def settle(
+    words: CliOptions,
+    metric: str | None,
+    dry_run: bool,
+    preset: str = "paper",
+    examine: Callable[[str, Any], None] | None = None,
+) -> Start | None:
+    """Check everything that can be checked without starting; None after a dry run. `examine` looks
+    at the system's name and the settings before anything is prepared or printed."""
+    name, settings = configure(words, preset)
+    chosen = choose_metric(load_system(name), metric, settings)
+    check_terms(load_system(name), settings)
+    check_pictures(name, settings)
+    if examine is not None:
+        examine(name, settings)
+    if dry_run:
+        print(to_json(settings))
+        return None
+    from ganforge.training.prepare import prepare
+
+    prepared = prepare(name, settings)
+    for warning in prepared.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return Start(prepared, chosen)
+
+
+#: where `mlflow ui` listens when nothing else is said
+_UI_ADDRESS = "http://127.0.0.1:5000"
+_HOME = "?workflowType=machine_learning"
+
+
+def ui_lines(uri: str, place: str = "") -> list[str]:
+    """How to look at the records: a command where no server runs, and the address to open."""
+    if uri.startswith("http"):
+        return [f"open {uri.rstrip('/')}/{place or _HOME}"]
+    command = f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    return [command, f"then open {_UI_ADDRESS}/{place or _HOME}"]
+
+
+def checked_storage(storage: str) -> str:
+    """The storage in full; a local one is made, or refused."""
+    if "://" in storage:
+        return storage
+    place = Path(storage).expanduser().absolute()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"storage = {storage}: cannot be a folder ({error.strerror}); name another place"
+        ) from None
+    return str(place)
+
+
+def local_folder(storage: str) -> Path | None:
+    """A storage as a folder of this machine; None where it is an object store."""
+    return None if "://" in storage else Path(storage)

@@ -1,0 +1,131 @@
+"""What a person sees of a running search: a live table, or plain lines without a terminal."""
+
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from ganforge.search.trial import Trial
+
+_COLOURS = {
+    "waiting": "dim",
+    "running": "cyan",
+    "finished": "green",
+    "stopped": "yellow",
+    "failed": "red",
+    "killed": "red",
+}
+
+
+class Progress:
+    """Listens to a search: `with Progress(8, "validation/psnr") as it: search(…, listener=it)`."""
+
+    def __init__(self, num_trials: int, metric: str, *, console: Console | None = None):
+        self.num_trials, self.metric = num_trials, metric
+        self.console = console or Console()
+        self.trials: dict[int, Trial] = {}
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            self._live = Live(get_renderable=self.table, console=self.console, refresh_per_second=2)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, trial: Trial, event: str) -> None:
+        with self._lock:
+            self.trials[trial.number] = trial
+        lost = event == "placed" and bool(trial.losses)
+        if lost or (self._live is None and event != "progress"):
+            self.console.print(self.line(trial, event), highlight=False, soft_wrap=True)
+
+    def line(self, trial: Trial, event: str) -> str:
+        """One event in one line."""
+        elapsed = duration(time.monotonic() - self._began)
+        head = f"{elapsed:>6}  trial {trial.number}"
+        stages = len(trial.plan.stages)
+        if event == "started":
+            return f"{head}  started   {parameters(trial)}"
+        if event == "placed":
+            where = ", ".join(dict.fromkeys(trial.machines))
+            return f"{head}  runs on {where}" + (f": {trial.losses[-1]}" if trial.losses else "")
+        if event == "stage":
+            side = trial.plan.stages[trial.stages_done - 1].resolution if trial.scores else 0
+            return (
+                f"{head}  stage {trial.stages_done}/{stages} ended  {side} px  "
+                f"{self.metric} {number(trial.last_score)}  ETA {eta(trial)}"
+            )
+        why = f": {trial.reason}" if trial.reason else ""
+        return f"{head}  {trial.state}{why}  {self.metric} {number(trial.last_score)}"
+
+    def table(self) -> Table:
+        """All trials so far."""
+        with self._lock:
+            trials = [self.trials[key] for key in sorted(self.trials)]
+        ended = sum(trial.ended for trial in trials)
+        elapsed = duration(time.monotonic() - self._began)
+        title = f"{ended} of {self.num_trials} trials ended, {elapsed}"
+        table = Table(title=title, title_justify="left", expand=False)
+        names = ("trial", "state", "stage", "α", self.metric.rpartition("/")[2].upper(), "ETA")
+        for name in (*names, "settings"):
+            table.add_column(name, no_wrap=name != "settings")
+        for trial in trials:
+            table.add_row(*row(trial), style=_COLOURS[trial.state])
+        return table
+
+
+def row(trial: Trial) -> Sequence[str]:
+    """A trial's cells of the table."""
+    total = len(trial.plan.stages)
+    running = trial.state == "running"
+    stage = trial.index + 1 if running else trial.stages_done
+    side = f" ({trial.plan.stages[max(stage - 1, 0)].resolution} px)"
+    return (
+        str(trial.number),
+        trial.state,
+        f"{stage}/{total}{side}" if stage else f"0/{total}",
+        f"{trial.alpha:.2f}" if running else "",
+        number(trial.score if running else trial.last_score),
+        eta(trial) if running else "",
+        trial.reason or parameters(trial),
+    )
+
+
+def parameters(trial: Trial) -> str:
+    """The searched settings in short."""
+    shown = (
+        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in trial.params.items()
+    )
+    return " ".join(shown)
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def eta(trial: Trial) -> str:
+    left = trial.remaining_seconds()
+    return "–" if left is None else duration(left)
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,1 @@
+"""A study's report: table, plots and pages made of its trials."""

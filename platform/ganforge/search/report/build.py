@@ -1,0 +1,105 @@
+"""The report of one search: what its parent run keeps under report/."""
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.study import Study
+
+from ganforge.search.report.animation import Frame, film
+from ganforge.search.report.figure import Omitted
+from ganforge.search.report.html import page
+from ganforge.search.report.importance import importance
+from ganforge.search.report.parallel import parallel
+from ganforge.search.report.plots import history, stage_ranks
+from ganforge.search.report.table import TrialRow, as_csv, as_parquet, table
+
+logger = logging.getLogger("ganforge")
+FOLDER = "report"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Everything that a report speaks of. `logarithmic` are the settings drawn on a log scale;
+    `frames` the best trial's sample grids; `best` its number."""
+
+    title: str
+    rows: Sequence[TrialRow]
+    resolutions: Sequence[int]
+    metric: str
+    mode: str
+    study: Study
+    logarithmic: Collection[str] = ()
+    best: int | None = None
+    frames: Sequence[Frame] = ()
+
+
+def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
+    """Files by their place in the parent run, and a line for each picture that was left out."""
+    rows, metric, mode = searched.rows, searched.metric, searched.mode
+    num_stages = len(searched.resolutions)
+    frame = table(rows, num_stages)
+    makers: dict[str, tuple[str, Callable[[], bytes]]] = {
+        "The best trial through its stages": ("film.webp", lambda: _film(searched.frames)),
+        "Optimization history": ("optimization_history.png", lambda: history(rows, metric, mode)),
+        "Ranks by stage": (
+            "stage_ranks.png",
+            lambda: stage_ranks(rows, searched.resolutions, mode),
+        ),
+        "Parallel coordinates": (
+            "parallel_coordinates.png",
+            lambda: parallel(rows, searched.logarithmic, metric, mode),
+        ),
+        "Importance of settings": (
+            "importance.png",
+            lambda: importance(searched.study, num_stages, mode),
+        ),
+    }
+    left_out: list[str] = []
+    pictures: dict[str, tuple[str, bytes]] = {}
+    files = {f"{FOLDER}/trials.csv": as_csv(frame), f"{FOLDER}/trials.parquet": as_parquet(frame)}
+    for heading, (name, make) in makers.items():
+        content = _made(heading, make, left_out)
+        if content is not None:
+            files[f"{FOLDER}/{name}"] = content
+            pictures[heading] = (name.rpartition(".")[2], content)
+    text = page(searched.title, _lead(searched, frame), frame, searched.best, pictures, left_out)
+    files[f"{FOLDER}/report.html"] = text
+    return files, left_out
+
+
+def _film(frames: Sequence[Frame]) -> bytes:
+    if len(frames) < 2:
+        raise Omitted("film: fewer than two sample grids of the best trial were found")
+    return film(frames)
+
+
+def _made(heading: str, make: Callable[[], bytes], left_out: list[str]) -> bytes | None:
+    """A picture; without it a report is still worth having."""
+    try:
+        return make()
+    except Omitted as reason:
+        left_out.append(str(reason))
+    except Exception as error:
+        reason = f"{heading}: {type(error).__name__}: {error}".splitlines()[0][:300]
+        left_out.append(reason)
+        logger.debug("report: %s", reason, exc_info=True)
+    return None
+
+
+def _lead(searched: Searched, frame: Any) -> list[str]:
+    """The result in two sentences."""
+    states = frame["state"].value_counts()
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    lines = [
+        f"{len(searched.rows)} trials ({counts}), compared by {searched.metric}; "
+        f"{frame['seconds'].sum():.0f} seconds, {frame['device-seconds'].sum():.0f} device-seconds."
+    ]
+    for row in searched.rows:
+        if row.number != searched.best or row.score is None:
+            continue
+        bicubic = row.stages[-1].bicubic
+        beside = "" if bicubic is None else f" (bicubic {bicubic:.3f})"
+        lines.append(f"Best: trial {row.number} with {searched.metric} {row.score:.3f}{beside}.")
+    return lines

@@ -1,0 +1,67 @@
+"""Which settings the scores depend on."""
+
+import optuna
+from optuna.study import Study
+
+from ganforge.search.report.figure import Omitted, figure, legend, png
+from ganforge.tracking.palette import colour
+
+_LEAST, _FEW = 4, 12
+
+
+def importance(study: Study, num_stages: int, mode: str) -> bytes:
+    """How much of the differences between scores each setting explains (fANOVA, Hutter et al.
+    2014): among the finished trials, and after the first stage, which more trials have ended."""
+    found: dict[str, dict[str, float]] = {}
+    for label, stages_done in (("last stage", num_stages), ("first stage", 1)):
+        part, count = _scores_after(study, stages_done, mode)
+        if part is not None and (num_stages > 1 or label == "last stage"):
+            evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
+            hint = ": a hint at most" if count < _FEW else ""
+            name = f"after the {label} ({count} trials{hint})"
+            found[name] = optuna.importance.get_param_importances(part, evaluator=evaluator)
+    found = {name: values for name, values in found.items() if any(values.values())}
+    if not found:
+        raise Omitted("importance: needs two settings and four trials of different scores")
+    totals = {
+        key: max(f.get(key, 0.0) for f in found.values()) for f in found.values() for key in f
+    }
+    keys = sorted(totals, key=lambda key: totals[key])
+    made, axes = figure(8.0, 1.8 + 0.5 * len(keys))
+    height = 0.8 / len(found)
+    for number, (label, values) in enumerate(found.items()):
+        places = [k + (len(found) - 1 - 2 * number) * height / 2 for k in range(len(keys))]
+        widths = [values.get(key, 0.0) for key in keys]
+        bars = axes.barh(places, widths, height, label=label, color=colour(number))
+        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    axes.set_yticks(range(len(keys)), keys)
+    axes.set_xlim(0, 1.12 * max(totals.values()))
+    axes.set(xlabel="share of the variance of the score", title="Importance of settings")
+    legend(axes)
+    return png(made)
+
+
+def _scores_after(study: Study, stages_done: int, mode: str) -> tuple[Study | None, int]:
+    """A study of the scores after so many stages, and of the settings that were in force until
+    then; None where too little differs."""
+    trials = [t for t in study.trials if stages_done in t.intermediate_values and t.distributions]
+    scores = {t.intermediate_values[stages_done] for t in trials}
+    keys = [key for t in trials for key in t.params if _stage_of(key) < stages_done]
+    if len(trials) < _LEAST or len(scores) < 2 or len(set(keys)) < 2:
+        return None, len(trials)
+    part = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
+    for trial in trials:
+        part.add_trial(
+            optuna.trial.create_trial(
+                params={k: v for k, v in trial.params.items() if k in keys},
+                distributions={k: v for k, v in trial.distributions.items() if k in keys},
+                value=trial.intermediate_values[stages_done],
+            )
+        )
+    return part, len(trials)
+
+
+def _stage_of(key: str) -> int:
+    """The stage that a setting is of; 0 for one of the whole run."""
+    first, number, *_ = [*key.split("."), ""]
+    return int(number) if first == "stages" and number.isdigit() else 0

@@ -1,0 +1,113 @@
+"""Parallel coordinates: searched settings beside the score, one line for each trial.
+
+Drawn here and not by optuna.visualization, which leaves out trials that were stopped early and
+cuts the names of settings.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from itertools import pairwise
+from typing import Any
+
+from ganforge.search.report.figure import Omitted, figure, legend, png
+from ganforge.search.report.table import TrialRow
+from ganforge.tracking.palette import colour
+
+_TICKS = 5
+_APART = 0.06
+
+
+def parallel(
+    rows: Sequence[TrialRow], logarithmic: Collection[str], metric: str, mode: str
+) -> bytes:
+    """Searched settings and the last score, one line for each trial, the best one drawn last."""
+    scored = [row for row in rows if row.score is not None]
+    keys = list(dict.fromkeys(key for row in scored for key in row.params))
+    if len(scored) < 2 or not keys:
+        raise Omitted("parallel coordinates: fewer than two trials with a score")
+    axes_values = {key: [row.params.get(key) for row in scored] for key in keys}
+    scales = {key: Scale(values, key in logarithmic) for key, values in axes_values.items()}
+    scales[metric] = Scale([row.score for row in scored], False)
+    made, axes = figure(max(7.0, 1.45 * len(scales) + 1), 5.2)
+    order = sorted(
+        scored, key=lambda row: (row.state == "finished", _sign(mode) * _number(row.score))
+    )
+    for row in order:
+        values = [row.params.get(key) for key in keys] + [row.score]
+        heights = [s.place(v) for s, v in zip(scales.values(), values, strict=True)]
+        best = row is order[-1]
+        stopped = row.state != "finished"
+        axes.plot(
+            range(len(heights)),
+            heights,
+            color=colour(row.number),
+            lw=3.5 if best else 1.8,
+            ls="--" if stopped else "-",
+            alpha=1.0 if best else 0.75,
+            label=f"trial {row.number}" + (" (stopped)" if stopped else ""),
+        )
+    for place, (key, scale) in enumerate(scales.items()):
+        axes.axvline(place, color="black", lw=1, zorder=0)
+        for height, text in scale.ticks():
+            box = {"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8}
+            axes.text(place + 0.04, height, text, fontsize=8, va="center", bbox=box, zorder=5)
+        name = f"{key}\n(log)" if scale.log else key
+        axes.text(place, -0.06, name, rotation=25, ha="right", va="top", fontsize=9)
+    axes.set_axis_off()
+    axes.set_xlim(-0.2, len(scales) - 0.6)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_title("Searched settings and score")
+    legend(axes)
+    return png(made)
+
+
+def _sign(mode: str) -> int:
+    return 1 if mode == "max" else -1
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+class Scale:
+    """Places of values between 0 and 1 on one axis: numbers by size, others in order."""
+
+    def __init__(self, values: Sequence[Any], log: bool):
+        known = [value for value in values if value is not None]
+        self.numeric = all(
+            isinstance(value, int | float) and not isinstance(value, bool) for value in known
+        )
+        self.log = log and self.numeric and min(known) > 0
+        if self.numeric:
+            self.values = sorted(set(known))
+        else:
+            self.values = list(dict.fromkeys(sorted(map(str, known))))
+
+    def _at(self, value: Any) -> float:
+        if not self.numeric:
+            return float(self.values.index(str(value)))
+        return math.log10(value) if self.log else float(value)
+
+    def place(self, value: Any) -> float:
+        """Where a value is; nowhere when there is none, the middle when all are equal."""
+        if value is None:
+            return math.nan
+        low, high = self._at(self.values[0]), self._at(self.values[-1])
+        return 0.5 if low == high else (self._at(value) - low) / (high - low)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Heights with their words: every value while they are few and apart, else five places."""
+        shown = self.values
+        places = [self.place(value) for value in shown]
+        near = any(b - a < _APART for a, b in pairwise(places))
+        if near or len(shown) > _TICKS:
+            low, high = self._at(shown[0]), self._at(shown[-1])
+            middle = [low + (high - low) * part / (_TICKS - 1) for part in range(_TICKS)]
+            if not self.numeric:
+                shown = [self.values[round(value)] for value in middle]
+            elif all(isinstance(value, int) for value in shown):
+                shown = sorted({round(10**value if self.log else value) for value in middle})
+            else:
+                shown = [10**value if self.log else value for value in middle]
+        words = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in shown]
+        return [(self.place(value), word) for value, word in zip(shown, words, strict=True)]

@@ -1,0 +1,64 @@
+"""What is to be searched, and the first line of its journal."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ganforge.search.journal import Journal
+from ganforge.search.space import Space, described, start_values
+from ganforge.settings import SettingsError, flatten, marks
+from ganforge.systems.base import Metric
+from ganforge.training.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be searched, and how."""
+
+    prepared: Prepared
+    space: Space
+    num_trials: int
+    concurrent: int | None
+    storage: str
+    tracking_uri: str
+    experiment: str
+    metric: Metric
+    seed: int
+    reduction_factor: float = 2.0
+
+
+def header(request: Request) -> dict[str, Any]:
+    """The journal's first event: everything that a resumed search must have in common with it."""
+    settings = request.prepared.settings
+    weights = {key for key, mark in marks(settings).items() if mark["weights"]}
+    return {
+        "experiment": request.experiment,
+        "system": request.prepared.system,
+        "settings": {k: str(v) for k, v in flatten(settings).items() if k in weights},
+        "data": request.prepared.facts.fingerprint,
+        "space": described(request.space),
+        "metric": list(request.metric),
+        "seed": request.seed,
+        "reduction_factor": request.reduction_factor,
+        "startup_trials": min(10, max(4, request.num_trials // 3)),
+        "start": start_values(request.space, settings),
+    }
+
+
+def check_header(journal: Journal, present: dict[str, Any]) -> dict[str, Any]:
+    """The recorded header, where it agrees with the present call; else SettingsError."""
+    recorded = journal.events[0]
+    problems = []
+    for key, value in present.items():
+        if key in ("startup_trials",) or recorded.get(key) == value:
+            continue
+        if isinstance(value, dict) and isinstance(recorded.get(key), dict):
+            names = [n for n in {**value, **recorded[key]} if value.get(n) != recorded[key].get(n)]
+            problems += [f"{n} = {value.get(n)}, was {recorded[key].get(n)}" for n in names]
+        else:
+            problems.append(f"{key} = {value}, was {recorded.get(key)}")
+    if problems:
+        raise SettingsError(
+            f"cannot resume search {journal.search_id} by these words; repeat those it was started "
+            "with:\n  " + "\n  ".join(problems)
+        )
+    return recorded

@@ -1,0 +1,56 @@
+"""What a search found, and the words for it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ganforge.search.trial import Trial, better
+from ganforge.tracking.run_ref import RunRef
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found. `best` is the best finished trial, else the best that was stopped;
+    `view` the place of the comparison under the store's address."""
+
+    search_id: str
+    best: Trial | None
+    trials: tuple[Trial, ...]
+    parent: RunRef | None
+    folder: str
+    interrupted: bool = False
+    tracking_trouble: str = ""
+    view: str = ""
+
+
+def best_trial(trials: Iterable[Trial], mode: str) -> Trial | None:
+    """The finished trial with the best last score; without any, the best of all."""
+    best: Trial | None = None
+    for trial in trials:
+        if trial.last_score is None or trial.state == "failed":
+            continue
+        rank = (trial.state == "finished") - (best is not None and best.state == "finished")
+        if best is None or rank > 0 or (rank == 0 and better(trial, best, mode)):
+            best = trial
+    return best
+
+
+def summary_note(
+    trials: Iterable[Trial], best: Trial | None, metric: str, keys: Iterable[str]
+) -> str:
+    """The parent run's description: a table of its trials."""
+    keys = list(keys)
+    lines = [f"| trial | outcome | stages | {metric} | " + " | ".join(keys) + " |"]
+    lines.append("|---" * (4 + len(keys)) + "|")
+    for trial in trials:
+        score = "" if trial.last_score is None else f"{trial.last_score:.3f}"
+        values = " | ".join(_shown(trial.params.get(key)) for key in keys)
+        mark = " **best**" if trial is best else ""
+        lines.append(
+            f"| {trial.number}{mark} | {trial.outcome} | {trial.stages_done} | {score} | {values} |"
+        )
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""Which trial trains on and which stops: pure rules over what was reported."""

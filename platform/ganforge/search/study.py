@@ -1,0 +1,185 @@
+"""The book of a search: every suggestion, score and decision, journaled before it is acted upon.
+
+Opened on a journal that has events already, it replays them through the fresh sampler and rungs
+that it was given: they end in the state that the interrupted search was in.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import Trial as Asked
+from optuna.trial import TrialState
+
+from ganforge.search.journal import Event, Journal
+from ganforge.search.strategies.halving import Halving
+from ganforge.search.trial import Settle, State, Trial
+from ganforge.settings import SettingsError
+from ganforge.tracking.run_ref import RunRef
+from ganforge.training.files import join
+
+_TOLD: dict[str, TrialState] = {
+    "finished": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+class SearchState:
+    """All trials of a search. `open_run` makes a trial's MLflow run before it starts."""
+
+    def __init__(
+        self,
+        study: Study,
+        distributions: dict[str, Any],
+        halving: Halving,
+        journal: Journal,
+        settle: Settle,
+        num_trials: int,
+        open_run: Callable[[Trial], RunRef | None],
+    ):
+        self.study, self.distributions = study, distributions
+        self.halving, self.journal = halving, journal
+        self.settle, self.num_trials, self.open_run = settle, num_trials, open_run
+        self.trials: dict[int, Trial] = {}
+        self._asked: dict[int, Asked] = {}
+        for event in list(journal.events):
+            self._replay(event)
+        if journal.events and journal.events[-1]["event"] == "reported":
+            self._decided(journal.events[-1])
+        # decided, but the driver died before they were ended; and those cut off while they ran
+        unended = [t for t in self.trials.values() if not t.ended]
+        self.over = [t for t in unended if t.told or self.state_of(t.number) is not None]
+        self._again = [t for t in unended if t not in self.over]
+        for trial in self._again:
+            trial.resumed = True
+
+    @property
+    def remaining(self) -> int:
+        """How many trials are still to be run, those cut off included."""
+        return len(self._again) + max(0, self.num_trials - len(self.trials))
+
+    def suggest(self) -> Trial | None:
+        """The next trial: one that was cut off, or a new one; None when there is none left."""
+        if self._again:
+            return self._again.pop(0)
+        while len(self.trials) < self.num_trials:
+            trial = self._ask()
+            if trial is not None:
+                return trial
+        return None
+
+    def _ask(self) -> Trial | None:
+        number = len(self.trials)
+        asked = self.study.ask(self.distributions)
+        params = dict(asked.params)
+        try:
+            settings, plan = self.settle(params)
+        except SettingsError as error:
+            # no run was started: the sampler learns that this point cannot be had
+            self.journal.append("suggested", trial=number, params=params, refused=str(error))
+            self._refuse(number, asked, params, str(error))
+            return None
+        trial = Trial(number, params, settings, plan, self.folder(number))
+        trial.run = self.open_run(trial)
+        run = asdict(trial.run) if trial.run else None
+        self.journal.append("suggested", trial=number, params=params, run=run)
+        self.trials[number], self._asked[number] = trial, asked
+        return trial
+
+    def _refuse(self, number: int, asked: Asked, params: dict[str, Any], problem: str) -> None:
+        settings, plan = self.settle({})
+        trial = Trial(number, params, settings, plan, told=True)
+        trial.finish("failed", problem.splitlines()[0])
+        self.trials[number], self._asked[number] = trial, asked
+        self.study.tell(asked, state=TrialState.FAIL)
+
+    def reached(self, number: int, stages_done: int, score: float) -> bool:
+        """Trial `number` ended a stage; whether it goes on. Told again, the first answer stands."""
+        trial = self.trials[number]
+        if stages_done in trial.scores:
+            return not trial.stop or stages_done < trial.stages_done
+        self.journal.append("reported", trial=number, stages_done=stages_done, score=score)
+        self._reached(trial, stages_done, score)
+        return self._decided(self.journal.events[-1])
+
+    def _decided(self, reported: Event) -> bool:
+        number, stages_done = reported["trial"], reported["stages_done"]
+        go_on = not self.trials[number].stop
+        self.journal.append("decided", trial=number, stages_done=stages_done, go_on=go_on)
+        return go_on
+
+    def _reached(self, trial: Trial, stages_done: int, score: float) -> None:
+        trial.scores[stages_done] = score
+        self._asked[trial.number].report(score, stages_done)
+        trial.stop = not self.halving.goes_on(trial.number, stages_done, score)
+
+    def tell(self, number: int, state: State) -> None:
+        """Tell the sampler how a trial ended: a stopped one as pruned, with its last score."""
+        self.journal.append("told", trial=number, state=state)
+        self._tell(self.trials[number], state)
+
+    def _tell(self, trial: Trial, state: State) -> None:
+        value = trial.last_score if state == "finished" else None
+        # a pruned trial's value is the last one reported
+        self.study.tell(self._asked[trial.number], value, state=_TOLD[state])
+        trial.told, trial.failed = True, state == "failed"
+
+    def end(self, number: int, state: State, reason: str = "") -> Trial:
+        """Everything of a trial is over: its run in MLflow too."""
+        trial = self.trials[number]
+        trial.finish(state, reason)
+        seconds = round(trial.seconds, 1)
+        self.journal.append("ended", trial=number, state=state, reason=reason, seconds=seconds)
+        return trial
+
+    def state_of(self, number: int, failed: bool = False) -> State | None:
+        """How a trial ended that does not run any more; None: it was cut off with the search."""
+        trial = self.trials[number]
+        if failed or trial.failed:
+            return "failed"
+        if trial.stop:
+            return "stopped"
+        return "finished" if trial.stages_done == len(trial.plan.stages) else None
+
+    def folder(self, number: int) -> str:
+        """Where a trial's states lie; a function of the search and the suggestion's number."""
+        return join(self.journal.storage, self.journal.search_id, f"trial-{number:04d}")
+
+    def unended(self) -> Iterator[Trial]:
+        return (trial for trial in self.trials.values() if not trial.ended)
+
+    def _replay(self, event: Event) -> None:
+        kind, number = event["event"], event.get("trial", -1)
+        if kind == "suggested":
+            self._replay_suggestion(event)
+        elif kind == "reported":
+            self._reached(self.trials[number], event["stages_done"], event["score"])
+        elif kind == "decided" and event["go_on"] is self.trials[number].stop:
+            raise SettingsError(f"{self._place}: rung decisions are not those of this version")
+        elif kind == "told":
+            self._tell(self.trials[number], event["state"])
+        elif kind == "ended":
+            self.trials[number].finish(event["state"], event["reason"])
+            self.trials[number].seconds = event["seconds"]
+
+    def _replay_suggestion(self, event: Event) -> None:
+        number, params = event["trial"], event["params"]
+        asked = self.study.ask(self.distributions)
+        if dict(asked.params) != params:
+            raise SettingsError(
+                f"{self._place}: trial {number} would now be suggested {dict(asked.params)}, not "
+                f"{params}; resume with the versions of optuna and numpy it was begun with"
+            )
+        if "refused" in event:
+            self._refuse(number, asked, params, event["refused"])
+            return
+        settings, plan = self.settle(params)
+        run = RunRef(**event["run"]) if event["run"] else None
+        self.trials[number] = Trial(number, params, settings, plan, self.folder(number), run)
+        self._asked[number] = asked
+
+    @property
+    def _place(self) -> str:
+        return f"cannot resume search {self.journal.search_id}"

@@ -1,0 +1,172 @@
+"""A search in MLflow, seen from the driver: one parent, one child per trial, all of them ended.
+
+If the store fails, the search goes on; what it did not take is kept (tracking/desk.py).
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from optuna.study import Study
+
+from ganforge.search.pages import copies, logarithmic, search_page, search_view, trial_page
+from ganforge.search.report.collect import report_files
+from ganforge.search.trial import Trial
+from ganforge.systems.base import Metric
+from ganforge.tracking.artifacts import input_files
+from ganforge.tracking.driver import DriverClient
+from ganforge.tracking.palette import colour
+from ganforge.tracking.run_ref import RunRef
+from ganforge.tracking.runs import Opening, Status, close_orphans
+from ganforge.tracking.view import ship_view
+from ganforge.training.prepare import Prepared
+
+logger = logging.getLogger("ganforge")
+_CLOSE_SECONDS = 10.0
+_STATUS: dict[str, Status] = {
+    "finished": "FINISHED",
+    "stopped": "FINISHED",
+    "failed": "FAILED",
+    "killed": "KILLED",
+}
+
+
+@dataclass
+class SearchTracking:
+    """Opens and ends the runs of one search; `folder` is the driver's own, for what is not sent."""
+
+    uri: str
+    experiment: str
+    search_id: str
+    prepared: Prepared
+    space: Mapping[str, str]
+    metric: str
+    folder: Path
+    mode: str = "max"
+    distributions: Mapping[str, Any] = field(default_factory=dict)
+    parent: RunRef | None = None
+    view: str = ""
+    problem: str = ""
+
+    @cached_property
+    def desk(self) -> DriverClient:
+        """The way to the store, opened with the first run."""
+        return DriverClient(self.uri, self.experiment, self.folder)
+
+    @property
+    def trouble(self) -> str:
+        return self.problem or self.desk.trouble
+
+    def open_parent(self) -> None:
+        """Make the search's own run."""
+        note = search_page(self.prepared, self.search_id, self.metric, self.space)
+        self.parent = self._open("search", self.search_id, note, {}, None)
+        self.desk.files(self.parent, input_files(self.prepared))
+        self._reap()
+        self._ship_view()
+
+    def continue_parent(self, parent: RunRef | None) -> None:
+        self.parent = parent
+        if parent is not None:
+            self.desk.resume(parent)
+            self.desk.flush(_CLOSE_SECONDS)
+        self._reap()
+        self._ship_view()
+
+    def _ship_view(self) -> None:
+        if self._recorded():
+            view = search_view(self.search_id, self.metric, self.mode, self.distributions)
+            self.view = self._try(lambda: ship_view(self.uri, self.experiment, view)) or ""
+
+    def log_report(self, trials: Sequence[Trial], best: Trial, study: Study) -> None:
+        """Log the study report to the search's run."""
+        if self.parent is None or not self._recorded():
+            return
+        # the film is made of the grids that are in the record
+        self.desk.flush(_CLOSE_SECONDS)
+        metric = Metric(self.metric, self.mode)
+        title = f"Search {self.search_id} of {self.prepared.system}"
+        scales = logarithmic(self.distributions)
+        made = self._try(lambda: report_files(title, trials, best, study, metric, scales))
+        if made is not None:
+            self.desk.files(self.parent, made[0])
+
+    def _recorded(self) -> bool:
+        """Whether the search's run is in the store: a store that is down has no id for it."""
+        return self.parent is not None and bool(self.desk.known(self.parent).run_id)
+
+    def _reap(self) -> None:
+        # what a driver that is known to be dead left RUNNING; a store that is down has none to show
+        if self._recorded():
+            self._try(lambda: close_orphans(self.uri, self.experiment))
+
+    def open_trial(self, trial: Trial) -> RunRef:
+        """Make a trial's run, before it starts."""
+        note = trial_page(self.prepared, self.search_id, self.metric, trial)
+        searched = trial.params | copies(trial.params, self.distributions)
+        return self._open("trial", f"trial {trial.number}", note, searched, trial)
+
+    def _open(
+        self, kind: Any, name: str, note: str, searched: dict[str, Any], trial: Trial | None
+    ) -> RunRef:
+        tags = {"search": self.search_id, "warnings": "; ".join(self.prepared.warnings) or "none"}
+        if trial is not None:
+            tags |= {"trial": str(trial.number), "storage": trial.folder}
+            tags["mlflow.runColor"] = colour(trial.number)
+        opening = Opening(
+            kind=kind,
+            name=name,
+            settings=self.prepared.settings if trial is None else trial.settings,
+            searched=searched,
+            fingerprint=self.prepared.facts.fingerprint,
+            description=note,
+            tags=tags,
+        )
+        if trial is None:
+            return self.desk.open(self.search_id, opening)
+        if self.parent is not None:
+            self.parent = self.desk.known(self.parent)
+            opening = replace(opening, parent=self.parent.run_id, parent_key=self.parent.key)
+        return self.desk.open(f"{self.search_id}/trial-{trial.number:04d}", opening)
+
+    def continue_trial(self, trial: Trial) -> None:
+        if trial.run is not None:
+            self.desk.resume(trial.run)
+
+    def end_trial(self, trial: Trial) -> None:
+        """End a trial's run with its outcome and its score; send what its workers left."""
+        if trial.run is None:
+            return
+        metrics: dict[str, float] = {}
+        if trial.last_score is not None and trial.ended:
+            # under its own name: the curve of the metric is on the axis of images
+            metrics["final_score"] = trial.last_score
+        note = trial_page(self.prepared, self.search_id, self.metric, trial, trial.outcome)
+        self.desk.end(trial.run, _STATUS[trial.state], trial.outcome, metrics=metrics, note=note)
+        trial.run = self.desk.known(trial.run)
+        self.desk.send(trial.folder)
+
+    def end_parent(self, status: Status, outcome: str, best: Trial | None, note: str) -> None:
+        """End the search's run; wait a little until the store has everything."""
+        if self.parent is not None:
+            metrics = {}
+            if best is not None and best.last_score is not None and status == "FINISHED":
+                metrics[self.metric] = best.last_score
+            page = search_page(
+                self.prepared, self.search_id, self.metric, self.space,
+                outcome=outcome, best=best, table=note,
+            )  # fmt: skip
+            self.desk.end(self.parent, status, outcome, metrics=metrics, note=page)
+        self.desk.close(_CLOSE_SECONDS)
+
+    def _try(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Exception as error:
+            if not self.problem:
+                self.problem = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                logger.warning("tracking: %s. The search goes on", self.problem)
+            return None

@@ -1,0 +1,121 @@
+"""One trial of a search, as the driver knows it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ganforge.schedule import Plan
+from ganforge.systems.settings import SystemSettings
+from ganforge.tracking.run_ref import RunRef
+
+#: finished all stages; stopped early at a rung; failed by itself; killed with the whole search
+State = Literal["waiting", "running", "finished", "stopped", "failed", "killed"]
+
+
+@dataclass
+class Trial:
+    """Suggestion number `number`, and what became of it. `scores` are by stages done."""
+
+    number: int
+    params: dict[str, Any]
+    settings: SystemSettings
+    plan: Plan
+    folder: str = ""
+    run: RunRef | None = None
+    state: State = "waiting"
+    reason: str = ""
+    scores: dict[int, float] = field(default_factory=dict)
+    stages: dict[int, dict[str, Any]] = field(default_factory=dict)
+    stop: bool = False
+    told: bool = False
+    failed: bool = False
+    resumed: bool = False
+    index: int = 0
+    images: int = 0
+    alpha: float = 1.0
+    score: float | None = None
+    seconds: float = 0.0
+    groups: list[str] = field(default_factory=list)
+    machines: tuple[str, ...] = ()
+    losses: list[str] = field(default_factory=list)
+    started: float = 0.0
+    _first: tuple[float, float] | None = None
+
+    @property
+    def stages_done(self) -> int:
+        return max(self.scores, default=0)
+
+    @property
+    def last_score(self) -> float | None:
+        return self.scores[self.stages_done] if self.scores else None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("finished", "stopped", "failed")
+
+    @property
+    def outcome(self) -> str:
+        """The tag `outcome` of its run."""
+        if self.state == "stopped":
+            return f"stopped early at stage {self.stages_done - 1}"
+        if self.state == "failed":
+            return f"failed: {self.reason}"
+        return "interrupted" if self.state == "killed" else "finished"
+
+    def start(self) -> None:
+        self.state, self.started, self._first = "running", time.monotonic(), None
+
+    def hear(self, told: dict[str, Any]) -> None:
+        """Take in a worker's summary."""
+        if group := told.get("placement_group"):
+            self.groups.append(group)
+        if reason := told.get("failed"):
+            self.failed, self.reason = True, reason
+        if "images" not in told:
+            return
+        self.index, self.images = told["index"], told["images"]
+        self.alpha = told["alpha"]
+        self.score = told["score"] if told["score"] is not None else self.score
+        self.stages |= {row["index"]: row for row in told.get("stages", ())}
+        if self._first is None:
+            self._first = (time.monotonic(), self.fraction)
+
+    def finish(self, state: State, reason: str = "") -> None:
+        self.state, self.reason = state, reason or self.reason
+        if self.started:
+            self.seconds += time.monotonic() - self.started
+            self.started = 0.0
+
+    @property
+    def fraction(self) -> float:
+        """Part of the work that is done: images count by their pixels."""
+        total = done = 0.0
+        left = self.images
+        for stage in self.plan.stages:
+            length = stage.steps * stage.batch_size
+            total += length * stage.resolution**2
+            done += min(left, length) * stage.resolution**2
+            left = max(0, left - length)
+        return done / total
+
+    def remaining_seconds(self) -> float | None:
+        """How long it will still take, if it is not stopped; None while nobody can know."""
+        if self._first is None or self.state != "running":
+            return None
+        began, first = self._first
+        done = self.fraction - first
+        if done <= 0:
+            return None
+        return (time.monotonic() - began) * (1 - self.fraction) / done
+
+
+Settle = Callable[[dict[str, Any]], tuple[SystemSettings, Plan]]
+Listener = Callable[[Trial, str], None]
+
+
+def better(one: Trial, other: Trial, mode: str) -> bool:
+    """Whether the last score of `one` is better; both must have one."""
+    mine, theirs = one.last_score, other.last_score
+    assert mine is not None and theirs is not None
+    return mine > theirs if mode == "max" else mine < theirs

@@ -1,0 +1,138 @@
+"""Carries out the entries of a spool on the store. Doing so twice leaves the same record.
+
+An entry has any of these parts, carried out in this order:
+
+    run      {run_id, key, experiment}: whose entry it is
+    open     what `describe` in tracking/runs.py makes of an opening: the run is made, or found by
+             its key
+    metrics  {name: value} at `step` and the time `at`: a point that is there already, with the
+             same time, is the same point for the store (its primary key)
+    params   {name: value}: those that the run does not have yet
+    files    {path in the run: name of a kept content}
+    stages   rows of stages.json: they replace those of the same index
+    tags     {name: value}
+    status   RUNNING, or how the run ended, at the time `at`
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric, RunTag
+from mlflow.exceptions import MlflowException
+
+from ganforge.tracking.client import check_reachable, open_client
+from ganforge.tracking.outbox.log import Entry
+from ganforge.tracking.queries import STAGES, fetch_stages
+from ganforge.tracking.run_ref import METRICS_PER_REQUEST
+from ganforge.tracking.runs import find_key, log_params, make_run, put_file
+
+#: what every report has, and what tells a stage's start from the end before it, at one `images`
+POSITION = "stage/index"
+_FOR_EVER = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+
+
+class Writer:
+    """Writes synchronously and raises what the store raises."""
+
+    def __init__(self, uri: str, blob: Callable[[str], Path]):
+        check_reachable(uri)
+        self.uri, self.client, self._blob = uri, open_client(uri), blob
+        #: run ids by the keys that runs were opened under
+        self.ids: dict[str, str] = {}
+        self._recorded: dict[str, set[tuple[int, float]]] = {}
+
+    def deliver(self, entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
+        """Carry out entries in order, at most 1,000 metrics; those that the store will never take,
+        each with the reason, are returned."""
+        try:
+            self._deliver(entries)
+        except MlflowException as error:
+            if error.error_code not in _FOR_EVER:
+                raise
+            if len(entries) == 1:
+                return [(entries[0], str(error).splitlines()[0])]
+            self._recorded.clear()
+            return [refused for entry in entries for refused in self.deliver([entry])]
+        return []
+
+    def _deliver(self, entries: Sequence[Entry]) -> None:
+        points: dict[str, list[Metric]] = {}
+        for entry in entries:
+            if not entry:
+                continue
+            run_id = self._run_id(entry)
+            points.setdefault(run_id, []).extend(self._points(run_id, entry))
+            if entry.keys() & {"params", "files", "stages", "tags", "status"}:
+                self._log(points)
+                self._rest(run_id, entry)
+        self._log(points)
+
+    def _run_id(self, entry: Entry) -> str:
+        run = entry["run"]
+        key = run.get("key", "")
+        if run.get("run_id"):
+            self.ids.setdefault(key, run["run_id"])
+            return run["run_id"]
+        if key not in self.ids:
+            found = find_key(self.client, run["experiment"], key)
+            if found is None and "open" not in entry:
+                raise LookupError(f"run {key} is not opened yet")
+            self.ids[key] = found or ""
+        if "open" in entry:
+            self.ids[key] = make_run(
+                self.client, self.uri, run["experiment"], key, entry["open"], self.ids[key] or None
+            )
+        return self.ids[key]
+
+    def _points(self, run_id: str, entry: Entry) -> list[Metric]:
+        metrics: Mapping[str, float] = entry.get("metrics", {})
+        step, at = entry.get("step", 0), entry["at"]
+        if POSITION in metrics:
+            # a report redone where its first telling is not known: its time would be another
+            known = self._positions(run_id)
+            if (step, metrics[POSITION]) in known:
+                return []
+            known.add((step, metrics[POSITION]))
+        elif "status" in entry and metrics:
+            # a finished run that is resumed ends once more, with the same figures
+            before = self.client.get_run(run_id).data.metrics
+            metrics = {k: v for k, v in metrics.items() if before.get(k) != v}
+        return [Metric(name, value, at, step) for name, value in metrics.items()]
+
+    def _positions(self, run_id: str) -> set[tuple[int, float]]:
+        """The reports that are in the record of a run, however they came there."""
+        if run_id not in self._recorded:
+            history = self.client.get_metric_history(run_id, POSITION)
+            self._recorded[run_id] = {(point.step, point.value) for point in history}
+        return self._recorded[run_id]
+
+    def _log(self, points: dict[str, list[Metric]]) -> None:
+        for run_id, metrics in points.items():
+            for first in range(0, len(metrics), METRICS_PER_REQUEST):
+                self.client.log_batch(run_id, metrics=metrics[first : first + METRICS_PER_REQUEST])
+        points.clear()
+
+    def _rest(self, run_id: str, entry: Entry) -> None:
+        if "params" in entry:
+            log_params(self.client, run_id, entry["params"])
+        for path, name in entry.get("files", {}).items():
+            content = self._blob(name)
+            if content.exists():
+                put_file(self.client, run_id, path, content)
+        if "stages" in entry:
+            self._stages(run_id, entry["stages"])
+        if tags := entry.get("tags"):
+            self.client.log_batch(run_id, tags=[RunTag(k, str(v)) for k, v in tags.items()])
+        status = entry.get("status")
+        if status == "RUNNING":
+            self.client.update_run(run_id, status=status)
+        elif status:
+            self.client.set_terminated(run_id, status=status, end_time=entry["at"])
+
+    def _stages(self, run_id: str, rows: list[dict[str, Any]]) -> None:
+        known = {row["index"]: row for row in fetch_stages(self.uri, run_id)}
+        known |= {row["index"]: row for row in rows}
+        content = json.dumps([known[index] for index in sorted(known)], indent=1)
+        self.client.log_text(run_id, content, STAGES)

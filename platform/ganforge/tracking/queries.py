@@ -1,0 +1,104 @@
+"""What a store knows about runs: the best one, its settings, its stages, its files."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from ganforge.settings import SettingsError, read_json
+from ganforge.tracking.client import open_client
+
+SETTINGS = "settings.json"
+STAGES = "stages.json"
+
+
+def best_run(uri: str, experiment: str, metric: str, mode: str) -> str:
+    """Id of the trial or training with the best last value of `metric` in an experiment."""
+    client = open_client(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        known = ", ".join(e.name for e in client.search_experiments(max_results=20))
+        raise SettingsError(f"experiment = {experiment}: not in {uri}; there are: {known}")
+    runs: list[Run] = [
+        run
+        for kind in ("trial", "train")
+        for run in client.search_runs(
+            [found.experiment_id], f"tags.kind = '{kind}'", max_results=5000
+        )
+        if metric in run.data.metrics
+    ]
+    if not runs:
+        raise SettingsError(f"experiment = {experiment}: no run has the metric {metric}")
+    sign = 1 if mode == "max" else -1
+    # a finished run comes before one that was stopped or failed; older before newer
+    order = [
+        (
+            run.data.tags.get("outcome") == "finished",
+            sign * run.data.metrics[metric],
+            -run.info.start_time,
+        )
+        for run in runs
+    ]
+    return runs[order.index(max(order))].info.run_id
+
+
+def fetch_settings(uri: str, run_id: str) -> dict[str, Any]:
+    """The record of a run's settings.json, migrated to the present schema."""
+    _run(uri, run_id)  # is there such a run?
+    return read_json(_text(uri, run_id, SETTINGS))
+
+
+def fetch_stages(uri: str, run_id: str) -> list[dict[str, Any]]:
+    """The finished stages of a run, in order; empty when it has none yet."""
+    fetch_tags(uri, run_id)  # is there such a run?
+    files = open_client(uri).list_artifacts(run_id)
+    if not any(file.path == STAGES for file in files):
+        return []
+    return json.loads(_text(uri, run_id, STAGES))
+
+
+def fetch_experiment(uri: str, run_id: str) -> str:
+    """The name of the experiment that a run is in."""
+    return open_client(uri).get_experiment(_run(uri, run_id).info.experiment_id).name
+
+
+def fetch_tags(uri: str, run_id: str) -> dict[str, str]:
+    """All tags of a run."""
+    return dict(_run(uri, run_id).data.tags)
+
+
+def fetch_params(uri: str, run_id: str) -> dict[str, str]:
+    """All parameters of a run."""
+    return dict(_run(uri, run_id).data.params)
+
+
+def fetch_file(uri: str, run_id: str, path: str, folder: Path) -> Path:
+    """Download one artifact of a run into `folder`; where it lies now."""
+    client = open_client(uri)
+    try:
+        return Path(client.download_artifacts(run_id, path, str(folder)))
+    except (MlflowException, OSError) as error:
+        raise SettingsError(f"run {run_id}: no artifact {path} in {uri} ({error})") from None
+
+
+def list_files(uri: str, run_id: str, folder: str) -> list[str]:
+    """Paths of the artifacts that lie directly in a folder of a run."""
+    return [
+        file.path for file in open_client(uri).list_artifacts(run_id, folder) if not file.is_dir
+    ]
+
+
+def _run(uri: str, run_id: str) -> Run:
+    try:
+        return open_client(uri).get_run(run_id)
+    except MlflowException as error:
+        reason = str(error).splitlines()[0]
+        raise SettingsError(f"run = {run_id}: not to be had from {uri} ({reason})") from None
+
+
+def _text(uri: str, run_id: str, path: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        return fetch_file(uri, run_id, path, Path(folder)).read_text()

@@ -1,0 +1,24 @@
+"""Where one run is recorded, and the limits that all who write to it share."""
+
+from dataclasses import asdict, dataclass
+
+#: Metrics in one request: the tracking store's limit.
+METRICS_PER_REQUEST = 1000
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """Where one run is recorded; small and picklable, the way from the driver to rank 0.
+
+    `run_id` is empty while the store has not made the run, because it was down when the run was
+    opened: `experiment` and `key` then say which one it will be.
+    """
+
+    uri: str
+    run_id: str
+    experiment: str = ""
+    key: str = ""
+
+    def entry(self) -> dict[str, str]:
+        """The part `run` of an entry."""
+        return asdict(self)

@@ -1,0 +1,152 @@
+"""What is told and stored of a run beside its tensors: rows of stages.json, seconds, manifests."""
+
+import math
+import time
+from dataclasses import replace
+from typing import Any
+
+from ganforge.data.base import Data
+from ganforge.schedule import Kind, Plan, Position
+from ganforge.systems.base import System
+from ganforge.systems.catalog import load_system
+from ganforge.training.checkpoint import Snapshot, pack, state_hashes
+from ganforge.training.lineage import Lineage, digest
+from ganforge.training.loop import Training
+from ganforge.training.prepare import Prepared
+from ganforge.training.report import Report
+from ganforge.training.validation import draw_samples
+
+
+class Clock:
+    """Seconds and images per second: told to people, never to the training."""
+
+    def __init__(self, images: int, seconds: float):
+        self._last = self._stage = time.monotonic()
+        self._images, self._before = images, seconds
+
+    def timed(self, report: Report) -> Report:
+        """The report with the speed since the last one, the time others took with that included."""
+        now = time.monotonic()
+        shown, spent = report.images - self._images, now - self._last
+        self._last, self._images = now, report.images
+        if not shown or spent <= 0:
+            return report
+        return replace(report, metrics=report.metrics | {"speed/images_per_second": shown / spent})
+
+    @property
+    def stage_seconds(self) -> float:
+        return self._before + time.monotonic() - self._stage
+
+    def next_stage(self) -> None:
+        self._before, self._stage = 0.0, time.monotonic()
+
+
+class RunRecord:
+    """The books of one run: what reports and manifests say, with what came before `snapshot`."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        plan: Plan,
+        lineage: Lineage,
+        environment: dict[str, Any],
+        snapshot: Snapshot | None,
+        rank: int,
+    ):
+        self.prepared, self.plan, self.lineage, self.rank = prepared, plan, lineage, rank
+        self.environment, self.environment_id = environment, digest(environment)
+        self.stages: list[dict[str, Any]] = []
+        shown, seconds = 0, 0.0
+        if snapshot is not None:
+            position = snapshot.position
+            shown, seconds = plan.images_before(position), snapshot.manifest["seconds"]
+            self.stages = list(snapshot.manifest["stages"])
+            if position.step < plan.stages[position.index].steps:
+                # a stage that has become longer goes on, and its row with it
+                for row in self.stages[position.index :]:
+                    seconds = row["seconds"]
+                del self.stages[position.index :]
+        self.clock = Clock(shown, seconds)
+
+    def describe(self, training: Training, report: Report) -> Report:
+        """The report with its speed; at a stage's end with its row and the averaged network."""
+        report = self.clock.timed(report)
+        if report.kind != "stage":
+            return report
+        index, stage = report.position.index, self.plan.stages[report.position.index]
+        row = {
+            "index": index,
+            "resolution": stage.resolution,
+            "images": stage.steps * stage.batch_size,
+            "steps": stage.steps,
+            "epochs": self.prepared.settings.stages[index].epochs,
+            "seconds": round(self.clock.stage_seconds, 3),
+            "workers": self.prepared.settings.workers,
+            "stage_id": self.lineage.stage_ids[index],
+            "environment_id": self.environment_id,
+            **state_hashes(training.system),
+            "metrics": report.metrics,
+            # what the two ids are made of, so that a difference can be named
+            "parent": self.lineage.parent(index),
+            "settings": self.lineage.settings[index],
+            "data": self.lineage.data,
+            "code": self.lineage.code,
+            "environment": self.environment,
+        }
+        self.stages[index:] = [row]
+        self.clock.next_stage()
+        metrics = report.metrics | {"stages_done": float(index + 1)}
+        averaged = self._averaged(training.system, report.position)
+        return replace(report, stage=row, averaged=averaged, metrics=metrics)
+
+    def record(self, report: Report) -> dict[str, Any]:
+        """What a checkpoint's manifest says beside its files."""
+        metric = load_system(self.prepared.system).metric
+        score = report.metrics.get(metric.name) if report.kind == "stage" else None
+        if score is not None:
+            score = None if math.isnan(score) else score * (1 if metric.mode == "max" else -1)
+        start = self.lineage.start
+        return {
+            "kind": report.kind,
+            "stage_id": self.lineage.stage_ids[report.position.index],
+            "environment_id": self.environment_id,
+            "environment": self.environment,
+            "identity": self.lineage.facts(),
+            "start": start and {"stage_ids": start.stage_ids, "step": start.step},
+            "metrics": report.metrics,
+            "stages": self.stages,
+            "seconds": 0.0 if report.kind == "stage" else self.clock.stage_seconds,
+            "score": score,
+        }
+
+    def told_again(self, snapshot: Snapshot, training: Training, data: Data) -> Report:
+        """The report of a stored state: whoever died between storing and telling is told now."""
+        manifest, position = snapshot.manifest, snapshot.position
+        ended = position.step == self.plan.stages[position.index].steps
+        kind: Kind = manifest["kind"]
+        metrics = manifest["metrics"]
+        if kind == "stage" and not ended:
+            kind = "checkpoint"
+            metrics = {name: value for name, value in metrics.items() if name != "stages_done"}
+        samples, extra = None, {}
+        if self.plan.samples(position) and self.rank == 0:
+            progress = self.plan.progress(position.index, position.step)
+            batch = data.samples(position.index).to(self.plan.device)
+            samples, extra = draw_samples(training.system, batch, progress)
+        return Report(
+            position,
+            kind,
+            self.plan.images_before(position),
+            metrics,
+            samples,
+            stage=self.stages[position.index] if ended else None,
+            averaged=self._averaged(training.system, position) if ended else None,
+            extra=extra,
+        )
+
+    def _averaged(self, system: System, position: Position) -> bytes | None:
+        """The deployable network of a stage as safetensors, on rank 0."""
+        if self.rank:
+            return None
+        progress = self.plan.progress(position.index, position.step)
+        return pack(dict(system.deploy(progress).state_dict()))

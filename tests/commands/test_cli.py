@@ -1,0 +1,211 @@
+"""The command line: bad input gets one clear line and exit code 2 before anything starts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganforge.commands.cli import main
+from ganforge.commands.configure import CliOptions, configure
+from ganforge.settings import SettingsError, to_json
+
+QUICK = ["--preset", "quick", "--dry-run"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("bad")
+    made = {name: root / name for name in ("empty", "one", "small", "text", "cut")}
+    for folder in made.values():
+        folder.mkdir()
+    noise = np.arange(96 * 96 * 3, dtype=np.uint64).reshape(96, 96, 3) * 2654435761 >> 24
+    good = Image.fromarray(noise.astype(np.uint8))
+    good.save(made["one"] / "a.png")
+    for name in ("small", "text", "cut"):
+        good.save(made[name] / "good.png")
+    good.resize((40, 90)).save(made["small"] / "tiny.png")
+    (made["text"] / "words.png").write_text("not a picture")
+    data = (made["cut"] / "good.png").read_bytes()
+    (made["cut"] / "cut.png").write_bytes(data[:20])
+    (root / "space_typo.py").write_text(
+        "from ray import tune\nSPACE = {'generator.learning_rte': tune.loguniform(1e-4, 1e-3)}\n"
+    )
+    (root / "space_range.py").write_text(
+        "from ray import tune\nSPACE = {'generator.betas.0': tune.uniform(0.5, 1.5)}\n"
+    )
+    (root / "space_seed.py").write_text(
+        "from ray import tune\nSPACE = {'seed': tune.randint(0, 9)}\n"
+    )
+    (root / "weights.pt").write_text("not tensors")
+    (root / "broken.json").write_text("{")
+    (root / "shape.json").write_text('{"system": 5, "settings": {}}')
+    (root / "model" / "0").mkdir(parents=True)
+    (root / "model" / "0" / "generator.safetensors").write_bytes(b"cut off")
+    (root / "model" / "settings.json").write_text(to_json(configure(CliOptions(preset="quick"))[1]))
+    return {name: str(path) for name, path in made.items()} | {"root": str(root)}
+
+
+BAD = [
+    (["train", "progresive_gan_sr"], "unknown system 'progresive_gan_sr'; did you mean"),
+    (["train", "--set", "generator.learning_rte=1"], "did you mean 'generator.learning_rate'?"),
+    (["train", "--set", "critic_steps=2.5"], "critic_steps = '2.5': Input should be a valid int"),
+    (["train", "--set", "width=-4"], "width = '-4': Input should be greater than or equal to 4"),
+    (["train", "--set", "width"], "--set width: must be KEY=VALUE"),
+    (["train", "--set", "seed=1", "--set", "seed=2"], "--set seed is given twice"),
+    (["train", "--preset", "quik"], "preset = quik: progressive_gan_sr has paper, described"),
+    (["train", "--target", "96"], "target = 96: must be a power of two"),
+    (["train", "--workers", "64"], "workers = 64: must be at most shards (4)"),
+    (["train", "--metric", "validation/psnrr", *QUICK], "metric = validation/psnrr: "),
+    (["train", "--data", "{root}/nowhere", *QUICK], "nowhere: there is no such folder"),
+    (["train", "--data", "{root}/weights.pt", *QUICK], "weights.pt: is a file"),
+    (["train", "--data", "{empty}", *QUICK], "empty: has no pictures"),
+    (["train", "--data", "{one}", *QUICK], "at least 2 are needed"),
+    (["train", "--data", "{small}", *QUICK], "1 of 2 pictures are smaller than"),
+    (["train", "--data", "{text}", *QUICK], "words.png"),
+    (["train", "--data", "{cut}", *QUICK], "cut.png"),
+    (["train", "--settings", "{root}/broken.json"], "broken.json: not a JSON file"),
+    (["train", "--settings", "{root}/shape.json"], "'system' must be a name"),
+    (["train", "--scale", "3"], "scale = 3: Input should be 2 or 4"),
+    (["train", "--start", "0"], "start = 0: must be a power of two"),
+    (["train", "--storage", "{root}/weights.pt", "--preset", "quick"], "cannot be a folder"),
+    (["evaluate", "--model", "{root}/model", "--benchmark", "x"], "are not of stage 0"),
+    (["reproduce", "--run", "nosuch"], "mlflow.db: there is no such file"),
+    (["tune", "--preset", "quick", "--dry-run", "--space", "nope"], "space = nope: there is no"),
+    (["train", "my.py"], "is named with its class, my.py:Class"),
+    (["train", "--workers", "2", "--set", "workers=1"], "--workers says 2; give one of the two"),
+    (["train", "--seed", "2", "--set", "seed=1"], "--seed says 2"),
+    (["train", "--gpu", "--set", "device=cpu"], "--gpu (GANFORGE_GPU) says cuda"),
+    (["train", "--data", "{one}", "--set", "data.source=digits"], "one names the pictures"),
+    (["train", "--set", "generator.betas=0.5"], "betas = ['0.5']: has too few values"),
+    (["train", "--set", "perceptual.network=nowhere.pt", *QUICK], "nowhere.pt: no such file"),
+    (
+        ["train", "--set", "adversarial_weight=0", "--set", "pixel_weight=0", *QUICK],
+        "stages.0: adversarial_weight and pixel_weight and perceptual.weight come to nothing",
+    ),
+    (["register", "--model", "models:/faces@champion"], "give the id of an MLflow run"),
+    (["register", "--model", "0" * 32, "--name", "a/b"], "must have none of / : @"),
+    (["tune", "--preset", "quick", "--register", "a/b"], "must have none of / : @"),
+    (["export", "--model", "{root}/model", "--output", "a.pt"], "ends in .onnx"),
+    (
+        ["train", "--set", "validation.sliced_wasserstein=no", "--metric", "validation/swd"],
+        "metric = validation/swd",
+    ),
+    (["train", "--wrong-option"], "No such option"),
+    (["train", "--settings", "{root}/absent.json"], "absent.json: No such file"),
+    (
+        ["train", "--preset", "quick", "--set", "perceptual.network={root}/weights.pt"],
+        "perceptual.network = ",
+    ),
+    (["tune", "--space", "nothing"], "space = nothing: there is no such search space"),
+    (["tune", "--space", "{root}/space_typo.py"], "did you mean 'generator.learning_rate'?"),
+    (["tune", "--space", "{root}/space_range.py"], "generator.betas.0"),
+    (["tune", "--space", "{root}/space_seed.py"], "seed"),
+    (["tune", "--trials", "2", "--set", "stages.7.epochs=1"], "stages has 3 entries, 0 to 2"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD, ids=lambda v: " ".join(v)[:60] if v else "")
+def test_bad_input_is_one_clear_line(words, message, folders, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main([word.format(**folders) for word in words])
+    told = capsys.readouterr().err
+    assert left.value.code == 2
+    assert message in told
+    if message != "No such option":  # typer says this in words of its own
+        assert told.startswith("error: ") and len(told.splitlines()) == 1
+    if words[0] != "reproduce":  # looking into a store makes an empty one
+        assert not list(tmp_path.iterdir()), "nothing was begun"
+
+
+def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+
+
+HEAVY = "torchvision ray mlflow optuna pandas"
+
+
+@pytest.mark.parametrize(
+    ("words", "absent"),
+    [
+        (["--help"], "torch " + HEAVY),
+        (["systems"], "torch " + HEAVY),
+        (["train", "nothing"], "torch " + HEAVY),
+        (["train", "--set", "widht=3"], HEAVY),
+        (["train", "--data", "nowhere"], HEAVY),
+    ],
+)
+def test_refusals_come_before_heavy_imports(words, absent, tmp_path):
+    code = (
+        "import sys\nfrom ganforge.commands.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        f"print('loaded', [m for m in {absent.split()!r} if m in sys.modules])\n"
+    )
+    assert python(code, tmp_path).stdout.splitlines()[-1] == "loaded []"
+
+
+@pytest.mark.parametrize("script", ["train", "tune", "reproduce"])
+def test_each_trainer_runs_alone_from_an_empty_folder(script, tmp_path):
+    source = Path(__file__).parent.parent / "trainers" / f"{script}.py"
+    copy = tmp_path / source.name
+    copy.write_bytes(source.read_bytes())
+    words = ["--help"] if script == "reproduce" else ["--preset", "quick", "--dry-run"]
+    done = subprocess.run(
+        [sys.executable, str(copy), *words], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    if script != "reproduce":
+        record = json.loads(done.stdout)
+        assert record["system"] == "progressive_gan_sr" and record["settings"]["width"] == 16
+
+
+def test_precedence_of_preset_file_ladder_and_set(tmp_path):
+    file = tmp_path / "s.json"
+    _, quick = configure(CliOptions(preset="quick"))
+    from ganforge.settings import override
+
+    file.write_text(to_json(override(quick, {"width": 8, "seed": 5})))
+    _, from_file = configure(CliOptions(settings_file=str(file)))
+    assert (from_file.width, from_file.seed, from_file.batch_size) == (8, 5, 8)
+    _, settled = configure(
+        CliOptions(
+            settings_file=str(file), target=128, seed=6, changes=["width=32", "stages.3.epochs=9"]
+        )
+    )
+    assert (settled.width, settled.seed) == (32, 6)
+    assert [s.resolution for s in settled.stages] == [16, 32, 64, 128]
+    assert settled.stages[3].epochs == 9 and settled.stages[3].fade_epochs == 1
+
+
+def test_places_are_absolute_and_files_may_give_a_part_of_a_group(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, settled = configure(CliOptions(data="my photos", changes=["data.cache_directory=c"]))
+    assert settled.data.root == str(tmp_path / "my photos")
+    assert settled.data.cache_directory == str(tmp_path / "c")
+    part = {"system": "progressive_gan_sr", "settings": {"generator": {"learning_rate": 0.01}}}
+    Path("part.json").write_text(json.dumps(part))
+    _, settled = configure(CliOptions(preset="quick", settings_file="part.json"))
+    assert settled.generator.learning_rate == 0.01 and settled.generator.betas == (0.9, 0.99)
+
+
+def test_a_ladder_keeps_what_a_file_says_of_its_stages(tmp_path):
+    _, quick = configure(CliOptions(preset="quick", changes=["stages.1.critic_steps=3"]))
+    file = tmp_path / "s.json"
+    file.write_text(to_json(quick))
+    _, longer = configure(CliOptions(settings_file=str(file), target=128))
+    assert [longer.at(k).critic_steps for k in range(4)] == [1, 3, 1, 1]
+
+
+def test_scale_four_and_start_four_build_their_ladders():
+    _, four = configure(CliOptions(preset="quick", scale=4))
+    assert [s.resolution for s in four.stages] == [32, 64, 128] and four.scale == 4
+    _, low = configure(CliOptions(preset="paper", start=4, target=512))
+    assert [s.resolution for s in low.stages] == [8, 16, 32, 64, 128, 256, 512]
+    with pytest.raises(SettingsError, match="target = 8"):
+        configure(CliOptions(preset="paper", start=16, target=8))

@@ -1,0 +1,101 @@
+"""`ganforge sample` writes pictures of noise, the same for the same seed, and refuses the rest."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ganforge.commands.cli import main
+from ganforge.schedule import Progress, Stage
+from ganforge.settings import override, to_json
+from ganforge.systems.catalog import load_system
+from ganforge.systems.settings import StageSettings
+from ganforge.training.checkpoint import pack
+
+
+def stored(folder: Path, name: str, **changes: object) -> Path:
+    """The folder of an untrained system's first stage, 16 px."""
+    kind = load_system(name)
+    given = {"stages": (StageSettings(resolution=16),), **changes}
+    settings = override(kind.Settings(), given)
+    system = kind(settings, {})
+    system.grow(0)
+    for player in system.players:
+        player.follow()
+    progress = Progress(0, Stage(16, 1, 0, 8, 4), 1, settings.at(0), False, torch.tensor(1.0))
+    weights = pack(dict(system.deploy(progress).state_dict()))
+    (folder / "stages" / "0").mkdir(parents=True)
+    (folder / "stages" / "0" / "generator.safetensors").write_bytes(weights)
+    (folder / "settings.json").write_text(to_json(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("conditional")
+    return stored(folder, "conditional_gan", features=4, num_classes=3, latent_size=8)
+
+
+def sample(*words: object) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["sample", *map(str, words)])
+    assert not stop.value.code
+
+
+def refused(capsys, *words: object) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(["sample", *map(str, words)])
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def pixels(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.glob("0*.png"))}
+
+
+def test_pictures_are_a_function_of_seed_and_number(conditional: Path, tmp_path: Path):
+    sample("--model", conditional, "--count", 5, "--output", tmp_path / "a")
+    sample("--model", conditional, "--count", 7, "--output", tmp_path / "b")
+    sample("--model", conditional, "--count", 5, "--output", tmp_path / "c", "--seed", 1)
+    a, b, c = (pixels(tmp_path / name) for name in "abc")
+    assert list(a) == ["00000-0.png", "00001-1.png", "00002-2.png", "00003-0.png", "00004-1.png"]
+    assert len(b) == 7
+    for name, picture in a.items():
+        assert picture.shape == (16, 16) and picture.dtype == np.uint8
+        np.testing.assert_array_equal(picture, b[name])
+        assert (picture != c[name]).any()
+    assert not (tmp_path / "a" / "grid.png").exists()
+
+
+def test_one_label_and_a_sheet(conditional: Path, tmp_path: Path):
+    sample("--model", conditional, "--count", 4, "--label", 2, "--output", tmp_path, "--grid")
+    made = pixels(tmp_path)
+    assert list(made) == [f"0000{number}-2.png" for number in range(4)]
+    assert len({picture.tobytes() for picture in made.values()}) == 4
+    with Image.open(tmp_path / "grid.png") as sheet:
+        assert sheet.width >= 64
+
+
+def test_colour_pictures_without_labels(tmp_path: Path):
+    model = stored(tmp_path / "model", "dcgan", features=4, channels=3, latent_size=8)
+    sample("--model", model, "--count", 2, "--output", tmp_path / "out", "--grid")
+    made = pixels(tmp_path / "out")
+    assert list(made) == ["00000.png", "00001.png"]
+    assert made["00000.png"].shape == (16, 16, 3)
+
+
+def test_what_cannot_be_is_refused(conditional: Path, tmp_path: Path, capsys):
+    out = ("--output", tmp_path / "out")
+    assert "labels 0 to 2" in refused(capsys, "--model", conditional, "--label", 3, *out)
+    assert "labels 0 to 2" in refused(capsys, "--model", conditional, "--label", -1, *out)
+    plain = stored(tmp_path / "plain", "dcgan", features=4, latent_size=8)
+    assert "knows no labels" in refused(capsys, "--model", plain, "--label", 1, *out)
+    upscaler = stored(tmp_path / "sr", "progressive_gan_sr", width=8)
+    assert "not from noise" in refused(capsys, "--model", upscaler, *out)
+    (tmp_path / "file").write_text("")
+    assert "cannot be a folder" in refused(
+        capsys, "--model", conditional, "--output", tmp_path / "file"
+    )
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,104 @@
+"""A checkpoint in use: the network of its step, in a fade too."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganforge.inference.model import from_folder
+from ganforge.inference.stored import from_store
+from ganforge.schedule import Position
+from ganforge.settings import SettingsError, to_json
+from ganforge.training.checkpoint import Store, pack
+from ganforge.training.files import join
+from ganforge.training.prepare import prepare
+from ganforge.training.run import run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, pictures):
+    """A run of two stages, every state kept: its place, and its states' own averaged networks."""
+    from ganforge.settings import override
+    from ganforge.systems.progressive_gan_sr import Settings
+    from ganforge.systems.settings import ladder
+
+    changes = {
+        "width": 8, "batch_size": 8, "shards": 4, "critic_steps": 1, "pixel_weight": 1.0,
+        "average_decay": 0.9, "images_per_epoch": 40, "perceptual.network": "none",
+        "data.root": str(pictures), "data.view": "crop", "validation.pictures": 1,
+        "reports_per_stage": 4, "device": "cpu", "keep": "all", "generator.learning_rate": 0.01,
+        "stages": ladder(4, 16, epochs=2, fade_epochs=1),
+    }  # fmt: skip
+    settings = override(Settings(), changes)
+    place = tmp_path_factory.mktemp("runs") / "one"
+    prepared = prepare("progressive_gan_sr", settings)
+    ends = {}
+    for report in run(prepared, store=str(place)):
+        if report.averaged is not None:
+            ends[report.position.index] = report.averaged
+    return place, settings, ends
+
+
+def by_name(place: Path) -> dict[Position, str]:
+    store = Store(str(place))
+    return {store.load(name).position: name for name in store.names()}
+
+
+def test_the_end_of_a_stage_is_the_network_that_was_recorded(trained, tmp_path):
+    place, settings, ends = trained
+    (tmp_path / "settings.json").write_text(to_json(settings))
+    images = torch.rand(1, 3, 9, 7, generator=torch.manual_seed(0)) * 2 - 1
+    for stage, weights in ends.items():
+        file = tmp_path / "stages" / str(stage) / "generator.safetensors"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(weights)
+        model = from_store(str(place), stage)
+        assert model is not None and (model.stage, model.scale) == (stage, 2)
+        assert pack(dict(model.network.state_dict())) == weights
+        recorded = from_folder(tmp_path, stage).network
+        assert torch.equal(model.network(images), recorded(images))
+    newest = from_store(str(place))
+    assert newest is not None and newest.stage == 1
+    assert pack(dict(newest.network.state_dict())) == ends[1]
+
+
+def test_a_state_in_a_fade_fades(trained):
+    place, _, _ = trained
+    names = by_name(place)
+    middle = min(p for p in names if p.index == 1 and p.step > 0)
+    model = from_store(join(str(place), names[middle]))
+    assert model is not None
+    store = Store(str(place))
+    groups = store.load(names[middle]).groups
+    alpha = middle.step * 8 / 40
+    from ganforge.networks.progressive import GrowingUpscaler, generator_plan
+
+    network = GrowingUpscaler(3, 8, 2)
+    network.grow_base()
+    for index, channels in enumerate(generator_plan("by-resolution", 8, 4, 2)):
+        network.grow_block(index, channels)
+        network.grow_head(index)
+    network.load_state_dict(groups["average.generator"])
+    images = torch.rand(1, 3, 8, 8, generator=torch.manual_seed(0)) * 2 - 1
+    expected = network(images, True, torch.tensor(alpha)).clamp(-1, 1)
+    assert 0 < alpha < 1
+    assert torch.equal(model.network(images), expected.detach())
+    assert not torch.equal(expected, network(images, False, torch.tensor(1.0)).clamp(-1, 1))
+
+
+def test_damage_is_passed_over_in_a_run_and_refused_by_name(trained, tmp_path):
+    place, _, ends = trained
+    copy = tmp_path / "runs"
+    shutil.copytree(place, copy)
+    newest = Store(str(copy)).names()[0]
+    file = copy / newest / "networks.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    model = from_store(str(copy))
+    assert model is not None
+    assert pack(dict(model.network.state_dict())) != ends[1]
+    with pytest.raises(SettingsError, match=f"{newest}.*take another one"):
+        from_store(str(copy / newest))
+    with pytest.raises(SettingsError, match="no end of stage 5 is kept"):
+        from_store(str(place), 5)
+    assert from_store(str(tmp_path / "nothing")) is None

@@ -1,0 +1,215 @@
+"""The study report: closed-form tables, and no search that it fails on."""
+
+import base64
+import io
+import math
+import re
+from dataclasses import replace
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
+from PIL import Image
+
+from ganforge.search.report.animation import Frame, film, in_order
+from ganforge.search.report.build import Searched, build_report
+from ganforge.search.report.importance import importance
+from ganforge.search.report.parallel import Scale
+from ganforge.search.report.table import StageRow, TrialRow, as_csv, as_parquet, ranks, table
+from ganforge.tracking.palette import colour
+
+DOMAINS = {
+    "rate": FloatDistribution(1e-4, 1e-1, log=True),
+    "loss": CategoricalDistribution(["hinge", "wasserstein", None]),
+}
+
+
+def trial(number: int, state: str, scores: list[float], **params: object) -> TrialRow:
+    stages = [StageRow(16 * 2**k, s, 10.0 + k, 2, 20.0) for k, s in enumerate(scores)]
+    return TrialRow(number, f"run{number}", state, state, params, stages, 40.0, 2)
+
+
+ROWS = [
+    trial(0, "finished", [20.0, 22.0, 24.0], rate=1e-2, loss="hinge"),
+    trial(1, "stopped", [19.0], rate=1e-3, loss="wasserstein"),
+    trial(2, "finished", [20.0, 23.0, 23.5], rate=3e-3, loss="hinge"),
+    trial(3, "failed", [], rate=1e-1, loss=None),
+]
+
+
+def study_of(rows: list[TrialRow]) -> optuna.Study:
+    states = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
+    made = optuna.create_study(direction="maximize")
+    for row in rows:
+        values = {k + 1: s.score for k, s in enumerate(row.stages) if s.score is not None}
+        made.add_trial(
+            create_trial(
+                params=dict(row.params),
+                distributions={key: DOMAINS[key] for key in row.params},
+                value=row.score if values else None,
+                intermediate_values=values,
+                state=states[row.state] if values else TrialState.FAIL,
+            )
+        )
+    return made
+
+
+def frames(count: int, width: int = 64, height: int = 48) -> list[Frame]:
+    found = []
+    for number in range(count):
+        buffer = io.BytesIO()
+        Image.new("RGB", (width + 8 * number, height), (40 * number, 99, 0)).save(buffer, "PNG")
+        found.append(Frame(buffer.getvalue(), f"stage {number}", number / count, number % 2 == 1))
+    return found
+
+
+def searched(rows: list[TrialRow]) -> Searched:
+    return Searched(
+        "Search s of a system", rows, [16, 32, 64], "validation/psnr", "max", study_of(rows),
+        ["rate"], 0, frames(3),
+    )  # fmt: skip
+
+
+def test_the_table_has_a_line_for_each_trial_and_its_cost():
+    found = table(ROWS, 3)
+    assert list(found["trial"]) == [0, 1, 2, 3]
+    assert list(found["score"])[:3] == [24.0, 19.0, 23.5] and math.isnan(found["score"][3])
+    assert found["stage 1 seconds"][0] == 11.0 and found["stage 1 device-seconds"][0] == 22.0
+    assert math.isnan(found["stage 1 score"][1])
+    assert list(found["device-seconds"]) == [80.0] * 4
+    assert list(found["rate"]) == [1e-2, 1e-3, 3e-3, 1e-1]
+
+
+def test_seconds_of_stages_outlive_the_process_that_a_trial_began_in():
+    short = replace(ROWS[0], seconds=5.0)
+    assert table([short], 3)["seconds"][0] == 10.0 + 11.0 + 12.0
+
+
+def test_csv_and_parquet_hold_the_same():
+    found = table(ROWS, 3)
+    csv = pd.read_csv(io.BytesIO(as_csv(found)))
+    parquet = pd.read_parquet(io.BytesIO(as_parquet(found)))
+    assert list(csv.columns) == list(parquet.columns) == list(found.columns)
+    for name in ("score", "rate", "stage 2 seconds"):
+        pd.testing.assert_series_equal(csv[name], parquet[name], check_dtype=False)
+    mixed = table([trial(0, "finished", [1.0], size="a"), trial(1, "finished", [1.0], size=2)], 1)
+    assert list(pd.read_parquet(io.BytesIO(as_parquet(mixed)))["size"]) == ["a", "2"]
+
+
+def test_ranks_by_stage():
+    assert ranks(ROWS, 3, "max") == {
+        0: [1, 2, 1],
+        1: [3, None, None],
+        2: [1, 1, 2],
+        3: [None, None, None],
+    }
+    assert ranks(ROWS, 3, "min")[1] == [1, None, None]
+
+
+def test_a_scale_places_numbers_by_size_and_words_in_order():
+    log = Scale([1e-1, 1e-3, 1e-2], True)
+    assert [log.place(v) for v in (1e-3, 1e-2, 1e-1)] == pytest.approx([0, 0.5, 1])
+    words = Scale(["b", "a", "b"], True)
+    assert [words.place(v) for v in ("a", "b")] == [0.0, 1.0] and not words.log
+    assert Scale([3, 3], False).place(3) == 0.5
+    assert Scale([True, False], False).ticks() == [(0.0, "False"), (1.0, "True")]
+    assert math.isnan(log.place(None))
+    assert [word for _, word in Scale(list(range(9)), False).ticks()] == ["0", "2", "4", "6", "8"]
+
+
+def test_a_search_gives_every_file():
+    more = [
+        trial(4 + k, "finished", [18.0 + k] * 3, rate=2e-3 * (k + 1), loss="hinge")
+        for k in (0, 1, 2)
+    ]
+    files, left_out = build_report(searched(ROWS + more))
+    assert left_out == []
+    names = ("film.webp", "optimization_history.png", "stage_ranks.png", "importance.png")
+    for name in (*names, "parallel_coordinates.png"):
+        assert Image.open(io.BytesIO(files[f"report/{name}"])).size[0] > 60
+    page = files["report/report.html"].decode()
+    inline = re.findall(r'src="data:image/\w+;base64,([^"]+)"', page)
+    pictures = {content for path, content in files.items() if path.endswith(("png", "webp"))}
+    assert {base64.b64decode(text) for text in inline} == pictures
+    # nothing is fetched from anywhere
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert "Best: trial 0 with validation/psnr 24.000 (bicubic 20.000)." in page
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ROWS[:1],
+        [trial(k, "finished", [20.0] * 3, rate=1e-3, loss="hinge") for k in range(5)],
+        ROWS[3:],
+        [trial(0, "stopped", [20.0], rate=1e-3), trial(1, "stopped", [21.0], rate=1e-2)],
+        [trial(k, "finished", [20.0 + k] * 3, loss="hinge") for k in range(5)],
+    ],
+    ids=["one", "equal", "failed", "stopped", "one setting"],
+)
+def test_what_cannot_be_drawn_is_left_out_with_a_reason(rows: list[TrialRow]):
+    files, left_out = build_report(replace(searched(rows), frames=[]))
+    assert {"report/trials.csv", "report/trials.parquet", "report/report.html"} <= files.keys()
+    assert any(line.startswith("film: ") for line in left_out)
+    assert all("\n" not in line and "Error" not in line for line in left_out)
+    page = files["report/report.html"].decode()
+    assert page.count("Left out: ") == len(left_out)
+
+
+def test_a_film_has_one_frame_size_and_is_small():
+    content = film(frames(5, width=900, height=1500))
+    assert len(content) <= 2_000_000
+    shown = Image.open(io.BytesIO(content))
+    assert shown.n_frames == 5 and shown.size == (720, 930)
+    shown.seek(4)
+    assert shown.convert("RGB").getpixel((300, 300))[0] > 140
+
+
+def test_noise_is_shrunk_until_it_fits():
+    noise = []
+    for number in range(6):
+        buffer = io.BytesIO()
+        Image.effect_noise((700, 900), 120).convert("RGB").save(buffer, "PNG")
+        noise.append(Frame(buffer.getvalue(), f"{number}", number / 6, False))
+    content = film(noise)
+    assert len(content) <= 2_000_000 and Image.open(io.BytesIO(content)).n_frames == 6
+
+
+def test_grids_are_in_the_order_of_training():
+    names = ["stage-1-000096.png", "stage-0-000128.png", "stage-10-000001.png", "notes.txt"]
+    found = in_order([f"grids/{name}" for name in names])
+    assert [(stage, step) for stage, step, _ in found] == [(0, 128), (1, 96), (10, 1)]
+
+
+def test_neighbours_have_different_colours():
+    assert len({colour(number) for number in range(10)}) == 10 and colour(11) == colour(1)
+
+
+def test_settings_of_later_stages_explain_nothing_of_the_first(monkeypatch: pytest.MonkeyPatch):
+    domain = FloatDistribution(0.0, 1.0)
+    names = ("rate", "weight", "stages.0.rate", "stages.1.rate")
+    made = optuna.create_study(direction="maximize")
+    for number in range(6):
+        values = {name: ((number + 1) * 0.37 * k) % 1 for k, name in enumerate(names, 1)}
+        made.add_trial(
+            create_trial(
+                params=values,
+                distributions=dict.fromkeys(names, domain),
+                value=float(number),
+                intermediate_values={1: number / 2, 2: float(number)},
+            )
+        )
+    asked = []
+    real = optuna.importance.get_param_importances
+
+    def spy(study: optuna.Study, **options: object) -> dict[str, float]:
+        asked.append(set(study.trials[0].params))
+        found = real(study, **options)  # type: ignore[arg-type]
+        assert sum(found.values()) == pytest.approx(1)
+        return found
+
+    monkeypatch.setattr(optuna.importance, "get_param_importances", spy)
+    assert importance(made, 2, "max").startswith(b"\x89PNG")
+    assert asked == [set(names), set(names) - {"stages.1.rate"}]
