@@ -3,7 +3,7 @@
     python tests/acceptance.py NAME [NAME …]      python tests/acceptance.py --list
 
 Each check has its own time budget. Command, seconds and result are appended to docs/acceptance.md.
-Checks that need the benchmark pictures look for them in ../shared or GANFORGE_SHARED.
+Checks that need the benchmark images look for them in ../shared or GANFORGE_SHARED.
 """
 
 import argparse
@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from shown import cluster, faults, flagship, from_noise, from_picture, tracking
+from shown import cluster, faults, flagship, from_image, from_noise, tracking
 from shown.command import ROOT, Failed
 
-ROOMS = (flagship, faults, tracking, from_noise, from_picture, cluster)
+ROOMS = (flagship, faults, tracking, from_noise, from_image, cluster)
 CHECKS = {name: check for room in ROOMS for name, check in room.CHECKS.items()}
 
 

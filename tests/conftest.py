@@ -1,4 +1,4 @@
-"""Pictures and settings that many tests share."""
+"""Images and settings that many tests share."""
 
 import os
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ def _own_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory) -> Path:
-    """Eight small smooth pictures with edges, 72 × 64 and 64 × 80."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory) -> Path:
+    """Eight small smooth images with edges, 72 × 64 and 64 × 80."""
+    folder = tmp_path_factory.mktemp("images")
     for number in range(8):
         height, width = ((72, 64), (64, 80))[number % 2]
         y, x = np.mgrid[0:height, 0:width] / 16.0
@@ -37,7 +37,7 @@ def pictures(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def tiny(pictures):
+def tiny(images):
     """A flagship of two stages that trains in seconds, every term but the perceptual one on."""
 
     def make(**changes) -> Settings:
@@ -51,9 +51,9 @@ def tiny(pictures):
             "average_decay": 0.9,
             "images_per_epoch": 40,
             "perceptual.network": "none",
-            "data.root": str(pictures),
+            "data.root": str(images),
             "data.view": "crop",
-            "validation.pictures": 2,
+            "validation.images": 2,
             "reports_per_stage": 2,
             "device": "cpu",
             "stages": ladder(4, 16, epochs=2, fade_epochs=1),

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "platform" / "ganforge"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # from the top: a room imports only what stands below it, or itself. docs/architecture.md has the
-# picture. `training` and `inference` stand side by side: inference reads what training stored.
+# image. `training` and `inference` stand side by side: inference reads what training stored.
 LAYERS = [
     {"__main__"},
     {"commands", "testing"},

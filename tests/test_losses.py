@@ -187,7 +187,7 @@ def test_feature_matching_compares_the_means_of_the_batch():
     )
 
 
-def test_features_of_real_pictures_are_targets_only():
+def test_features_of_real_images_are_targets_only():
     for objective in (feature_matching, paired_feature_matching):
         real, fake = random(2, 3).requires_grad_(), random(2, 3).requires_grad_()
         objective(real, fake).backward()

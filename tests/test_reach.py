@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from generators import small_model
 
 from ganforge.reach import Span, bicubic, convolution, hull, nearest, reach
-from tests.generators import small_model
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
@@ -35,7 +35,7 @@ def test_the_flagship_sees_exactly_as_far_as_it_says(scale, stage, skip):
         stage, scale=scale, bicubic_skip=skip, stages=ladder(8, 32 * scale, scale=scale)
     )
     network = model.network.double()
-    before, after = reach(network.sees, scale)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    before, after = reach(network.receptive_field, scale)  # pyright: ignore[reportArgumentType, reportCallIssue]
     middle, side = 14, 30
     source = torch.rand(1, 3, side, side, dtype=torch.float64, generator=torch.manual_seed(0)) - 0.5
     changed = source.clone()

@@ -11,8 +11,8 @@ from ganforge.commands.describe import describe
 from ganforge.migrations import MIGRATIONS, SCHEMA
 from ganforge.settings import (
     SettingsError,
+    field_flags,
     flatten,
-    marks,
     override,
     per_stage_keys,
     read_json,
@@ -144,7 +144,7 @@ def test_structure_is_global_only():
 
 
 def test_marks_hold_for_everything_in_a_group():
-    found = marks(Settings())
+    found = field_flags(Settings())
     assert found["generator.betas.1"] == {"per_stage": True, "weights": True}
     assert found["workers"]["weights"] is False
     assert found["data.root"]["weights"] is False

@@ -1,15 +1,14 @@
 """Files that settings name, turned into tensors and known by the sha256 of their content."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
-from ganforge.cache import cache_directory
+from ganforge.local_files import cache_directory, replacing
 from ganforge.networks.vgg import tensor_names
 from ganforge.settings import SettingsError
 
@@ -62,9 +61,8 @@ def keep(name: str, tensors: Mapping[str, Tensor]) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    save_file({n: t.contiguous() for n, t in tensors.items()}, temporary)
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        file.write(save({n: t.contiguous() for n, t in tensors.items()}))
 
 
 def present(name: str) -> bool:

@@ -42,7 +42,7 @@ class EqualizedConv2d(nn.Module):
             images, padding = F.pad(images, padding), 0
         return F.conv2d(images, self.weight * self.scale, self.bias, padding=padding)
 
-    def sees(self, span: Span) -> Span:
+    def receptive_field(self, span: Span) -> Span:
         """The input positions that the output positions of `span` depend on, on either axis."""
         size, padding = self.weight.shape[-1], self.padding
         left, top = (padding[0], padding[2]) if isinstance(padding, tuple) else (padding, padding)

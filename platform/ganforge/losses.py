@@ -107,7 +107,7 @@ def least_squares(scores: Tensor, label: float) -> Tensor:
 def relativistic_average(high: Tensor, low: Tensor) -> Tensor:
     """-mean log σ(a - mean b) - mean log(1 - σ(b - mean a)) (arXiv:1809.00219, equations 1 and 2).
 
-    The discriminator's objective with a the scores of real and b those of fake pictures, the
+    The discriminator's objective with a the scores of real and b those of fake images, the
     generator's with the two exchanged. Equal scores give 2·log 2.
     """
     high, low = _wide(high), _wide(low)
@@ -117,7 +117,7 @@ def relativistic_average(high: Tensor, low: Tensor) -> Tensor:
 def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
     """‖mean over the batch of f(x) - mean over the batch of f(G)‖² (arXiv:1606.03498, section 3.1).
 
-    (N, …) activations of a middle layer of the critic; those of real pictures are targets only.
+    (N, …) activations of a middle layer of the critic; those of real images are targets only.
     """
     return (_wide(real).detach().mean(0) - _wide(fake).mean(0)).square().sum()
 

@@ -3,8 +3,20 @@
 from collections.abc import Callable
 from typing import Any
 
+
+def validation_images(record: dict[str, Any]) -> dict[str, Any]:
+    """1 → 2: validation.pictures is called validation.images."""
+    settings = dict(record["settings"])
+    if isinstance(settings.get("validation"), dict):
+        given = dict(settings["validation"])
+        if "pictures" in given:
+            given["images"] = given.pop("pictures")
+        settings["validation"] = given
+    return {**record, "settings": settings}
+
+
 #: One pure function per step, schema n → n + 1, in order. Schema 1 is the first.
-MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
+MIGRATIONS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [validation_images]
 SCHEMA = len(MIGRATIONS) + 1
 
 

@@ -48,7 +48,7 @@ def hull(*spans: Span) -> Span:
     return Span(min(span.first for span in spans), max(span.last for span in spans))
 
 
-def reach(sees: Callable[[Span], Span], scale: int) -> Reach:
+def reach(receptive_field: Callable[[Span], Span], scale: int) -> Reach:
     """The reach of a network that enlarges by `scale` and treats every source pixel alike."""
-    spans = [sees(Span(residue, residue)) for residue in range(scale)]
+    spans = [receptive_field(Span(residue, residue)) for residue in range(scale)]
     return Reach(max(0, -min(s.first for s in spans)), max(0, max(s.last for s in spans)))

@@ -17,7 +17,7 @@ Kind = Literal["progress", "checkpoint", "stage"]
 @dataclass(frozen=True)
 class Stage:
     """One row of the plan. `fade_images` is the first part of `images`; `resolution` is the side
-    of the target pictures; `epoch_images` is the length of one pass over the data."""
+    of the target images; `epoch_images` is the length of one pass over the data."""
 
     resolution: int
     images: int

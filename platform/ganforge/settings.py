@@ -187,7 +187,7 @@ def unknown(key: str, settings: BaseModel) -> str:
     return f"unknown setting '{key}'{hint}"
 
 
-def marks(settings: BaseModel) -> dict[str, dict[str, bool]]:
+def field_flags(settings: BaseModel) -> dict[str, dict[str, bool]]:
     """The `per_stage` and `weights` marks of every key of `flatten(settings)`.
 
     A mark on a group of settings holds for everything in it.
@@ -215,7 +215,7 @@ def per_stage_keys(settings: BaseModel) -> set[str]:
     """The keys that may be overridden as `stages.K.<key>`."""
     return {
         key
-        for key, mark in marks(settings).items()
+        for key, mark in field_flags(settings).items()
         if mark["per_stage"] and not key.startswith("stages.")
     }
 

@@ -5,7 +5,7 @@
     def test_my_gan():
         check_system("my_gan.py:MyGAN")
 
-They train on the pictures that the system's `quick` preset names, for a few steps.
+They train on the images that the system's `quick` preset names, for a few steps.
 """
 
 import inspect
@@ -47,7 +47,7 @@ def check_system(
     name = system if isinstance(system, str) else name_of(system)
     check_settings(name)
     prepared = small(name, changes)
-    check_pictures(prepared)
+    check_images(prepared)
     check_finite(prepared)
     check_turns(prepared)
     check_resume(prepared)
@@ -76,7 +76,7 @@ def small(name: str, changes: Mapping[str, Any] | None = None) -> Prepared:
         "batch_size": BATCH,
         "shards": SHARDS,
         "images_per_epoch": 4 * BATCH,
-        "validation.pictures": 2,
+        "validation.images": 2,
         "validation.samples": 2,
         "validation.sliced_wasserstein": False,
         "validation.fid_network": "none",
@@ -94,7 +94,7 @@ def fresh(prepared: Prepared) -> System:
 
 
 def stages(prepared: Prepared) -> Iterator[tuple[System, Plan, Data, int]]:
-    """The system grown to each stage in turn, with the pictures."""
+    """The system grown to each stage in turn, with the images."""
     settings, plan, system = prepared.settings, prepared.plan(), fresh(prepared)
     scale = system.source_scale(settings)
     data = open_data(system.Data, settings, plan.stages, scale, settings.seed, prefetch=False)
@@ -117,8 +117,8 @@ def check_settings(name: str) -> None:
         assert again == settings, f"{preset}: not the same after settings.json"
 
 
-def check_pictures(prepared: Prepared) -> None:
-    """Generated pictures and panes have the shapes and the range of the real ones, and are a
+def check_images(prepared: Prepared) -> None:
+    """Generated images and panes have the shapes and the range of the real ones, and are a
     function of the batch alone."""
     for system, plan, data, index in stages(prepared):
         batch, progress = data.samples(index), plan.progress(index, plan.stages[index].steps)
@@ -133,12 +133,12 @@ def check_pictures(prepared: Prepared) -> None:
             f"sample() gives {len(panes)} panes, sample_titles has {len(system.sample_titles)}"
         )
         wanted = tuple(batch.target.shape)
-        for place, pictures in {"generated()": made, "deploy()": deployed}.items():
-            shape = tuple(pictures.shape)
+        for place, images in {"generated()": made, "deploy()": deployed}.items():
+            shape = tuple(images.shape)
             assert shape == wanted, f"{place} gives {shape}, not {wanted}"
-            assert pictures.abs().max() <= 1, f"{place} leaves [-1, 1]"
+            assert images.abs().max() <= 1, f"{place} leaves [-1, 1]"
         for pane in panes:
-            assert len(pane) == len(batch), f"a pane has {len(pane)} pictures, not {len(batch)}"
+            assert len(pane) == len(batch), f"a pane has {len(pane)} images, not {len(batch)}"
 
 
 def use(network: torch.nn.Module, batch: Batch) -> Tensor:
@@ -152,8 +152,8 @@ def use(network: torch.nn.Module, batch: Batch) -> Tensor:
 
 
 def check_finite(prepared: Prepared) -> None:
-    """Terms and gradients stay finite for one picture and for identical ones."""
-    cases = {"one picture": [0], "identical pictures": [0, 0, 0, 0]}
+    """Terms and gradients stay finite for one image and for identical ones."""
+    cases = {"one image": [0], "identical images": [0, 0, 0, 0]}
     for system, plan, data, index in stages(prepared):
         real = data.batch(index, 0, 0)
         for step in (0, plan.stages[index].steps):  # at the start of a fade, and after it

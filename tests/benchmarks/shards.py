@@ -27,7 +27,7 @@ from ganforge.training.prepare import prepare
 from ganforge.training.workers import Workers
 
 
-def pictures(folder: Path) -> None:
+def images(folder: Path) -> None:
     y, x = np.mgrid[0:160, 0:160] / 9.0
     for number in range(6):
         waves = [np.sin(x * (1 + number / 3) + c) * np.cos(y + c) * 100 + 128 for c in range(3)]
@@ -70,7 +70,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        pictures(Path(folder))
+        images(Path(folder))
         sides = {shards: Side(folder, shards, given.width) for shards in (1, 2, 4)}
         for side in sides.values():
             side.steps(2)

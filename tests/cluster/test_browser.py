@@ -57,7 +57,7 @@ class Seen:
     experiment: str
     trials: list[Any]
     parent: Any
-    pictures: Path
+    images: Path
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +135,8 @@ def seen(
         page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or ""))
         page.goto(address.replace("http://127.0.0.1:5000", server))
         page.locator(CARD).first.wait_for()
-        pictures = tmp_path_factory.mktemp("pictures")
-        yield Seen(page, hosts, server, experiment, trials, parent, pictures)
+        images = tmp_path_factory.mktemp("images")
+        yield Seen(page, hosts, server, experiment, trials, parent, images)
         browser.close()
 
 
@@ -205,9 +205,9 @@ def test_the_settings_that_differ_are_beside_each_other(seen: Seen) -> None:
         assert found.get_by_text(run.info.run_name, exact=True).count() == 1
 
 
-def test_a_picture_of_the_view(seen: Seen) -> None:
+def test_a_image_of_the_view(seen: Seen) -> None:
     seen.page.wait_for_timeout(1000)
-    place = Path(os.environ.get("GANFORGE_PICTURES", seen.pictures)) / "comparison.png"
+    place = Path(os.environ.get("GANFORGE_PICTURES", seen.images)) / "comparison.png"
     seen.page.screenshot(path=str(place))
     assert place.stat().st_size > 50_000
 

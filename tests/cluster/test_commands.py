@@ -21,7 +21,7 @@ def ganforge(*words: str, code: int = 0) -> None:
 
 
 def benchmark(folder: Path) -> Path:
-    """Two pictures and their halves, in the folders of a benchmark."""
+    """Two images and their halves, in the folders of a benchmark."""
     for name in ("HR", "LR"):
         (folder / name).mkdir(parents=True)
     for number in range(2):

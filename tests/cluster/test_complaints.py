@@ -52,7 +52,7 @@ class Story:
 
 
 def begin(place: Path, *words: str) -> "subprocess.Popen[bytes]":
-    script = Path(__file__).with_name("driver.py")
+    script = Path(__file__).parents[1] / "helpers" / "driver.py"
     command = [sys.executable, str(script), str(place), str(TRIALS), *words]
     environment = os.environ | {"RAY_ADDRESS": "local"}
     return subprocess.Popen(command, start_new_session=True, env=environment)

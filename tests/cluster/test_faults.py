@@ -69,7 +69,7 @@ def test_a_dead_tracking_store_does_not_end_training(cluster: None, tmp_path: Pa
 
 
 def start(place: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-    script = Path(__file__).with_name("driver.py")
+    script = Path(__file__).parents[1] / "helpers" / "driver.py"
     command = [sys.executable, str(script), str(place), str(TRIALS), *arguments]
     environment = os.environ | {"RAY_ADDRESS": "local"}
     return subprocess.Popen(command, start_new_session=True, env=environment)

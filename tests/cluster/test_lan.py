@@ -29,7 +29,7 @@ PROJECT = ("platform", "search_spaces", "trainers", "pyproject.toml", "constrain
 WORDS = (
     "--trials 4 --workers 2 --concurrent 2 --preset quick --start 8 --target 32 --seed 3 "
     "--set width=8 --set batch_size=8 --set images_per_epoch=32 --set shards=4 "
-    "--set validation.pictures=2 --set validation.max_side=64 --set validation.samples=2 "
+    "--set validation.images=2 --set validation.max_side=64 --set validation.samples=2 "
     "--set perceptual.network=none --set data.max_side=128"
 )
 OFFLINE = "export PIP_NO_INDEX=1 PIP_NO_BUILD_ISOLATION=0 PIP_ROOT_USER_ACTION=ignore\n"

@@ -59,7 +59,7 @@ def test_what_is_done_again_reaches_from_the_stored_state_to_the_next_report(
     tmp_path: Path,
 ) -> None:
     lost = trial(str(tmp_path))
-    # four steps of four pictures a stage, reported after two and after four
+    # four steps of four images a stage, reported after two and after four
     assert [p.steps for p in lost.plan.stages] == [4, 4, 4]
     assert next_yield(lost.plan, Position()) == 8
     assert next_yield(lost.plan, Position(0, 2)) == 16

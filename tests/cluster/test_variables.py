@@ -48,20 +48,20 @@ def test_a_machine_whose_values_are_missing_does_not_start(
     assert main([]) == 0
 
 
-def test_pictures_of_a_store_are_copied_once_and_their_place_is_noted(
-    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+def test_images_of_a_store_are_copied_once_and_their_place_is_noted(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     file = tmp_path / ".ganforge.env"
-    file.write_text(f"# a word\nGANFORGE_STORAGE=s3://b/x\nGANFORGE_DATA=file://{pictures}\n")
+    file.write_text(f"# a word\nGANFORGE_STORAGE=s3://b/x\nGANFORGE_DATA=file://{images}\n")
     assert main([]) == 0
     copied = tmp_path / "ganforge-data"
     assert read_variables(file.read_text())["GANFORGE_DATA"] == str(copied)
     assert "# a word" in file.read_text()
-    for picture in pictures.iterdir():
-        assert (copied / picture.name).read_bytes() == picture.read_bytes()
+    for image in images.iterdir():
+        assert (copied / image.name).read_bytes() == image.read_bytes()
     before = {path: path.stat().st_mtime_ns for path in copied.iterdir()}
-    fetch(f"file://{pictures}", copied)
+    fetch(f"file://{images}", copied)
     assert before == {path: path.stat().st_mtime_ns for path in copied.iterdir()}
     with pytest.raises(SettingsError, match="GANFORGE_DATA"):
         fetch(f"file://{tmp_path}/nowhere", tmp_path / "other")

@@ -28,7 +28,7 @@ def folders(tmp_path_factory) -> dict[str, str]:
     for name in ("small", "text", "cut"):
         good.save(made[name] / "good.png")
     good.resize((40, 90)).save(made["small"] / "tiny.png")
-    (made["text"] / "words.png").write_text("not a picture")
+    (made["text"] / "words.png").write_text("not an image")
     data = (made["cut"] / "good.png").read_bytes()
     (made["cut"] / "cut.png").write_bytes(data[:20])
     (root / "space_typo.py").write_text(
@@ -62,9 +62,9 @@ BAD = [
     (["train", "--metric", "validation/psnrr", *QUICK], "metric = validation/psnrr: "),
     (["train", "--data", "{root}/nowhere", *QUICK], "nowhere: there is no such folder"),
     (["train", "--data", "{root}/weights.pt", *QUICK], "weights.pt: is a file"),
-    (["train", "--data", "{empty}", *QUICK], "empty: has no pictures"),
+    (["train", "--data", "{empty}", *QUICK], "empty: has no images"),
     (["train", "--data", "{one}", *QUICK], "at least 2 are needed"),
-    (["train", "--data", "{small}", *QUICK], "1 of 2 pictures are smaller than"),
+    (["train", "--data", "{small}", *QUICK], "1 of 2 images are smaller than"),
     (["train", "--data", "{text}", *QUICK], "words.png"),
     (["train", "--data", "{cut}", *QUICK], "cut.png"),
     (["train", "--settings", "{root}/broken.json"], "broken.json: not a JSON file"),
@@ -79,7 +79,7 @@ BAD = [
     (["train", "--workers", "2", "--set", "workers=1"], "--workers says 2; give one of the two"),
     (["train", "--seed", "2", "--set", "seed=1"], "--seed says 2"),
     (["train", "--gpu", "--set", "device=cpu"], "--gpu (GANFORGE_GPU) says cuda"),
-    (["train", "--data", "{one}", "--set", "data.source=digits"], "one names the pictures"),
+    (["train", "--data", "{one}", "--set", "data.source=digits"], "one names the images"),
     (["train", "--set", "generator.betas=0.5"], "betas = ['0.5']: has too few values"),
     (["train", "--set", "perceptual.network=nowhere.pt", *QUICK], "nowhere.pt: no such file"),
     (
@@ -152,7 +152,7 @@ def test_refusals_come_before_heavy_imports(words, absent, tmp_path):
 
 @pytest.mark.parametrize("script", ["train", "tune", "reproduce"])
 def test_each_trainer_runs_alone_from_an_empty_folder(script, tmp_path):
-    source = Path(__file__).parent.parent / "trainers" / f"{script}.py"
+    source = Path(__file__).parents[2] / "trainers" / f"{script}.py"
     copy = tmp_path / source.name
     copy.write_bytes(source.read_bytes())
     words = ["--help"] if script == "reproduce" else ["--preset", "quick", "--dry-run"]

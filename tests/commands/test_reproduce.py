@@ -26,10 +26,10 @@ PACKAGE = Path(ganforge.__file__).parent
 
 
 @pytest.fixture
-def recorded(tiny, pictures, tmp_path):
-    """A finished run in a store of its own, on a copy of the pictures: (uri, run id, pictures)."""
+def recorded(tiny, images, tmp_path):
+    """A finished run in a store of its own, on a copy of the images: (uri, run id, images)."""
     copy = tmp_path / "copy"
-    shutil.copytree(pictures, copy)
+    shutil.copytree(images, copy)
     settings = tiny(data__root=str(copy))
     prepared = prepare("progressive_gan_sr", settings)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
@@ -70,7 +70,7 @@ def test_equal_from_the_store_and_the_data_alone(recorded, tmp_path, monkeypatch
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    moved = elsewhere / "pictures"
+    moved = elsewhere / "images"
     shutil.move(copy, moved)
     shutil.rmtree(artifacts(uri, run_id) / "stages")  # weights gone, hashes kept
     reproduce("--experiment", "proof", "--tracking-uri", uri, "--data", str(moved), code=0)
@@ -102,7 +102,7 @@ def test_a_changed_pixel_is_refused_and_named(recorded, capsys):
     image.save(path)
     reproduce("--run", run_id, "--tracking-uri", uri, code=1)
     told = capsys.readouterr().out
-    assert "data differs: picture 3.png: changed" in told and "2.png" not in told
+    assert "data differs: image 3.png: changed" in told and "2.png" not in told
 
 
 def test_a_changed_setting_is_refused_and_named(recorded, tiny, capsys):

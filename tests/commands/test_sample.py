@@ -1,4 +1,4 @@
-"""`ganforge sample` writes pictures of noise, the same for the same seed, and refuses the rest."""
+"""`ganforge sample` writes images of noise, the same for the same seed, and refuses the rest."""
 
 from pathlib import Path
 
@@ -55,17 +55,17 @@ def pixels(folder: Path) -> dict[str, np.ndarray]:
     return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.glob("0*.png"))}
 
 
-def test_pictures_are_a_function_of_seed_and_number(conditional: Path, tmp_path: Path):
+def test_images_are_a_function_of_seed_and_number(conditional: Path, tmp_path: Path):
     sample("--model", conditional, "--count", 5, "--output", tmp_path / "a")
     sample("--model", conditional, "--count", 7, "--output", tmp_path / "b")
     sample("--model", conditional, "--count", 5, "--output", tmp_path / "c", "--seed", 1)
     a, b, c = (pixels(tmp_path / name) for name in "abc")
     assert list(a) == ["00000-0.png", "00001-1.png", "00002-2.png", "00003-0.png", "00004-1.png"]
     assert len(b) == 7
-    for name, picture in a.items():
-        assert picture.shape == (16, 16) and picture.dtype == np.uint8
-        np.testing.assert_array_equal(picture, b[name])
-        assert (picture != c[name]).any()
+    for name, image in a.items():
+        assert image.shape == (16, 16) and image.dtype == np.uint8
+        np.testing.assert_array_equal(image, b[name])
+        assert (image != c[name]).any()
     assert not (tmp_path / "a" / "grid.png").exists()
 
 
@@ -73,12 +73,12 @@ def test_one_label_and_a_sheet(conditional: Path, tmp_path: Path):
     sample("--model", conditional, "--count", 4, "--label", 2, "--output", tmp_path, "--grid")
     made = pixels(tmp_path)
     assert list(made) == [f"0000{number}-2.png" for number in range(4)]
-    assert len({picture.tobytes() for picture in made.values()}) == 4
+    assert len({image.tobytes() for image in made.values()}) == 4
     with Image.open(tmp_path / "grid.png") as sheet:
         assert sheet.width >= 64
 
 
-def test_colour_pictures_without_labels(tmp_path: Path):
+def test_colour_images_without_labels(tmp_path: Path):
     model = stored(tmp_path / "model", "dcgan", features=4, channels=3, latent_size=8)
     sample("--model", model, "--count", 2, "--output", tmp_path / "out", "--grid")
     made = pixels(tmp_path / "out")

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from generators import small_model, write_folder
 from PIL import Image
 
 from ganforge.commands.cli import main
-from ganforge.fidelity import to_bytes
 from ganforge.inference.tiles import upscale
+from ganforge.metrics.image_quality import to_bytes
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
-from tests.generators import small_model, write_folder
 
 
 def ganforge(*words: object, code: int = 0) -> None:
@@ -21,7 +21,7 @@ def ganforge(*words: object, code: int = 0) -> None:
     assert (left.value.code or 0) == code
 
 
-def picture(
+def make_image(
     path: Path, height: int = 40, width: int = 50, mode: str = "RGB", **more
 ) -> Image.Image:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,17 +37,17 @@ def model(tmp_path_factory) -> Path:
 
 
 def test_a_folder_in_tiles_and_whole(model, tmp_path, capsys):
-    image = picture(tmp_path / "in" / "a.png")
-    picture(tmp_path / "in" / "a.bmp")
-    picture(tmp_path / "in" / "s" / "g.png", mode="LA")
+    image = make_image(tmp_path / "in" / "a.png")
+    make_image(tmp_path / "in" / "a.bmp")
+    make_image(tmp_path / "in" / "s" / "g.png", mode="LA")
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture(tmp_path / "in" / "s" / "turned.png", exif=exif)
+    make_image(tmp_path / "in" / "s" / "turned.png", exif=exif)
     (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG")
     words = ("upscale", tmp_path / "in", "--model", model)
     ganforge(*words, "--output", tmp_path / "out", code=1)
     told = capsys.readouterr()
-    assert "4 of 5 pictures" in told.out and "broken.png" in told.err
+    assert "4 of 5 images" in told.out and "broken.png" in told.err
     names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
     assert names == {"a.png.png", "a.bmp.png", "s/g.png", "s/turned.png"}
     levels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
@@ -75,7 +75,7 @@ def test_a_folder_in_tiles_and_whole(model, tmp_path, capsys):
 
 
 def test_formats_and_what_they_cannot_keep(model, tmp_path, capsys):
-    clear = picture(tmp_path / "a.png", mode="RGBA")
+    clear = make_image(tmp_path / "a.png", mode="RGBA")
     clear.putalpha(100)  # WebP drops an alpha that is 255 everywhere
     clear.save(tmp_path / "a.png")
     deep = np.arange(400, dtype=np.uint16).reshape(20, 20) * 100
@@ -94,7 +94,7 @@ def test_formats_and_what_they_cannot_keep(model, tmp_path, capsys):
 
 def test_bad_words_get_one_line(model, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    picture(tmp_path / "a.png")
+    make_image(tmp_path / "a.png")
     for words, message in (
         (
             ("--model", "no/such", "--output", "o"),
@@ -109,12 +109,12 @@ def test_bad_words_get_one_line(model, tmp_path, capsys, monkeypatch):
         assert message in capsys.readouterr().err
     monkeypatch.setattr(ProgressiveGANSR, "takes", "latent")
     ganforge("upscale", "a.png", "--model", model, "--output", "o", code=2)
-    assert "makes pictures from noise" in capsys.readouterr().err
+    assert "makes images from noise" in capsys.readouterr().err
     assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_evaluate_prints_the_model_or_bicubic_alone(model, tmp_path, capsys):
-    high = picture(tmp_path / "HR" / "a.png", 40, 48)
+    high = make_image(tmp_path / "HR" / "a.png", 40, 48)
     (tmp_path / "LR").mkdir()
     high.resize((24, 20), Image.Resampling.BICUBIC).save(tmp_path / "LR" / "a.png")
     ganforge("evaluate", "--model", model, "--benchmark", tmp_path)

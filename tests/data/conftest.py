@@ -1,4 +1,4 @@
-"""Small pictures with distinct pixels, in a temporary folder."""
+"""Small images with distinct pixels, in a temporary folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +24,8 @@ def noise(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Seven pictures of various sides, none below 40."""
-    root = tmp_path / "pictures"
+    """Seven images of various sides, none below 40."""
+    root = tmp_path / "images"
     (root / "below").mkdir(parents=True)
     for number, sides in enumerate([(40, 61), (50, 50), (97, 45), (64, 64), (41, 43), (90, 130)]):
         Image.fromarray(noise(number, *sides)).save(root / f"p{number}.png")

@@ -1,4 +1,4 @@
-"""Which pictures are found, and what is said about those that cannot be used."""
+"""Which images are found, and what is said about those that cannot be used."""
 
 import struct
 import zlib
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganforge.data.catalog import find_pictures
+from ganforge.data.catalog import find_images
 from ganforge.data.settings import DataSettings
 from ganforge.data.sources import check
 from ganforge.settings import SettingsError
@@ -40,20 +40,20 @@ def test_finds_every_format_below_the_folder_in_order_of_names(tmp_path: Path) -
     Image.new("RGB", (40, 40)).save(tmp_path / "no.gif")
     (tmp_path / "._a.png").write_bytes(b"left by another system")
     (tmp_path / "readme.txt").write_text("text")
-    found = [picture.name for picture in find_pictures(str(tmp_path))]
+    found = [image.name for image in find_images(str(tmp_path))]
     assert found == ["B.bmp", "a.png", "b.tiff", "b/z.JPG", "c.webp", "d.jpeg", "e.TIF"]
-    assert len(check(DataSettings(root=str(tmp_path)), 3, 40).pictures) == 7
+    assert len(check(DataSettings(root=str(tmp_path)), 3, 40).images) == 7
 
 
 def test_a_link_back_up_ends(folder: Path) -> None:
     (folder / "below" / "up").symlink_to(folder)
-    assert len(find_pictures(str(folder))) == 7
+    assert len(find_images(str(folder))) == 7
 
 
 def test_the_builtin_photographs_are_eleven_of_ten_scenes() -> None:
-    pictures = check(DataSettings(), 3, 256).pictures
-    assert len(pictures) == 11
-    assert len({picture.group for picture in pictures}) == 10
+    images = check(DataSettings(), 3, 256).images
+    assert len(images) == 11
+    assert len({image.group for image in images}) == 10
 
 
 def test_folders_that_cannot_be_used(tmp_path: Path, folder: Path) -> None:
@@ -61,20 +61,20 @@ def test_folders_that_cannot_be_used(tmp_path: Path, folder: Path) -> None:
     assert "is a file" in _said(folder / "p0.png")
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "has no pictures" in _said(empty)
+    assert "has no images" in _said(empty)
     Image.new("RGB", (40, 40)).save(empty / "one.png")
     assert "at least 2" in _said(empty)
     assert "channels = 4" in _said(folder, channels=4)
 
 
-def test_small_pictures_are_counted_and_the_first_is_named(folder: Path) -> None:
+def test_small_images_are_counted_and_the_first_is_named(folder: Path) -> None:
     message = _said(folder, needed_side=42)
-    assert "2 of 7 pictures" in message
+    assert "2 of 7 images" in message
     assert "p0.png, 61×40" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"just text", b"\x89PNG\r\n\x1a\n\0\0"])
-def test_files_that_are_no_pictures_are_named(folder: Path, content: bytes) -> None:
+def test_files_that_are_no_images_are_named(folder: Path, content: bytes) -> None:
     (folder / "p2.png").write_bytes(content)
     assert "p2.png" in _said(folder)
 
@@ -84,7 +84,7 @@ def test_a_gif_called_png_is_refused(folder: Path) -> None:
     assert "p2.png" in _said(folder)
 
 
-def test_a_picture_of_900_million_pixels_is_refused_from_its_header(folder: Path) -> None:
+def test_a_image_of_900_million_pixels_is_refused_from_its_header(folder: Path) -> None:
     header = b"IHDR" + struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     (folder / "p2.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IDAT")

@@ -1,4 +1,4 @@
-"""Degradations of low-resolution pictures."""
+"""Degradations of low-resolution images."""
 
 import io
 import itertools
@@ -64,7 +64,7 @@ def test_draws_are_those_of_the_place():
     assert not np.array_equal(one, degrade(pixels, 2, how, 3, "sample", 0, 8))
 
 
-def test_grey_pictures_keep_their_channel():
+def test_grey_images_keep_their_channel():
     how = Degradation(blur=(1.0, 1.0), noise=(5.0, 5.0), jpeg=(50.0, 50.0))
     assert degrade(noise(1, 40, 40, 1)[..., None], 2, how, 1).shape == (20, 20, 1)
 

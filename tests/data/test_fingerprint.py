@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganforge.data.builtin import builtin_pictures
-from ganforge.data.catalog import find_pictures
+from ganforge.data.builtin import builtin_images
+from ganforge.data.catalog import find_images
 from ganforge.data.fingerprint import Catalog, open_catalog, split
 from ganforge.data.sources import Source
 
 
 def _catalog(root: Path, cache: Path, fraction: float = 0.3, seed: int = 3) -> Catalog:
-    return open_catalog(Source(tuple(find_pictures(str(root)))), fraction, seed, cache)
+    return open_catalog(Source(tuple(find_images(str(root)))), fraction, seed, cache)
 
 
 def test_it_is_the_same_again_with_and_without_the_cache(folder: Path, tmp_path: Path) -> None:
@@ -87,11 +87,9 @@ def test_groups_are_never_divided() -> None:
 
 
 def test_the_motorcycles_stay_together() -> None:
-    pictures = builtin_pictures()
+    images = builtin_images()
     sides = {
-        sum(
-            pictures[n].scene == "motorcycle" for n in split([p.group for p in pictures], 0.4, s)[1]
-        )
+        sum(images[n].scene == "motorcycle" for n in split([p.group for p in images], 0.4, s)[1])
         for s in range(30)
     }
     assert sides == {0, 2}

@@ -1,4 +1,4 @@
-"""Data sets without a source: pictures and labels are what the files and the source say."""
+"""Data sets without a source: images and labels are what the files and the source say."""
 
 import itertools
 from collections import Counter
@@ -26,7 +26,7 @@ Open = Callable[..., Data]
 
 @pytest.fixture
 def classes(tmp_path: Path) -> Path:
-    """Three classes of 6, 5 and 9 pictures of at least 34 px, one below a folder of its own."""
+    """Three classes of 6, 5 and 9 images of at least 34 px, one below a folder of its own."""
     root = tmp_path / "classes"
     for label, (name, count) in enumerate([("ant", 6), ("bee", 5), ("cat", 9)]):
         (root / name / "deep").mkdir(parents=True)
@@ -82,7 +82,7 @@ def test_the_number_of_shards_does_not_change_the_global_batch(opened: Open, vie
         assert whole.index.tolist() == list(range(step * 12, step * 12 + 12))
 
 
-def test_an_epoch_shows_every_training_picture_once(opened: Open) -> None:
+def test_an_epoch_shows_every_training_image_once(opened: Open) -> None:
     data = opened("labelled", stages(1, 1, images=10_000), horizontal_flip=False)
     assert data.num_train == 14
     for epoch in range(3):
@@ -92,7 +92,7 @@ def test_an_epoch_shows_every_training_picture_once(opened: Open) -> None:
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_labels_are_those_of_the_sub_folders(opened: Open, classes: Path, view: str) -> None:
-    owner = {}  # noise: any 8 pixels of a row name their picture
+    owner = {}  # noise: any 8 pixels of a row name their image
     for label, name in enumerate(("ant", "bee", "cat")):
         for path in (classes / name).rglob("*.png"):
             pixels = np.asarray(Image.open(path))
@@ -110,14 +110,14 @@ def test_labels_are_those_of_the_sub_folders(opened: Open, classes: Path, view: 
     for batch in batches:
         assert batch.label is not None and batch.label.dtype == torch.int64
         levels = ((batch.target + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        for picture, label in zip(levels, batch.label.tolist(), strict=True):
-            assert owner[picture[0, :8].tobytes()] == label
+        for image, label in zip(levels, batch.label.tolist(), strict=True):
+            assert owner[image[0, :8].tobytes()] == label
             seen.add(label)
     assert seen == {0, 1, 2}
 
 
 def test_of_each_class_the_same_part_is_held_out(opened: Open, classes: Path) -> None:
-    data = opened("labelled")  # a fraction of 0.3 of 6, 5 and 9 pictures
+    data = opened("labelled")  # a fraction of 0.3 of 6, 5 and 9 images
     label = data.validation(0, 0).label
     assert label is not None
     assert Counter(label.tolist()) == {0: 2, 1: 1, 2: 3} or Counter(label.tolist()) == {
@@ -147,19 +147,19 @@ def test_windows_of_all_stages_have_the_area_of_the_last(opened: Open) -> None:
 
 
 def test_validation_comes_in_chunks_that_are_numbered_through(opened: Open) -> None:
-    data = opened("images", view="crop", held_out={"pictures": 2 * CHUNK + 3})
+    data = opened("images", view="crop", held_out={"images": 2 * CHUNK + 3})
     assert (data.num_measured, data.num_validation) == (2 * CHUNK + 3, 3)
     chunks = [data.validation(1, number) for number in range(3)]
     assert [len(chunk) for chunk in chunks] == [CHUNK, CHUNK, 3]
     index = Batch.cat(chunks).index
     assert index is not None and index.tolist() == list(range(2 * CHUNK + 3))
-    windows = {picture.numpy().tobytes() for chunk in chunks for picture in chunk.target}
-    assert len(windows) > CHUNK  # six pictures are held out, each shown through several windows
+    windows = {image.numpy().tobytes() for chunk in chunks for image in chunk.target}
+    assert len(windows) > CHUNK  # six images are held out, each shown through several windows
 
 
-def test_held_out_pictures_are_not_trained_on(opened: Open) -> None:
+def test_held_out_images_are_not_trained_on(opened: Open) -> None:
     data = opened("images", horizontal_flip=False)
-    held = {picture.numpy().tobytes() for picture in data.validation(0, 0).target}
+    held = {image.numpy().tobytes() for image in data.validation(0, 0).target}
     shown = {p.numpy().tobytes() for s in range(20) for p in data.batch(0, s, 0).target}
     assert held and not held & shown
 
@@ -178,7 +178,7 @@ def test_digits_keep_their_own_labels(digits: Callable[..., Data]) -> None:
     levels = np.round(real.data * 255 / 16).astype(np.uint8)
     assert len({row.tobytes() for row in levels}) == 1797  # a digit's pixels name its label
     owner = {row.tobytes(): label for row, label in zip(levels, real.target, strict=True)}
-    data = digits(held_out={"fraction": 0.1, "pictures": 180})
+    data = digits(held_out={"fraction": 0.1, "images": 180})
     assert (data.num_train, data.num_measured, data.epoch_images) == (1617, 180, (1617,))
     batches = [data.batch(0, step, 0) for step in range(1617)]  # 8 px: nothing is resized
     batches += [data.validation(0, number) for number in range(data.num_validation)]

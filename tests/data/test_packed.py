@@ -9,10 +9,10 @@ from conftest import SCALE
 from PIL import Image
 
 from ganforge.data import packed
-from ganforge.data.catalog import find_pictures
+from ganforge.data.catalog import find_images
 from ganforge.data.fingerprint import open_catalog
 from ganforge.data.packed import OnDemand, num_bytes, pack
-from ganforge.data.picture import Decoded
+from ganforge.data.source_image import Decoded
 from ganforge.data.sources import Source
 from ganforge.data.views import Centre, Square, View, Whole
 from ganforge.settings import SettingsError
@@ -26,8 +26,8 @@ VIEWS = [
 ]
 
 
-def _pictures(folder: Path, cache: Path) -> tuple[Decoded, ...]:
-    return open_catalog(Source(tuple(find_pictures(str(folder)))), 0.3, 0, cache).pictures
+def _images(folder: Path, cache: Path) -> tuple[Decoded, ...]:
+    return open_catalog(Source(tuple(find_images(str(folder)))), 0.3, 0, cache).images
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -36,17 +36,17 @@ def test_packed_and_on_demand_are_equal(
     folder: Path, tmp_path: Path, view: View, channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packed, "RECENT_BYTES", 9000)  # some are kept, some are not
-    pictures = _pictures(folder, tmp_path)
-    one, other = pack(pictures, view, channels, tmp_path), OnDemand(pictures, view, channels)
+    images = _images(folder, tmp_path)
+    one, other = pack(images, view, channels, tmp_path), OnDemand(images, view, channels)
     assert len(one) == len(other) == 7
     for _ in range(2):
-        for number, known in enumerate(pictures):
+        for number, known in enumerate(images):
             for mine, theirs in zip(one[number], other[number], strict=True):
                 np.testing.assert_array_equal(mine, theirs)
             assert [p.shape[:2] for p in one[number]] == list(view.sides(known.height, known.width))
     assert not one[0][0].flags.writeable
     (file,) = (tmp_path / "packed").glob("*.pixels")
-    assert file.stat().st_size == num_bytes(pictures, view, channels)
+    assert file.stat().st_size == num_bytes(images, view, channels)
 
 
 def test_the_low_resolution_of_a_square_comes_from_where_the_setting_says() -> None:
@@ -61,38 +61,38 @@ def test_the_low_resolution_of_a_square_comes_from_where_the_setting_says() -> N
     np.testing.assert_array_equal(low, square.resize((16, 16), bicubic))
 
 
-def test_a_measured_picture_is_a_centre_whose_source_halves_four_times() -> None:
+def test_a_measured_image_is_a_centre_whose_source_halves_four_times() -> None:
     assert Centre(512, 2).sides(427, 640) == ((416, 512), (208, 256))
     assert Centre(512, 2).sides(30, 100) == ((30, 96), (15, 48))
     assert Centre(100, 4).sides(900, 900) == ((64, 64), (16, 16))
 
 
 def test_a_file_of_the_wrong_length_is_made_again(folder: Path, tmp_path: Path) -> None:
-    pictures = _pictures(folder, tmp_path)
-    expected = [plane.copy() for plane in pack(pictures, VIEWS[0], 3, tmp_path)[6]]
+    images = _images(folder, tmp_path)
+    expected = [plane.copy() for plane in pack(images, VIEWS[0], 3, tmp_path)[6]]
     (file,) = (tmp_path / "packed").glob("*.pixels")
     file.write_bytes(file.read_bytes()[:-1])
     left = file.with_name(file.name + ".99-dead.part")  # of a process that was killed
     left.touch()
-    for mine, theirs in zip(pack(pictures, VIEWS[0], 3, tmp_path)[6], expected, strict=True):
+    for mine, theirs in zip(pack(images, VIEWS[0], 3, tmp_path)[6], expected, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert not left.exists()
 
 
 def test_a_place_that_cannot_be_written_is_named(folder: Path, tmp_path: Path) -> None:
-    pictures = _pictures(folder, tmp_path)
+    images = _images(folder, tmp_path)
     blocked = tmp_path / "file"
     blocked.touch()
     with pytest.raises(SettingsError, match=r"data\.cache_directory = .*cannot be written"):
-        pack(pictures, VIEWS[0], 3, blocked)
+        pack(images, VIEWS[0], 3, blocked)
 
 
-def _race(pictures: tuple[Decoded, ...], cache: Path, start, answers) -> None:
+def _race(images: tuple[Decoded, ...], cache: Path, start, answers) -> None:
     made = []
     write = packed._write
     packed._write = lambda *given: (made.append(1), write(*given))[1]
     start.wait()
-    planes = pack(pictures, VIEWS[0], 3, cache)
+    planes = pack(images, VIEWS[0], 3, cache)
     answers.put((len(made), [plane.tobytes() for plane in planes[3]]))
 
 
@@ -101,9 +101,9 @@ def test_of_two_processes_one_packs_and_both_read_the_same(folder: Path, tmp_pat
     # Forked, since spawned ones import torch for many seconds; what they do needs no torch.
     context = multiprocessing.get_context("fork")
     start, answers = context.Barrier(2), context.Queue()
-    pictures = _pictures(folder, tmp_path)
+    images = _images(folder, tmp_path)
     both = [
-        context.Process(target=_race, args=(pictures, tmp_path, start, answers)) for _ in range(2)
+        context.Process(target=_race, args=(images, tmp_path, start, answers)) for _ in range(2)
     ]
     for process in both:
         process.start()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ganforge.data.base import Data
 from ganforge.data.batch import Batch
-from ganforge.data.builtin import DOMAINS, builtin_pictures
+from ganforge.data.builtin import DOMAINS, builtin_images
 from ganforge.data.prepare import open_data, prepare_data
 from ganforge.data.settings import PairedSettings, TranslationSettings, ValidationSettings
 from ganforge.schedule import Stage
@@ -68,7 +68,7 @@ def settings(kind: str, root: Path | None, tmp_path: Path, **data: Any) -> Syste
     return SystemSettings(
         stages=(StageSettings(resolution=SIDE), StageSettings(resolution=2 * SIDE)),
         data=group(root=place, cache_directory=str(tmp_path / "cache"), **data),
-        validation=ValidationSettings(fraction=0.3, samples=3, pictures=5),
+        validation=ValidationSettings(fraction=0.3, samples=3, images=5),
     )
 
 
@@ -113,7 +113,7 @@ def test_both_sides_of_a_pair_are_cut_mirrored_and_turned_alike(pairs, halves, t
 def test_windows_differ_from_sample_to_sample(pairs, tmp_path):
     found = opened("paired", pairs, tmp_path, view="crop", rotate=True)
     seen = torch.cat([found.batch(0, step, s).target for step in range(8) for s in range(2)])
-    assert len({tuple(picture.flatten().tolist()) for picture in seen}) == len(seen)
+    assert len({tuple(image.flatten().tolist()) for image in seen}) == len(seen)
 
 
 @pytest.mark.parametrize("kind", ["paired", "unpaired"])
@@ -164,7 +164,7 @@ def test_edges_of_photographs_are_the_default(tmp_path):
 
     made = settings("paired", None, tmp_path, view="crop", max_side=128)
     facts = prepare_data("paired", made, 1, SEED)
-    assert facts.num_pictures == 11
+    assert facts.num_images == 11
     found = opened("paired", None, tmp_path, view="crop", max_side=128)
     batch = found.batch(0, 0, 0)
     assert set(source_of(batch).unique().tolist()) <= {-1.0, 1.0}
@@ -218,14 +218,14 @@ def test_sets_of_equal_size_are_not_paired_for_good(tmp_path):
     assert len(seen) > 10
 
 
-def test_held_out_pictures_are_never_trained_on(domains, pairs, tmp_path):
+def test_held_out_images_are_never_trained_on(domains, pairs, tmp_path):
     for kind, root in (("unpaired", domains), ("paired", pairs)):
         found = opened(kind, root, tmp_path, horizontal_flip=False)
         held = found.validation(0, 0)
         assert len(held) == found.num_measured
         trained = torch.cat([found.batch(0, s, k).target for s in range(30) for k in range(2)])
-        for picture in held.target:
-            assert not (trained == picture).flatten(1).all(1).any()
+        for image in held.target:
+            assert not (trained == image).flatten(1).all(1).any()
 
 
 def test_both_files_of_a_pair_are_on_one_side_of_the_split(pairs, tmp_path):
@@ -234,14 +234,14 @@ def test_both_files_of_a_pair_are_on_one_side_of_the_split(pairs, tmp_path):
     assert len(facts.held_out) == 2 * len(held)
 
 
-def test_built_in_domains_are_real_pictures(tmp_path):
-    names = {picture.name for picture in builtin_pictures()}
+def test_built_in_domains_are_real_images(tmp_path):
+    names = {image.name for image in builtin_images()}
     assert {name for domain in DOMAINS.values() for name in domain} <= names
     found = opened("unpaired", None, tmp_path, view="crop", max_side=128)
     assert found.num_train == 3 and found.epoch_images[0] > 50
 
 
-def test_the_same_pictures_as_another_kind_have_another_fingerprint(pairs, tmp_path):
+def test_the_same_images_as_another_kind_have_another_fingerprint(pairs, tmp_path):
     prints = {
         prepare_data("paired", settings("paired", pairs, tmp_path), 1, SEED).fingerprint,
         prepare_data("unpaired", settings("unpaired", pairs, tmp_path), 1, SEED).fingerprint,
@@ -266,17 +266,17 @@ def test_mistakes_are_named(pairs, tmp_path, kind):
     assert "no such folder" in message(tmp_path / "nowhere")
     (empty / "source").mkdir()
     (empty / "target").mkdir()
-    assert "source/ has no pictures" in message(empty)
+    assert "source/ has no images" in message(empty)
     assert "smaller than the windows" in message(pairs, view="crop", max_side=17)
     (pairs / "source" / "p0.png").rename(pairs / "source" / "other.png")
     if kind == "paired":
         found = message(pairs)
-        assert "2 pictures are in only one of source/ and target/ (the first is other)" in found
+        assert "2 images are in only one of source/ and target/ (the first is other)" in found
         assert "needs data.root" in message(None, pairing="folders")
     else:
         for path in sorted((pairs / "target").iterdir())[1:]:
             path.unlink()
-        assert "target/ has 1 picture; at least 2 are needed" in message(pairs)
+        assert "target/ has 1 image; at least 2 are needed" in message(pairs)
 
 
 def test_windows_need_equal_sides(pairs, tmp_path):

@@ -1,4 +1,4 @@
-"""The driver prepares, the workers open the same pictures; threads end with their owner."""
+"""The driver prepares, the workers open the same images; threads end with their owner."""
 
 import dataclasses
 import gc
@@ -26,7 +26,7 @@ def test_facts_are_plain_and_say_what_there_is(settings: Settings) -> None:
     found = json.loads(json.dumps(dataclasses.asdict(facts)))
     assert found["fingerprint"] == facts.fingerprint
     assert found["epoch_images"] == list(facts.epoch_images)
-    assert (facts.num_pictures, facts.num_train, facts.num_validation) == (7, 5, 2)
+    assert (facts.num_images, facts.num_train, facts.num_validation) == (7, 5, 2)
     assert len(facts.held_out) == 2
     assert (facts.smallest, facts.largest) == ((43, 41), (130, 90))
     resize = prepare_data(KIND, settings(), SCALE, SEED)
@@ -34,7 +34,7 @@ def test_facts_are_plain_and_say_what_there_is(settings: Settings) -> None:
     assert resize.epoch_images == (5, 5)
 
 
-def test_an_epoch_of_crops_tiles_the_training_pictures(settings: Settings) -> None:
+def test_an_epoch_of_crops_tiles_the_training_images(settings: Settings) -> None:
     facts = prepare_data(KIND, settings(view="crop"), SCALE, SEED)
     sides = {"p0.png": (40, 61), "p1.png": (50, 50), "p2.png": (97, 45), "p3.png": (64, 64)}
     sides |= {"p4.png": (41, 43), "p5.png": (90, 130), "below/q.PNG": (48, 52)}
@@ -55,14 +55,14 @@ def test_a_worker_reuses_what_the_driver_packed(
     assert len(list((tmp_path / "cache" / "packed").glob("*.pixels"))) == 3
 
 
-def test_a_worker_with_other_pictures_is_refused(settings: Settings, folder: Path) -> None:
+def test_a_worker_with_other_images_is_refused(settings: Settings, folder: Path) -> None:
     facts = prepare_data(KIND, settings(), SCALE, SEED)
     (folder / "p1.png").unlink()
     with pytest.raises(SettingsError, match=rf"data\.root = {folder}: .* are not the driver's"):
         open_data(KIND, settings(), stages(), SCALE, SEED, facts.fingerprint)
 
 
-def test_a_picture_that_ends_early_is_named_by_the_driver(settings: Settings, folder: Path) -> None:
+def test_a_image_that_ends_early_is_named_by_the_driver(settings: Settings, folder: Path) -> None:
     path = folder / "p5.png"
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(SettingsError, match=r"p5\.png: cannot be read"):

@@ -1,4 +1,4 @@
-"""Where pictures come from, and what is said when they cannot be had."""
+"""Where images come from, and what is said when they cannot be had."""
 
 import struct
 from pathlib import Path
@@ -38,23 +38,23 @@ def said(settings: SystemSettings, kind: str = "labelled") -> str:
     return str(caught.value)
 
 
-def test_pictures_outside_of_sub_folders(folder: Path, tmp_path: Path) -> None:
+def test_images_outside_of_sub_folders(folder: Path, tmp_path: Path) -> None:
     message = said(conditional(tmp_path, root=str(folder)))
-    assert "6 of 7 pictures lie outside of sub-folders (the first is p0.png)" in message
+    assert "6 of 7 images lie outside of sub-folders (the first is p0.png)" in message
 
 
 def test_more_and_fewer_classes_than_the_system_has(tmp_path: Path) -> None:
     for wanted in (9, 11):
         message = said(conditional(tmp_path, wanted, source="digits"))
         assert f"num_classes = {wanted}: data.source = digits has 10 classes" in message
-    assert len(kind_of("labelled").find(conditional(tmp_path, source="digits")).pictures) == 1797
+    assert len(kind_of("labelled").find(conditional(tmp_path, source="digits")).images) == 1797
 
 
-def test_a_class_of_one_picture(folder: Path, tmp_path: Path) -> None:
+def test_a_class_of_one_image(folder: Path, tmp_path: Path) -> None:
     (folder / "other").mkdir()
     for path in folder.glob("*.png"):
         path.rename(folder / "other" / path.name)
-    assert "class below has 1 usable pictures" in said(conditional(tmp_path, 2, root=str(folder)))
+    assert "class below has 1 usable images" in said(conditional(tmp_path, 2, root=str(folder)))
 
 
 def test_photographs_have_no_classes(tmp_path: Path) -> None:
@@ -63,15 +63,15 @@ def test_photographs_have_no_classes(tmp_path: Path) -> None:
 
 def test_a_folder_comes_before_the_source(folder: Path) -> None:
     found = find_source(DataSettings(root=str(folder), source="digits"))
-    assert len(found.pictures) == 7 and found.mirror and not found.enlarge
+    assert len(found.images) == 7 and found.mirror and not found.enlarge
 
 
-def test_small_pictures_are_enlarged_where_asked_and_never_cropped(folder: Path) -> None:
+def test_small_images_are_enlarged_where_asked_and_never_cropped(folder: Path) -> None:
     given = DataSettings(root=str(folder), smaller="enlarge")
-    assert len(check(given, 3, 512).pictures) == 7
+    assert len(check(given, 3, 512).images) == 7
     with pytest.raises(SettingsError, match="smaller than the target side"):
         check(given.model_copy(update={"view": "crop"}), 3, 512)
-    with pytest.raises(SettingsError, match=r"data\.source = digits: 1797 of 1797 pictures"):
+    with pytest.raises(SettingsError, match=r"data\.source = digits: 1797 of 1797 images"):
         check(DataSettings(source="digits", view="crop"), 1, 32)
 
 
@@ -114,17 +114,17 @@ def test_torchvision_sets_are_read_from_where_they_are_kept(tmp_path: Path) -> N
         idx(raw / f"{part}-labels-idx1-ubyte", labels)
     settings = conditional(tmp_path, source="torchvision:MNIST")
     facts = prepare_data("labelled", settings, 1, SEED)
-    assert facts.num_pictures == 40
+    assert facts.num_images == 40
     assert facts.classes[3] == "3 - three"
     given = settings.model_copy(update={"stages": (StageSettings(resolution=28),)})
     data = open_data("labelled", given, (Stage(28, 400, 0, 8, 4),), 1, SEED, prefetch=False)
-    owner = {picture.tobytes(): label for picture, label in zip(pixels, labels, strict=True)}
+    owner = {one.tobytes(): label for one, label in zip(pixels, labels, strict=True)}
     for step in range(5):
         batch = data.batch(0, step, 1)
         assert batch.label is not None
         found = ((batch.target + 1) * 127.5).round().to(torch.uint8)[:, 0].numpy()
-        for picture, label in zip(found, batch.label.tolist(), strict=True):
-            assert owner[picture.tobytes()] == label
+        for one, label in zip(found, batch.label.tolist(), strict=True):
+            assert owner[one.tobytes()] == label
 
 
 def test_eurosat_is_read_from_its_folders(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_eurosat_is_read_from_its_folders(tmp_path: Path) -> None:
         labelled=True,
     )
     assert found.classes == ("Forest", "River")
-    assert [picture.label for picture in found.pictures] == [0, 0, 0, 1, 1, 1]
+    assert [one.label for one in found.images] == [0, 0, 0, 1, 1, 1]
     assert found.mirror
 
 
@@ -151,10 +151,10 @@ def test_celeba_needs_its_own_lists(tmp_path: Path) -> None:
     assert "not found or corrupted" in message
 
 
-def test_a_part_of_faces_is_read_as_pictures_without_labels(tmp_path: Path) -> None:
+def test_a_part_of_faces_is_read_as_images_without_labels(tmp_path: Path) -> None:
     part = SimpleNamespace(root=tmp_path, base_folder="celeba", filename=["2.jpg", "1.jpg"])
     found = _faces(part, "CelebA")
-    assert [picture.name for picture in found] == ["CelebA/1.jpg", "CelebA/2.jpg"]
+    assert [one.name for one in found] == ["CelebA/1.jpg", "CelebA/2.jpg"]
     assert found[0].path == tmp_path / "celeba" / "img_align_celeba" / "1.jpg"
     assert found[0].label is None
 
@@ -187,6 +187,6 @@ def test_the_digits_are_those_of_scikit_learn() -> None:
 
     found = find_source(DataSettings(source="digits"), labelled=True)
     real = load_digits()
-    assert [picture.label for picture in found.pictures] == real.target.tolist()
-    levels = np.stack([p.pixels for p in found.pictures if p.pixels is not None])
+    assert [one.label for one in found.images] == real.target.tolist()
+    levels = np.stack([p.pixels for p in found.images if p.pixels is not None])
     np.testing.assert_array_equal(levels, np.round(real.images * 255 / 16).astype(np.uint8))

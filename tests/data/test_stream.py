@@ -73,7 +73,7 @@ def test_the_number_of_shards_does_not_change_the_global_batch(opened: Open, vie
         assert whole.index.tolist() == list(range(step * 12, step * 12 + 12))
 
 
-def test_an_epoch_shows_every_picture_once_across_batches(settings: Settings) -> None:
+def test_an_epoch_shows_every_image_once_across_batches(settings: Settings) -> None:
     catalog, sets, pairs = _pairs(settings(horizontal_flip=False))
     names = {sets[0][n][0].tobytes(): n for n in range(7)}
     for epoch in range(3):
@@ -85,11 +85,11 @@ def test_an_epoch_shows_every_picture_once_across_batches(settings: Settings) ->
         assert sorted(shown) == list(catalog.train)
 
 
-def test_an_epoch_shows_large_pictures_by_their_area(settings: Settings) -> None:
+def test_an_epoch_shows_large_images_by_their_area(settings: Settings) -> None:
     catalog, sets, pairs = _pairs(settings(view="crop", horizontal_flip=False))
     heights = {n: sets[0][n][0].shape[:2] for n in catalog.train}
     expected = {n: (h // 16) * (w // 16) for n, (h, w) in heights.items()}
-    owner = {}  # noise: any window of 16 bytes names its picture
+    owner = {}  # noise: any window of 16 bytes names its image
     for n in catalog.train:
         plane = sets[0][n][0]
         for top, left in np.ndindex(plane.shape[0], plane.shape[1] - 7):
@@ -117,7 +117,7 @@ def test_about_half_of_the_samples_are_mirrored(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_a_source_window_is_that_of_the_whole_picture(settings: Settings, scale: int) -> None:
+def test_a_source_window_is_that_of_the_whole_image(settings: Settings, scale: int) -> None:
     given = settings(view="crop", horizontal_flip=False)
     catalog = _catalog(given)
     sets, _ = open_sets(catalog, given, [16, 32], scale)
@@ -125,7 +125,7 @@ def test_a_source_window_is_that_of_the_whole_picture(settings: Settings, scale:
     low = 32 // scale
     windows = {}  # noise: the bytes of a target name its place
     for n in catalog.train:
-        with Image.open(catalog.pictures[n].picture.path) as image:
+        with Image.open(catalog.images[n].image.path) as image:
             height, width = image.height // scale, image.width // scale
             whole = image.crop((0, 0, width * scale, height * scale))
         small = np.asarray(whole.resize((width, height), Image.Resampling.BICUBIC))
@@ -168,20 +168,18 @@ def test_the_range_is_exactly_minus_one_to_one(opened: Open, folder: Path) -> No
     assert target.unique().tolist() == [-1.0, 1.0]
 
 
-def test_grey_pictures_have_one_channel(opened: Open) -> None:
+def test_grey_images_have_one_channel(opened: Open) -> None:
     assert opened(channels=1).batch(1, 0, 0).target.shape == (2, 1, 32, 32)
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_validation_shows_held_out_pictures_only(
-    opened: Open, settings: Settings, view: str
-) -> None:
+def test_validation_shows_held_out_images_only(opened: Open, settings: Settings, view: str) -> None:
     data = opened(view=view, held_out={"max_side": 64})
     catalog = _catalog(settings())
     assert (data.num_train, data.num_validation) == (5, 2)
     for number in range(data.num_validation):
         batch = data.validation(0, number)
-        with Image.open(catalog.pictures[catalog.validation[number]].picture.path) as image:
+        with Image.open(catalog.images[catalog.validation[number]].image.path) as image:
             height, width = batch.target.shape[2:]
             assert max(height, width) <= 64
             left, top = (image.width - width) // 2, (image.height - height) // 2
@@ -191,10 +189,10 @@ def test_validation_shows_held_out_pictures_only(
             assert tensor is not None
             bytes_ = ((tensor[0].permute(1, 2, 0) + 1) * 127.5).round().to(torch.uint8)
             np.testing.assert_array_equal(bytes_.numpy(), np.asarray(expected))
-    assert opened(view=view, held_out={"pictures": 1}).num_validation == 1
+    assert opened(view=view, held_out={"images": 1}).num_validation == 1
 
 
-def test_the_grid_repeats_no_picture_and_shows_one_place_at_all_stages(opened: Open) -> None:
+def test_the_grid_repeats_no_image_and_shows_one_place_at_all_stages(opened: Open) -> None:
     data = opened(view="crop")
     first, last = data.samples(0), data.samples(1)
     assert _equal(first, last)

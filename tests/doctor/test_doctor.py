@@ -98,7 +98,7 @@ MISTAKES: list[tuple[str, Plant, str]] = [
     (AWS, put("max_wrokers", 3), r"Ray's validation .*max_wrokers"),
     (AWS, put("auth/user", "me"), r"Ray's validation .*'user' was unexpected"),
     (AWS, put("head_node_type", "haed"), r"Ray's validation .*head_node_type"),
-    (AWS, put("file_mounts/~|pictures", "nowhere"), r"file_mounts ~/pictures nowhere does not"),
+    (AWS, put("file_mounts/~|images", "nowhere"), r"file_mounts ~/images nowhere does not"),
     (AWS, put(f"{WORKER}/max_workers", 9), r"worker max_workers 9 is above .* max_workers 8"),
     (AWS, put(f"{WORKER}/min_workers", 9), r"worker min_workers 9 is above max_workers 8"),
     (AWS, put("available_node_types/head/resources", {}), r"head the head takes trials"),

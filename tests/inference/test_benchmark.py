@@ -1,4 +1,4 @@
-"""Upscaling one picture at a time, and benchmark folders with their standard figures."""
+"""Upscaling one image at a time, and benchmark folders with their standard figures."""
 
 import io
 import os
@@ -66,7 +66,7 @@ def benchmark(folder: Path, *, extra: int = 0, mode: str = "RGB") -> Path:
     return folder
 
 
-def test_upscale_takes_one_picture_at_a_time_in_evaluation_mode():
+def test_upscale_takes_one_image_at_a_time_in_evaluation_mode():
     network = Enlarge()
     images = torch.rand(3, 3, 12, 10) - 0.5
     many = upscale(network, images)
@@ -100,7 +100,7 @@ def test_a_bicubic_network_has_the_bicubic_figures(tmp_path, extra):
         assert row.ssim == pytest.approx(row.ssim_bicubic, abs=1e-9)
 
 
-def test_a_grey_picture_is_measured_on_its_own_scale(tmp_path):
+def test_a_grey_image_is_measured_on_its_own_scale(tmp_path):
     target = save(tmp_path / "HR" / "grey.png", 40, 48, "L")
     source = save(tmp_path / "LR" / "grey.png", 20, 24, "L", seed=1)
     (row,) = evaluate_benchmark(Nearest(), tmp_path, 2)
@@ -117,7 +117,7 @@ def test_colour_sources_of_grey_targets_and_other_file_kinds_are_read(tmp_path):
         save(tmp_path / "HR" / name, 40, 48, high)
         save(tmp_path / "LR" / name, 20, 24, low)
     (tmp_path / "HR" / ".DS_Store").write_bytes(b"")
-    (tmp_path / "LR" / "readme.txt").write_text("not a picture")
+    (tmp_path / "LR" / "readme.txt").write_text("not an image")
     assert len(evaluate_benchmark(Enlarge(), tmp_path, 2)) == 3
 
 
@@ -139,11 +139,11 @@ def test_folders_with_mistakes_are_refused(tmp_path):
     with pytest.raises(SettingsError, match="LR: no such folder"):
         evaluate_benchmark(Enlarge(), tmp_path, 2)
     (tmp_path / "LR").mkdir()
-    with pytest.raises(SettingsError, match="no pictures"):
+    with pytest.raises(SettingsError, match="no images"):
         evaluate_benchmark(Enlarge(), tmp_path, 2)
     benchmark(tmp_path)
     save(tmp_path / "HR" / "lonely.png", 40, 48)
-    with pytest.raises(SettingsError, match=r"1 pictures.*lonely\.png"):
+    with pytest.raises(SettingsError, match=r"1 images.*lonely\.png"):
         evaluate_benchmark(Enlarge(), tmp_path, 2)
 
 
@@ -171,7 +171,7 @@ def test_unreadable_files_and_networks_of_another_scale_are_refused(tmp_path):
     with pytest.raises(SettingsError, match="more than 8 bits"):
         evaluate_benchmark(Enlarge(), folder, 2)
     (folder / "LR" / "a.png").write_bytes(b"\x89PNG broken")
-    with pytest.raises(SettingsError, match="not a readable picture"):
+    with pytest.raises(SettingsError, match="not a readable image"):
         evaluate_benchmark(Enlarge(), folder, 2)
 
 
@@ -188,7 +188,7 @@ def test_unreadable_files_and_networks_of_another_scale_are_refused(tmp_path):
 def test_bicubic_has_its_published_figures(name, scale, psnr, ssim):
     folder = BENCHMARKS / name / f"x{scale}"
     if not folder.is_dir():
-        pytest.skip(f"the benchmark pictures {name}/x{scale} are not here; set GANFORGE_SHARED")
+        pytest.skip(f"the benchmark images {name}/x{scale} are not here; set GANFORGE_SHARED")
     mean = means(evaluate_benchmark(Enlarge(scale), folder, scale))
     assert mean.psnr_bicubic == pytest.approx(psnr, abs=0.03)
     assert mean.ssim_bicubic == pytest.approx(ssim, abs=0.002)
@@ -209,7 +209,7 @@ def test_bicubic_alone_needs_no_model_and_finds_the_scale(tmp_path):
 def test_a_network_of_one_channel_is_measured_on_luma(tmp_path):
     """Bicubic commutes with taking the luma but for the rounding of the two to 8 bits."""
     folder = benchmark(tmp_path)
-    for path in (folder / "HR").iterdir():  # pictures so smooth that rounding would be their error
+    for path in (folder / "HR").iterdir():  # images so smooth that rounding would be their error
         noisy = np.random.default_rng(1).integers(-40, 40, (40, 48, 3)) + np.asarray(
             Image.open(path)
         )

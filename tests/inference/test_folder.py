@@ -39,11 +39,11 @@ def test_results_inside_the_folder_are_not_read_again(tmp_path):
     assert set(targets(tmp_path, tmp_path)) == {"a.png", "out/a.png"}
 
 
-def test_one_picture_and_none(tmp_path):
+def test_one_image_and_none(tmp_path):
     touch(tmp_path, "a.jpeg", "empty/x.txt")
     (task,) = find_tasks(tmp_path / "a.jpeg", tmp_path / "out", ".webp")
     assert task.target == tmp_path / "out" / "a.webp"
-    with pytest.raises(SettingsError, match="no such picture"):
+    with pytest.raises(SettingsError, match="no such image"):
         find_tasks(tmp_path / "b.png", tmp_path, ".png")
-    with pytest.raises(SettingsError, match="no pictures in it"):
+    with pytest.raises(SettingsError, match="no images in it"):
         find_tasks(tmp_path / "empty", tmp_path, ".png")

@@ -1,4 +1,4 @@
-"""Every kind of picture file, in and out."""
+"""Every kind of image file, in and out."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ import tifffile
 import torch
 from PIL import Image, ImageCms, ImageOps
 
-from ganforge.inference import pictures
+from ganforge.inference import images as image_files
 from ganforge.inference.images import read_photo, upright, write_photo
 from ganforge.settings import SettingsError
 
@@ -46,7 +46,7 @@ def test_plain_modes_are_read_as_they_are(tmp_path, mode):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_come_out_upright(tmp_path, orientation):
+def test_images_come_out_upright(tmp_path, orientation):
     image = Image.fromarray(levels())
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -134,7 +134,7 @@ def test_other_kinds_are_refused_in_one_line(tmp_path):
 
 def test_bombs_are_refused_by_their_header(tmp_path, monkeypatch):
     Image.fromarray(levels(20, 20)).save(tmp_path / "b.png")
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 399)
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 399)
     with pytest.raises(SettingsError, match="more than 399 pixels"):
         read_photo(tmp_path / "b.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)

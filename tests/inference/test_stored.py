@@ -17,7 +17,7 @@ from ganforge.training.run import run
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, pictures):
+def trained(tmp_path_factory, images):
     """A run of two stages, every state kept: its place, and its states' own averaged networks."""
     from ganforge.settings import override
     from ganforge.systems.progressive_gan_sr import Settings
@@ -26,7 +26,7 @@ def trained(tmp_path_factory, pictures):
     changes = {
         "width": 8, "batch_size": 8, "shards": 4, "critic_steps": 1, "pixel_weight": 1.0,
         "average_decay": 0.9, "images_per_epoch": 40, "perceptual.network": "none",
-        "data.root": str(pictures), "data.view": "crop", "validation.pictures": 1,
+        "data.root": str(images), "data.view": "crop", "validation.images": 1,
         "reports_per_stage": 4, "device": "cpu", "keep": "all", "generator.learning_rate": 0.01,
         "stages": ladder(4, 16, epochs=2, fade_epochs=1),
     }  # fmt: skip

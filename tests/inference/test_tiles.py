@@ -1,19 +1,19 @@
-"""Tiles come out as the same pixels as the whole picture."""
+"""Tiles come out as the same pixels as the whole image."""
 
 import pytest
 import torch
+from generators import small_model
 from torch import Tensor, nn
 
 from ganforge.inference import tiles
 from ganforge.inference.tiles import bytes_per_pixel, check_memory, find_reach, pieces, upscale
 from ganforge.settings import SettingsError
-from tests.generators import small_model
 
 
-def assembled(network: nn.Module, picture: Tensor, scale: int, tile: int | None) -> Tensor:
-    found = torch.full((3, picture.shape[1] * scale, picture.shape[2] * scale), float("nan"))
-    found = found.to(picture.dtype)
-    for top, left, made in pieces(network, picture, scale, tile):
+def assembled(network: nn.Module, image: Tensor, scale: int, tile: int | None) -> Tensor:
+    found = torch.full((3, image.shape[1] * scale, image.shape[2] * scale), float("nan"))
+    found = found.to(image.dtype)
+    for top, left, made in pieces(network, image, scale, tile):
         place = found[:, top : top + made.shape[1], left : left + made.shape[2]]
         assert place.isnan().all()  # no pixel twice
         place.copy_(made)
@@ -33,21 +33,21 @@ def test_tiles_are_the_whole(dtype, scale, stage):
     network = small_model(stage, **settings).network.to(dtype)
     most = 1e-12 if dtype == torch.float64 else 1e-6
     for height, width in ((1, 1), (7, 90), (64, 64), (81, 70)):
-        picture = noise(height, width, dtype)
-        whole = assembled(network, picture, scale, None)
+        image = noise(height, width, dtype)
+        whole = assembled(network, image, scale, None)
         assert not whole.isnan().any()
         for tile in (1, 16, 27, 64, 100) if height * width < 100 else (16, 27, 64, 100):
-            parts = assembled(network, picture, scale, tile)
+            parts = assembled(network, image, scale, tile)
             assert (parts - whole).abs().max() <= most, (height, width, tile)
 
 
 def test_the_whole_in_one_piece_is_what_upscale_makes():
     network = small_model().network
-    picture = noise(20, 30, torch.float32)
-    assert torch.equal(assembled(network, picture, 2, None), upscale(network, picture))
+    image = noise(20, 30, torch.float32)
+    assert torch.equal(assembled(network, image, 2, None), upscale(network, image))
 
 
-def test_zeros_are_met_only_outside_the_picture():
+def test_zeros_are_met_only_outside_the_image():
     """The network pads with zeros: a tile at an edge meets them, a tile inside must not."""
     network = small_model().network
     grey = torch.full((3, 80, 80), 0.7)
@@ -65,13 +65,13 @@ class Normed(nn.Module):
 
 
 def test_networks_without_a_finite_field_refuse_tiles():
-    with pytest.raises(SettingsError, match=r"--tile.*InstanceNorm2d.*whole picture"):
+    with pytest.raises(SettingsError, match=r"--tile.*InstanceNorm2d.*whole image"):
         find_reach(Normed(), 1)
     with pytest.raises(SettingsError, match="does not say"):
         list(pieces(nn.Conv2d(3, 3, 3, padding=1), torch.zeros(3, 8, 8), 1, 4))
 
 
-def test_a_picture_that_takes_too_much_memory_is_told_to_be_cut(monkeypatch):
+def test_a_image_that_takes_too_much_memory_is_told_to_be_cut(monkeypatch):
     network = small_model().network
     each = bytes_per_pixel(network, 3)
     # the second block: 16 channels in, 16 out, at twice the side, in float32

@@ -93,7 +93,7 @@ def test_networks_see_exactly_as_far_as_they_say(kind, scale):
         network.initialise(1.0)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    before, after = reach(network.sees, scale)
+    before, after = reach(network.receptive_field, scale)
     middle, side = 25, 52
     source = torch.rand(1, 3, side, side, dtype=torch.float64) - 0.5
     changed = source.clone()

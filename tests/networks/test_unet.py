@@ -52,7 +52,7 @@ def test_refinement_halves_five_times_and_enlarges():
     assert shapes == [2, 2, 2]
 
 
-def test_refinement_takes_any_side_and_agrees_with_a_filled_up_picture():
+def test_refinement_takes_any_side_and_agrees_with_a_filled_up_image():
     torch.manual_seed(0)
     network = RefinementUNet(width=4, head=4).eval()
     images = torch.rand(1, 3, 40, 50) * 2 - 1
@@ -83,7 +83,7 @@ def test_first_weights_as_described():
     assert not network.exit.bias.any()
 
 
-def test_after_training_each_picture_is_normalised_by_itself_where_asked_for():
+def test_after_training_each_image_is_normalised_by_itself_where_asked_for():
     torch.manual_seed(0)
     images = torch.rand(3, 3, 16, 16) * 2 - 1
     for own in (True, False):
@@ -92,5 +92,5 @@ def test_after_training_each_picture_is_normalised_by_itself_where_asked_for():
         alone = network.eval()(images[:1])
         torch.testing.assert_close(network(images)[:1], alone)  # the others do not matter
         network.train().dropped = 0
-        trained = network(images[:1])  # a batch of one: the statistics of this picture
+        trained = network(images[:1])  # a batch of one: the statistics of this image
         assert torch.allclose(trained, alone, atol=1e-5) is own

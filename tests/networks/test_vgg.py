@@ -72,7 +72,7 @@ def test_layers_are_known_by_name():
         tensor_names("block6_conv1")
 
 
-def test_gradients_reach_the_picture_and_no_weight(tensors):
+def test_gradients_reach_the_image_and_no_weight(tensors):
     network = VGGFeatures(tensors, "block2_conv2")
     images = torch.rand(1, 3, 16, 16, requires_grad=True)
     network(images).sum().backward()

@@ -82,8 +82,8 @@ def test_a_report_lies_in_the_run_of_its_search(recorded: RunRef, tmp_path: Path
     assert len(left_out) == 1 and left_out[0].startswith("importance: ")
     names = {Path(path).name for path in list_files(recorded.uri, parent.run_id, "report")}
     tables = {"trials.csv", "trials.parquet"}
-    pictures = {"optimization_history.png", "stage_ranks.png", "parallel_coordinates.png"}
-    assert names == tables | pictures | {"film.webp", "report.html"}
+    images = {"optimization_history.png", "stage_ranks.png", "parallel_coordinates.png"}
+    assert names == tables | images | {"film.webp", "report.html"}
     found = fetch_file(recorded.uri, parent.run_id, "report/trials.csv", tmp_path)
     assert pd.read_csv(found)["stage 1 device-seconds"].iloc[0] == 22.0
     shown = Image.open(fetch_file(recorded.uri, parent.run_id, "report/film.webp", tmp_path))

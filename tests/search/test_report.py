@@ -131,8 +131,8 @@ def test_a_search_gives_every_file():
         assert Image.open(io.BytesIO(files[f"report/{name}"])).size[0] > 60
     page = files["report/report.html"].decode()
     inline = re.findall(r'src="data:image/\w+;base64,([^"]+)"', page)
-    pictures = {content for path, content in files.items() if path.endswith(("png", "webp"))}
-    assert {base64.b64decode(text) for text in inline} == pictures
+    images = {content for path, content in files.items() if path.endswith(("png", "webp"))}
+    assert {base64.b64decode(text) for text in inline} == images
     # nothing is fetched from anywhere
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert "Best: trial 0 with validation/psnr 24.000 (bicubic 20.000)." in page

@@ -40,7 +40,7 @@ def test_a_good_space_passes_and_its_points_are_settings() -> None:
         ("seed", tune.randint(0, 9), "share the training's seed"),
         ("stages", tune.choice([1]), "share the number of stages"),
         ("stages.1.resolution", tune.choice([16, 32]), "share the resolutions"),
-        ("validation.fraction", tune.uniform(0.1, 0.2), "same pictures"),
+        ("validation.fraction", tune.uniform(0.1, 0.2), "same images"),
         ("data.root", tune.choice(["a", "b"]), "share the data"),
         ("threads", tune.randint(1, 3), "changes no result"),
     ],

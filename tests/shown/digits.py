@@ -44,11 +44,11 @@ def real(side: int) -> tuple[Points, NDArray[np.int64]]:
     """All real digits at side × side, (1797, side²) in [0, 1], and their labels."""
     digits = load_digits()
     levels = np.round(digits.images * 255 / 16).astype(np.uint8)
-    pictures = [
+    levels_of = [
         np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
         for image in levels
     ]
-    return np.stack(pictures).reshape(len(levels), -1) / 255.0, digits.target
+    return np.stack(levels_of).reshape(len(levels), -1) / 255.0, digits.target
 
 
 def spread(points: Points) -> float:
@@ -61,9 +61,9 @@ def spread(points: Points) -> float:
 def judge(folder: Path) -> Verdict:
     """The verdict on NNNNN.png, or NNNNN-LABEL.png, in a folder."""
     paths = sorted(folder.glob("[0-9]*.png"))
-    pictures = [np.asarray(Image.open(path).convert("L")) for path in paths]
-    made = np.stack(pictures).reshape(len(pictures), -1) / 255.0
-    points, labels = real(pictures[0].shape[0])
+    levels_of = [np.asarray(Image.open(path).convert("L")) for path in paths]
+    made = np.stack(levels_of).reshape(len(levels_of), -1) / 255.0
+    points, labels = real(levels_of[0].shape[0])
     train, test, train_labels, test_labels = train_test_split(
         points, labels, test_size=0.2, random_state=0, stratify=labels
     )

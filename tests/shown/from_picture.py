@@ -30,11 +30,11 @@ def pixels(folder: Path) -> str:
 
 
 CHECKS = {
-    "picture-systems": Check(
+    "image-systems": Check(
         "7.1: every promise of the thirteen; exact parameter counts",
         pytest_file("tests/systems", "tests/networks"),
     ),
-    "picture-oracles": Check(
+    "image-oracles": Check(
         "7.2, 7.3: objectives, histories and layers against oracles",
         pytest_file(
             "tests/test_losses.py",
@@ -44,9 +44,9 @@ CHECKS = {
             "tests/systems/test_translation.py",
         ),
     ),
-    "picture-searches": Check(
+    "image-searches": Check(
         "7.4: two trials of each of the five, 240 s each", searches(FIVE, seconds=240)
     ),
-    "picture-reproduced": Check("7: each of the five trained again", reproductions(FIVE)),
+    "image-reproduced": Check("7: each of the five trained again", reproductions(FIVE)),
     "srgan-pixels": Check("7.5: SRGAN's pixel stage on Set5 and Set14 ×2", pixels),
 }

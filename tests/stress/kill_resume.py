@@ -84,10 +84,10 @@ class Bench:
     """The prepared run, its uninterrupted outcome, and a folder for each trial."""
 
     def __init__(self, folder: Path):
-        (folder / "pictures").mkdir()
+        (folder / "images").mkdir()
         os.environ["GANFORGE_CACHE"] = str(folder / "cache")
         self.folder = folder
-        self.prepared = prepare("progressive_gan_sr", tiny(folder / "pictures"))
+        self.prepared = prepare("progressive_gan_sr", tiny(folder / "images"))
         # the first optimizer of a process makes torch import its compiler: 3.5 s (measured)
         torch.optim.Adam([torch.zeros(())])
         self.trials = 0

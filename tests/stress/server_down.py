@@ -30,7 +30,7 @@ CHANGES = {"images_per_epoch": 800, "reports_per_stage": 10}
 
 def search_in(place: Path, uri: str, trials: int) -> None:
     """One small search, in this process."""
-    sys.path.insert(0, str(TESTS / "cluster"))
+    sys.path.insert(0, str(TESTS / "helpers"))
     from ray import tune
     from small import METRIC, SYSTEM, tiny
 

@@ -45,7 +45,7 @@ def at(system: System, alpha: float = 1.0) -> Progress:
     return Progress(last, stage, 0, settings, alpha < 1, torch.tensor(alpha, dtype=torch.float64))
 
 
-def pictures(system: System) -> Batch:
+def random_images(system: System) -> Batch:
     side, channels = system.settings.stages[-1].resolution, system.settings.channels
     torch.manual_seed(2)
     target = torch.rand(COUNT, channels, side, side, dtype=torch.float64) * 2 - 1
@@ -53,8 +53,8 @@ def pictures(system: System) -> Batch:
 
 
 def compare(system: System, player: str, progress: Progress, oracle) -> None:
-    """Terms, weights and draws: z first, then one u for each picture."""
-    batch = pictures(system)
+    """Terms, weights and draws: z first, then one u for each image."""
+    batch = random_images(system)
     reseed("test", player)
     terms = system.losses(player, batch, progress)
     reseed("test", player)
@@ -96,7 +96,7 @@ def test_wasserstein_objectives():
 
 
 def penalty(critic, real, fake) -> torch.Tensor:
-    """Equation 3 of arXiv:1704.00028, picture by picture."""
+    """Equation 3 of arXiv:1704.00028, image by image."""
     u = torch.rand(COUNT, 1, 1, 1, dtype=torch.float64)
     total = torch.zeros((), dtype=torch.float64)
     between = (u * real + (1 - u) * fake.detach()).requires_grad_()
@@ -154,7 +154,7 @@ def test_progressive_objectives(networks, alpha):
         coarse = F.interpolate(F.avg_pool2d(batch.target, 2), scale_factor=2, mode="nearest")
         real, fake = (1 - alpha) * coarse + alpha * batch.target, generator(z, *where)
         scores = critic(real, *where)
-        # minibatch standard deviation mixes the pictures of a group: the gradient of the sum
+        # minibatch standard deviation mixes the images of a group: the gradient of the sum
         u = torch.rand(COUNT, 1, 1, 1, dtype=torch.float64)
         between = (u * real + (1 - u) * fake.detach()).requires_grad_()
         (slope,) = torch.autograd.grad(critic(between, *where).sum(), between)
@@ -181,7 +181,7 @@ class Noise:
         self.system = system
 
     def batch(self, index: int, step: int, shard: int) -> Batch:
-        return pictures(self.system).to("cpu", torch.float32)
+        return random_images(self.system).to("cpu", torch.float32)
 
 
 def test_a_turn_of_wgans_critic_ends_within_the_bound_norm_scales_apart():

@@ -11,7 +11,7 @@ from ganforge.training.prepare import build_plan, prepare
 from ganforge.training.run import run
 
 
-def trained(target: int, pictures, **changes) -> list[dict[str, str]]:
+def trained(target: int, images, **changes) -> list[dict[str, str]]:
     """The hashes of each stage's end of a run from 4 px to `target`."""
     kind = load_system("progan_a")
     small = {
@@ -19,8 +19,8 @@ def trained(target: int, pictures, **changes) -> list[dict[str, str]]:
         "width": 8,
         "batch_size": 8,
         "images_per_epoch": 16,
-        "data.root": str(pictures),
-        "validation.pictures": 2,
+        "data.root": str(images),
+        "validation.images": 2,
         "validation.sliced_wasserstein": False,
         "validation.fid_network": "none",
         "reports_per_stage": 1,
@@ -31,15 +31,15 @@ def trained(target: int, pictures, **changes) -> list[dict[str, str]]:
     return [hashes(report.stage) for report in run(prepared) if report.stage]
 
 
-def test_a_longer_ladder_begins_with_the_same_bits(pictures):
-    short, long = trained(8, pictures), trained(32, pictures)
+def test_a_longer_ladder_begins_with_the_same_bits(images):
+    short, long = trained(8, images), trained(32, images)
     assert len(long) == 4 and long[:2] == short
     assert len({row["state_sha256"] for row in long}) == 4
 
 
-def test_lengths_in_images_are_the_same_lengths(pictures):
+def test_lengths_in_images_are_the_same_lengths(images):
     rows = [{"resolution": 4, "images": 16}, {"resolution": 8, "images": 16, "fade_images": 8}]
-    assert trained(8, pictures, stages=tuple(rows)) == trained(8, pictures)
+    assert trained(8, images, stages=tuple(rows)) == trained(8, images)
 
 
 @pytest.mark.parametrize("name", ["progan_a", "progan_t"])

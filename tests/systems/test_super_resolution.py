@@ -86,7 +86,7 @@ def test_scales(name, scale):
     system = grown(name, scale=scale, stages=(StageSettings(resolution=side),))
     assert system.source_scale(system.settings) == scale
     network = system.deploy(at(system))
-    with torch.inference_mode():  # a whole picture of any sides
+    with torch.inference_mode():  # a whole image of any sides
         assert network(torch.zeros(1, 3, 21, 34).double()).shape == (1, 3, 21 * scale, 34 * scale)
 
 
@@ -312,17 +312,17 @@ def test_sizes_on_the_command_line_hold_for_every_stage(words, side, scale):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pictures_are_enlarged_in_tiles_where_pixels_see_a_bounded_part(name):
+def test_images_are_enlarged_in_tiles_where_pixels_see_a_bounded_part(name):
     from ganforge.inference.tiles import find_reach, pieces
 
     system = grown(name, **({} if name == "superresgan_unet" else {"bicubic_skip": True}))
     network = system.deploy(at(system)).eval()
     if name == "superresgan_unet":
-        with pytest.raises(SettingsError, match="does not say on which part of the picture"):
+        with pytest.raises(SettingsError, match="does not say on which part of the image"):
             find_reach(network, 2)
         return
-    picture = torch.rand(3, 70, 40, dtype=torch.float64) * 2 - 1
-    whole = next(iter(pieces(network, picture, 2, None))).pixels
-    for top, left, made in pieces(network, picture, 2, 24):
+    image = torch.rand(3, 70, 40, dtype=torch.float64) * 2 - 1
+    whole = next(iter(pieces(network, image, 2, None))).pixels
+    for top, left, made in pieces(network, image, 2, 24):
         part = whole[:, top : top + made.shape[1], left : left + made.shape[2]]
         torch.testing.assert_close(made, part, atol=1e-12, rtol=0)

@@ -8,7 +8,7 @@ from ganforge.systems.catalog import load_system
 from ganforge.training.prepare import Prepared
 
 CHECKS = (
-    testing.check_pictures,
+    testing.check_images,
     testing.check_finite,
     testing.check_turns,
     testing.check_resume,

@@ -77,7 +77,7 @@ def test_pix2pix_terms():
     assert set(still.losses("generator", batch(), at(still))) == {"l1"}
 
 
-def test_pix2pix_shows_the_same_picture_each_time_and_deploys_without_dropout():
+def test_pix2pix_shows_the_same_image_each_time_and_deploys_without_dropout():
     system = grown("pix2pix", width=8)
     shown = system.generated(batch(), at(system))
     torch.rand(3)
@@ -175,7 +175,7 @@ def test_an_epochs_length_is_in_the_identity_only_where_it_counts():
 
 
 @pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])
-def test_one_picture_a_step_is_one_workers(name):
+def test_one_image_a_step_is_one_workers(name):
     kind = load_system(name)
     with pytest.raises(SettingsError, match="workers = 2: with shards = 1 a step of 1 images"):
         override(kind.Settings(), {"workers": 2})
@@ -193,7 +193,7 @@ def test_mistakes_are_named():
 
 
 @pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])
-def test_deployed_generators_take_pictures_of_any_sides(name):
+def test_deployed_generators_take_images_of_any_sides(name):
     network = grown(name).deploy(None).eval()
     whole = torch.rand(1, 3, 64, 32, dtype=torch.float64) * 2 - 1
     with torch.inference_mode():

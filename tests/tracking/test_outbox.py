@@ -212,7 +212,7 @@ def test_steps_redone_on_another_machine_are_told_once(uri: str, tmp_path: Path)
     assert {step for _, step, _ in stored} == {80, 160, 320}
     assert Counter(s for name, s, _ in stored if name == "stage/index") == {80: 1, 160: 2, 320: 1}
     images = open_client(uri).list_artifacts(run.run_id, "images")
-    assert len(images) == 2 * 2  # a picture and its thumbnail for each end of a stage
+    assert len(images) == 2 * 2  # an image and its thumbnail for each end of a stage
 
 
 def test_the_rest_travels_beside_the_states(
@@ -249,7 +249,7 @@ def test_a_run_that_could_not_be_opened_is_made_later(
     parent = desk.open("search-1", opening("search-1"))
     assert parent.run_id == "" and parent.key == "search-1"
     child = desk.open("search-1/trial-0000", opening("trial 0", parent_key="search-1"))
-    desk.files(parent, {"pictures.json": b"{}"})
+    desk.files(parent, {"images.json": b"{}"})
     recorder = Recorder(child, PSNR, "max", spool=tmp_path / "search" / "trial-0000" / "tracking")
     tell(recorder, RUN)
     assert not recorder.close(2.0)

@@ -16,18 +16,18 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from generators import record_run, small_model
 from numpy.typing import NDArray
 from rich.console import Console
 
 from ganforge.commands.cli import main
 from ganforge.commands.register import register_best
-from ganforge.fidelity import to_bytes
 from ganforge.inference.tiles import upscale
+from ganforge.metrics.image_quality import to_bytes
 from ganforge.systems.base import Metric as Figure
 from ganforge.tracking.client import open_client
 from ganforge.tracking.queries import fetch_tags
 from ganforge.tracking.registry import Registered, fetch_registered, register
-from tests.generators import record_run, small_model
 
 # slow: making the ONNX file and starting a server take ten seconds each
 pytestmark = pytest.mark.slow
@@ -173,7 +173,7 @@ def test_the_verbs_take_registered_models(uri, run_id, registered, tmp_path, cap
         assert re.search("not to be had from", capsys.readouterr().err)
 
 
-def test_serve_answers_a_picture_of_128_with_one_of_256(uri, registered):
+def test_serve_answers_a_image_of_128_with_one_of_256(uri, registered):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

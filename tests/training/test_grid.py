@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ganforge.fidelity import to_bytes
+from ganforge.metrics.image_quality import to_bytes
 from ganforge.training.grid import GAP, PAPER, montage, sheets, strips
 
 
@@ -40,13 +40,13 @@ def test_separators_are_paper_on_every_side():
     assert (grid[~inside] == torch.tensor(PAPER, dtype=torch.uint8)).all()
 
 
-def test_grey_pictures_have_three_equal_channels():
+def test_grey_images_have_three_equal_channels():
     (grey,) = panes((16, 16), channels=1)
     shown = cell(montage([grey], max_pane=16), 0, 0, 16, 16)
     assert torch.equal(shown, to_bytes(grey[0]).permute(1, 2, 0).expand(-1, -1, 3))
 
 
-def test_large_pictures_are_shrunk_and_keep_their_proportions():
+def test_large_images_are_shrunk_and_keep_their_proportions():
     (target,) = panes((300, 600), count=1)
     assert montage([target * 0], max_pane=256).shape == (128 + 2 * GAP, 256 + 2 * GAP, 3)
     shown = cell(montage([target * 0 + 0.5], max_pane=256), 0, 0, 128, 256)
@@ -83,7 +83,7 @@ def test_the_input_is_not_touched_and_gradients_do_not_matter():
     [
         ([], None, "at least 1"),
         ([torch.zeros(0, 3, 8, 8)], None, "at least 1"),
-        ([torch.zeros(1, 3, 8, 8), torch.zeros(2, 3, 8, 8)], None, r"\[1, 2\] pictures"),
+        ([torch.zeros(1, 3, 8, 8), torch.zeros(2, 3, 8, 8)], None, r"\[1, 2\] images"),
         ([torch.zeros(1, 2, 8, 8)], None, "C of 1 or 3"),
         ([torch.zeros(3, 8, 8)], None, "must be"),
         ([torch.zeros(1, 3, 8, 8)], ["a", "b"], "2 titles for 1 panes"),
@@ -95,7 +95,7 @@ def test_mistakes_are_named(given, titles, message):
 
 
 def tiles(sheet: torch.Tensor, side: int, rows: int, columns: int, top: int) -> torch.Tensor:
-    """Pictures of a sheet, (rows, columns, side, side, 3), a pixel of paper between them."""
+    """Images of a sheet, (rows, columns, side, side, 3), a pixel of paper between them."""
     return torch.stack([
         torch.stack([
             sheet[top + r * (side + 1) :, GAP + c * (side + 1) :][:side, :side]
@@ -105,21 +105,21 @@ def tiles(sheet: torch.Tensor, side: int, rows: int, columns: int, top: int) -> 
     ])  # fmt: skip
 
 
-def shown(picture: torch.Tensor, factor: int) -> torch.Tensor:
-    large = F.interpolate(picture[None], scale_factor=factor)[0]
+def shown(image: torch.Tensor, factor: int) -> torch.Tensor:
+    large = F.interpolate(image[None], scale_factor=factor)[0]
     return to_bytes(large).permute(1, 2, 0).expand(-1, -1, 3)
 
 
-def test_thirty_two_pictures_make_a_compact_sheet():
+def test_thirty_two_images_make_a_compact_sheet():
     fake, real = panes((32, 32), (32, 32), count=32, channels=1)
     grid = sheets([fake, real], ("generated", "real"))
     assert grid.dtype == torch.uint8
     height, width = grid.shape[:2]
     assert width == 3 * GAP + 2 * (8 * 65 - 1)  # eight columns of twice the size, two sheets
     assert height < width < 4 * height
-    pictures = tiles(grid, 64, 4, 8, height - GAP - 4 * 65 + 1)
+    images = tiles(grid, 64, 4, 8, height - GAP - 4 * 65 + 1)
     for number in range(32):
-        assert torch.equal(pictures[number // 8, number % 8], shown(fake[number], 2))
+        assert torch.equal(images[number // 8, number % 8], shown(fake[number], 2))
     right = grid[:, GAP + 8 * 65 - 1 :]
     again = tiles(right, 64, 4, 8, height - GAP - 4 * 65 + 1)
     assert torch.equal(again[3, 7], shown(real[31], 2))
@@ -129,11 +129,11 @@ def test_with_labels_a_column_for_each_class():
     (fake,) = panes((16, 16), count=7)
     labels = [2, 0, 5, 0, 2, 5, 5]  # the third 5 finds no row
     grid = sheets([fake], labels=labels)
-    pictures = tiles(grid, 64, 2, 3, len(grid) - GAP - 2 * 65 + 1)
+    images = tiles(grid, 64, 2, 3, len(grid) - GAP - 2 * 65 + 1)
     expected = [[1, 0, 2], [3, 4, 5]]
     for row in range(2):
         for column in range(3):
-            assert torch.equal(pictures[row, column], shown(fake[expected[row][column]], 4))
+            assert torch.equal(images[row, column], shown(fake[expected[row][column]], 4))
     assert (grid[GAP : GAP + 14] != torch.tensor(PAPER)).any()  # the classes' numbers
 
 
@@ -143,15 +143,15 @@ def test_sheets_are_about_square(count: int, columns: int):
     assert sheets([fake]).shape[1] == 2 * GAP + columns * 65 - 1
 
 
-def test_strips_show_every_picture_in_its_place():
+def test_strips_show_every_image_in_its_place():
     (found,) = panes((16, 16), count=10)
     grid = strips(found.reshape(2, 5, 3, 16, 16), max_width=5 * 33)
     assert grid.shape == (2 * GAP + 2 * 33 - 1, 2 * GAP + 5 * 33 - 1, 3)
-    pictures = tiles(grid, 32, 2, 5, GAP)
-    assert torch.equal(pictures[1, 3], shown(found[8], 2))
+    images = tiles(grid, 32, 2, 5, GAP)
+    assert torch.equal(images[1, 3], shown(found[8], 2))
 
 
-def test_many_pictures_of_few_classes_are_no_tower():
+def test_many_images_of_few_classes_are_no_tower():
     (fake,) = panes((8, 8), count=90)
     labels = [number % 3 for number in range(90)]
     height, width = sheets([fake], labels=labels).shape[:2]

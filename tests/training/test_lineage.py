@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ganforge.settings import flatten, marks, override
+from ganforge.settings import field_flags, flatten, override
 from ganforge.systems.progressive_gan_sr import Settings
 from ganforge.systems.settings import ladder
 from ganforge.training import lineage as module
@@ -79,14 +79,14 @@ def test_a_setting_counts_exactly_when_it_is_marked(key):
     changed = override(BASE, {key: other(key, value)})
     assert flatten(changed)[key] != value
     before, after = ids(BASE), ids(changed)
-    if marks(BASE)[key]["weights"]:
+    if field_flags(BASE)[key]["weights"]:
         assert all(old != new for old, new in zip(before, after, strict=True))
     else:
         assert before == after
 
 
 def test_every_setting_is_marked_or_listed():
-    assert {k for k in KEYS if not marks(BASE)[k]["weights"]} == {
+    assert {k for k in KEYS if not field_flags(BASE)[k]["weights"]} == {
         "data.root",
         "data.source",
         "data.download",
@@ -94,7 +94,7 @@ def test_every_setting_is_marked_or_listed():
         "data.smaller",
         "data.cache_directory",
         "data.cache_bytes",
-        "validation.pictures",
+        "validation.images",
         "validation.max_side",
         "validation.every_epochs",
         "validation.sliced_wasserstein",

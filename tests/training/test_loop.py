@@ -79,7 +79,7 @@ def test_reports_describe_their_position(tiny):
     assert alphas == [1, 1, 1, 0, 1, 1]
     for name in ("critic/wasserstein", "critic/gradient_penalty", "critic/drift"):
         assert all(name in r.metrics for r in reports if r.position.step)
-    # before and after each growth, and at the end, on the same pictures
+    # before and after each growth, and at the end, on the same images
     measured = [r for r in reports if "validation/psnr" in r.metrics]
     assert [(r.position.index, r.position.step) for r in measured] == [(0, 10), (1, 0), (1, 10)]
     assert len({r.metrics["validation/psnr_bicubic"] for r in measured}) == 1

@@ -218,13 +218,13 @@ def test_another_runs_state_is_refused_and_the_difference_named(small, tmp_path,
     assert Store(str(tmp_path)).names() == names
 
 
-def test_other_data_and_other_code_are_refused_and_named(small, tmp_path, pictures):
+def test_other_data_and_other_code_are_refused_and_named(small, tmp_path, images):
     import shutil
 
     from PIL import Image
 
-    mine = tmp_path / "pictures"
-    shutil.copytree(pictures, mine)
+    mine = tmp_path / "images"
+    shutil.copytree(images, mine)
     settings = small(data__root=str(mine))
     prepared = prepare(NAME, settings)
     store = str(tmp_path / "store")
@@ -234,9 +234,9 @@ def test_other_data_and_other_code_are_refused_and_named(small, tmp_path, pictur
 
     with pytest.raises(SettingsError, match=r"code training/loop\.py: recorded .*, here other"):
         list(run(replace(prepared, code=code), store=store, resume=True))
-    picture = Image.open(mine / "3.png")
-    picture.putpixel((5, 5), (1, 2, 3))
-    picture.save(mine / "3.png")
+    image = Image.open(mine / "3.png")
+    image.putpixel((5, 5), (1, 2, 3))
+    image.save(mine / "3.png")
     with pytest.raises(SettingsError, match="data: recorded"):
         list(run(prepare(NAME, settings), store=store, resume=True))
 
@@ -282,10 +282,10 @@ def test_another_environment_is_said_aloud_and_recorded(small, tmp_path, caplog)
 
 
 def test_seconds_of_a_stage_go_on(small, tmp_path, monkeypatch):
-    from ganforge.training import ledger
+    from ganforge.training import run_record
 
     now = [100.0]
-    monkeypatch.setattr(ledger.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(run_record.time, "monotonic", lambda: now[0])
     prepared = prepare(NAME, small())
     for count in (2, 3):  # each leaves the run 10 s after it began, at (0, 2), then at (0, 4)
         with closing(run(prepared, store=str(tmp_path), resume=True)) as reports:

@@ -155,7 +155,7 @@ def test_a_short_run_is_a_prefix_of_a_long_one(small, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"reports_per_stage": 5, "validation__pictures": 1, "validation__every_epochs": 1},
+        {"reports_per_stage": 5, "validation__images": 1, "validation__every_epochs": 1},
         {"data__cache_bytes": 0, "checkpoint_every": 1, "keep": "best:1"},
         {"validation__sliced_wasserstein": False, "validation__max_side": 48, "workers": 2},
     ],

@@ -2,7 +2,7 @@
 
 python -m ganforge.cluster.bootstrap [--head | --end]
 
-Every machine checks the variables and fetches the pictures; the head also starts the MLflow server,
+Every machine checks the variables and fetches the images; the head also starts the MLflow server,
 by its private address, so that runs, curves and models of all machines come together there, and
 `--end` ends it.
 """
@@ -52,8 +52,8 @@ def main(arguments: list[str]) -> int:
 
 
 def fetch(source: str, folder: Path) -> None:
-    """Copy the pictures of an object store to this machine; what is there already stays."""
-    # here and not above: most machines have their pictures, and it takes a second
+    """Copy the images of an object store to this machine; what is there already stays."""
+    # here and not above: most machines have their images, and it takes a second
     from pyarrow import fs
 
     try:

@@ -1,4 +1,4 @@
-"""Before trials start: does every machine see the storage, the pictures, the records; is it the
+"""Before trials start: does every machine see the storage, the images, the records; is it the
 same software there?"""
 
 import json
@@ -80,7 +80,7 @@ def check_machines(prepared: "Prepared", storage: str, tracking_uri: str) -> lis
             problems += different(machine, here)
             if machine.fingerprint and machine.fingerprint != prepared.facts.fingerprint:
                 problems.append(
-                    f"{machine.name}: data.root = {prepared.settings.data.root}: other pictures "
+                    f"{machine.name}: data.root = {prepared.settings.data.root}: other images "
                     f"there ({machine.fingerprint[:12]}) than here "
                     f"({prepared.facts.fingerprint[:12]}); copy the folder again"
                 )
@@ -137,7 +137,7 @@ def _answer(probe: Probe) -> Machine:
             facts = prepare_data(kind.Data, settings, kind.source_scale(settings), settings.seed)
             fingerprint = facts.fingerprint
         except SettingsError as error:
-            problems.append((str(error), "put the same pictures on every machine"))
+            problems.append((str(error), "put the same images on every machine"))
     return Machine(socket.gethostname(), versions(), time.time(), fingerprint, tuple(problems))
 
 

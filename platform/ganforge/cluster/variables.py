@@ -51,10 +51,10 @@ def mistakes(variables: Mapping[str, str], *, required: bool = True) -> list[Mis
         remedy = "give s3://bucket/prefix, or the full path of a folder that all machines share"
         found.append(Mistake("GANFORGE_STORAGE", f"{storage} is relative", remedy))
     if (data is None and required) or (data is not None and not data.strip()):
-        remedy = f"give s3://bucket/pictures, a folder that each machine has, or {BUILT_IN}"
+        remedy = f"give s3://bucket/images, a folder that each machine has, or {BUILT_IN}"
         found.append(Mistake("GANFORGE_DATA", "is empty", remedy))
     elif data and data != BUILT_IN and "://" not in data and not data.startswith(("/", "~")):
-        remedy = f"give s3://bucket/pictures, a full path, or {BUILT_IN}"
+        remedy = f"give s3://bucket/images, a full path, or {BUILT_IN}"
         found.append(Mistake("GANFORGE_DATA", f"{data} is relative", remedy))
     for key in ("GANFORGE_NODES", "GANFORGE_WAIT_SECONDS"):
         value = variables.get(key)

@@ -117,13 +117,13 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help=f"{MODEL}; without: bicubic alone")] = None,
     stage: Stage = None, tracking_uri: Uri = None,
 ) -> None:  # fmt: skip
-    """Measure a trained generator on benchmark pictures, beside bicubic."""
+    """Measure a trained generator on benchmark images, beside bicubic."""
     _command("evaluate")(model, benchmark, tracking_uri, stage)
 
 
 @app.command()
 def upscale(
-    pictures: Annotated[str, typer.Argument(help="a picture, or a folder of pictures")],
+    images: Annotated[str, typer.Argument(help="an image, or a folder of images")],
     model: Model,
     output: Annotated[str, typer.Option(help="folder for the results")],
     tile: Annotated[int | None, typer.Option(min=16, help="side of tiles in source pixels")] = None,
@@ -131,8 +131,8 @@ def upscale(
     gpu: Annotated[bool, typer.Option("--gpu", help="on this machine's GPU")] = False,
     stage: Stage = None, overwrite: Overwrite = False, tracking_uri: Uri = None,
 ) -> None:  # fmt: skip
-    """Put pictures through a trained generator."""
-    _command("upscale")(pictures, model, output, tile, stage, kind, overwrite, gpu, tracking_uri)
+    """Put images through a trained generator."""
+    _command("upscale")(images, model, output, tile, stage, kind, overwrite, gpu, tracking_uri)
 
 
 @app.command()
@@ -173,14 +173,14 @@ def interpolate(
 @app.command()
 def sample(
     model: Annotated[str, typer.Option(help="MLflow run, or a folder with generator.safetensors")],
-    count: Annotated[int, typer.Option(min=1, help="how many pictures are made")] = 16,
-    label: Annotated[int | None, typer.Option(help="class of the pictures; default: all")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="other pictures for each seed")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="how many images are made")] = 16,
+    label: Annotated[int | None, typer.Option(help="class of the images; default: all")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="other images for each seed")] = 0,
     output: Annotated[str, typer.Option(help="folder for the PNG files")] = "samples",
-    grid: Annotated[bool, typer.Option("--grid", help="also a sheet of all pictures")] = False,
+    grid: Annotated[bool, typer.Option("--grid", help="also a sheet of all images")] = False,
     tracking_uri: Uri = None,
 ) -> None:
-    """Make new pictures with a trained generator."""
+    """Make new images with a trained generator."""
     _command("sample")(model, count, label, seed, output, grid, tracking_uri)
 
 

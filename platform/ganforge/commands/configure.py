@@ -147,7 +147,7 @@ def _changes(words: CliOptions) -> dict[str, Any]:
     if words.data not in (None, BUILT_IN) and "data.source" in pairs:
         raise SettingsError(
             f"--set data.source={pairs['data.source']}: --data (GANFORGE_DATA) {words.data} names "
-            f"the pictures; give one of the two, or --data {BUILT_IN}"
+            f"the images; give one of the two, or --data {BUILT_IN}"
         )
     return options | pairs
 
@@ -226,8 +226,8 @@ def check_terms(kind: "type[System]", settings: "SystemSettings") -> None:
             )
 
 
-def check_pictures(system: str, settings: "SystemSettings") -> None:
-    """Refuse pictures that a system cannot be trained on, from names and headers alone."""
+def check_images(system: str, settings: "SystemSettings") -> None:
+    """Refuse images that a system cannot be trained on, from names and headers alone."""
     from ganforge.data.kinds import kind_of
 
     kind_of(load_system(system).Data).find(settings)

@@ -1,4 +1,4 @@
-"""`ganforge evaluate`: a trained generator on benchmark pictures, beside bicubic."""
+"""`ganforge evaluate`: a trained generator on benchmark images, beside bicubic."""
 
 import csv
 import io
@@ -10,14 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ganforge.commands.models import Found, find_model, needs_pictures
+from ganforge.commands.models import Found, find_model, needs_images
 from ganforge.inference.benchmark import Row, benchmark_scale, evaluate_benchmark, means, table
 
 
 def evaluate(
     model: str | None, benchmarks: list[str], tracking_uri: str | None, stage: int | None
 ) -> None:
-    """Print PSNR and SSIM on the Y channel of every picture and their means; log them to the
+    """Print PSNR and SSIM on the Y channel of every image and their means; log them to the
     model's run. Without a model, bicubic alone."""
     if model is None:
         for folder in benchmarks:
@@ -26,7 +26,7 @@ def evaluate(
             Console().print(table(rows, f"{_title(folder)}, bicubic × {scale}", alone=True))
         return
     found = find_model(model, tracking_uri, stage)
-    needs_pictures(found, "measure on a benchmark")
+    needs_images(found, "measure on a benchmark")
     loaded = found.model
     channels = loaded.settings.channels
     for folder in benchmarks:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ganforge.commands.models import find_model, needs_pictures
+from ganforge.commands.models import find_model, needs_images
 from ganforge.inference.export import FORMATS, trace
 from ganforge.settings import SettingsError
 
@@ -30,7 +30,7 @@ def export(
     if not path.absolute().parent.is_dir():
         raise SettingsError(f"--output {path}: there is no folder {path.absolute().parent}")
     found = find_model(model, tracking_uri, stage)
-    needs_pictures(found, "export")
+    needs_images(found, "export")
     channels = found.model.settings.channels
     part = path.with_name(f".{path.name}.part.{suffix}")
     try:

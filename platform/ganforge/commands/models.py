@@ -67,10 +67,10 @@ def _placed(place: str, stage: int | None) -> Model:
     return from_folder(Path(place), stage)
 
 
-def needs_pictures(found: Found, verb: str) -> None:
-    """Refuse a generator that makes pictures from noise, for a verb that gives it pictures."""
-    if found.model.takes != "picture":
+def needs_images(found: Found, verb: str) -> None:
+    """Refuse a generator that makes images from noise, for a verb that gives it images."""
+    if found.model.takes != "image":
         raise SettingsError(
-            f"model = {found.name}: {found.model.system} makes pictures from noise, so there is "
+            f"model = {found.name}: {found.model.system} makes images from noise, so there is "
             f"nothing to {verb}"
         )

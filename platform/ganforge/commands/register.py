@@ -62,7 +62,7 @@ def tell(console: Console, made: "Registered", uri: str, seconds: float | None =
         _line(console, f"              {note}")
     _line(
         console,
-        f"use it        ganforge upscale PICTURES --model {made.uri} --output DIR "
+        f"use it        ganforge upscale IMAGES --model {made.uri} --output DIR "
         f"--tracking-uri {where}",
     )
     _line(

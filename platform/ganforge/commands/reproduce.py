@@ -9,7 +9,7 @@ from safetensors.torch import load as load_tensors
 
 from ganforge.assets import keep, present
 from ganforge.cluster.variables import BUILT_IN
-from ganforge.commands.configure import check_pictures, choose_metric
+from ganforge.commands.configure import check_images, choose_metric
 from ganforge.settings import SettingsError, override, validated
 from ganforge.systems.catalog import load_system
 
@@ -26,7 +26,7 @@ def reproduce(
 ) -> None:
     """Exit code 0 only when every stage came out equal."""
     from ganforge.tracking.client import existing_uri
-    from ganforge.tracking.models import fetch_pictures, system_of
+    from ganforge.tracking.models import fetch_images, system_of
     from ganforge.tracking.queries import best_run, fetch_settings, fetch_stages, fetch_tags
 
     if bad := set(accept) - {"code"}:
@@ -41,7 +41,7 @@ def reproduce(
     prepared = _prepared(uri, run_id, fetch_settings(uri, run_id), data)
     console = Console()
     _line(console, f"run {run_id}: {len(rows)} stages of {prepared.system} are recorded")
-    _refuse(console, prepared, rows, fetch_pictures(uri, run_id), accept)
+    _refuse(console, prepared, rows, fetch_images(uri, run_id), accept)
     start = None
     if from_stage:
         place = storage or fetch_tags(uri, run_id).get("storage")
@@ -51,7 +51,7 @@ def reproduce(
 
 
 def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -> Any:
-    """The recorded settings, with the pictures and frozen networks of this machine."""
+    """The recorded settings, with the images and frozen networks of this machine."""
     from ganforge.tracking.models import fetch_asset, fetch_system
     from ganforge.training.prepare import prepare
 
@@ -65,7 +65,7 @@ def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -
         content = fetch_asset(uri, run_id, network)
         if content is not None:
             keep(network, load_tensors(content))
-    check_pictures(system, settings)
+    check_images(system, settings)
     return prepare(system, settings)
 
 
@@ -73,13 +73,13 @@ def _refuse(
     console: Console,
     prepared: Any,
     rows: list[dict[str, Any]],
-    pictures: dict[str, str],
+    images: dict[str, str],
     accept: list[str],
 ) -> None:
     """Name every difference; go on only with those that are accepted."""
     from ganforge.training.compare import obstacles
 
-    found = obstacles(prepared, rows, pictures)
+    found = obstacles(prepared, rows, images)
     refused = False
     for kind, lines in found.items():
         for line in lines:

@@ -1,4 +1,4 @@
-"""`ganforge sample`: new pictures from a trained generator."""
+"""`ganforge sample`: new images from a trained generator."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ganforge.commands.models import find_model
 from ganforge.draws import latents
-from ganforge.fidelity import to_bytes
+from ganforge.metrics.image_quality import to_bytes
 from ganforge.settings import SettingsError
 from ganforge.training.grid import sheets
 
@@ -24,9 +24,9 @@ def sample(
     grid: bool,
     tracking_uri: str | None,
 ) -> None:
-    """Write `count` pictures as PNG files, and a sheet of all of them where asked for.
+    """Write `count` images as PNG files, and a sheet of all of them where asked for.
 
-    Picture k is a function of the weights, the seed and k alone. A conditional generator's labels
+    Image k is a function of the weights, the seed and k alone. A conditional generator's labels
     go round, 0, 1, 2, … unless one is given.
     """
     network = find_model(model, tracking_uri).model.network
@@ -38,31 +38,31 @@ def sample(
         raise SettingsError(
             f"output = {output}: cannot be a folder ({error.strerror}); name another place"
         ) from None
-    pictures = []
+    images = []
     for number in range(count):
-        picture = _made(network, seed, number, None if labels is None else labels[number])
+        image = _made(network, seed, number, None if labels is None else labels[number])
         name = f"{number:05d}.png" if labels is None else f"{number:05d}-{labels[number]}.png"
-        _write(folder / name, to_bytes(picture[0]).permute(1, 2, 0))
+        _write(folder / name, to_bytes(image[0]).permute(1, 2, 0))
         if grid:
-            pictures.append(picture)
+            images.append(image)
     if grid:
-        _write(folder / GRID, sheets([torch.cat(pictures)], labels=labels))
-    print(f"{count} pictures in {folder}" + (f", all of them in {GRID}" if grid else ""))
+        _write(folder / GRID, sheets([torch.cat(images)], labels=labels))
+    print(f"{count} images in {folder}" + (f", all of them in {GRID}" if grid else ""))
 
 
 @torch.inference_mode()
 def _made(network: nn.Module, seed: int, number: int, label: int | None) -> Tensor:
-    """One picture (1, C, H, W) in [-1, 1]: alone, so that others leave no trace in its bits."""
+    """One image (1, C, H, W) in [-1, 1]: alone, so that others leave no trace in its bits."""
     latent = latents(network.latent_size, torch.tensor([number]), seed, "sample")  # pyright: ignore
     given = (latent,) if label is None else (latent, torch.tensor([label]))
     return network(*given).float()
 
 
 def _labels(network: nn.Module, model: str, count: int, label: int | None) -> list[int] | None:
-    """The label of each picture; None for a generator without labels. Refuses what cannot be."""
+    """The label of each image; None for a generator without labels. Refuses what cannot be."""
     if not hasattr(network, "latent_size"):
         raise SettingsError(
-            f"model = {model}: its generator makes pictures from pictures, not from noise; "
+            f"model = {model}: its generator makes images from images, not from noise; "
             "give a model of a system such as dcgan"
         )
     classes = network.num_classes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganforge.commands.configure import (
     CliOptions,
-    check_pictures,
+    check_images,
     check_terms,
     choose_metric,
     configure,
@@ -42,7 +42,7 @@ def settle(
     name, settings = configure(words, preset)
     chosen = choose_metric(load_system(name), metric, settings)
     check_terms(load_system(name), settings)
-    check_pictures(name, settings)
+    check_images(name, settings)
     if examine is not None:
         examine(name, settings)
     if dry_run:

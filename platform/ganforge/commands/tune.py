@@ -108,7 +108,7 @@ def tune(
 
 def finish(console: Console, run_id: str, start: Start, model_name: str, uri: str) -> None:
     """Put the best trial's generator to use: in the model registry, or to be sampled from."""
-    if load_system(start.prepared.system).takes == "picture":
+    if load_system(start.prepared.system).takes == "image":
         where = f"--tracking-uri {shlex.quote(uri)}"
         console.print(
             f"evaluate it   ganforge evaluate --model {run_id} --benchmark DIR {where}",
@@ -139,7 +139,7 @@ def several(trials: int, concurrent: int | None) -> bool:
 
 
 def tell(console: Console, result: "SearchResult", metric: str, uri: str, storage: str) -> None:
-    """The best trial, its settings, where its pictures are, and the commands to go on."""
+    """The best trial, its settings, where its images are, and the commands to go on."""
     best = result.best
     if best is None:
         return

@@ -1,4 +1,4 @@
-"""`ganforge upscale`: pictures through a trained generator."""
+"""`ganforge upscale`: images through a trained generator."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ganforge.commands.models import find_model, needs_pictures
+from ganforge.commands.models import find_model, needs_images
 from ganforge.inference.enlarge import enlarge
 from ganforge.inference.folder import Task, find_tasks
 from ganforge.inference.images import Photo, read_photo, write_photo
@@ -21,7 +21,7 @@ SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp"}
 
 
 def upscale(
-    pictures: str,
+    images: str,
     model: str,
     output: str,
     tile: int | None,
@@ -31,15 +31,15 @@ def upscale(
     gpu: bool,
     tracking_uri: str | None,
 ) -> None:
-    """Write what the generator makes of each picture; what went wrong is told at the end."""
+    """Write what the generator makes of each image; what went wrong is told at the end."""
     if kind not in SUFFIXES:
         raise SettingsError(f"--format {kind}: must be {', '.join(SUFFIXES)}")
     if gpu and not torch.cuda.is_available():
         raise SettingsError("--gpu: torch sees no CUDA device here; leave --gpu away")
     goal = Path(output).expanduser()
-    tasks = find_tasks(Path(pictures).expanduser(), goal, SUFFIXES[kind])
+    tasks = find_tasks(Path(images).expanduser(), goal, SUFFIXES[kind])
     found = find_model(model, tracking_uri, stage)
-    needs_pictures(found, "upscale")
+    needs_images(found, "upscale")
     loaded = found.model
     if loaded.settings.channels not in (1, 3):
         raise SettingsError(f"model = {model}: has {loaded.settings.channels} channels, not 1 or 3")
@@ -74,7 +74,7 @@ def upscale(
             progress.remove_task(bar)
     for note in notes:
         print(f"note: {note}")
-    print(f"{len(tasks) - len(troubles)} of {len(tasks)} pictures are in {goal}")
+    print(f"{len(tasks) - len(troubles)} of {len(tasks)} images are in {goal}")
     for trouble in troubles:
         print(f"error: {trouble}", file=sys.stderr)
     if troubles:

@@ -1,1 +1,1 @@
-"""Pictures on disk, as batches that are a function of (seed, stage, step, shard)."""
+"""Images on disk, as batches that are a function of (seed, stage, step, shard)."""

@@ -8,10 +8,10 @@ from ganforge.data.settings import DataSettings, ValidationSettings
 
 
 class Data(Protocol):
-    """Pictures as pure functions of positions: two objects made alike give the same values.
+    """Images as pure functions of positions: two objects made alike give the same values.
 
     `num_validation` is the number of batches that `validation` gives, `num_measured` that of the
-    pictures in them. `epoch_images` are the default lengths of an epoch, one per stage.
+    images in them. `epoch_images` are the default lengths of an epoch, one per stage.
     """
 
     fingerprint: str
@@ -25,13 +25,13 @@ class Data(Protocol):
         ...
 
     def validation(self, index: int, number: int) -> Batch:
-        """A fixed chunk of held-out pictures as stage `index` sees them; `Batch.index` numbers them
+        """A fixed chunk of held-out images as stage `index` sees them; `Batch.index` numbers them
         through all chunks. One worker measures a chunk, so that any number of workers gives the
         same bits."""
         ...
 
     def samples(self, index: int) -> Batch:
-        """The fixed pictures of the sample grid, as stage `index` sees them."""
+        """The fixed images of the sample grid, as stage `index` sees them."""
         ...
 
     def close(self) -> None:
@@ -44,8 +44,8 @@ class _Resolution(Protocol):
     def resolution(self) -> int: ...
 
 
-class PictureSettings(Protocol):
-    """The part of a system's settings that is about pictures."""
+class ImageSettings(Protocol):
+    """The part of a system's settings that is about images."""
 
     @property
     def channels(self) -> int: ...

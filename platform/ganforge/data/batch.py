@@ -39,7 +39,7 @@ class Batch:
 
     @staticmethod
     def cat(batches: "list[Batch]") -> "Batch":
-        """One batch of several with the same picture sides, in order."""
+        """One batch of several with the same image sides, in order."""
         names = batches[0]._tensors()
         return Batch(**{n: torch.cat([getattr(b, n) for b in batches]) for n in names})
 

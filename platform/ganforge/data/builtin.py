@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from ganforge.data.picture import Picture
+from ganforge.data.source_image import SourceImage
 from ganforge.settings import SettingsError
 
 # package, folder, files; docs/data.md says who made them and under which terms
@@ -27,9 +27,9 @@ _PLACES = (
 )
 
 
-def builtin_pictures() -> list[Picture]:
+def builtin_images() -> list[SourceImage]:
     """Eleven photographs, ten scenes. The packages are located, not imported: they are heavy."""
-    pictures = []
+    images = []
     for package, folder, names in _PLACES:
         spec = find_spec(package)
         places = list(spec.submodule_search_locations or ()) if spec else []
@@ -41,12 +41,12 @@ def builtin_pictures() -> list[Picture]:
                     "`pip install scikit-learn scikit-image`, or set data.root to a folder"
                 )
             scene = "motorcycle" if name.startswith("motorcycle") else ""
-            pictures.append(Picture(f"{package}/{name}", path, scene))
-    return pictures
+            images.append(SourceImage(f"{package}/{name}", path, scene))
+    return images
 
 
 #: Two domains of photographs with different colours and subjects: warm close-ups, and cool
-#: pictures of distant things.
+#: images of distant things.
 DOMAINS = {
     "source": (
         "skimage/chelsea.png",

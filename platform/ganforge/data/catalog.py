@@ -1,17 +1,17 @@
-"""Which pictures are in a folder, by their names alone."""
+"""Which images are in a folder, by their names alone."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ganforge.data.picture import Picture
+from ganforge.data.source_image import SourceImage
 from ganforge.settings import SettingsError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
-def find_pictures(root: str) -> list[Picture]:
-    """The pictures below `root`, sorted by relative POSIX path.
+def find_images(root: str) -> list[SourceImage]:
+    """The images below `root`, sorted by relative POSIX path.
 
     Names that start with a dot are passed over: other systems leave such files behind.
     """
@@ -19,12 +19,10 @@ def find_pictures(root: str) -> list[Picture]:
     if not folder.exists():
         raise SettingsError(
             f"data.root = {root}: there is no such folder; give an existing one, on every machine, "
-            "or none for the built-in pictures"
+            "or none for the built-in images"
         )
     if not folder.is_dir():
-        raise SettingsError(
-            f"data.root = {root}: is a file; give the folder that holds the pictures"
-        )
+        raise SettingsError(f"data.root = {root}: is a file; give the folder that holds the images")
     try:
         paths = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
     except OSError as error:
@@ -32,7 +30,7 @@ def find_pictures(root: str) -> list[Picture]:
             f"data.root = {root}: {error.filename} cannot be listed ({error.strerror}); "
             "change its permissions or remove it"
         ) from None
-    return [Picture(name, paths[name]) for name in sorted(paths)]
+    return [SourceImage(name, paths[name]) for name in sorted(paths)]
 
 
 def _files(folder: Path) -> Iterator[Path]:

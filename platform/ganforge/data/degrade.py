@@ -36,7 +36,7 @@ def degrade(target: Pixels, scale: int, how: Degradation, *place: int | str) -> 
 def degraded_window(
     target: Pixels, top: int, left: int, side: int, scale: int, how: Degradation, *place: int | str
 ) -> Pixels:
-    """The window of `side` at (top, left), in low-resolution pixels, of a picture that is degraded
+    """The window of `side` at (top, left), in low-resolution pixels, of an image that is degraded
     around it too: (side, side, C)."""
     height, width = target.shape[0] // scale, target.shape[1] // scale
     above, before = min(top, MARGIN), min(left, MARGIN)
@@ -53,14 +53,14 @@ def between(draws: Draws, limits: Sequence[float]) -> float:
 
 
 def to_image(pixels: Pixels) -> Image.Image:
-    """(H, W, 1) or (H, W, 3) pixels as a picture."""
+    """(H, W, 1) or (H, W, 3) pixels as an image."""
     return Image.fromarray(
         np.ascontiguousarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
     )
 
 
 def to_pixels(image: Image.Image) -> Pixels:
-    """A picture as (H, W, C) pixels."""
+    """An image as (H, W, C) pixels."""
     array = np.asarray(image)
     return array if array.ndim == 3 else array[..., None]
 

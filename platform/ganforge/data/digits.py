@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ganforge.data.picture import Picture
+from ganforge.data.source_image import SourceImage
 from ganforge.settings import SettingsError
 
 CLASSES = tuple("0123456789")
 
 
-def digit_pictures() -> list[Picture]:
+def digit_images() -> list[SourceImage]:
     """In the order of `sklearn.datasets.load_digits`, levels 0 … 16 stretched to 0 … 255.
 
     The package is located, not imported: it is heavy.
@@ -27,6 +27,6 @@ def digit_pictures() -> list[Picture]:
     table = np.loadtxt(path, delimiter=",")
     levels = np.round(table[:, :64] * 255 / 16).astype(np.uint8).reshape(-1, 8, 8)
     return [
-        Picture(f"digits/{number:04d}", Path(f"digits/{number:04d}"), "", int(label), pixels)
+        SourceImage(f"digits/{number:04d}", Path(f"digits/{number:04d}"), "", int(label), pixels)
         for number, (label, pixels) in enumerate(zip(table[:, 64], levels, strict=True))
     ]

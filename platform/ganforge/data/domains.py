@@ -1,14 +1,14 @@
-"""Which pictures are sources and which are targets: from names and headers alone."""
+"""Which images are sources and which are targets: from names and headers alone."""
 
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ganforge.data.base import PictureSettings
-from ganforge.data.builtin import DOMAINS, builtin_pictures
-from ganforge.data.catalog import find_pictures
+from ganforge.data.base import ImageSettings
+from ganforge.data.builtin import DOMAINS, builtin_images
+from ganforge.data.catalog import find_images
 from ganforge.data.decode import read_header
-from ganforge.data.picture import Picture
 from ganforge.data.settings import PairedSettings
+from ganforge.data.source_image import SourceImage
 from ganforge.data.sources import Source, check
 from ganforge.data.views import bounded
 from ganforge.settings import SettingsError
@@ -26,8 +26,8 @@ def pairing_of(data: PairedSettings) -> str:
     return "edges" if data.root is None else "folders"
 
 
-def find_paired(settings: PictureSettings) -> Source:
-    """Pictures that are pairs: two files of one scene, or one file; else SettingsError."""
+def find_paired(settings: ImageSettings) -> Source:
+    """Images that are pairs: two files of one scene, or one file; else SettingsError."""
     data = settings.data
     assert isinstance(data, PairedSettings)
     pairing, side = pairing_of(data), _needed_side(settings)
@@ -43,16 +43,16 @@ def find_paired(settings: PictureSettings) -> Source:
     if pairing == "side_by_side":
         return _side_by_side(settings, data, side)
     sources, targets = _two_folders(settings)
-    by_key = {_key(picture): picture for picture in targets}
-    alone = sorted({_key(picture) for picture in sources} ^ by_key.keys())
+    by_key = {_key(image): image for image in targets}
+    alone = sorted({_key(image) for image in sources} ^ by_key.keys())
     if alone:
         raise SettingsError(
-            f"data.root = {data.root}: {len(alone)} pictures are in only one of source/ and "
+            f"data.root = {data.root}: {len(alone)} images are in only one of source/ and "
             f"target/ (the first is {alone[0]}); give both the same name, or remove them"
         )
     pairs = [p for one in sources for p in (one, by_key[_key(one)])]
-    found = tuple(replace(picture, scene=_key(picture)) for picture in pairs)
-    sides = {picture.name: read_header(picture) for picture in found}
+    found = tuple(replace(image, scene=_key(image)) for image in pairs)
+    sides = {image.name: read_header(image) for image in found}
     for source, target in zip(found[::2], found[1::2], strict=True):
         if data.view == "crop" and sides[source.name] != sides[target.name]:
             raise SettingsError(
@@ -64,10 +64,10 @@ def find_paired(settings: PictureSettings) -> Source:
     return Source(found, _NAMES)
 
 
-def find_unpaired(settings: PictureSettings) -> Source:
-    """Pictures of two sets, by their labels; else SettingsError."""
+def find_unpaired(settings: ImageSettings) -> Source:
+    """Images of two sets, by their labels; else SettingsError."""
     if settings.data.root is None:
-        known = {picture.name: picture for picture in builtin_pictures()}
+        known = {image.name: image for image in builtin_images()}
         found = [
             replace(known[name], label=label)
             for label, domain in enumerate(_NAMES)
@@ -76,22 +76,22 @@ def find_unpaired(settings: PictureSettings) -> Source:
     else:
         sources, targets = _two_folders(settings)
         found = [*sources, *targets]
-        for name, pictures in zip(_NAMES, (sources, targets), strict=True):
-            if len(pictures) < 2:
+        for name, images in zip(_NAMES, (sources, targets), strict=True):
+            if len(images) < 2:
                 raise SettingsError(
-                    f"data.root = {settings.data.root}: {name}/ has {len(pictures)} picture; at "
-                    "least 2 are needed, one to train and one held out; add pictures"
+                    f"data.root = {settings.data.root}: {name}/ has {len(images)} image; at "
+                    "least 2 are needed, one to train and one held out; add images"
                 )
-    sides = {picture.name: read_header(picture) for picture in found}
+    sides = {image.name: read_header(image) for image in found}
     _check(settings, found, sides, _needed_side(settings))
     return Source(tuple(found), _NAMES)
 
 
-def _needed_side(settings: PictureSettings) -> int:
+def _needed_side(settings: ImageSettings) -> int:
     return max(stage.resolution for stage in settings.stages)
 
 
-def _two_folders(settings: PictureSettings) -> tuple[list[Picture], list[Picture]]:
+def _two_folders(settings: ImageSettings) -> tuple[list[SourceImage], list[SourceImage]]:
     root = settings.data.root
     assert root is not None
     folder, found = Path(root).expanduser(), []
@@ -106,45 +106,45 @@ def _two_folders(settings: PictureSettings) -> tuple[list[Picture], list[Picture
             + (other if isinstance(settings.data, PairedSettings) else "")
         )
     for label, name in enumerate(_NAMES):
-        pictures = find_pictures(str(folder / name) if folder.is_dir() else root)
-        if not pictures:
-            raise SettingsError(f"data.root = {root}: {name}/ has no pictures")
-        found.append([replace(p, name=f"{name}/{p.name}", label=label) for p in pictures])
+        images = find_images(str(folder / name) if folder.is_dir() else root)
+        if not images:
+            raise SettingsError(f"data.root = {root}: {name}/ has no images")
+        found.append([replace(p, name=f"{name}/{p.name}", label=label) for p in images])
     return found[0], found[1]
 
 
-def _side_by_side(settings: PictureSettings, data: PairedSettings, side: int) -> Source:
+def _side_by_side(settings: ImageSettings, data: PairedSettings, side: int) -> Source:
     assert data.root is not None
-    pictures = find_pictures(data.root)
-    if not pictures:
-        raise SettingsError(f"data.root = {data.root}: has no pictures")
+    images = find_images(data.root)
+    if not images:
+        raise SettingsError(f"data.root = {data.root}: has no images")
     halves: Sides = {}
-    for picture in pictures:
-        width, height = read_header(picture)
+    for image in images:
+        width, height = read_header(image)
         column = width // 2 if data.split_column is None else data.split_column
         if column >= width or (data.view == "crop" and 2 * column != width):
             equal = " and the halves of data.view = crop equal" if column < width else ""
             raise SettingsError(
-                f"data.split_column = {column}: {picture.name} is {width} pixels wide; the column "
+                f"data.split_column = {column}: {image.name} is {width} pixels wide; the column "
                 f"must lie inside{equal}; change it, or remove the file"
             )
-        halves[picture.name] = min(column, width - column), height
-    _check(settings, pictures, halves, side)
-    return Source(tuple(pictures))
+        halves[image.name] = min(column, width - column), height
+    _check(settings, images, halves, side)
+    return Source(tuple(images))
 
 
-def _check(settings: PictureSettings, pictures, sides: Sides, needed: int) -> None:
+def _check(settings: ImageSettings, images, sides: Sides, needed: int) -> None:
     """Colour or grey, large enough, and at least two of them."""
     data = settings.data
     place = "none" if data.root is None else data.root
     if settings.channels not in (1, 3):
         raise SettingsError(
-            f"channels = {settings.channels}: pictures have 3 (colour) or 1 (grey); set 3 or 1"
+            f"channels = {settings.channels}: images have 3 (colour) or 1 (grey); set 3 or 1"
         )
-    if len({picture.group for picture in pictures}) < 2:
+    if len({image.group for image in images}) < 2:
         raise SettingsError(
             f"data.root = {place}: has one pair; at least 2 are needed, one to train and one held "
-            "out; add pictures"
+            "out; add images"
         )
     for name, (width, height) in sides.items():
         if data.view == "crop" and min(bounded(height, width, data.max_side)) < needed:
@@ -155,9 +155,9 @@ def _check(settings: PictureSettings, pictures, sides: Sides, needed: int) -> No
             )
 
 
-def _key(picture: Picture) -> str:
+def _key(image: SourceImage) -> str:
     """The name below source/ or target/, without its suffix: formats may differ."""
-    return str(PurePosixPath(picture.name.partition("/")[2]).with_suffix(""))
+    return str(PurePosixPath(image.name.partition("/")[2]).with_suffix(""))
 
 
 def _size(sides: tuple[int, int]) -> str:

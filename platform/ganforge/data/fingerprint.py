@@ -1,4 +1,4 @@
-"""What the pictures are: decoded pixels, their order and the split, as one hash."""
+"""What the images are: decoded pixels, their order and the split, as one hash."""
 
 import hashlib
 import json
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganforge.data.decode import decode, digest
-from ganforge.data.picture import Decoded, Picture
-from ganforge.data.places import FORMAT, replacing
+from ganforge.data.places import FORMAT
 from ganforge.data.settings import DataSettings
+from ganforge.data.source_image import Decoded, SourceImage
 from ganforge.data.sources import Source
 from ganforge.draws import permutation
+from ganforge.local_files import replacing
 from ganforge.settings import SettingsError
 
 _END = "end\n"  # a note cut short by a crash lacks it
@@ -23,14 +24,14 @@ THREADS = 4  # Pillow and hashlib release the interpreter's lock; no result depe
 
 @dataclass(frozen=True)
 class Catalog:
-    """Decoded pictures in order, and which are held out.
+    """Decoded images in order, and which are held out.
 
-    `train` and `validation` are numbers into `pictures`; those held out are in drawn order, so that
-    the first few are a fair sample. `classes` are named where pictures have labels; `mirror` says
-    that a mirrored picture is as good as the original.
+    `train` and `validation` are numbers into `images`; those held out are in drawn order, so that
+    the first few are a fair sample. `classes` are named where images have labels; `mirror` says
+    that a mirrored image is as good as the original.
     """
 
-    pictures: tuple[Decoded, ...]
+    images: tuple[Decoded, ...]
     train: tuple[int, ...]
     validation: tuple[int, ...]
     fingerprint: str
@@ -44,16 +45,16 @@ def mirrors(data: DataSettings, catalog: Catalog) -> bool:
 
 
 def open_catalog(source: Source, fraction: float, seed: int, directory: Path) -> Catalog:
-    """Decode (or remember) every picture and split them.
+    """Decode (or remember) every image and split them.
 
     The fingerprint changes with a pixel, a label, the order or the split; not with the folder's
     place or with a file that was encoded anew without loss.
     """
-    pictures = source.pictures
+    images = source.images
     with ThreadPoolExecutor(THREADS) as threads:
-        known = tuple(threads.map(lambda picture: _identify(picture, directory), pictures))
-    labels = [picture.label for picture in pictures]
-    train, validation = split([picture.group for picture in pictures], fraction, seed, labels)
+        known = tuple(threads.map(lambda image: _identify(image, directory), images))
+    labels = [image.label for image in images]
+    train, validation = split([image.group for image in images], fraction, seed, labels)
     listing: list[object] = [[item.digest for item in known], train, validation]
     if source.classes or not source.mirror:
         listing += [labels, source.mirror]
@@ -68,9 +69,9 @@ def split(
 ) -> tuple[list[int], list[int]]:
     """Numbers to train on, ascending, and numbers held out, in drawn order.
 
-    round(fraction · n) whole pictures are held out, at least 1 and at most n - 1; fewer where only
+    round(fraction · n) whole images are held out, at least 1 and at most n - 1; fewer where only
     a larger group is left. Groups are never divided. Of each label the same part is held out, at
-    least 1 where it has two pictures.
+    least 1 where it has two images.
     """
     wanted = min(max(1, round(fraction * len(groups))), len(groups) - 1)
     labels = labels or [None] * len(groups)
@@ -100,25 +101,25 @@ def _quotas(labels: Sequence[int | None], wanted: int) -> dict[int | None, int]:
     return {label: max(min(1, counts[label] - 1), share) for label, share in found.items()}
 
 
-def _identify(picture: Picture, directory: Path) -> Decoded:
+def _identify(image: SourceImage, directory: Path) -> Decoded:
     """The hash of the decoded pixels, remembered under the hash of the file's bytes.
 
     Times of files are not asked: a copy or a checkout changes them, an edit need not.
     """
-    if picture.pixels is not None:
-        return Decoded(picture, digest(picture.pixels), *picture.pixels.shape[:2])
+    if image.pixels is not None:
+        return Decoded(image, digest(image.pixels), *image.pixels.shape[:2])
     try:
-        content = picture.path.read_bytes()
+        content = image.path.read_bytes()
     except OSError as error:
-        raise SettingsError(f"{picture.path}: cannot be read ({error.strerror})") from None
+        raise SettingsError(f"{image.path}: cannot be read ({error.strerror})") from None
     name = hashlib.sha256(content).hexdigest()
     note = directory / "decoded" / FORMAT / name[:2] / name[2:]
     with suppress(OSError, ValueError):
         found, height, width, end = note.read_text().split(" ")
         if end == _END:
-            return Decoded(picture, found, int(height), int(width))
-    pixels = decode(content, picture)
-    known = Decoded(picture, digest(pixels), *pixels.shape[:2])
+            return Decoded(image, found, int(height), int(width))
+    pixels = decode(content, image)
+    known = Decoded(image, digest(pixels), *pixels.shape[:2])
     with suppress(OSError):  # a cache that cannot be written only costs time
         note.parent.mkdir(parents=True, exist_ok=True)
         with replacing(note, durable=False) as file:

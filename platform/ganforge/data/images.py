@@ -1,4 +1,4 @@
-"""The data sets of systems that make pictures of noise: real pictures, with labels or without."""
+"""The data sets of systems that make images of noise: real images, with labels or without."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ganforge.data.base import PictureSettings
+from ganforge.data.base import ImageSettings
 from ganforge.data.batch import Batch, to_tensor
 from ganforge.data.decode import Pixels
 from ganforge.data.fingerprint import Catalog, mirrors
@@ -18,15 +18,15 @@ from ganforge.data.views import Bounded, Reduced, View, bounded, cells
 from ganforge.draws import Draws
 from ganforge.schedule import Stage
 
-CHUNK = 16  # held-out pictures that are measured together, by one worker
+CHUNK = 16  # held-out images that are measured together, by one worker
 
 
 class ImageData:
-    """Batches of real pictures at the stage's resolution; `Data` states the contract.
+    """Batches of real images at the stage's resolution; `Data` states the contract.
 
-    view = resize: whole pictures. view = crop: windows of the originals of the last stage's side,
+    view = resize: whole images. view = crop: windows of the originals of the last stage's side,
     reduced to this stage's resolution, so that all stages of a growing system show as much of a
-    scene; an item of an epoch is then a cell of a picture, so that large ones count by their area.
+    scene; an item of an epoch is then a cell of an image, so that large ones count by their area.
     """
 
     labelled: ClassVar[bool] = False
@@ -34,7 +34,7 @@ class ImageData:
     def __init__(
         self,
         catalog: Catalog,
-        settings: PictureSettings,
+        settings: ImageSettings,
         stages: Sequence[Stage],
         scale: int,
         seed: int,
@@ -52,15 +52,15 @@ class ImageData:
             Reduced(stage.resolution) if self._side is None else Bounded(data.max_side)
             for stage in stages
         ]
-        sets = open_views(dict.fromkeys(views, catalog.pictures), settings)
+        sets = open_views(dict.fromkeys(views, catalog.images), settings)
         self._sets = [sets[view] for view in views]
         self._items = np.repeat(catalog.train, self._shares(data.max_side))
         self.epoch_images = (len(self._items),) * len(stages)
 
         count = len(catalog.validation)
-        self.num_measured = held_out.pictures
+        self.num_measured = held_out.images
         if self._side is None:
-            self.num_measured = min(count, held_out.pictures)
+            self.num_measured = min(count, held_out.images)
         self.num_validation = -(-self.num_measured // CHUNK)
         self._measured = [catalog.validation[n % count] for n in range(self.num_measured)]
         self._grid = self._chosen(held_out.samples)
@@ -69,18 +69,18 @@ class ImageData:
 
     def batch(self, index: int, step: int, shard: int) -> Batch:
         """One shard at a step of stage `index`: target (n, C, r, r) float32 in [-1, 1], label (n,)
-        where pictures have one, and sample numbers (n,)."""
+        where images have one, and sample numbers (n,)."""
         return self._make(index, step, shard)
 
     def validation(self, index: int, number: int) -> Batch:
-        """Chunk `number` of the held-out pictures that are measured, at stage `index`: the same
-        pictures, or windows, at every stage."""
+        """Chunk `number` of the held-out images that are measured, at stage `index`: the same
+        images, or windows, at every stage."""
         first = number * CHUNK
         here = range(first, min(first + CHUNK, self.num_measured))
         return self._held_out(index, [self._measured[n] for n in here], here)
 
     def samples(self, index: int) -> Batch:
-        """The fixed held-out pictures of the sample grid at this stage's resolution; too few are
+        """The fixed held-out images of the sample grid at this stage's resolution; too few are
         repeated. Labels go round: 0, 1, 2, …, 0, 1, 2, …"""
         return self._held_out(index, self._grid, range(len(self._grid)))
 
@@ -90,17 +90,17 @@ class ImageData:
             self._prefetch.close()
 
     def _shares(self, max_side: int | None) -> list[int]:
-        known = [self._catalog.pictures[number] for number in self._catalog.train]
+        known = [self._catalog.images[number] for number in self._catalog.train]
         if self._side is None:
             return [1] * len(known)
         sides = [bounded(one.height, one.width, max_side) for one in known]
         return [cells(side, self._side, 1) for side in sides]
 
     def _chosen(self, count: int) -> list[int]:
-        """The held-out pictures of the grid: in drawn order, class by class in turn."""
+        """The held-out images of the grid: in drawn order, class by class in turn."""
         by_class: dict[int, list[int]] = {}
         for number in self._catalog.validation:
-            label = self._catalog.pictures[number].picture.label if self.labelled else None
+            label = self._catalog.images[number].image.label if self.labelled else None
             by_class.setdefault(label or 0, []).append(number)
         rows = [by_class[label] for label in sorted(by_class)]
         return [
@@ -113,27 +113,26 @@ class ImageData:
             int(self._items[item(len(self._items), self._seed, number)]) for number in numbers
         ]
         planes = [
-            self._sample(index, picture, number)
-            for picture, number in zip(chosen, numbers, strict=True)
+            self._sample(index, item, number) for item, number in zip(chosen, numbers, strict=True)
         ]
         return self._batch(planes, chosen, numbers)
 
-    def _sample(self, index: int, picture: int, number: int) -> Pixels:
+    def _sample(self, index: int, item: int, number: int) -> Pixels:
         """One sample; its window and its flip are drawn from stage and number."""
         draws = Draws(self._seed, "sample", index, number)
-        plane = self._view(index, picture, draws)
+        plane = self._view(index, item, draws)
         return plane[:, ::-1] if self._mirror and draws.below(2) else plane
 
     def _held_out(self, index: int, chosen: list[int], numbers: range) -> Batch:
         planes = [
-            self._view(index, picture, Draws(self._seed, "held out", number))
-            for picture, number in zip(chosen, numbers, strict=True)
+            self._view(index, item, Draws(self._seed, "held out", number))
+            for item, number in zip(chosen, numbers, strict=True)
         ]
         return self._batch(planes, chosen, numbers)
 
-    def _view(self, index: int, picture: int, draws: Draws) -> Pixels:
-        """A picture as stage `index` sees it, (r, r, C)."""
-        (plane,) = self._sets[index][picture]
+    def _view(self, index: int, item: int, draws: Draws) -> Pixels:
+        """An image as stage `index` sees it, (r, r, C)."""
+        (plane,) = self._sets[index][item]
         if self._side is None:
             return plane
         top = draws.below(plane.shape[0] - self._side + 1)
@@ -144,14 +143,14 @@ class ImageData:
     def _batch(self, planes: Sequence[Pixels], chosen: list[int], numbers: range) -> Batch:
         label = None
         if self.labelled:
-            known = self._catalog.pictures
-            label = torch.tensor([known[picture].picture.label for picture in chosen])
+            known = self._catalog.images
+            label = torch.tensor([known[item].image.label for item in chosen])
         index = torch.arange(numbers.start, numbers.stop, dtype=torch.int64)
         return Batch(to_tensor(planes), label=label, index=index)
 
 
 class LabelledData(ImageData):
-    """The same, with the number of each picture's class."""
+    """The same, with the number of each image's class."""
 
     labelled = True
 

@@ -6,7 +6,7 @@ A new kind is one file with its class, and one line here.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ganforge.data.base import Data, PictureSettings
+from ganforge.data.base import Data, ImageSettings
 from ganforge.data.domains import find_paired, find_unpaired
 from ganforge.data.images import ImageData, LabelledData
 from ganforge.data.sources import Source, check, place
@@ -17,10 +17,10 @@ from ganforge.settings import SettingsError
 
 @dataclass(frozen=True)
 class Kind:
-    """`find` gives the pictures from names and headers alone, or one clear SettingsError; `open`
+    """`find` gives the images from names and headers alone, or one clear SettingsError; `open`
     makes the data set of (catalog, settings, stages, scale, seed, *, prefetch)."""
 
-    find: Callable[[PictureSettings], Source]
+    find: Callable[[ImageSettings], Source]
     open: Callable[..., Data]
 
 
@@ -33,12 +33,12 @@ def kind_of(name: str) -> Kind:
     return KINDS[name]
 
 
-def _pictures(settings: PictureSettings) -> Source:
+def _images(settings: ImageSettings) -> Source:
     return check(settings.data, settings.channels, _needed_side(settings))
 
 
-def _labelled(settings: PictureSettings) -> Source:
-    """Pictures of as many classes as the system has labels for (`num_classes`, if it says)."""
+def _labelled(settings: ImageSettings) -> Source:
+    """Images of as many classes as the system has labels for (`num_classes`, if it says)."""
     source = check(settings.data, settings.channels, _needed_side(settings), labelled=True)
     here = place(settings.data)
     wanted = getattr(settings, "num_classes", len(source.classes))
@@ -46,25 +46,25 @@ def _labelled(settings: PictureSettings) -> Source:
         names = ", ".join(source.classes[:5]) + (", …" if len(source.classes) > 5 else "")
         raise SettingsError(
             f"num_classes = {wanted}: {here} has {len(source.classes)} classes ({names}); "
-            f"set num_classes = {len(source.classes)}, or give other pictures"
+            f"set num_classes = {len(source.classes)}, or give other images"
         )
-    labels = [picture.label for picture in source.pictures]
+    labels = [image.label for image in source.images]
     for number, name in enumerate(source.classes):
         if labels.count(number) < 2:
             raise SettingsError(
-                f"{here}: class {name} has {labels.count(number)} usable pictures; at least 2 are "
-                "needed, one to train and one held out; add pictures or remove the class"
+                f"{here}: class {name} has {labels.count(number)} usable images; at least 2 are "
+                "needed, one to train and one held out; add images or remove the class"
             )
     return source
 
 
-def _needed_side(settings: PictureSettings) -> int:
+def _needed_side(settings: ImageSettings) -> int:
     return max(stage.resolution for stage in settings.stages)
 
 
 KINDS = {
-    "super_resolution": Kind(_pictures, SuperResolutionData),
-    "images": Kind(_pictures, ImageData),
+    "super_resolution": Kind(_images, SuperResolutionData),
+    "images": Kind(_images, ImageData),
     "labelled": Kind(_labelled, LabelledData),
     "paired": Kind(find_paired, PairedData),
     "unpaired": Kind(find_unpaired, UnpairedData),

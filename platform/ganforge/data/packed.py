@@ -1,4 +1,4 @@
-"""Planes of pictures by number: from one memory-mapped file, or decoded when asked for."""
+"""Planes of images by number: from one memory-mapped file, or decoded when asked for."""
 
 import hashlib
 import json
@@ -12,28 +12,29 @@ from typing import Protocol
 
 import numpy as np
 
-from ganforge.data.base import PictureSettings
+from ganforge.data.base import ImageSettings
 from ganforge.data.decode import Pixels, load
 from ganforge.data.fingerprint import THREADS
-from ganforge.data.picture import Decoded
-from ganforge.data.places import FORMAT, cache_directory, locked, replacing, unwritable
+from ganforge.data.places import FORMAT, cache_directory, unwritable
+from ganforge.data.source_image import Decoded
 from ganforge.data.views import View
+from ganforge.local_files import locked, replacing
 
 RECENT_BYTES = 256 * 2**20  # kept by a set that decodes on demand
 
 
 class Planes(Protocol):
-    """The planes that a view makes of each picture, (H, W, C) uint8, not to be written."""
+    """The planes that a view makes of each image, (H, W, C) uint8, not to be written."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, number: int) -> tuple[Pixels, ...]: ...
 
 
-def layout(pictures: Sequence[Decoded], view: View, channels: int) -> list[list[tuple[int, ...]]]:
-    """For each picture and plane: offset, height and width in a file of all planes in order."""
+def layout(images: Sequence[Decoded], view: View, channels: int) -> list[list[tuple[int, ...]]]:
+    """For each image and plane: offset, height and width in a file of all planes in order."""
     table, offset = [], 0
-    for known in pictures:
+    for known in images:
         row = []
         for height, width in view.sides(known.height, known.width):
             row.append((offset, height, width))
@@ -42,17 +43,17 @@ def layout(pictures: Sequence[Decoded], view: View, channels: int) -> list[list[
     return table
 
 
-def num_bytes(pictures: Sequence[Decoded], view: View, channels: int) -> int:
+def num_bytes(images: Sequence[Decoded], view: View, channels: int) -> int:
     """The size of the packed file."""
-    sides = (view.sides(known.height, known.width) for known in pictures)
+    sides = (view.sides(known.height, known.width) for known in images)
     return channels * sum(height * width for planes in sides for height, width in planes)
 
 
 class Packed:
     """Planes in one read-only memory-mapped file, which all processes of a machine share."""
 
-    def __init__(self, path: Path, pictures: Sequence[Decoded], view: View, channels: int):
-        self._table = layout(pictures, view, channels)
+    def __init__(self, path: Path, images: Sequence[Decoded], view: View, channels: int):
+        self._table = layout(images, view, channels)
         self._channels = channels
         self._bytes = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
 
@@ -71,21 +72,21 @@ class Packed:
 class OnDemand:
     """The same planes, decoded when asked for; the latest are kept, up to RECENT_BYTES."""
 
-    def __init__(self, pictures: Sequence[Decoded], view: View, channels: int):
-        self._pictures, self._view, self._channels = pictures, view, channels
+    def __init__(self, images: Sequence[Decoded], view: View, channels: int):
+        self._images, self._view, self._channels = images, view, channels
         self._recent: OrderedDict[int, tuple[Pixels, ...]] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()  # the prefetching thread asks too
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def __getitem__(self, number: int) -> tuple[Pixels, ...]:
         with self._lock:
             if number in self._recent:
                 self._recent.move_to_end(number)
                 return self._recent[number]
-        planes = self._view.planes(load(self._pictures[number], self._channels))
+        planes = self._view.planes(load(self._images[number], self._channels))
         with self._lock:
             if number not in self._recent:
                 self._recent[number] = planes
@@ -100,53 +101,53 @@ def _size(planes: tuple[Pixels, ...]) -> int:
 
 
 def open_views(
-    wanted: dict[View, Sequence[Decoded]], settings: PictureSettings
+    wanted: dict[View, Sequence[Decoded]], settings: ImageSettings
 ) -> dict[View, Planes]:
-    """The pictures of each view: packed, or on demand if together they need more than
+    """The images of each view: packed, or on demand if together they need more than
     `data.cache_bytes`."""
     channels = settings.channels
-    total = sum(num_bytes(pictures, view, channels) for view, pictures in wanted.items())
+    total = sum(num_bytes(images, view, channels) for view, images in wanted.items())
     if total > settings.data.cache_bytes:
-        return {view: OnDemand(pictures, view, channels) for view, pictures in wanted.items()}
+        return {view: OnDemand(images, view, channels) for view, images in wanted.items()}
     directory = cache_directory(settings.data)
-    return {view: pack(pictures, view, channels, directory) for view, pictures in wanted.items()}
+    return {view: pack(images, view, channels, directory) for view, images in wanted.items()}
 
 
-def pack(pictures: Sequence[Decoded], view: View, channels: int, directory: Path) -> Packed:
-    """The packed file of these pictures, made now unless it is there.
+def pack(images: Sequence[Decoded], view: View, channels: int, directory: Path) -> Packed:
+    """The packed file of these images, made now unless it is there.
 
     Its name is a hash of the pixels and of all that is done to them, so it is never out of date.
     """
-    listing = json.dumps([FORMAT, repr(view), channels, [known.digest for known in pictures]])
+    listing = json.dumps([FORMAT, repr(view), channels, [known.digest for known in images]])
     path = directory / "packed" / (hashlib.sha256(listing.encode()).hexdigest()[:32] + ".pixels")
-    total = num_bytes(pictures, view, channels)
+    total = num_bytes(images, view, channels)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not _whole(path, total):
             with locked(path):
                 if not _whole(path, total):  # another process may have made it meanwhile
-                    _write(path, pictures, view, channels)
+                    _write(path, images, view, channels)
     except OSError as error:
         raise unwritable(directory, error) from None
-    return Packed(path, pictures, view, channels)
+    return Packed(path, images, view, channels)
 
 
 def _whole(path: Path, total: int) -> bool:
     return path.is_file() and path.stat().st_size == total
 
 
-def _write(path: Path, pictures: Sequence[Decoded], view: View, channels: int) -> None:
-    table = layout(pictures, view, channels)
+def _write(path: Path, images: Sequence[Decoded], view: View, channels: int) -> None:
+    table = layout(images, view, channels)
     with replacing(path) as file, ThreadPoolExecutor(THREADS) as threads:
 
         def place(number: int) -> None:
-            planes = view.planes(load(pictures[number], channels))
+            planes = view.planes(load(images[number], channels))
             for plane, (offset, height, width) in zip(planes, table[number], strict=True):
                 assert plane.shape == (height, width, channels)
                 # Written, not mapped: a full disk is then an error instead of a signal.
                 _write_at(file.fileno(), plane.tobytes(), offset)
 
-        for _ in threads.map(place, range(len(pictures))):
+        for _ in threads.map(place, range(len(images))):
             pass
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ganforge.data.base import PictureSettings
+from ganforge.data.base import ImageSettings
 from ganforge.data.batch import Batch, to_tensor
 from ganforge.data.decode import Pixels
 from ganforge.data.degrade import degraded_window
@@ -23,9 +23,9 @@ Pair = tuple[Pixels, Pixels]  # target, source; each (H, W, C) uint8
 class Pairs:
     """The training pairs of every stage as a function of (stage, step, shard).
 
-    view = resize: whole pictures at the stage's size. view = crop: windows of the originals; an
-    item of an epoch is then a cell of a picture, so that large pictures count by their area, and
-    the window is drawn anywhere in the picture.
+    view = resize: whole images at the stage's size. view = crop: windows of the originals; an
+    item of an epoch is then a cell of an image, so that large images count by their area, and
+    the window is drawn anywhere in the image.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ def stage_views(data: DataSettings, resolutions: Sequence[int], scale: int) -> l
 
 
 def shares(catalog: Catalog, data: DataSettings, resolution: int, scale: int) -> list[int]:
-    """How many items of an epoch each training picture is: 1, or its non-overlapping crops."""
-    known = [catalog.pictures[number] for number in catalog.train]
+    """How many items of an epoch each training image is: 1, or its non-overlapping crops."""
+    known = [catalog.images[number] for number in catalog.train]
     if data.view == "resize":
         return [1] * len(known)
     sides = [bounded(one.height, one.width, data.max_side) for one in known]
@@ -98,23 +98,23 @@ def shares(catalog: Catalog, data: DataSettings, resolution: int, scale: int) ->
 
 
 def epoch_images(catalog: Catalog, data: DataSettings, resolution: int, scale: int) -> int:
-    """The default length of an epoch at a stage: training pictures, or crops that tile them."""
+    """The default length of an epoch at a stage: training images, or crops that tile them."""
     return sum(shares(catalog, data, resolution, scale))
 
 
 def open_sets(
-    catalog: Catalog, settings: PictureSettings, resolutions: Sequence[int], scale: int
+    catalog: Catalog, settings: ImageSettings, resolutions: Sequence[int], scale: int
 ) -> tuple[list[Planes], Planes]:
-    """All pictures as each stage sees them, and those that are measured: packed, or on demand if
+    """All images as each stage sees them, and those that are measured: packed, or on demand if
     together they need more than `data.cache_bytes`."""
     views = stage_views(settings.data, resolutions, scale)
     reduce = settings.data.max_side if settings.data.view == "crop" else None
     centre = Centre(settings.validation.max_side, scale, reduce)
-    held_out = catalog.validation[: settings.validation.pictures]
+    held_out = catalog.validation[: settings.validation.images]
     sets = open_views(
         {
-            **dict.fromkeys(views, catalog.pictures),
-            centre: [catalog.pictures[number] for number in held_out],
+            **dict.fromkeys(views, catalog.images),
+            centre: [catalog.images[number] for number in held_out],
         },
         settings,
     )

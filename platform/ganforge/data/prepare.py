@@ -1,9 +1,9 @@
-"""Before training: the driver checks and prepares the pictures, each worker opens the same ones."""
+"""Before training: the driver checks and prepares the images, each worker opens the same ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ganforge.data.base import Data, PictureSettings
+from ganforge.data.base import Data, ImageSettings
 from ganforge.data.fingerprint import Catalog, open_catalog
 from ganforge.data.kinds import kind_of
 from ganforge.data.places import cache_directory
@@ -16,14 +16,14 @@ from ganforge.settings import SettingsError
 class DataFacts:
     """What the driver found, in plain numbers and strings (`dataclasses.asdict` gives JSON).
 
-    `held_out` names the pictures that are not trained on; the first `num_validation` of them are
+    `held_out` names the images that are not trained on; the first `num_validation` of them are
     measured. `smallest` and `largest` are (width, height) by area; `epoch_images` are the default
-    lengths of an epoch, one per stage. `digests` are the pictures' names and the sha256 of their
+    lengths of an epoch, one per stage. `digests` are the images' names and the sha256 of their
     pixels, by which a changed one can be named. `classes` are named in the order of their labels.
     """
 
     fingerprint: str
-    num_pictures: int
+    num_images: int
     num_train: int
     num_validation: int
     held_out: tuple[str, ...]
@@ -34,8 +34,8 @@ class DataFacts:
     classes: tuple[str, ...] = ()
 
 
-def prepare_data(kind: str, settings: PictureSettings, scale: int, seed: int) -> DataFacts:
-    """Check, decode, split and pack the pictures, once, in the driver."""
+def prepare_data(kind: str, settings: ImageSettings, scale: int, seed: int) -> DataFacts:
+    """Check, decode, split and pack the images, once, in the driver."""
     for number, stage in enumerate(settings.stages):
         if stage.resolution % scale:
             raise SettingsError(
@@ -43,27 +43,27 @@ def prepare_data(kind: str, settings: PictureSettings, scale: int, seed: int) ->
                 f"scale ({scale})"
             )
     catalog = _catalog(kind, settings, seed)
-    held_out = [catalog.pictures[number] for number in catalog.validation]
+    held_out = [catalog.images[number] for number in catalog.validation]
     stages = [Stage(stage.resolution, 1, 0, 1, 1) for stage in settings.stages]
     data = kind_of(kind).open(catalog, settings, stages, scale, seed, prefetch=False)
-    sizes = sorted(((p.width, p.height) for p in catalog.pictures), key=lambda s: (s[0] * s[1], s))
+    sizes = sorted(((p.width, p.height) for p in catalog.images), key=lambda s: (s[0] * s[1], s))
     return DataFacts(
         fingerprint=catalog.fingerprint,
-        num_pictures=len(catalog.pictures),
+        num_images=len(catalog.images),
         num_train=len(catalog.train),
         num_validation=data.num_measured,
-        held_out=tuple(known.picture.name for known in held_out),
+        held_out=tuple(known.image.name for known in held_out),
         smallest=sizes[0],
         largest=sizes[-1],
         epoch_images=data.epoch_images,
-        digests=tuple((known.picture.name, known.digest) for known in catalog.pictures),
+        digests=tuple((known.image.name, known.digest) for known in catalog.images),
         classes=catalog.classes,
     )
 
 
 def open_data(
     kind: str,
-    settings: PictureSettings,
+    settings: ImageSettings,
     stages: Sequence[Stage],
     scale: int,
     seed: int,
@@ -73,20 +73,20 @@ def open_data(
 ) -> Data:
     """The data of a run, in any process; what was packed on this machine is used again.
 
-    `fingerprint` is the driver's; other pictures here are a SettingsError.
+    `fingerprint` is the driver's; other images here are a SettingsError.
     """
     catalog = _catalog(kind, settings, seed)
     if fingerprint is not None and catalog.fingerprint != fingerprint:
         raise SettingsError(
-            f"{place(settings.data)}: the pictures on this machine (fingerprint "
-            f"{catalog.fingerprint[:12]}, {len(catalog.pictures)} pictures) are not the driver's "
+            f"{place(settings.data)}: the images on this machine (fingerprint "
+            f"{catalog.fingerprint[:12]}, {len(catalog.images)} images) are not the driver's "
             f"({fingerprint[:12]}); every machine needs the same files and the same Pillow: copy "
             "the folder again"
         )
     return kind_of(kind).open(catalog, settings, stages, scale, seed, prefetch=prefetch)
 
 
-def _catalog(kind: str, settings: PictureSettings, seed: int) -> Catalog:
+def _catalog(kind: str, settings: ImageSettings, seed: int) -> Catalog:
     source = kind_of(kind).find(settings)
     directory = cache_directory(settings.data)
     return open_catalog(source, settings.validation.fraction, seed, directory)

@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from ganforge.data.picture import Picture
-from ganforge.data.places import cache_directory, locked
+from ganforge.data.places import cache_directory
 from ganforge.data.settings import DataSettings
+from ganforge.data.source_image import SourceImage
+from ganforge.local_files import locked
 from ganforge.settings import SettingsError
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The training pictures of a data set; `classes` are empty where it has none."""
+    """The training images of a data set; `classes` are empty where it has none."""
 
-    pictures: Sequence[Picture]
+    images: Sequence[SourceImage]
     classes: tuple[str, ...]
     mirror: bool
 
@@ -27,7 +28,7 @@ class _Set:
     """How one data set is read. `files` is where its files are expected, below torchvision's
     folder; `options` are what its class is called with."""
 
-    read: Callable[[Any, str], list[Picture]]
+    read: Callable[[Any, str], list[SourceImage]]
     files: str
     options: dict[str, Any]
     mirror: bool
@@ -55,7 +56,7 @@ def open_set(data: DataSettings) -> Opened:
     except (OSError, RuntimeError, ImportError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         remedy = (
-            "put its files there, or set data.root to a folder of pictures"
+            "put its files there, or set data.root to a folder of images"
             if data.download
             else "set data.download = true where the network allows, or put its files there"
         )
@@ -67,28 +68,30 @@ def open_set(data: DataSettings) -> Opened:
     return Opened(known.read(found, name), classes, known.mirror)
 
 
-def _items(found: Any, name: str) -> list[Picture]:
-    """Pictures that are kept together in memory: (n, H, W) or (n, H, W, 3)."""
+def _items(found: Any, name: str) -> list[SourceImage]:
+    """Images that are kept together in memory: (n, H, W) or (n, H, W, 3)."""
     levels = np.asarray(found.data, dtype=np.uint8)
     labels = np.asarray(found.targets)
     return [
-        Picture(f"{name}/{number:05d}", Path(f"{name}/{number:05d}"), "", int(label), pixels)
+        SourceImage(f"{name}/{number:05d}", Path(f"{name}/{number:05d}"), "", int(label), pixels)
         for number, (label, pixels) in enumerate(zip(labels, levels, strict=True))
     ]
 
 
-def _folder(found: Any, name: str) -> list[Picture]:
-    """Pictures in one folder for each class."""
+def _folder(found: Any, name: str) -> list[SourceImage]:
+    """Images in one folder for each class."""
     return [
-        Picture(f"{name}/{Path(path).parent.name}/{Path(path).name}", Path(path), "", int(label))
+        SourceImage(
+            f"{name}/{Path(path).parent.name}/{Path(path).name}", Path(path), "", int(label)
+        )
         for path, label in sorted(found.samples)
     ]
 
 
-def _faces(found: Any, name: str) -> list[Picture]:
+def _faces(found: Any, name: str) -> list[SourceImage]:
     """CelebA's aligned faces, without labels."""
     folder = Path(found.root, found.base_folder, "img_align_celeba")
-    return [Picture(f"{name}/{file}", folder / file) for file in sorted(found.filename)]
+    return [SourceImage(f"{name}/{file}", folder / file) for file in sorted(found.filename)]
 
 
 _SETS = {

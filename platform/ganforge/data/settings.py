@@ -1,4 +1,4 @@
-"""Which pictures are used, and what is done to them."""
+"""Which images are used, and what is done to them."""
 
 from typing import Literal, Self
 
@@ -8,7 +8,7 @@ from ganforge.settings import Strict, setting
 
 
 class Degradation(Strict):
-    """What is done to low-resolution pictures beside the bicubic reduction; nothing by default.
+    """What is done to low-resolution images beside the bicubic reduction; nothing by default.
     Each is drawn evenly from its range, sample by sample."""
 
     blur: tuple[float, float] = setting(
@@ -36,7 +36,7 @@ class Degradation(Strict):
 
 
 class DataSettings(Strict):
-    """Which pictures, and what is done to them."""
+    """Which images, and what is done to them."""
 
     root: str | None = setting(None, "folder of images; none: data.source", weights=False)
     source: Literal[
@@ -47,49 +47,49 @@ class DataSettings(Strict):
         "torchvision:CIFAR10",
         "torchvision:CelebA",
         "torchvision:EuroSAT",
-    ] = setting("photographs", "pictures used where data.root is none", weights=False)
+    ] = setting("photographs", "images used where data.root is none", weights=False)
     download: bool = setting(False, "fetch a torchvision data set that is not here", weights=False)
     view: Literal["resize", "crop"] = setting(
-        "resize", "whole pictures at the stage's size, or random crops of the originals"
+        "resize", "whole images at the stage's size, or random crops of the originals"
     )
     max_side: int | None = setting(
         None,
-        "larger pictures are reduced to this longer side for view = crop; none: as they are",
+        "larger images are reduced to this longer side for view = crop; none: as they are",
         ge=16,
     )
     smaller: Literal["refuse", "skip", "enlarge"] = setting(
-        "refuse", "what is done with pictures smaller than the last stage needs", weights=False
+        "refuse", "what is done with images smaller than the last stage needs", weights=False
     )
     horizontal_flip: bool | None = setting(
         None, "mirror half of the samples; none: photographs yes, digits and clothes no"
     )
     rotate: bool = setting(False, "turn samples by 0, 90, 180 or 270 degrees")
     degradation: Degradation = setting(
-        Degradation(), "what is done to low-resolution pictures beside the reduction"
+        Degradation(), "what is done to low-resolution images beside the reduction"
     )
     low_resolution_from: Literal["original", "target"] = setting(
         "target", "what the low resolution of view = resize is computed from"
     )
     cache_directory: str | None = setting(
-        None, "where packed pictures are kept; none: the user's cache", weights=False
+        None, "where packed images are kept; none: the user's cache", weights=False
     )
     cache_bytes: int = setting(
-        16 * 2**30, "packed pictures larger than this are decoded on demand", ge=0, weights=False
+        16 * 2**30, "packed images larger than this are decoded on demand", ge=0, weights=False
     )
 
 
 class TranslationSettings(DataSettings):
-    """Pictures of two kinds: what a generator is given, and what it should make."""
+    """Images of two kinds: what a generator is given, and what it should make."""
 
     jitter: int | None = setting(
         None,
-        "view = resize: pictures are resized to this side, and a window of the stage's is taken",
+        "view = resize: images are resized to this side, and a window of the stage's is taken",
         ge=4,
     )
 
 
 class PairedSettings(TranslationSettings):
-    """Aligned pairs of pictures."""
+    """Aligned pairs of images."""
 
     pairing: Literal["auto", "folders", "side_by_side", "edges"] = setting(
         "auto",
@@ -111,11 +111,11 @@ class PairedSettings(TranslationSettings):
 
 
 class ValidationSettings(Strict):
-    """The pictures held out, and what is measured on them."""
+    """The images held out, and what is measured on them."""
 
-    fraction: float = setting(0.1, "part of the pictures that is held out", gt=0, lt=1)
-    pictures: int = setting(
-        16, "pictures measured at most, the first of those held out", ge=1, weights=False
+    fraction: float = setting(0.1, "part of the images that is held out", gt=0, lt=1)
+    images: int = setting(
+        16, "images measured at most, the first of those held out", ge=1, weights=False
     )
     max_side: int = setting(
         512, "longer sides are cut to their centre, in pixels", ge=32, weights=False
@@ -124,7 +124,7 @@ class ValidationSettings(Strict):
         None, "also measure each so many epochs; none: at stage ends", ge=1, weights=False
     )
     sliced_wasserstein: bool = setting(
-        True, "sliced Wasserstein distance between sets of pictures", weights=False
+        True, "sliced Wasserstein distance between sets of images", weights=False
     )
     fid_network: str = setting(
         "auto",
@@ -132,4 +132,4 @@ class ValidationSettings(Strict):
         pattern=r"^(auto|proxy|inception|none|sha256:[0-9a-f]{64})$",
         weights=False,
     )
-    samples: int = setting(6, "pictures in the sample grid", ge=1, le=64, weights=False)
+    samples: int = setting(6, "images in the sample grid", ge=1, le=64, weights=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ganforge.data.base import PictureSettings
+from ganforge.data.base import ImageSettings
 from ganforge.data.batch import Batch
 from ganforge.data.decode import Pixels
 from ganforge.data.degrade import degrade
@@ -13,12 +13,12 @@ from ganforge.schedule import Stage
 
 
 class SuperResolutionData:
-    """Batches of (source, target), validation and sample pictures; `Data` states the contract."""
+    """Batches of (source, target), validation and sample images; `Data` states the contract."""
 
     def __init__(
         self,
         catalog: Catalog,
-        settings: PictureSettings,
+        settings: ImageSettings,
         stages: Sequence[Stage],
         scale: int,
         seed: int,
@@ -48,16 +48,16 @@ class SuperResolutionData:
         return self._make(index, step, shard)
 
     def validation(self, index: int, number: int) -> Batch:
-        """Held-out picture `number`, the same at every stage, at its own resolution, cut to the
+        """Held-out image `number`, the same at every stage, at its own resolution, cut to the
         centre of `validation.max_side`: target (1, C, H, W), source (1, C, H/s, W/s)."""
         target, source = self._measured[number]
         pair = self._degraded(target, source, number)
         return to_batch([pair], range(number, number + 1))
 
     def samples(self, index: int) -> Batch:
-        """The fixed held-out pictures of the sample grid, as many as there are.
+        """The fixed held-out images of the sample grid, as many as there are.
 
-        view = resize: whole pictures at this stage's size. view = crop: the centre at the last
+        view = resize: whole images at this stage's size. view = crop: the centre at the last
         stage's size, so that the grids of all stages show the same place.
         """
         pairs = []
@@ -72,7 +72,7 @@ class SuperResolutionData:
         return to_batch(pairs, range(len(pairs)))
 
     def _degraded(self, target: Pixels, source: Pixels, number: int) -> tuple[Pixels, Pixels]:
-        """Held-out pictures are made as those trained on are, with draws of their own."""
+        """Held-out images are made as those trained on are, with draws of their own."""
         if self._degradation.active:
             place = (self._seed, "held out", number)
             source = degrade(target, self._scale, self._degradation, *place)

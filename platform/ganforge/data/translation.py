@@ -1,4 +1,4 @@
-"""The data sets of systems that turn one kind of picture into another: in pairs, or not."""
+"""The data sets of systems that turn one kind of image into another: in pairs, or not."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import ImageEnhance
 
-from ganforge.data.base import PictureSettings
+from ganforge.data.base import ImageSettings
 from ganforge.data.batch import Batch
 from ganforge.data.decode import Pixels
 from ganforge.data.degrade import between, to_image, to_pixels
 from ganforge.data.domains import SOURCE, TARGET, pairing_of
 from ganforge.data.fingerprint import Catalog, mirrors
-from ganforge.data.halves import Edges, Halves
 from ganforge.data.order import item, sample_numbers
 from ganforge.data.packed import Planes, open_views
+from ganforge.data.paired_views import Edges, Halves
 from ganforge.data.pairs import to_batch
 from ganforge.data.prefetch import Prefetch
 from ganforge.data.settings import PairedSettings, TranslationSettings
@@ -22,16 +22,16 @@ from ganforge.data.views import Bounded, Reduced, View, cells
 from ganforge.draws import Draws, derive
 from ganforge.schedule import Stage
 
-CHUNK = 8  # held-out pictures that are measured together, by one worker
-Numbers = tuple[int, int]  # the pictures of a sample in the catalog: target, source
+CHUNK = 8  # held-out images that are measured together, by one worker
+Numbers = tuple[int, int]  # the images of a sample in the catalog: target, source
 
 
 class TranslationData(ABC):
     """Batches of source and target at the stage's resolution; `Data` states the contract.
 
-    view = resize: the centre squares of whole pictures, resized to `data.jitter` where a window of
+    view = resize: the centre squares of whole images, resized to `data.jitter` where a window of
     the stage's side is to be taken. view = crop: windows of the originals; an item of an epoch is
-    then a cell of a picture, so that large ones count by their area. `sets` are what an epoch goes
+    then a cell of an image, so that large ones count by their area. `sets` are what an epoch goes
     through, each in an order of its own; `held` the held-out samples in drawn order.
     """
 
@@ -41,7 +41,7 @@ class TranslationData(ABC):
     def __init__(
         self,
         catalog: Catalog,
-        settings: PictureSettings,
+        settings: ImageSettings,
         stages: Sequence[Stage],
         scale: int,
         seed: int,
@@ -56,7 +56,7 @@ class TranslationData(ABC):
         self.num_train = max(len(numbers) for numbers in self.sets)
         views = [(self._view(s, jitter=True), self._view(s, jitter=False)) for s in stages]
         found = open_views(
-            dict.fromkeys([v for both in views for v in both], catalog.pictures), settings
+            dict.fromkeys([v for both in views for v in both], catalog.images), settings
         )
         self._trained = [found[trained] for trained, _ in views]
         self._measured = [found[measured] for _, measured in views]
@@ -65,7 +65,7 @@ class TranslationData(ABC):
             for stage, (view, _) in zip(stages, views, strict=True)
         ]
         self.epoch_images = tuple(max(map(len, items)) for items in self._items)
-        self.num_measured = settings.validation.pictures
+        self.num_measured = settings.validation.images
         if settings.data.view == "resize":
             self.num_measured = min(self.num_measured, len(self.held))
         self.num_validation = -(-self.num_measured // CHUNK)
@@ -79,7 +79,7 @@ class TranslationData(ABC):
 
     @abstractmethod
     def _chosen(self, index: int, number: int) -> Numbers:
-        """The pictures of sample `number` of stage `index`."""
+        """The images of sample `number` of stage `index`."""
 
     @abstractmethod
     def _draws(self, *place: int | str) -> tuple[Draws, Draws]:
@@ -91,8 +91,8 @@ class TranslationData(ABC):
         return self._make(index, step, shard)
 
     def validation(self, index: int, number: int) -> Batch:
-        """Chunk `number` of the held-out samples that are measured: whole pictures at the stage's
-        side, or with view = crop fixed windows, as many as `validation.pictures`."""
+        """Chunk `number` of the held-out samples that are measured: whole images at the stage's
+        side, or with view = crop fixed windows, as many as `validation.images`."""
         first = number * CHUNK
         return self._shown(index, range(first, min(first + CHUNK, self.num_measured)))
 
@@ -134,7 +134,7 @@ class TranslationData(ABC):
         return to_batch(pairs, numbers)
 
     def _view(self, stage: Stage, *, jitter: bool) -> View:
-        """What is packed for a stage: whole pictures at one size, or the originals."""
+        """What is packed for a stage: whole images at one size, or the originals."""
         data = self._data
         if data.view == "crop":
             return Bounded(data.max_side)
@@ -150,7 +150,7 @@ class TranslationData(ABC):
             return list(numbers)
         found = []
         for pair in numbers:
-            known = self._catalog.pictures[pair[0]]
+            known = self._catalog.images[pair[0]]
             found += [pair] * cells(view.sides(known.height, known.width)[0], side, 1)
         return found
 
@@ -164,11 +164,11 @@ class PairedData(TranslationData):
     def _divided(self, catalog: Catalog) -> tuple[list[list[Numbers]], list[Numbers]]:
         groups: dict[str, dict[int, int]] = {}
         for number in (*catalog.train, *catalog.validation):
-            picture = catalog.pictures[number].picture
-            if picture.label is None:  # both are in one file
-                groups[picture.name] = {TARGET: number, SOURCE: number}
+            source_image = catalog.images[number].image
+            if source_image.label is None:  # both are in one file
+                groups[source_image.name] = {TARGET: number, SOURCE: number}
             else:
-                groups.setdefault(picture.group, {})[picture.label] = number
+                groups.setdefault(source_image.group, {})[source_image.label] = number
         held = set(catalog.validation)
         pairs = [(group[TARGET], group[SOURCE]) for group in groups.values()]
         train = [pair for pair in pairs if pair[0] not in held]
@@ -209,7 +209,7 @@ class UnpairedData(TranslationData):
 
     def _divided(self, catalog: Catalog) -> tuple[list[list[Numbers]], list[Numbers]]:
         def of(numbers: Sequence[int], label: int) -> list[int]:
-            return [n for n in numbers if catalog.pictures[n].picture.label == label]
+            return [n for n in numbers if catalog.images[n].image.label == label]
 
         sets = [[(n, n) for n in of(catalog.train, label)] for label in (TARGET, SOURCE)]
         targets, sources = (of(catalog.validation, label) for label in (TARGET, SOURCE))

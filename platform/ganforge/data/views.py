@@ -1,4 +1,4 @@
-"""What is made of an original picture: the planes that are packed, and the pair of one window.
+"""What is made of an original image: the planes that are packed, and the pair of one window.
 
 Every resize is Pillow's bicubic, which is antialiased, and is rounded to 8 bits, as the files of
 the standard benchmarks are.
@@ -16,10 +16,10 @@ Sides = tuple[int, int]  # height, width
 
 
 class View(Protocol):
-    """A function of a picture. Its `repr` names it in the cache, so it holds all that matters."""
+    """A function of an image. Its `repr` names it in the cache, so it holds all that matters."""
 
     def sides(self, height: int, width: int) -> tuple[Sides, ...]:
-        """Height and width of each plane made of a picture of this height and width."""
+        """Height and width of each plane made of an image of this height and width."""
         ...
 
     def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
@@ -50,7 +50,7 @@ class Square:
 
 @dataclass(frozen=True)
 class Reduced:
-    """The centre square at one resolution: (target,). Smaller pictures are enlarged."""
+    """The centre square at one resolution: (target,). Smaller images are enlarged."""
 
     resolution: int
 
@@ -109,7 +109,7 @@ class Centre:
     """The centre of at most `max_side`, and the low resolution of this cut: (target, source).
 
     Sides of the source are multiples of 16, so that networks that halve it several times take it,
-    or any whole number where the picture is smaller than that.
+    or any whole number where the image is smaller than that.
     """
 
     max_side: int
@@ -132,7 +132,7 @@ class Centre:
 
 
 def cells(sides: Sides, resolution: int, scale: int) -> int:
-    """Non-overlapping squares of side `resolution` in a picture, at least 1."""
+    """Non-overlapping squares of side `resolution` in an image, at least 1."""
     height, width = (side // scale * scale // resolution for side in sides)
     return max(1, height * width)
 

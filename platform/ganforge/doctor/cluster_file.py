@@ -138,7 +138,7 @@ def _values(config: dict[str, Any], folder: Path) -> Iterator[Finding]:
     for mistake in found:
         yield wrong(mistake.key, mistake.words, mistake.remedy)
     if not found:
-        where = f"{variables['GANFORGE_STORAGE']}, pictures from {variables['GANFORGE_DATA']}"
+        where = f"{variables['GANFORGE_STORAGE']}, images from {variables['GANFORGE_DATA']}"
         yield good("storage and data", where)
     workers = config["provider"].get("worker_ips")
     expected = variables.get("GANFORGE_NODES", "")

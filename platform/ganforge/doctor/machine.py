@@ -12,10 +12,10 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from ganforge.cache import cache_directory
 from ganforge.cluster.preflight import storage_problems, tracking_problems
 from ganforge.cluster.variables import FILE, mistakes
 from ganforge.doctor.findings import Finding, good, warning, wrong
+from ganforge.local_files import cache_directory
 from ganforge.settings import SettingsError
 from ganforge.tracking.client import resolve_uri
 from ganforge.training.files import open_folders

@@ -11,8 +11,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from ganforge.data.batch import Batch
-from ganforge.fidelity import WINDOW, bicubic, luma, measure
 from ganforge.inference.tiles import upscale
+from ganforge.metrics.image_quality import WINDOW, bicubic, luma, measure
 from ganforge.settings import SettingsError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -20,7 +20,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one picture, or their means: PSNR in dB and SSIM of the luma."""
+    """The figures of one image, or their means: PSNR in dB and SSIM of the luma."""
 
     name: str
     psnr: float
@@ -32,12 +32,12 @@ class Row:
 def evaluate_benchmark(
     network: nn.Module | None, folder: str | Path, scale: int, channels: int = 3
 ) -> list[Row]:
-    """Figures of `network` and of bicubic enlargement for each picture of a benchmark, by name.
+    """Figures of `network` and of bicubic enlargement for each image of a benchmark, by name.
 
     `folder` holds HR/ and LR/ with equally named files, and HR is `scale` times LR; the remainder
-    of an HR side that `scale` does not divide is cut off. A single-channel picture is given to a
+    of an HR side that `scale` does not divide is cut off. A single-channel image is given to a
     network of three channels as three equal ones and measured on its own grey scale. A network of
-    one channel is given, and measured on, the Y channel of colour pictures. Without a network the
+    one channel is given, and measured on, the Y channel of colour images. Without a network the
     figures are those of bicubic.
     """
     if channels not in (1, 3):
@@ -47,7 +47,7 @@ def evaluate_benchmark(
 
 
 def benchmark_scale(folder: str | Path) -> int:
-    """How many times larger HR is than LR, from the first picture."""
+    """How many times larger HR is than LR, from the first image."""
     target, source = (_read(path) for path in _pairs(Path(folder))[0])
     return max(1, target.shape[-1] // source.shape[-1])
 
@@ -61,7 +61,7 @@ def means(rows: Sequence[Row]) -> Row:
 def table(rows: Sequence[Row], title: str, *, alone: bool = False) -> Table:
     """The rows and their means, ready to print."""
     shown = Table(title=title)
-    shown.add_column("picture")
+    shown.add_column("image")
     headings = ("PSNR", "bicubic", "gain", "SSIM", "bicubic")
     for heading in ("bicubic PSNR", "SSIM") if alone else headings:
         shown.add_column(heading, justify="right")
@@ -82,13 +82,13 @@ def table(rows: Sequence[Row], title: str, *, alone: bool = False) -> Table:
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Paths of each high-resolution picture and its low-resolution one, in order of their names."""
+    """Paths of each high-resolution image and its low-resolution one, in order of their names."""
     found = []
     for part in ("HR", "LR"):
         if not (folder / part).is_dir():
             raise SettingsError(
                 f"{folder / part}: no such folder; a benchmark folder holds HR/ and LR/ with "
-                "equally named pictures"
+                "equally named images"
             )
         paths = (folder / part).iterdir()
         found.append({p.name: p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file()})
@@ -97,16 +97,16 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     if alone:
         listed = ", ".join(alone[:5]) + (", …" if len(alone) > 5 else "")
         raise SettingsError(
-            f"{folder}: {len(alone)} pictures are in only one of HR/ and LR/ ({listed}); "
+            f"{folder}: {len(alone)} images are in only one of HR/ and LR/ ({listed}); "
             "give both the same name"
         )
     if not targets:
-        raise SettingsError(f"{folder}: no pictures in HR/ and LR/ ({', '.join(sorted(SUFFIXES))})")
+        raise SettingsError(f"{folder}: no images in HR/ and LR/ ({', '.join(sorted(SUFFIXES))})")
     return [(targets[name], sources[name]) for name in sorted(targets)]
 
 
 def _read(path: Path) -> Tensor:
-    """A picture file as (C, H, W) in [-1, 1], of one channel where the file has one, else three."""
+    """An image file as (C, H, W) in [-1, 1], of one channel where the file has one, else three."""
     try:
         with Image.open(path) as file:
             if file.mode[:1] in ("I", "F"):
@@ -115,9 +115,9 @@ def _read(path: Path) -> Tensor:
             grey = upright.mode in ("1", "L", "LA")
             levels = np.array(upright.convert("L" if grey else "RGB"))
     except (UnidentifiedImageError, OSError) as error:
-        raise SettingsError(f"{path}: not a readable picture ({error})") from None
-    picture = torch.from_numpy(levels).float() / 127.5 - 1
-    return picture[None] if grey else picture.permute(2, 0, 1)
+        raise SettingsError(f"{path}: not a readable image ({error})") from None
+    image = torch.from_numpy(levels).float() / 127.5 - 1
+    return image[None] if grey else image.permute(2, 0, 1)
 
 
 def _row(
@@ -143,16 +143,16 @@ def _row(
     return Row(target_path.name, **{name: values.item() for name, values in figures.items()})
 
 
-def _grey(picture: Tensor) -> Tensor:
-    """The channel on which figures are measured, as a picture: (1, H, W) in [-1, 1]."""
-    return (luma(picture[None]) / 127.5 - 1).float() if len(picture) == 3 else picture
+def _grey(image: Tensor) -> Tensor:
+    """The channel on which figures are measured, as an image: (1, H, W) in [-1, 1]."""
+    return (luma(image[None]) / 127.5 - 1).float() if len(image) == 3 else image
 
 
-def _with_channels(picture: Tensor, channels: int) -> Tensor:
-    """A grey picture as equal channels, or a colour picture as the mean of its channels."""
-    if len(picture) == channels:
-        return picture
-    return picture.expand(channels, -1, -1) if len(picture) == 1 else picture.mean(0, keepdim=True)
+def _with_channels(image: Tensor, channels: int) -> Tensor:
+    """A grey image as equal channels, or a colour image as the mean of its channels."""
+    if len(image) == channels:
+        return image
+    return image.expand(channels, -1, -1) if len(image) == 1 else image.mean(0, keepdim=True)
 
 
 def _check_sides(target: Tensor, source: Tensor, scale: int, path: Path) -> None:

@@ -15,7 +15,7 @@ from ganforge.settings import SettingsError
 
 #: The largest difference from torch at which a file counts as right.
 TOLERANCE = 1e-5
-#: Batch, height and width of the pictures on which a file is compared with torch.
+#: Batch, height and width of the images on which a file is compared with torch.
 SIZES = ((1, 16, 24), (3, 33, 20), (2, 40, 56))
 _TRACED = (2, 17, 23)  # a batch of one, or equal sides, would be taken for constants
 ONNX_EXTRA = ("onnx", "onnxruntime", "onnxscript")
@@ -34,10 +34,10 @@ def onnx_missing() -> list[str]:
 
 
 def trace(network: nn.Module, channels: int) -> torch.export.ExportedProgram:
-    """The network as a program for (N, C, H, W) pictures of any number, height and width."""
+    """The network as a program for (N, C, H, W) images of any number, height and width."""
     count, height, width = (torch.export.Dim(name, min=1) for name in ("batch", "height", "width"))
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # pyright: ignore
-    example = _picture(*_TRACED, channels)
+    example = _image(*_TRACED, channels)
     with quiet():
         return torch.export.export(
             plain.cpu().eval(), (example,), dynamic_shapes=({0: count, 2: height, 3: width},)
@@ -95,7 +95,7 @@ def _checked(
     largest = 0.0
     with torch.inference_mode():
         for size in SIZES:
-            images = _picture(*size, channels)
+            images = _image(*size, channels)
             difference = (run(images) - upscale(network, images)).abs().max().item()
             largest = max(largest, difference)
     if not largest <= TOLERANCE:
@@ -107,7 +107,7 @@ def _checked(
     return Exported(path, largest)
 
 
-def _picture(count: int, height: int, width: int, channels: int) -> Tensor:
+def _image(count: int, height: int, width: int, channels: int) -> Tensor:
     """Waves and edges in [-1, 1], (count, channels, height, width)."""
     shape = (count, channels, height, width)
     grid = torch.arange(count * channels * height * width).reshape(shape)

@@ -1,4 +1,4 @@
-"""Which picture files are meant, and under which names their results are written."""
+"""Which image files are meant, and under which names their results are written."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from ganforge.settings import SettingsError
 
 @dataclass(frozen=True)
 class Task:
-    """A picture file, its name as told to people, and the file that is made of it."""
+    """An image file, its name as told to people, and the file that is made of it."""
 
     source: Path
     name: str
@@ -17,7 +17,7 @@ class Task:
 
 
 def find_tasks(given: Path, output: Path, suffix: str) -> list[Task]:
-    """The tasks for one picture, or for all pictures in a folder and the folders below it.
+    """The tasks for one image, or for all images in a folder and the folders below it.
 
     Sub-folders are mirrored. A result is called like its source with the new suffix; where two
     sources would meet, and never otherwise, the old suffix stays in the name: a.jpg.png.
@@ -35,9 +35,9 @@ def find_tasks(given: Path, output: Path, suffix: str) -> list[Task]:
             and (inside == root.resolve() or not path.resolve().is_relative_to(inside))
         ]
     else:
-        raise SettingsError(f"{given}: no such picture or folder")
+        raise SettingsError(f"{given}: no such image or folder")
     if not sources:
-        raise SettingsError(f"{given}: no pictures in it ({', '.join(sorted(SUFFIXES))})")
+        raise SettingsError(f"{given}: no images in it ({', '.join(sorted(SUFFIXES))})")
     names = [path.relative_to(root) for path in sources]
     wanted = [_key(name.with_suffix(suffix)) for name in names]
     # a name that keeps its old suffix must not meet a plain one either

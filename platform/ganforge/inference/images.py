@@ -1,7 +1,6 @@
-"""Picture files as tensors and back, with what belongs to them: alpha, depth, colour profile."""
+"""Image files as tensors and back, with what belongs to them: alpha, depth, colour profile."""
 
 import io
-import os
 import struct
 import warnings
 import zlib
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from torch import Tensor
 
+from ganforge.local_files import replacing
 from ganforge.settings import SettingsError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
@@ -30,7 +30,7 @@ _UNASSOCIATED = 2  # alpha that the colour is not multiplied with (TIFF 6.0, sec
 
 @dataclass(frozen=True)
 class Photo:
-    """An upright picture: `colour` (1 or 3, H, W) and `alpha` (1, H, W) in [-1, 1], float32.
+    """An upright image: `colour` (1 or 3, H, W) and `alpha` (1, H, W) in [-1, 1], float32.
 
     `depth` is the bits of a channel in the file, 8 or 16; `note` says what was left out.
     """
@@ -59,7 +59,7 @@ def read_photo(path: Path) -> Photo:
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # what decoders raise on broken files has no common base
-        raise SettingsError(f"{path}: cannot be read as a picture ({error})") from None
+        raise SettingsError(f"{path}: cannot be read as an image ({error})") from None
 
 
 def _too_large(path: Path) -> SettingsError:
@@ -109,7 +109,7 @@ def _plain(path: Path, image: Image.Image) -> Image.Image:
 
 
 def _from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """In sRGB, by the picture's own profile where it has one that works."""
+    """In sRGB, by the image's own profile where it has one that works."""
     try:
         if profile is not None:
             ink = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -159,20 +159,16 @@ def _deep(path: Path, image: Image.Image) -> NDArray[np.uint16]:
 
 def write_photo(path: Path, levels: NDArray[Any], profile: bytes | None) -> None:
     """Write (H, W, C) levels, uint8 or uint16, in the format of the suffix; whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path, durable=False) as file:
         if levels.dtype == np.uint16:
-            part.write_bytes(_png16(levels, profile))
-        else:
-            kind = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}[path.suffix.lower()]
-            options: dict[str, Any] = {"icc_profile": profile} if profile else {}
-            if kind != "PNG":
-                options |= {"quality": 95}
-            image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
-            image.save(part, kind, **options)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+            file.write(_png16(levels, profile))
+            return
+        kind = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}[path.suffix.lower()]
+        options: dict[str, Any] = {"icc_profile": profile} if profile else {}
+        if kind != "PNG":
+            options |= {"quality": 95}
+        image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
+        image.save(file, kind, **options)
 
 
 def _png16(levels: NDArray[np.uint16], profile: bytes | None) -> bytes:

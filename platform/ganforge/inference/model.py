@@ -27,7 +27,7 @@ class Model:
     stage: int
     scale: int
     system: str
-    takes: str = "picture"
+    takes: str = "image"
 
 
 def build(record: dict[str, Any], stage: int, weights: bytes) -> Model:

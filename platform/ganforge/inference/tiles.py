@@ -1,4 +1,4 @@
-"""A network over a whole picture, or over tiles of it that come out as the same pixels."""
+"""A network over a whole image, or over tiles of it that come out as the same pixels."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ganforge.reach import Reach, reach
 from ganforge.settings import SettingsError
 
-#: Layers whose every output depends on the whole picture.
+#: Layers whose every output depends on the whole image.
 _GLOBAL = (
     nn.modules.instancenorm._InstanceNorm,
     nn.GroupNorm,
@@ -21,7 +21,7 @@ _GLOBAL = (
     nn.MultiheadAttention,
     nn.Linear,
 )
-#: Torch convolves smaller pictures by another algorithm, with other last bits (up to 1e-6).
+#: Torch convolves smaller images by another algorithm, with other last bits (up to 1e-6).
 _LEAST = 64
 _PROBE = 32
 #: What is held at once, by the largest layer's input and output together (2.4 measured).
@@ -41,14 +41,14 @@ def find_reach(network: nn.Module, scale: int) -> Reach:
 
     SettingsError, with the reason, where that is everywhere or unknown.
     """
-    sees = getattr(network, "sees", None)
-    if sees is not None:
-        return reach(sees, scale)
+    receptive_field = getattr(network, "receptive_field", None)
+    if receptive_field is not None:
+        return reach(receptive_field, scale)
     layers = {type(m).__name__ for m in network.modules() if isinstance(m, _GLOBAL)}
     reason = (
-        f"with {', '.join(sorted(layers))} each of its pixels depends on the whole picture"
+        f"with {', '.join(sorted(layers))} each of its pixels depends on the whole image"
         if layers
-        else "its network does not say on which part of the picture a pixel depends (`sees`)"
+        else "its network does not say on which part of the image a pixel depends (`sees`)"
     )
     raise SettingsError(f"--tile: not with this model, because {reason}; leave --tile away")
 
@@ -57,40 +57,40 @@ def find_reach(network: nn.Module, scale: int) -> Reach:
 def upscale(network: nn.Module, image: Tensor) -> Tensor:
     """What a deployed generator makes of (C, H, W) or (N, C, H, W) in [-1, 1]; same range out.
 
-    The network is put in evaluation mode. One picture at a time goes to its device, so that memory
+    The network is put in evaluation mode. One image at a time goes to its device, so that memory
     does not grow with N; the result is float32 on the device of `image`.
     """
     if image.ndim not in (3, 4):
-        raise ValueError(f"a picture of shape {tuple(image.shape)}: give (C, H, W) or (N, C, H, W)")
+        raise ValueError(f"an image of shape {tuple(image.shape)}: give (C, H, W) or (N, C, H, W)")
     if not len(image):
-        raise ValueError("no picture: N is 0")
+        raise ValueError("no image: N is 0")
     made = [
-        _run(network, picture).to(image.device, torch.float32)
-        for picture in (image if image.ndim == 4 else image[None])
+        _run(network, one).to(image.device, torch.float32)
+        for one in (image if image.ndim == 4 else image[None])
     ]
     return torch.stack(made) if image.ndim == 4 else made[0]
 
 
 @torch.inference_mode()
-def pieces(network: nn.Module, picture: Tensor, scale: int, tile: int | None) -> Iterator[Piece]:
+def pieces(network: nn.Module, image: Tensor, scale: int, tile: int | None) -> Iterator[Piece]:
     """What the network makes of (C, H, W) in [-1, 1], tile by tile of `tile` source pixels a side.
 
-    A tile is cut out with as much around it as its pixels depend on: zeros outside the picture are
+    A tile is cut out with as much around it as its pixels depend on: zeros outside the image are
     met only where they are met by the whole. Without `tile` there is one piece. Pieces are in the
     network's precision and on its device.
     """
     if tile is None:
-        yield Piece(0, 0, _run(network, picture))
+        yield Piece(0, 0, _run(network, image))
         return
     around = find_reach(network, scale)
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     for top in range(0, height, tile):
         bottom = min(top + tile, height)
         first_row, last_row = _window(top, bottom, height, around)
         for left in range(0, width, tile):
             right = min(left + tile, width)
             first_column, last_column = _window(left, right, width, around)
-            made = _run(network, picture[:, first_row:last_row, first_column:last_column])
+            made = _run(network, image[:, first_row:last_row, first_column:last_column])
             rows = slice(scale * (top - first_row), scale * (bottom - first_row))
             columns = slice(scale * (left - first_column), scale * (right - first_column))
             yield Piece(scale * top, scale * left, made[:, rows, columns])
@@ -103,18 +103,18 @@ def _window(first: int, end: int, length: int, around: Reach) -> tuple[int, int]
     return start, min(length, max(stop, start + _LEAST))
 
 
-def _run(network: nn.Module, picture: Tensor) -> Tensor:
+def _run(network: nn.Module, image: Tensor) -> Tensor:
     network.eval()
-    like = next(network.parameters(), picture.float())
-    # Copied into a layout in which a pixel's sums have one order whatever the size of the picture:
+    like = next(network.parameters(), image.float())
+    # Copied into a layout in which a pixel's sums have one order whatever the size of the image:
     # tiles have the bits of the whole. In the other layout, and with the strides that a view has,
     # they are off by up to 3e-6 (measured on a CPU).
-    images = picture[None].to(like).clone(memory_format=torch.channels_last)
+    images = image[None].to(like).clone(memory_format=torch.channels_last)
     return network(images)[0].clamp(-1, 1)
 
 
 def check_memory(network: nn.Module, channels: int, height: int, width: int, name: str) -> None:
-    """Refuse a whole picture that would take more than half of the memory there is."""
+    """Refuse a whole image that would take more than half of the memory there is."""
     needed = bytes_per_pixel(network, channels) * height * width
     limit = memory_bytes(next((p.device for p in network.parameters()), None)) // 2
     if needed > limit:
@@ -127,7 +127,7 @@ def check_memory(network: nn.Module, channels: int, height: int, width: int, nam
 
 @torch.inference_mode()
 def bytes_per_pixel(network: nn.Module, channels: int) -> int:
-    """About how much memory a network needs for a source pixel, seen on a small picture."""
+    """About how much memory a network needs for a source pixel, seen on a small image."""
     largest = 0
 
     def watch(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:

@@ -48,7 +48,7 @@ def pooled_side(side: int) -> int:
 
 
 class VGGStyleDiscriminator(nn.Module):
-    """One logit a picture (arXiv:1609.04802, figure 4), for pictures of `size` pixels.
+    """One logit an image (arXiv:1609.04802, figure 4), for images of `size` pixels.
 
     Eight convolutions of 3 × 3 with strides 1, 2, 1, 2, …, then two dense layers. `norm` is where
     batch norm stands: "inner" (all but the first convolution, as published), "all", or "none" for a
@@ -98,12 +98,12 @@ class VGGStyleDiscriminator(nn.Module):
 
 
 class RefinementCritic(nn.Module):
-    """The critic of SuperResGANUnet, for pictures of `size` pixels, as described.
+    """The critic of SuperResGANUnet, for images of `size` pixels, as described.
 
     Convolutions of stride 2 lead to features of size/16 (a smaller size has fewer of them, down to
     4 × 4), with LReLU after the first and SELU after the others. `kind` is how they end: "valid"
     scores windows of 4 × 4 (5 × 5 of them at 128 px, one at 64 px), "patch" halves once more to a
-    grid (4 × 4 at 128 px), "global" averages to 4 × 4 and gives one score a picture. `kernels` of
+    grid (4 × 4 at 128 px), "global" averages to 4 × 4 and gives one score an image. `kernels` of
     minibatch discrimination are joined to the features as constant channels. No normalisation, no
     biases.
     """

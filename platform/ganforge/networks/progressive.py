@@ -58,8 +58,8 @@ class Block(nn.Module):
         features = pixel_norm(leaky(self.conv1(features)))
         return pixel_norm(leaky(self.conv2(features)))
 
-    def sees(self, span: Span) -> Span:
-        return self.conv1.sees(self.conv2.sees(span))
+    def receptive_field(self, span: Span) -> Span:
+        return self.conv1.receptive_field(self.conv2.receptive_field(span))
 
 
 class Head(nn.Module):
@@ -76,8 +76,10 @@ class Head(nn.Module):
         features = pixel_norm(leaky(self.conv2(features)))
         return self.to_image(features)
 
-    def sees(self, span: Span) -> Span:
-        return self.conv1.sees(self.conv2.sees(self.to_image.sees(span)))
+    def receptive_field(self, span: Span) -> Span:
+        return self.conv1.receptive_field(
+            self.conv2.receptive_field(self.to_image.receptive_field(span))
+        )
 
 
 class Base(nn.Module):
@@ -92,8 +94,8 @@ class Base(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return pixel_norm(leaky(self.conv2(leaky(self.conv1(images)))))
 
-    def sees(self, span: Span) -> Span:
-        return self.conv1.sees(self.conv2.sees(span))
+    def receptive_field(self, span: Span) -> Span:
+        return self.conv1.receptive_field(self.conv2.receptive_field(span))
 
 
 class GrowingUpscaler(nn.Module):
@@ -150,7 +152,7 @@ class GrowingUpscaler(nn.Module):
             image = image + upsample_bicubic(source, self.scale).to(image.dtype)
         return image
 
-    def sees(self, span: Span, fading: bool) -> Span:
+    def receptive_field(self, span: Span, fading: bool) -> Span:
         """The source positions that the image's positions in `span` depend on, on either axis."""
         newest = len(self.blocks) - 1
         seen = _seen(self.blocks[str(newest)], _seen(self.heads[str(newest)], span))
@@ -159,13 +161,13 @@ class GrowingUpscaler(nn.Module):
         seen = nearest(seen, self.scale)
         for index in reversed(range(newest)):
             seen = _seen(self.blocks[str(index)], seen)
-        seen = self.base.sees(seen)
+        seen = self.base.receptive_field(seen)
         return hull(seen, bicubic(span, self.scale)) if self.bicubic_skip else seen
 
 
 def _seen(part: nn.Module, span: Span) -> Span:
     assert isinstance(part, Block | Head)
-    return part.sees(span)
+    return part.receptive_field(span)
 
 
 class CriticBlock(nn.Module):

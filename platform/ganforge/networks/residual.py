@@ -68,7 +68,7 @@ class SRResNet(nn.Module):
             return upsample_bicubic(images, self.scale) + out
         return torch.tanh(out) if self.tanh else out
 
-    def sees(self, span: Span) -> Span:
+    def receptive_field(self, span: Span) -> Span:
         """The source positions that the image's positions in `span` depend on, on either axis."""
         seen = convolution(span, 9, 4)
         for factor in reversed(upsampling_factors(self.scale)):
@@ -149,7 +149,7 @@ class RRDBNet(nn.Module):
         out = self.exit(leaky(self.last(features)))
         return upsample_bicubic(images, self.scale) + out if self.bicubic_skip else out
 
-    def sees(self, span: Span) -> Span:
+    def receptive_field(self, span: Span) -> Span:
         """The source positions that the image's positions in `span` depend on, on either axis."""
         seen = convolution(convolution(span, 3, 1), 3, 1)
         for factor in reversed(self.factors):

@@ -15,7 +15,7 @@ class Pix2PixUNet(nn.Module):
 
     k convolutions of stride 2 lead to 1 × 1, with widths min(width·2^i, 8·width); dropout 0.5 on
     the first up blocks of full width, three at most. After training `test_dropout` leaves dropout
-    on and `test_statistics` lets batch norm use each picture's own statistics, as section 3.2 has
+    on and `test_statistics` lets batch norm use each image's own statistics, as section 3.2 has
     it. (N, C, 2^k, 2^k) in [-1, 1] in and out; other multiples of 2^k too.
     """
 
@@ -64,7 +64,7 @@ class Pix2PixUNet(nn.Module):
 
 
 class _Norm(nn.BatchNorm2d):
-    """Batch norm that, where asked for, takes each picture's own statistics after training."""
+    """Batch norm that, where asked for, takes each image's own statistics after training."""
 
     def __init__(self, channels: int, own: bool):
         super().__init__(channels)

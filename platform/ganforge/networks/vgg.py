@@ -77,7 +77,7 @@ class VGGFeatures(nn.Module):
         self.register_buffer("deviation", torch.tensor(DEVIATION).reshape(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        images = images.expand(-1, 3, -1, -1)  # grey pictures are seen as grey RGB
+        images = images.expand(-1, 3, -1, -1)  # grey images are seen as grey RGB
         features = ((images + 1) / 2 - self.mean) / self.deviation
         for position, name in enumerate(self.names):
             if name.endswith("conv1") and not name.startswith("block1"):

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ganforge.cache import cache_directory
+from ganforge.local_files import cache_directory
 from ganforge.settings import SettingsError
 from ganforge.training.files import open_folders
 

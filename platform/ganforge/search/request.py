@@ -5,7 +5,7 @@ from typing import Any
 
 from ganforge.search.journal import Journal
 from ganforge.search.space import Space, described, start_values
-from ganforge.settings import SettingsError, flatten, marks
+from ganforge.settings import SettingsError, field_flags, flatten
 from ganforge.systems.base import Metric
 from ganforge.training.prepare import Prepared
 
@@ -29,7 +29,7 @@ class Request:
 def header(request: Request) -> dict[str, Any]:
     """The journal's first event: everything that a resumed search must have in common with it."""
     settings = request.prepared.settings
-    weights = {key for key, mark in marks(settings).items() if mark["weights"]}
+    weights = {key for key, mark in field_flags(settings).items() if mark["weights"]}
     return {
         "experiment": request.experiment,
         "system": request.prepared.system,

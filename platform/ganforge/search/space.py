@@ -21,7 +21,7 @@ _SHARED = {
     "seed": "all trials share the training's seed; the sampler has its own",
     "channels": "all trials share the data",
     "data": "all trials share the data",
-    "validation": "all trials are measured on the same pictures",
+    "validation": "all trials are measured on the same images",
     "stages": "all trials share the number of stages; search stages.K.epochs",
     "workers": "it changes no result",
     "threads": "it changes no result",

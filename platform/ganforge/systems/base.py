@@ -89,7 +89,7 @@ class System(nn.Module):
 
     `assets` are files that settings name, by content hash: frozen feature networks. `Data` names
     the kind of data set (data/kinds.py), `set_metrics` the figures that are measured on whole sets
-    of pictures (training/set_metrics.py).
+    of images (training/set_metrics.py).
     """
 
     Settings: ClassVar[type[SystemSettings]]
@@ -102,7 +102,7 @@ class System(nn.Module):
     set_metrics: ClassVar[tuple[str, ...]] = ("swd",)
     sample_titles: ClassVar[tuple[str, ...]] = ()
     shard_buffers: ClassVar[tuple[str, ...]] = ()
-    takes: ClassVar[Literal["picture", "latent"]] = "picture"  # what `deploy`'s network is given
+    takes: ClassVar[Literal["image", "latent"]] = "image"  # what `deploy`'s network is given
     players: Sequence[Player]
 
     def __init__(self, settings: Any, assets: dict[str, dict[str, Tensor]]):
@@ -119,7 +119,7 @@ class System(nn.Module):
 
     @classmethod
     def source_scale(cls, settings: Any) -> int:
-        """Side of a target picture by side of its source."""
+        """Side of a target image by side of its source."""
         return 1
 
     def grow(self, index: int) -> None:
@@ -149,7 +149,7 @@ class System(nn.Module):
         raise TypeError(f"{type(self).__name__} draws no samples")
 
     def validate(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Figures per picture, each (N,), from averaged weights."""
+        """Figures per image, each (N,), from averaged weights."""
         return {}
 
     def shown(self, player: str = "generator") -> nn.Module:
@@ -165,15 +165,15 @@ class System(nn.Module):
         raise TypeError(f"{type(self).__name__} generates nothing")
 
     def strips(self, progress: Progress) -> Tensor | None:
-        """Rows of pictures that lead from one to another, (rows, columns, C, H, W) in [-1, 1]."""
+        """Rows of images that lead from one to another, (rows, columns, C, H, W) in [-1, 1]."""
         return None
 
     def deploy(self, progress: Progress) -> nn.Module:
         """One tensor in, one out: this stage's averaged generator, to upscale, serve, export.
 
-        Of pictures, (N, C, H, W) in [-1, 1] in and out, `source_scale` times as large. A network
-        whose pixels depend on a bounded part of the picture says on which by a method
-        `sees(span)`, exactly as in reach.py: then pictures can be enlarged in tiles.
+        Of images, (N, C, H, W) in [-1, 1] in and out, `source_scale` times as large. A network
+        whose pixels depend on a bounded part of the image says on which by a method
+        `receptive_field(span)`, exactly as in reach.py: then images can be enlarged in tiles.
         """
         raise TypeError(f"{type(self).__name__} has nothing to deploy")
 

@@ -5,15 +5,13 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import os
-import secrets
 import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ganforge.cache import cache_directory
+from ganforge.local_files import cache_directory, replacing
 from ganforge.settings import SettingsError
 from ganforge.systems import SYSTEMS
 
@@ -99,9 +97,8 @@ def materialise(name: str, sources: Mapping[str, str]) -> str:
         if place.is_file() and place.read_text(encoding="utf-8") == text:
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_suffix(f".{os.getpid()}-{secrets.token_hex(4)}")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, place)
+        with replacing(place) as written:
+            written.write(text.encode())
     main = min((p for p in sources if PurePosixPath(p).name == file), key=len)
     return f"{folder / main}:{attribute}"
 

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from ganforge.assets import Assets
 from ganforge.data.batch import Batch
 from ganforge.data.settings import TranslationSettings
-from ganforge.history import ReplayPool, shard_of
 from ganforge.losses import least_squares, mean_absolute
 from ganforge.networks.discriminators import PatchGAN
 from ganforge.networks.residual import TranslationResNet
 from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.base import Metric, System
+from ganforge.systems.history import ReplayPool, shard_of
 from ganforge.systems.optimizers import Adam
-from ganforge.systems.players import owner
+from ganforge.systems.players import make_player
 from ganforge.systems.super_resolution import Bounded
 from ganforge.systems.translation import ADAM, TranslationSystemSettings, decayed
 from ganforge.systems.translation import CYCLEGAN as PRESETS
@@ -43,7 +43,7 @@ class Settings(TranslationSystemSettings):
     )
     pool_size: int = setting(50, "earlier fakes that the discriminators see again", ge=0)
     data: TranslationSettings = setting(  # pyright: ignore
-        TranslationSettings(jitter=286), "two sets of pictures"
+        TranslationSettings(jitter=286), "two sets of images"
     )
 
     @model_validator(mode="after")
@@ -83,8 +83,8 @@ class CycleGAN(System):
         self.pools = nn.ModuleDict({way: ReplayPool(s.shards, s.pool_size, shape) for way in ways})
         # generators first, then discriminators on fresh fakes of the new generators
         self.players = (
-            owner(self.generators, "generators", s.generators, decayed, averaged=True),
-            owner(self.discriminators, "discriminators", s.discriminators, decayed),
+            make_player(self.generators, "generators", s.generators, decayed, averaged=True),
+            make_player(self.discriminators, "discriminators", s.discriminators, decayed),
         )
 
     def grow(self, index: int) -> None:

@@ -16,7 +16,7 @@ from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.latent import LatentSystem, StackSettings
 from ganforge.systems.optimizers import Adam
-from ganforge.systems.players import owner
+from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings
 
 ADAM = Adam(learning_rate=2e-4, betas=(0.5, 0.999))
@@ -63,8 +63,8 @@ class DCGAN(LatentSystem):
             settings.features, settings.channels, side, settings.norm
         )
         self.players = (
-            owner(self.discriminator, "discriminator", settings.discriminator),
-            owner(self.generator, "generator", settings.generator),
+            make_player(self.discriminator, "discriminator", settings.discriminator),
+            make_player(self.generator, "generator", settings.generator),
         )
 
     def grow(self, index: int) -> None:

@@ -24,7 +24,7 @@ from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
-from ganforge.systems.players import owner
+from ganforge.systems.players import make_player
 from ganforge.systems.presets import ESRGAN as PRESETS
 from ganforge.systems.rates import halved
 from ganforge.systems.settings import StageSettings
@@ -106,8 +106,8 @@ class ESRGAN(SuperResolution):
             norm="inner" if s.critic_norm else "none",
         )
         self.players = (
-            owner(self.critic, "critic", s.critic, _factor),
-            owner(self.generator, "generator", s.generator, _factor, averaged=True),
+            make_player(self.critic, "critic", s.critic, _factor),
+            make_player(self.generator, "generator", s.generator, _factor, averaged=True),
         )
 
     @classmethod

@@ -23,9 +23,9 @@ class LatentSettings(SystemSettings):
 
     latent_size: int = setting(100, "Z: numbers in a latent, from N(0, 1)", ge=1)
     channels: int = setting(1, "image channels: 3 colour, 1 grey", ge=1, le=4)
-    data: DataSettings = setting(DataSettings(source="digits"), "pictures")
+    data: DataSettings = setting(DataSettings(source="digits"), "images")
     validation: ValidationSettings = setting(
-        ValidationSettings(pictures=64, samples=32), "held-out pictures"
+        ValidationSettings(images=64, samples=32), "held-out images"
     )
 
 
@@ -66,7 +66,7 @@ class LatentSystem(System):
         return network(latent)
 
     def fixed(self, kind: str, batch: Batch, progress: Progress) -> Tensor:
-        """Pictures from latents that are a function of (seed, kind, batch.index) alone."""
+        """Images from latents that are a function of (seed, kind, batch.index) alone."""
         assert batch.index is not None
         latent = latents(self.settings.latent_size, batch.index, self.settings.seed, kind)
         with evaluating(self.shown()) as network:

@@ -14,7 +14,7 @@ S = TypeVar("S", bound=Any)
 
 
 class Perceptual(Strict):
-    """λ · the mean distance between VGG-19 features of the target and of the generated picture."""
+    """λ · the mean distance between VGG-19 features of the target and of the generated image."""
 
     network: str = setting("auto", "VGG-19 weights: auto, imagenet, none, or a file")
     weight: float = setting(1.0, "weight of the term", ge=0, per_stage=True)

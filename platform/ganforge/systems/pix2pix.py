@@ -13,15 +13,15 @@ from ganforge.assets import Assets
 from ganforge.data.batch import Batch
 from ganforge.data.settings import PairedSettings
 from ganforge.draws import reseed
-from ganforge.fidelity import WINDOW, psnr, ssim
 from ganforge.losses import binary_cross_entropy, label_grid, mean_absolute
+from ganforge.metrics.image_quality import WINDOW, psnr, ssim
 from ganforge.networks.discriminators import PatchGAN
 from ganforge.networks.unet import Pix2PixUNet
 from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.base import Metric, System
 from ganforge.systems.optimizers import Adam
-from ganforge.systems.players import owner
+from ganforge.systems.players import make_player
 from ganforge.systems.super_resolution import Bounded
 from ganforge.systems.translation import ADAM, TranslationSystemSettings, decayed
 from ganforge.systems.translation import PIX2PIX as PRESETS
@@ -31,15 +31,15 @@ class Settings(TranslationSystemSettings):
     """Defaults are those of section 6.2 and its published code."""
 
     system: Literal["pix2pix"] = setting("pix2pix", "this system")  # pyright: ignore
-    test_dropout: bool = setting(True, "dropout stays on where pictures are shown and measured")
-    test_statistics: bool = setting(True, "pictures are then normalised by their own statistics")
+    test_dropout: bool = setting(True, "dropout stays on where images are shown and measured")
+    test_statistics: bool = setting(True, "images are then normalised by their own statistics")
     generator: Adam = setting(ADAM, "the generator's optimizer", per_stage=True)
     discriminator: Adam = setting(ADAM, "the discriminator's optimizer", per_stage=True)
     adversarial_weight: float = setting(
         1.0, "weight of the adversarial term; 0 trains no discriminator", ge=0, per_stage=True
     )
     l1_weight: float = setting(100.0, "weight of mean |y - G(x)|", ge=0, per_stage=True)
-    data: PairedSettings = setting(PairedSettings(jitter=286), "pairs of pictures")  # pyright: ignore
+    data: PairedSettings = setting(PairedSettings(jitter=286), "pairs of images")  # pyright: ignore
 
     @model_validator(mode="after")
     def _check_side(self) -> Self:
@@ -75,8 +75,8 @@ class Pix2Pix(System):
         )
         self.discriminator = PatchGAN(2 * s.channels, s.discriminator_width)
         self.players = (
-            owner(self.discriminator, "discriminator", s.discriminator, decayed),
-            owner(self.generator, "generator", s.generator, decayed, averaged=True),
+            make_player(self.discriminator, "discriminator", s.discriminator, decayed),
+            make_player(self.generator, "generator", s.generator, decayed, averaged=True),
         )
 
     def grow(self, index: int) -> None:
@@ -125,7 +125,7 @@ class Pix2Pix(System):
         return found | ({"ssim": ssim(fake, batch.target, 0)} if fake.shape[-1] >= WINDOW else {})
 
     def deploy(self, progress: Progress) -> nn.Module:
-        """Without dropout: the same picture each time."""
+        """Without dropout: the same image each time."""
         made = Bounded(self.shown(), self.settings.stages[0].resolution)
         assert isinstance(made.network, Pix2PixUNet)
         made.network.test_dropout = False

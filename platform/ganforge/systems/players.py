@@ -10,7 +10,7 @@ from ganforge.systems.base import Player
 from ganforge.systems.optimizers import Adam, RMSprop
 
 
-def owner(
+def make_player(
     module: nn.Module,
     name: str,
     optimizer: Adam | RMSprop,

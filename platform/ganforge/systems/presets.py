@@ -9,7 +9,7 @@ _QUICK_ADAM = {"learning_rate": 2e-3, "betas": (0.9, 0.99), "epsilon": 1e-8}
 _QUICK_DATA: dict[str, Any] = {
     "data.max_side": 224,
     "validation.fraction": 0.3,
-    "validation.pictures": 4,
+    "validation.images": 4,
     "validation.samples": 3,
 }
 _QUICK_STAGES = (

@@ -18,7 +18,7 @@ from ganforge.networks.progressive import GrowingCritic
 from ganforge.schedule import Progress
 from ganforge.systems.base import Metric
 from ganforge.systems.latent import LatentSystem, Sampler, evaluating
-from ganforge.systems.players import owner
+from ganforge.systems.players import make_player
 from ganforge.systems.progan_settings import (
     PRESETS_A,
     PRESETS_T,
@@ -27,14 +27,14 @@ from ganforge.systems.progan_settings import (
     SettingsT,
 )
 
-#: Rows of the interpolation strip, and pictures from one latent to the next.
+#: Rows of the interpolation strip, and images from one latent to the next.
 STRIP_ROWS, STRIP_COLUMNS = 3, 8
 
 
 class ProGAN(LatentSystem):
     """The networks and objectives of both variants.
 
-    Runs are compared by the distance of features, which pictures of 4 pixels have too.
+    Runs are compared by the distance of features, which images of 4 pixels have too.
     """
 
     metric = Metric("validation/fid_proxy", "min")
@@ -49,8 +49,8 @@ class ProGAN(LatentSystem):
         )
         self.critic = GrowingCritic(settings.channels, settings.width, least=1, early=reference)
         self.players = (
-            owner(self.critic, "critic", settings.critic),
-            owner(
+            make_player(self.critic, "critic", settings.critic),
+            make_player(
                 self.generator, "generator", settings.generator, every="critic_steps", averaged=True
             ),
         )

@@ -67,7 +67,7 @@ class ProGANSettings(LatentSettings):
         "pggan",
         "layers as in PGGAN's table 2, or as the description's reference networks have them",
     )
-    data: DataSettings = setting(DataSettings(), "pictures")
+    data: DataSettings = setting(DataSettings(), "images")
     generator: Adam = setting(Adam(), "the generator's optimizer", per_stage=True)
     critic: Adam = setting(Adam(), "the critic's optimizer", per_stage=True)
     critic_steps: int = setting(1, "critic turns for one generator turn", ge=1, per_stage=True)

@@ -27,7 +27,7 @@ from ganforge.reach import Span
 from ganforge.schedule import Progress
 from ganforge.settings import Strict, setting
 from ganforge.systems.optimizers import Adam
-from ganforge.systems.players import owner
+from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings, SystemSettings, doubling_problems, ladder
 from ganforge.systems.super_resolution import SuperResolution
 
@@ -107,7 +107,7 @@ class ProgressiveGANSR(SuperResolution):
             "data.max_side": 224,
             "images_per_epoch": 512,
             "validation.fraction": 0.3,
-            "validation.pictures": 4,
+            "validation.images": 4,
             "stages": ladder(8, 64, epochs=(4, 3), fade_epochs=1),
         },
         "distortion": {
@@ -139,8 +139,10 @@ class ProgressiveGANSR(SuperResolution):
         self.plan = generator_plan(settings.plan, settings.width, start, len(settings.stages))
         s = settings
         self.players = (
-            owner(self.critic, "critic", s.critic),
-            owner(self.generator, "generator", s.generator, every="critic_steps", averaged=True),
+            make_player(self.critic, "critic", s.critic),
+            make_player(
+                self.generator, "generator", s.generator, every="critic_steps", averaged=True
+            ),
         )
 
     @classmethod
@@ -228,5 +230,5 @@ class Upscaler(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images, self.fading, self.alpha).clamp(-1, 1)
 
-    def sees(self, span: Span) -> Span:
-        return self.network.sees(span, self.fading)
+    def receptive_field(self, span: Span) -> Span:
+        return self.network.receptive_field(span, self.fading)

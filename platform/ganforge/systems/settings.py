@@ -10,8 +10,8 @@ from ganforge.data.settings import DataSettings, ValidationSettings
 from ganforge.settings import (
     SettingsError,
     Strict,
+    field_flags,
     flatten,
-    marks,
     override,
     per_stage_keys,
     setting,
@@ -22,7 +22,7 @@ from ganforge.settings import (
 class StageSettings(Strict):
     """One stage. Settings marked per-stage may be overridden here under their own dotted key."""
 
-    resolution: int = setting(32, "side of the target pictures in pixels", ge=4)
+    resolution: int = setting(32, "side of the target images in pixels", ge=4)
     epochs: int = setting(1, "length in epochs, the fade included", ge=1)
     fade_epochs: float = setting(0, "epochs over which the newest block fades in", ge=0)
     images: int | None = setting(None, "length in images; none: by `epochs`", ge=1)
@@ -48,15 +48,15 @@ class SystemSettings(Strict):
     )
     stages: tuple[StageSettings, ...] = setting((StageSettings(),), "the stages, in order")
     images_per_epoch: int | None = setting(
-        None, "length of an epoch; none: pictures, or crops that tile them", ge=1, per_stage=True
+        None, "length of an epoch; none: images, or crops that tile them", ge=1, per_stage=True
     )
     alpha_unit: Literal["step", "epoch"] = setting("step", "how often the fade-in weight moves")
     reset_optimizer: bool = setting(False, "forget the optimizers' moments at each growth")
     precision: Literal["float32", "bfloat16"] = setting(
         "float32", "bfloat16: autocast with float32 weights, penalty and losses"
     )
-    data: DataSettings = setting(DataSettings(), "pictures")
-    validation: ValidationSettings = setting(ValidationSettings(), "held-out pictures")
+    data: DataSettings = setting(DataSettings(), "images")
+    validation: ValidationSettings = setting(ValidationSettings(), "held-out images")
     # How it runs. Threads and device enter environment_id; the rest reaches no weight.
     threads: int = setting(1, "CPU threads of each worker", ge=1, weights=False)
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train", weights=False)
@@ -135,7 +135,7 @@ class SystemSettings(Strict):
     def identity(self, index: int) -> dict[str, Any]:
         """What can change a weight at stage `index`, by dotted key; without the stages' lengths."""
         effective = self.at(index)
-        found = marks(effective)
+        found = field_flags(effective)
         return {
             key: value
             for key, value in flatten(effective).items()

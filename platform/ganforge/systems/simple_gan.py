@@ -17,7 +17,7 @@ from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.latent import LatentSettings, LatentSystem
 from ganforge.systems.optimizers import Adam
-from ganforge.systems.players import owner
+from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings, constant_problems
 
 ADAM = Adam(learning_rate=3e-4, betas=(0.9, 0.999))
@@ -63,8 +63,8 @@ class SimpleGAN(LatentSystem):
         self.generator = MLPGenerator(settings.latent_size, settings.channels, side)
         self.discriminator = MLPDiscriminator(settings.channels, side)
         self.players = (
-            owner(self.discriminator, "discriminator", settings.discriminator),
-            owner(self.generator, "generator", settings.generator),
+            make_player(self.discriminator, "discriminator", settings.discriminator),
+            make_player(self.generator, "generator", settings.generator),
         )
 
     def grow(self, index: int) -> None:

@@ -23,7 +23,7 @@ from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
-from ganforge.systems.players import owner
+from ganforge.systems.players import make_player
 from ganforge.systems.presets import SRGAN as PRESETS
 from ganforge.systems.settings import StageSettings
 from ganforge.systems.super_resolution import (
@@ -50,7 +50,7 @@ class Settings(CropSettings):
     perceptual: Perceptual = setting(Perceptual(weight=0.006), "content term")
     pixel_distance: Literal["mse", "l1"] = setting("mse", "how pixels are compared")
     label_smoothing: float = setting(
-        0.1, "targets of real pictures are 1 - this · u, u ~ U[0, 1)", ge=0, lt=1, per_stage=True
+        0.1, "targets of real images are 1 - this · u, u ~ U[0, 1)", ge=0, lt=1, per_stage=True
     )
     stages: tuple[StageSettings, ...] = setting(
         (
@@ -84,8 +84,8 @@ class SRGAN(SuperResolution):
             prelu=reference,
         )
         self.players = (
-            owner(self.discriminator, "discriminator", s.discriminator),
-            owner(self.generator, "generator", s.generator, averaged=True),
+            make_player(self.discriminator, "discriminator", s.discriminator),
+            make_player(self.generator, "generator", s.generator, averaged=True),
         )
 
     @classmethod

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from ganforge.data.batch import Batch
 from ganforge.data.settings import DataSettings
-from ganforge.fidelity import measure
 from ganforge.layers import upsample_bicubic, upsample_nearest
+from ganforge.metrics.image_quality import measure
 from ganforge.networks.residual import RRDBNet, SRResNet
 from ganforge.reach import Span
 from ganforge.schedule import Progress
@@ -36,7 +36,7 @@ class SuperResolutionSettings(SystemSettings):
         lt=1,
         per_stage=True,
     )
-    data: DataSettings = setting(DataSettings(view="crop"), "pictures")
+    data: DataSettings = setting(DataSettings(view="crop"), "images")
 
     @model_validator(mode="after")
     def _check_sides(self) -> Self:
@@ -67,9 +67,9 @@ class CropSettings(SuperResolutionSettings):
     pixel_weight: float = setting(
         0.0, "weight of the pixel term in adversarial stages", ge=0, per_stage=True
     )
-    data: DataSettings = setting(DataSettings(view="crop", rotate=True), "pictures")
+    data: DataSettings = setting(DataSettings(view="crop", rotate=True), "images")
     images_per_epoch: int | None = setting(
-        160_000, "length of an epoch; none: crops that tile the pictures", ge=1, per_stage=True
+        160_000, "length of an epoch; none: crops that tile the images", ge=1, per_stage=True
     )
 
     @model_validator(mode="after")
@@ -81,7 +81,7 @@ class CropSettings(SuperResolutionSettings):
 
 
 class SuperResolution(System):
-    """A generator of low-resolution pictures, owned by the player named "generator"."""
+    """A generator of low-resolution images, owned by the player named "generator"."""
 
     Data = "super_resolution"
     metric: ClassVar[Metric] = Metric("validation/psnr", "max")
@@ -109,14 +109,14 @@ class SuperResolution(System):
 
     def deploy(self, progress: Progress) -> nn.Module:
         network = self.shown()
-        return SeeingBounded(network) if hasattr(network, "sees") else Bounded(network)
+        return SeeingBounded(network) if hasattr(network, "receptive_field") else Bounded(network)
 
 
 class Bounded(nn.Module):
     """A copy of a generator whose output is cut to [-1, 1].
 
     Sides are filled up to whole multiples of `multiple` by repeating the border, and the surplus is
-    cut off: networks that halve pictures take no other sides.
+    cut off: networks that halve images take no other sides.
     """
 
     def __init__(self, network: nn.Module, multiple: int = 1):
@@ -134,9 +134,9 @@ class Bounded(nn.Module):
 
 
 class SeeingBounded(Bounded):
-    """The same of a generator whose pixels depend on a bounded part of the picture."""
+    """The same of a generator whose pixels depend on a bounded part of the image."""
 
-    def sees(self, span: Span) -> Span:
+    def receptive_field(self, span: Span) -> Span:
         """Source positions that target positions depend on, for enlargement in tiles."""
         assert isinstance(self.network, SRResNet | RRDBNet)
-        return self.network.sees(span)
+        return self.network.receptive_field(span)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ganforge.assets import Assets
 from ganforge.data.batch import Batch
 from ganforge.data.settings import DataSettings
-from ganforge.history import Histories, ReplayPool, WeightHistory, shard_of
 from ganforge.losses import (
     feature_matching,
     least_squares,
@@ -24,8 +23,9 @@ from ganforge.networks.discriminators import RefinementCritic
 from ganforge.networks.unet import RefinementUNet
 from ganforge.schedule import Progress
 from ganforge.settings import setting
+from ganforge.systems.history import Histories, ReplayPool, WeightHistory, shard_of
 from ganforge.systems.optimizers import Adam
-from ganforge.systems.players import owner
+from ganforge.systems.players import make_player
 from ganforge.systems.presets import SUPERRESGAN_UNET as PRESETS
 from ganforge.systems.rates import linear_to_zero
 from ganforge.systems.settings import StageSettings
@@ -43,7 +43,7 @@ class Settings(SuperResolutionSettings):
     head: int = setting(512, "channels between the U-Net and its enlargement", ge=1)
     levels: int = setting(5, "halvings of the U-Net", ge=2, le=8)
     critics: Literal["valid", "patch", "global", "global_and_patch"] = setting(
-        "valid", "what is scored: windows of features, patches, whole pictures, or both"
+        "valid", "what is scored: windows of features, patches, whole images, or both"
     )
     critic_width: int = setting(64, "channels of a critic's first convolution", ge=1)
     objective: Literal["least_squares", "feature_matching", "paired_features"] = setting(
@@ -67,9 +67,9 @@ class Settings(SuperResolutionSettings):
         Adam(learning_rate=5e-5, betas=(0.5, 0.999)), "the critics' optimizer", per_stage=True
     )
     batch_size: int = setting(32, "images per step over all workers", ge=1, per_stage=True)
-    data: DataSettings = setting(DataSettings(), "pictures")
+    data: DataSettings = setting(DataSettings(), "images")
     images_per_epoch: int | None = setting(
-        512_000, "length of an epoch; none: all pictures", ge=1, per_stage=True
+        512_000, "length of an epoch; none: all images", ge=1, per_stage=True
     )
     stages: tuple[StageSettings, ...] = setting(
         (StageSettings(resolution=128, epochs=100),), "the stages, in order"
@@ -111,8 +111,8 @@ class SuperResGANUnet(SuperResolution):
             self.pool = ReplayPool(s.shards, s.pool_size, (s.channels, side, side))
         self.histories = Histories()
         self.players = (
-            owner(self.generator, "generator", s.generator, averaged=True),
-            owner(self.critics, "critic", s.critic),
+            make_player(self.generator, "generator", s.generator, averaged=True),
+            make_player(self.critics, "critic", s.critic),
         )
         for player in self.players:
             player.after_step = partial(self.histories.remember, player.name)

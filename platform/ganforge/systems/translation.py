@@ -1,4 +1,4 @@
-"""What Pix2Pix and CycleGAN share: one picture a step, and rates that fall to zero."""
+"""What Pix2Pix and CycleGAN share: one image a step, and rates that fall to zero."""
 
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ ADAM = Adam(learning_rate=2e-4, betas=(0.5, 0.999))
 
 
 class TranslationSystemSettings(SystemSettings):
-    """Pictures of one size at every stage."""
+    """Images of one size at every stage."""
 
     grows: ClassVar[bool] = False
 
@@ -91,7 +91,7 @@ PIX2PIX: dict[str, dict[str, Any]] = {
         "data.jitter": None,
         "data.max_side": 224,
         "validation.fraction": 0.3,
-        "validation.pictures": 8,
+        "validation.images": 8,
         "validation.samples": 4,
         "stages": (StageSettings(resolution=64, epochs=5),),
     },
@@ -119,7 +119,7 @@ CYCLEGAN: dict[str, dict[str, Any]] = {
         "data.jitter": None,
         "data.max_side": 224,
         "validation.fraction": 0.3,
-        "validation.pictures": 8,
+        "validation.images": 8,
         "validation.samples": 4,
         "stages": (StageSettings(resolution=64, epochs=4),),
     },

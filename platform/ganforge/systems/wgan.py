@@ -21,7 +21,7 @@ from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.latent import LatentSystem, StackSettings
 from ganforge.systems.optimizers import RMSprop
-from ganforge.systems.players import owner
+from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings
 
 
@@ -73,13 +73,13 @@ class WGAN(LatentSystem):
             settings.features, settings.channels, side, settings.critic_norm
         )
         self.players = (
-            owner(
+            make_player(
                 self.critic,
                 "critic",
                 settings.critic,
                 after_step=lambda critic: clip_weights(critic, settings.clip),
             ),
-            owner(self.generator, "generator", settings.generator, every="critic_steps"),
+            make_player(self.generator, "generator", settings.generator, every="critic_steps"),
         )
 
     def grow(self, index: int) -> None:

@@ -20,7 +20,7 @@ from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.latent import LatentSystem, StackSettings
 from ganforge.systems.optimizers import Adam
-from ganforge.systems.players import owner
+from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings
 
 ADAM = Adam(learning_rate=1e-4, betas=(0.0, 0.9))
@@ -72,8 +72,8 @@ class WGANGP(LatentSystem):
             settings.features, settings.channels, side, settings.critic_norm
         )
         self.players = (
-            owner(self.critic, "critic", settings.critic),
-            owner(self.generator, "generator", settings.generator, every="critic_steps"),
+            make_player(self.critic, "critic", settings.critic),
+            make_player(self.generator, "generator", settings.generator, every="critic_steps"),
         )
 
     def grow(self, index: int) -> None:

@@ -10,7 +10,7 @@ from ganforge.tracking.run_ref import RunRef
 from ganforge.training.checkpoint import pack
 from ganforge.training.prepare import Prepared
 
-PICTURES = "pictures.json"
+IMAGES = "images.json"
 SOURCES = "source"
 
 
@@ -28,9 +28,9 @@ def log_files(tracking: RunRef, files: Mapping[str, bytes]) -> None:
 
 def input_files(prepared: Prepared) -> dict[str, bytes]:
     """What a run needs to be done again elsewhere, and to say what differs there, by path: frozen
-    networks under the sha256 by which the settings name them, each picture's sha256, and the files
+    networks under the sha256 by which the settings name them, each image's sha256, and the files
     of a system that is in no installed package."""
-    files = {PICTURES: json.dumps(dict(prepared.facts.digests), indent=1).encode()}
+    files = {IMAGES: json.dumps(dict(prepared.facts.digests), indent=1).encode()}
     for name, tensors in prepared.assets.items():
         if name != prepared.settings.validation.fid_network:  # a figure's network reaches no weight
             files[asset_path(name)] = pack(tensors)

@@ -90,7 +90,7 @@ def _shown(value: Any) -> str:
 
 
 def data_name(settings: Any) -> str:
-    """What the pictures are called: their folder, or the built-in ones."""
+    """What the images are called: their folder, or the built-in ones."""
     root = getattr(settings.data, "root", None)
     return "built-in photographs" if root is None else os.path.basename(os.path.normpath(root))
 

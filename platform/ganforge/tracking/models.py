@@ -7,7 +7,7 @@ from typing import Any
 
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import in_file, materialise
-from ganforge.tracking.artifacts import PICTURES, SOURCES, asset_path
+from ganforge.tracking.artifacts import IMAGES, SOURCES, asset_path
 from ganforge.tracking.client import open_client
 from ganforge.tracking.description import (
     Description,
@@ -77,9 +77,9 @@ def fetch_asset(uri: str, run_id: str, name: str) -> bytes | None:
     return _of_family(uri, run_id, asset_path(name))
 
 
-def fetch_pictures(uri: str, run_id: str) -> dict[str, str]:
-    """sha256 of the pixels of each picture by name, as recorded; empty where they were not."""
-    return json.loads(_of_family(uri, run_id, PICTURES) or b"{}")
+def fetch_images(uri: str, run_id: str) -> dict[str, str]:
+    """sha256 of the pixels of each image by name, as recorded; empty where they were not."""
+    return json.loads(_of_family(uri, run_id, IMAGES) or b"{}")
 
 
 def _of_family(uri: str, run_id: str, path: str) -> bytes | None:

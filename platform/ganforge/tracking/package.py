@@ -20,7 +20,7 @@ GENERATOR = "generator"
 EXPORTS = "exports"
 #: What the served code imports, beside the copy of this package that it is given.
 _NEEDS = ("mlflow", "numpy", "pydantic", "safetensors", "torch")
-_EXAMPLE = (2, 12, 16)  # more than one picture, unequal sides: nothing is taken for fixed
+_EXAMPLE = (2, 12, 16)  # more than one image, unequal sides: nothing is taken for fixed
 _CODE = Path(__file__).with_name("served.py")
 
 

@@ -1,4 +1,4 @@
-"""One colour for each trial, in MLflow's pages and in the pictures of the report."""
+"""One colour for each trial, in MLflow's pages and in the images of the report."""
 
 # Okabe and Ito's, which all eyes tell apart; MLflow's own choice gives two trials one colour
 _COLOURS = (

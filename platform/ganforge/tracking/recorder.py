@@ -22,7 +22,7 @@ from ganforge.training.report import Report
 
 GRID = "samples/grid"
 _FORBIDDEN = re.compile(r"[^\w\-. :/]")
-_THUMBNAIL = 256  # the largest side of the pictures that the store's page shows in a row
+_THUMBNAIL = 256  # the largest side of the images that the store's page shows in a row
 
 
 def default_spool(tracking: RunRef) -> Path:
@@ -173,13 +173,13 @@ class Recorder:
         files: list[tuple[str, bytes]] = []
         index, step = report.position.index, report.position.step
         if report.samples is not None:
-            picture = Image.fromarray(report.samples.cpu().numpy())
-            files.append((f"grids/stage-{index}-{step:06d}.png", _encoded(picture, "PNG")))
+            image = Image.fromarray(report.samples.cpu().numpy())
+            files.append((f"grids/stage-{index}-{step:06d}.png", _encoded(image, "PNG")))
             if step > 0 or index == 0:
                 # trials' stages differ in images, and the slider of the comparison is one for all:
-                # 100 to a stage. A stage's start has the mark of the end before it: one picture.
+                # 100 to a stage. A stage's start has the mark of the end before it: one image.
                 mark = round(100 * (index + report.metrics.get("stage/done", 0.0)))
-                files += grid_files(GRID, picture, mark)
+                files += grid_files(GRID, image, mark)
                 for key, grid in report.extra.items():
                     files += grid_files(key, Image.fromarray(grid.cpu().numpy()), mark)
         if report.averaged is not None:
@@ -187,19 +187,19 @@ class Recorder:
         return files
 
 
-def grid_files(key: str, picture: Image.Image, step: int) -> list[tuple[str, bytes]]:
+def grid_files(key: str, image: Image.Image, step: int) -> list[tuple[str, bytes]]:
     """The files that `log_image(key=…, step=…)` makes, under names that do not change when they are
     made again: its time and its random part are functions of the step here."""
     name = f"images/{key.replace('/', '~')}+step+{step}+timestamp+{step}+{step:032x}"
-    scale = _THUMBNAIL / max(picture.size)
-    small = picture.resize([max(1, int(side * scale)) for side in picture.size])
+    scale = _THUMBNAIL / max(image.size)
+    small = image.resize([max(1, int(side * scale)) for side in image.size])
     return [
-        (f"{name}.png", _encoded(picture, "PNG")),
+        (f"{name}.png", _encoded(image, "PNG")),
         (f"{name}+compressed.webp", _encoded(small, "WEBP")),
     ]
 
 
-def _encoded(picture: Image.Image, kind: str) -> bytes:
+def _encoded(image: Image.Image, kind: str) -> bytes:
     content = io.BytesIO()
-    picture.save(content, kind)
+    image.save(content, kind)
     return content.getvalue()

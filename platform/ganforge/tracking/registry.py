@@ -74,8 +74,8 @@ def register(
     client = open_client(uri)
     record, number, weights = fetch_generator(uri, run_id, stage)
     model = build(record, number, weights)
-    if model.takes != "picture":
-        raise SettingsError(f"{model.system} makes pictures from noise: it is not registered")
+    if model.takes != "image":
+        raise SettingsError(f"{model.system} makes images from noise: it is not registered")
     row = next(row for row in fetch_stages(uri, run_id) if row["index"] == number)
     facts = _facts(row, model.settings, metric or load_system(model.system).metric)
     run = client.get_run(run_id)

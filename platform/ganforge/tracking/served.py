@@ -12,9 +12,9 @@ import torch
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from ganforge.fidelity import to_bytes
 from ganforge.inference.model import from_folder
 from ganforge.inference.tiles import upscale
+from ganforge.metrics.image_quality import to_bytes
 
 GENERATOR = "generator"
 

@@ -22,11 +22,11 @@ class Verdict:
 
 
 def obstacles(
-    prepared: Prepared, rows: Iterable[dict[str, Any]], pictures: dict[str, str]
+    prepared: Prepared, rows: Iterable[dict[str, Any]], images: dict[str, str]
 ) -> dict[str, list[str]]:
     """What differs between a record and what would be trained here: code, data, settings.
 
-    `pictures` are the recorded sha256 of each picture by name: those that differ are named.
+    `images` are the recorded sha256 of each image by name: those that differ are named.
     """
     found: dict[str, list[str]] = {"code": [], "data": [], "settings": []}
     present = prepared.lineage().settings
@@ -34,10 +34,10 @@ def obstacles(
         index = row["index"]
         found["code"] += differences(row["code"], prepared.code)
         if row["data"] != prepared.facts.fingerprint:
-            found["data"] += changed_pictures(pictures, dict(prepared.facts.digests))
+            found["data"] += changed_images(images, dict(prepared.facts.digests))
             found["data"].append(
                 f"fingerprint: recorded {row['data'][:12]}, here "
-                f"{prepared.facts.fingerprint[:12]} ({prepared.facts.num_pictures} pictures)"
+                f"{prepared.facts.fingerprint[:12]} ({prepared.facts.num_images} images)"
             )
         if index >= len(present):
             found["settings"].append(f"stage {index} is recorded, the settings have {len(present)}")
@@ -50,14 +50,14 @@ def obstacles(
     return {kind: list(dict.fromkeys(lines)) for kind, lines in found.items()}
 
 
-def changed_pictures(recorded: dict[str, str], here: dict[str, str]) -> list[str]:
-    """A line for each picture that differs, at most ten."""
+def changed_images(recorded: dict[str, str], here: dict[str, str]) -> list[str]:
+    """A line for each image that differs, at most ten."""
     lines = []
     for name in sorted({*recorded, *here} if recorded else ()):
         if recorded.get(name) != here.get(name):
             word = "changed" if name in recorded and name in here else "missing"
-            lines.append(f"picture {name}: {word if name in recorded else 'not in the record'}")
-    return lines if len(lines) <= 10 else [*lines[:10], f"and {len(lines) - 10} more pictures"]
+            lines.append(f"image {name}: {word if name in recorded else 'not in the record'}")
+    return lines if len(lines) <= 10 else [*lines[:10], f"and {len(lines) - 10} more images"]
 
 
 def plain(settings: dict[str, Any]) -> dict[str, Any]:

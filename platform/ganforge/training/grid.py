@@ -1,4 +1,4 @@
-"""Sample grids: one row per picture, one column per pane."""
+"""Sample grids: one row per image, one column per pane."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ganforge.fidelity import to_bytes
+from ganforge.metrics.image_quality import to_bytes
 
 GAP = 4
-#: Neutral and in the middle, so that the edges of white and of black pictures show.
+#: Neutral and in the middle, so that the edges of white and of black images show.
 PAPER = (96, 96, 96)
 INK = (255, 255, 255)
 
@@ -33,8 +33,8 @@ def montage(
     canvas = Image.new("RGB", size, PAPER)
     for column, pane in enumerate(panes):
         left = GAP + column * (width + GAP)
-        for row, picture in enumerate(pane):
-            shown = _shown(picture, height, width)
+        for row, pixels in enumerate(pane):
+            shown = _shown(pixels, height, width)
             canvas.paste(shown, (left, head + GAP + row * (height + GAP)))
     if titles:
         _write(canvas, titles, width, head)
@@ -44,7 +44,7 @@ def montage(
 def _check(panes: Sequence[Tensor], titles: Sequence[str] | None) -> None:
     if not panes or len({len(pane) for pane in panes}) > 1 or not len(panes[0]):
         counts = [len(pane) for pane in panes]
-        raise ValueError(f"panes of {counts} pictures: each pane needs the same number, at least 1")
+        raise ValueError(f"panes of {counts} images: each pane needs the same number, at least 1")
     for number, pane in enumerate(panes):
         if pane.ndim != 4 or pane.shape[1] not in (1, 3):
             raise ValueError(
@@ -63,8 +63,8 @@ def _cell(sizes: list[tuple[int, int]], max_pane: int) -> tuple[int, int]:
     return max(1, round(height * max_pane / longer)), max(1, round(width * max_pane / longer))
 
 
-def _shown(picture: Tensor, height: int, width: int) -> Image.Image:
-    levels = to_bytes(picture.detach()).cpu().expand(3, -1, -1).permute(1, 2, 0)
+def _shown(pixels: Tensor, height: int, width: int) -> Image.Image:
+    levels = to_bytes(pixels.detach()).cpu().expand(3, -1, -1).permute(1, 2, 0)
     image = Image.fromarray(levels.contiguous().numpy())
     smaller = height < image.height or width < image.width
     how = Image.Resampling.LANCZOS if smaller else Image.Resampling.NEAREST
@@ -100,7 +100,7 @@ def sheets(
 
     Panes are as for `montage`, of equal sides. A sheet has as many columns as rows, or half as many
     rows; with labels a column for each class, its number above it, in order of the labels, and of
-    each class as many pictures as of the rarest. Pictures are enlarged by a whole factor as long as
+    each class as many images as of the rarest. Images are enlarged by a whole factor as long as
     they keep within `max_cell` and their sheet within `max_sheet`, or shrunk to it.
     """
     _check(panes, titles)
@@ -122,7 +122,7 @@ def sheets(
 
 
 def strips(rows: Tensor, max_width: int = 1024) -> Tensor:
-    """Rows of pictures that lead from one to another: (rows, columns, C, H, W) in [-1, 1] to uint8
+    """Rows of images that lead from one to another: (rows, columns, C, H, W) in [-1, 1] to uint8
     (H', W', 3)."""
     _check(list(rows), None)
     height, width = _cell([(rows.shape[-2], rows.shape[-1])], max_width // rows.shape[1] - 1)
@@ -133,7 +133,7 @@ def strips(rows: Tensor, max_width: int = 1024) -> Tensor:
 
 
 def _arranged(count: int, labels: Sequence[int] | None) -> tuple[list[int], int, list[str]]:
-    """The order of the pictures, row by row; the number of columns; what stands above them."""
+    """The order of the images, row by row; the number of columns; what stands above them."""
     classes = sorted(set(labels or ()))
     if labels is None or not 1 < len(classes) <= 16:
         columns = next(c for c in range(1, count + 1) if c * c >= count or c * (c // 2) >= count)
@@ -154,15 +154,15 @@ def _arranged(count: int, labels: Sequence[int] | None) -> tuple[list[int], int,
 
 
 def _tiled(rows: Sequence[Tensor], height: int, width: int, heads: Sequence[str]) -> Image.Image:
-    """Pictures row by row, a pixel of paper between them, under the heads of the columns."""
+    """Images row by row, a pixel of paper between them, under the heads of the columns."""
     head = 14 if heads else 0
     columns = max(len(row) for row in rows)
     size = (columns * (width + 1) - 1, head + len(rows) * (height + 1) - 1)
     canvas = Image.new("RGB", size, PAPER)
     for number, row in enumerate(rows):
-        for column, picture in enumerate(row):
+        for column, pixels in enumerate(row):
             at = (column * (width + 1), head + number * (height + 1))
-            canvas.paste(_shown(picture, height, width), at)
+            canvas.paste(_shown(pixels, height, width), at)
     draw = ImageDraw.Draw(canvas)
     for column, text in enumerate(heads):
         middle = column * (width + 1) + width / 2

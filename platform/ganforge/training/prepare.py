@@ -7,6 +7,7 @@ import torch
 
 from ganforge.assets import Assets
 from ganforge.data.prepare import DataFacts, prepare_data
+from ganforge.metrics.features import resolve_features
 from ganforge.schedule import Plan, Stage
 from ganforge.settings import override, validated
 from ganforge.systems.catalog import (
@@ -17,9 +18,8 @@ from ganforge.systems.catalog import (
     system_file,
 )
 from ganforge.systems.settings import SystemSettings
-from ganforge.training.features import resolve_features
+from ganforge.training.fingerprint import code_fingerprint, user_sources
 from ganforge.training.lineage import Lineage, Start, lineage
-from ganforge.training.source import code_fingerprint, user_sources
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Validation at a position: the same held-out pictures at every stage, dealt over the workers."""
+"""Validation at a position: the same held-out images at every stage, dealt over the workers."""
 
 import math
 
@@ -8,10 +8,10 @@ from torch import Tensor
 from ganforge.assets import Assets
 from ganforge.data.base import Data
 from ganforge.data.batch import Batch
+from ganforge.metrics.set_metrics import chosen
 from ganforge.schedule import Progress
 from ganforge.systems.base import System
 from ganforge.training.grid import montage, sheets, strips
-from ganforge.training.set_metrics import chosen
 from ganforge.training.workers import Workers
 
 
@@ -24,10 +24,10 @@ def validate(
     seed: int,
     assets: Assets | None = None,
 ) -> dict[str, float]:
-    """Means over the held-out pictures and figures of the whole set, as "validation/<name>"; equal
+    """Means over the held-out images and figures of the whole set, as "validation/<name>"; equal
     on every rank.
 
-    A chunk's figures come from one worker; they are summed in picture order in float64, so that the
+    A chunk's figures come from one worker; they are summed in image order in float64, so that the
     number of workers leaves no trace. Figures of the set are left out right after a growth.
     `assets` are the files that settings name, by content hash.
     """
@@ -35,7 +35,7 @@ def validate(
     if progress.step > 0:
         measures = chosen(system.set_metrics, progress.settings, seed, assets or {})
     mine = {}
-    for number in workers.deal(data.num_validation):
+    for number in workers.round_robin(data.num_validation):
         batch = data.validation(progress.index, number).to(progress.alpha.device)
         figures = {n: v.double().tolist() for n, v in system.validate(batch, progress).items()}
         described = []
@@ -64,10 +64,10 @@ def validate(
 def draw_samples(
     system: System, batch: Batch, progress: Progress
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The sample grid of fixed held-out pictures, uint8 (H, W, 3), and other grids by name.
+    """The sample grid of fixed held-out images, uint8 (H, W, 3), and other grids by name.
 
-    A system that is given a source has a row for each picture; one that is not has a sheet of what
-    it makes beside a sheet of real pictures, which are not its targets.
+    A system that is given a source has a row for each image; one that is not has a sheet of what
+    it makes beside a sheet of real images, which are not its targets.
     """
     titles = system.sample_titles
     panes = [pane.float().cpu() for pane in system.sample(batch, progress)]

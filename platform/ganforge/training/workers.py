@@ -212,7 +212,7 @@ class Workers:
             rows = {s: buffers[name][s].cpu() for s in self.shards(shards)}
             buffers[name].copy_(torch.stack(self.gather(rows)))
 
-    def deal(self, count: int) -> range:
+    def round_robin(self, count: int) -> range:
         """The numbers in 0 … count-1 that this worker does, of work dealt out singly."""
         return range(self.rank, count, self.world)
 

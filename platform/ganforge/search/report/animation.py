@@ -1,4 +1,4 @@
-"""The best trial's film: its sample grids through all stages, as one animated picture."""
+"""The best trial's film: its sample grids through all stages, as one animated image."""
 
 import io
 import re
@@ -18,7 +18,7 @@ _NAME = re.compile(r"stage-(\d+)-(\d+)\.png$")
 class Frame:
     """One grid: the words under it, and the part of the whole run that is done, 0 to 1."""
 
-    picture: bytes
+    image: bytes
     caption: str
     done: float
     ends_stage: bool
@@ -34,7 +34,7 @@ def film(frames: Sequence[Frame]) -> bytes:
     """An animated WebP of at most 2 MB, all frames of one size; what is larger is shrunk."""
     if len(frames) < 2:
         raise ValueError("a film needs two sample grids")
-    grids = [Image.open(io.BytesIO(frame.picture)).convert("RGB") for frame in frames]
+    grids = [Image.open(io.BytesIO(frame.image)).convert("RGB") for frame in frames]
     lengths = [_END_MS if frame.ends_stage else _FRAME_MS for frame in frames]
     lengths[-1] = _LAST_MS
     width = min(_WIDTH, max(grid.width for grid in grids))

@@ -36,7 +36,7 @@ class Searched:
 
 
 def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
-    """Files by their place in the parent run, and a line for each picture that was left out."""
+    """Files by their place in the parent run, and a line for each image that was left out."""
     rows, metric, mode = searched.rows, searched.metric, searched.mode
     num_stages = len(searched.resolutions)
     frame = table(rows, num_stages)
@@ -57,14 +57,14 @@ def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
         ),
     }
     left_out: list[str] = []
-    pictures: dict[str, tuple[str, bytes]] = {}
+    images: dict[str, tuple[str, bytes]] = {}
     files = {f"{FOLDER}/trials.csv": as_csv(frame), f"{FOLDER}/trials.parquet": as_parquet(frame)}
     for heading, (name, make) in makers.items():
         content = _made(heading, make, left_out)
         if content is not None:
             files[f"{FOLDER}/{name}"] = content
-            pictures[heading] = (name.rpartition(".")[2], content)
-    text = page(searched.title, _lead(searched, frame), frame, searched.best, pictures, left_out)
+            images[heading] = (name.rpartition(".")[2], content)
+    text = page(searched.title, _lead(searched, frame), frame, searched.best, images, left_out)
     files[f"{FOLDER}/report.html"] = text
     return files, left_out
 
@@ -76,7 +76,7 @@ def _film(frames: Sequence[Frame]) -> bytes:
 
 
 def _made(heading: str, make: Callable[[], bytes], left_out: list[str]) -> bytes | None:
-    """A picture; without it a report is still worth having."""
+    """An image; without it a report is still worth having."""
     try:
         return make()
     except Omitted as reason:

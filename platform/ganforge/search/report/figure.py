@@ -1,4 +1,4 @@
-"""What the pictures of a study have in common."""
+"""What the images of a study have in common."""
 
 import io
 
@@ -9,11 +9,11 @@ _DPI = 110
 
 
 class Omitted(Exception):
-    """A picture that these trials do not give; the message says why."""
+    """An image that these trials do not give; the message says why."""
 
 
 def figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty picture of so many inches; no window system is asked."""
+    """An empty image of so many inches; no window system is asked."""
     made = Figure(figsize=(width, height), layout="constrained")
     axes = made.add_subplot()
     axes.grid(alpha=0.25)
@@ -27,7 +27,7 @@ def legend(axes: Axes) -> None:
 
 
 def png(made: Figure) -> bytes:
-    """The picture as a PNG file."""
+    """The image as a PNG file."""
     buffer = io.BytesIO()
     made.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
     return buffer.getvalue()

@@ -25,12 +25,12 @@ def page(
     lead: Sequence[str],
     frame: pd.DataFrame,
     best: int | None,
-    pictures: Mapping[str, tuple[str, bytes]],
+    images: Mapping[str, tuple[str, bytes]],
     left_out: Sequence[str],
 ) -> bytes:
-    """An HTML file with the table and the pictures in it.
+    """An HTML file with the table and the images in it.
 
-    `pictures` are by heading: the kind of file ("png", "webp") and its content. `best` is the
+    `images` are by heading: the kind of file ("png", "webp") and its content. `best` is the
     number of the trial whose line is marked.
     """
     parts = [
@@ -40,7 +40,7 @@ def page(
         f"<h1>{html.escape(title)}</h1>",
         *(f"<p>{html.escape(line)}</p>" for line in lead),
     ]
-    for heading, (kind, content) in pictures.items():
+    for heading, (kind, content) in images.items():
         source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
         words = html.escape(heading)
         parts.append(f'<h2>{words}</h2><img alt="{words}" src="{source}">')

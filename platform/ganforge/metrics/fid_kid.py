@@ -16,7 +16,7 @@ def frechet_distance(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
     """abs(m1 - m2)² + Tr(C1 + C2 - 2 (C1 C2)^(1/2)): equation 6 of arXiv:1706.08500.
 
     The trace of the root is that of (C1^(1/2) C2 C1^(1/2))^(1/2), which is symmetric, so that
-    singular covariances (fewer pictures than features) need no regularisation.
+    singular covariances (fewer images than features) need no regularisation.
     """
     (mean_first, cov_first), (mean_second, cov_second) = first, second
     values, vectors = torch.linalg.eigh(cov_first)
@@ -31,7 +31,7 @@ def kernel_distance(first: Tensor, second: Tensor) -> float:
     """The unbiased estimate of the squared maximum mean discrepancy under the kernel
     k(x, y) = (x·y / d + 1)³ (section 4 of arXiv:1801.01401); (n, d) and (m, d), n, m ≥ 2.
 
-    Over all pictures at once, not over subsets. It may be negative where the sets are alike.
+    Over all images at once, not over subsets. It may be negative where the sets are alike.
     """
     first, second = first.double(), second.double()
 

@@ -9,26 +9,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganforge.data.batch import Batch
-from ganforge.schedule import Progress, Stage
-from ganforge.settings import SettingsError, override
-from ganforge.systems.base import System
-from ganforge.systems.settings import SystemSettings
-from ganforge.training.diversity import Diversity, ms_ssim, num_scales
-from ganforge.training.features import (
+from ganforge.metrics.features import (
     Distances,
     InceptionFeatures,
     RandomFeatures,
     resolve_features,
 )
-from ganforge.training.frechet import frechet_distance, kernel_distance, moments
+from ganforge.metrics.fid_kid import frechet_distance, kernel_distance, moments
+from ganforge.metrics.ms_ssim import Diversity, ms_ssim, num_scales
+from ganforge.metrics.set_metrics import SlicedWasserstein, chosen
+from ganforge.schedule import Progress, Stage
+from ganforge.settings import SettingsError, override
+from ganforge.systems.base import System
+from ganforge.systems.settings import SystemSettings
 from ganforge.training.multiprocess import run_multiprocess
-from ganforge.training.set_metrics import SlicedWasserstein, chosen
 from ganforge.training.validation import draw_samples, validate
 from ganforge.training.workers import Workers
 
 
 def blobs(count: int, side: int, seed: int, channels: int = 3) -> Tensor:
-    """Smooth pictures in [-1, 1]."""
+    """Smooth images in [-1, 1]."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, channels, 6, 6, generator=generator) * 2 - 1
     return F.interpolate(coarse, (side, side), mode="bilinear")
@@ -90,7 +90,7 @@ def test_kernel_distance_is_unbiased():
 
 
 def plain_ms_ssim(first: Tensor, second: Tensor, weights: list[float]) -> float:
-    """The published formula on one picture, with a whole two-dimensional window."""
+    """The published formula on one image, with a whole two-dimensional window."""
     at = torch.arange(11, dtype=torch.float64) - 5
     line = torch.exp(-at.square() / (2 * 1.5**2))
     window = torch.outer(line, line)[None, None] / line.sum() ** 2
@@ -125,7 +125,7 @@ def test_ms_ssim_of_one_scale_is_ssim():
     skimage = pytest.importorskip("skimage.metrics")
     grey = blobs(1, 20, 0, channels=1)
     pair = grey, (grey + 0.2 * torch.randn(grey.shape)).clamp(-1, 1)
-    first, second = (((picture + 1) * 127.5).double().numpy()[0, 0] for picture in pair)
+    first, second = (((one + 1) * 127.5).double().numpy()[0, 0] for one in pair)
     _, whole = skimage.structural_similarity(
         first, second, gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
         data_range=255, full=True,
@@ -136,7 +136,7 @@ def test_ms_ssim_of_one_scale_is_ssim():
     assert found > 0
 
 
-def test_small_pictures_have_fewer_scales():
+def test_small_images_have_fewer_scales():
     assert [num_scales(side) for side in (10, 11, 21, 22, 44, 88, 175, 176, 1024)] == [
         0, 1, 1, 2, 3, 4, 4, 5, 5,
     ]  # fmt: skip
@@ -146,7 +146,7 @@ def test_small_pictures_have_fewer_scales():
         ms_ssim(first[..., :8, :8], first[..., :8, :8])
 
 
-def test_diversity_is_the_mean_over_neighbours_and_1_of_equal_pictures():
+def test_diversity_is_the_mean_over_neighbours_and_1_of_equal_images():
     measure, index = Diversity(), torch.arange(4)
     real, equal = blobs(4, 32, 0), blobs(1, 32, 1).expand(4, -1, -1, -1)
     found = measure.compare([measure.describe(real, index)], [measure.describe(equal, index)])
@@ -174,7 +174,7 @@ def test_proxies_order_sets_as_people_would():
     assert measure.compare([described[0][:1]], [described[1][:1]]) == {}
 
 
-def test_the_random_network_is_the_same_each_time_and_takes_grey_pictures():
+def test_the_random_network_is_the_same_each_time_and_takes_grey_images():
     grey = blobs(3, 40, 0, channels=1)
     index = torch.arange(3)
     one, other = (Distances(RandomFeatures(), ("fid",)).describe(grey, index) for _ in range(2))
@@ -234,7 +234,7 @@ def test_four_pixels_have_a_sliced_wasserstein_distance():
 
 
 class Painter(System):
-    """Paints pictures that are a function of their numbers."""
+    """Paints images that are a function of their numbers."""
 
     set_metrics = ("swd", "ms_ssim", "fid", "kid")
     sample_titles = ("generated", "real")
@@ -253,7 +253,7 @@ class Painter(System):
 
 
 class Held:
-    """41 held-out pictures in three chunks."""
+    """41 held-out images in three chunks."""
 
     num_validation = 3
 

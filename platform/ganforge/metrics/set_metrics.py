@@ -1,4 +1,4 @@
-"""Figures of sets of pictures: what a generator makes beside what is real."""
+"""Figures of sets of images: what a generator makes beside what is real."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -7,16 +7,16 @@ from torch import Tensor
 
 from ganforge.assets import Assets
 from ganforge.layers import upsample_nearest
-from ganforge.training.diversity import Diversity
-from ganforge.training.features import Distances, InceptionFeatures, RandomFeatures
-from ganforge.training.wasserstein import PATCH, descriptors, sliced_wasserstein
+from ganforge.metrics.features import Distances, InceptionFeatures, RandomFeatures
+from ganforge.metrics.ms_ssim import Diversity
+from ganforge.metrics.swd import PATCH, descriptors, sliced_wasserstein
 
 #: What `System.set_metrics` may name.
 SET_METRICS = ("swd", "ms_ssim", "fid", "kid")
 
 
 class SetMetric(Protocol):
-    """Pictures are described chunk by chunk, each by one worker; whoever has the descriptions of
+    """Images are described chunk by chunk, each by one worker; whoever has the descriptions of
     all chunks, in their order, compares the sets. Any number of workers gives the same bits."""
 
     def describe(self, images: Tensor, index: Tensor) -> Any:
@@ -24,14 +24,14 @@ class SetMetric(Protocol):
         ...
 
     def compare(self, real: Sequence[Any], fake: Sequence[Any]) -> dict[str, float]:
-        """Figures by name; none where the pictures are too small or too few."""
+        """Figures by name; none where the images are too small or too few."""
         ...
 
 
 class SlicedWasserstein:
     """Sliced Wasserstein distance of each level of a Laplacian pyramid, and their mean as "swd".
 
-    Pictures too small for a patch, the first of a growing system, are enlarged by nearest neighbour
+    Images too small for a patch, the first of a growing system, are enlarged by nearest neighbour
     first, so that every stage has the figure.
     """
 
@@ -43,8 +43,8 @@ class SlicedWasserstein:
         if min(shown.shape[-2:]) < PATCH:
             shown = upsample_nearest(shown, -(-PATCH // min(shown.shape[-2:])))
         return [
-            descriptors(picture, self.seed, "swd", number)
-            for picture, number in zip(shown, index.tolist(), strict=True)
+            descriptors(image, self.seed, "swd", number)
+            for image, number in zip(shown, index.tolist(), strict=True)
         ]
 
     def compare(

@@ -1,4 +1,4 @@
-"""Views that make two planes of one file, (target, source): the halves of a picture, or a
+"""Views that make two planes of one file, (target, source): the halves of an image, or a
 photograph and its edges."""
 
 from dataclasses import dataclass

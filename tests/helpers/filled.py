@@ -23,7 +23,7 @@ VALUES = {
     KUBERNETES: {
         '&image ""': "&image registry/ganforge:1",
         '&storage ""': "&storage s3://bucket/x",
-        '&data ""': "&data /pictures",
+        '&data ""': "&data /images",
         '&tracking ""': "&tracking http://mlflow:5000",
     },
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ganforge.systems.catalog import system_file
-from ganforge.training.source import ROOT, bare, code_fingerprint
+from ganforge.training.fingerprint import ROOT, code_fingerprint, strip_comments
 
 CODE = '''"""What this is."""
 import os  # for paths
@@ -52,7 +52,7 @@ async def later(): "one line"
 )
 def test_comments_docstrings_and_blank_lines_do_not_count(old, new):
     assert old in CODE
-    assert bare(CODE.replace(old, new)) == bare(CODE)
+    assert strip_comments(CODE.replace(old, new)) == strip_comments(CODE)
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_comments_docstrings_and_blank_lines_do_not_count(old, new):
 )
 def test_everything_else_counts(old, new):
     assert old in CODE
-    assert bare_or_broken(CODE.replace(old, new)) != bare(CODE)
+    assert bare_or_broken(CODE.replace(old, new)) != strip_comments(CODE)
 
 
 def bare_or_broken(text: str) -> str:
     try:
-        return bare(text)
+        return strip_comments(text)
     except SyntaxError:
         return ""
 
@@ -86,8 +86,8 @@ def test_code_stays_code():
     """What is left of every module of the package still compiles, bodies of docstrings apart."""
     for path in sorted(ROOT.rglob("*.py")):
         text = path.read_text()
-        left = bare(text)
-        assert bare(text + "\n# x\n") == left, path
+        left = strip_comments(text)
+        assert strip_comments(text + "\n# x\n") == left, path
         assert len(left) <= len(text)
 
 

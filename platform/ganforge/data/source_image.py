@@ -1,4 +1,4 @@
-"""What is known of a picture before and after it was decoded."""
+"""What is known of an image before and after it was decoded."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A file, or an item of a data set that keeps many pictures in one file.
+class SourceImage:
+    """A file, or an item of a data set that keeps many images in one file.
 
-    `name` is its path below the root, in POSIX form; pictures that show one scene share a `scene`
+    `name` is its path below the root, in POSIX form; images that show one scene share a `scene`
     and stay on one side of the split. `label` is the number of its class, where it has one. Of an
     item `pixels` are known, (H, W) or (H, W, 3) uint8, and `path` is only a name.
     """
@@ -29,9 +29,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture whose pixels are known: their sha256 and sides, upright, in 8 bits."""
+    """An image whose pixels are known: their sha256 and sides, upright, in 8 bits."""
 
-    picture: Picture
+    image: SourceImage
     digest: str
     height: int
     width: int

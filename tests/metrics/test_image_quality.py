@@ -9,10 +9,12 @@ from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ganforge.data.batch import Batch
-from ganforge.fidelity import luma, measure, psnr, ssim, to_bytes
+from ganforge.metrics.image_quality import luma, measure, psnr, ssim, to_bytes
 
 
-def pictures(count: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+def random_images(
+    count: int, channels: int, height: int, width: int, seed: int = 0
+) -> torch.Tensor:
     """Smooth structures with noise, in 8-bit levels of [-1, 1]."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, channels, 5, 5, generator=generator) * 2 - 1
@@ -65,7 +67,7 @@ def test_psnr_of_a_constant_offset():
 
 
 def test_psnr_rounds_to_bytes_and_clamps_first():
-    first = pictures(1, 3, 16, 16)
+    first = random_images(1, 3, 16, 16)
     assert psnr(first, first + 0.4 / 127.5, 0).item() == 100.0
     assert psnr(first, first, 0).item() == 100.0
     beyond = torch.where(first > 0, 5.0, -5.0)
@@ -73,7 +75,7 @@ def test_psnr_rounds_to_bytes_and_clamps_first():
 
 
 def test_the_border_counts_for_nothing():
-    first, second = pictures(2, 3, 24, 30), pictures(2, 3, 24, 30, seed=1)
+    first, second = random_images(2, 3, 24, 30), random_images(2, 3, 24, 30, seed=1)
     spoilt = second.clone()
     spoilt[..., :4, :] = spoilt[..., -4:, :] = 1
     spoilt[..., :4], spoilt[..., -4:] = 1, 1
@@ -84,8 +86,8 @@ def test_the_border_counts_for_nothing():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_ssim_equals_two_other_implementations(channels):
-    first = pictures(2, channels, 40, 53)
-    second = (first + pictures(2, channels, 40, 53, seed=1) * 0.3).clamp(-1, 1)
+    first = random_images(2, channels, 40, 53)
+    second = (first + random_images(2, channels, 40, 53, seed=1) * 0.3).clamp(-1, 1)
     ours = ssim(first, second, 2)
     planes = [luma(images)[:, 2:-2, 2:-2] for images in (first, second)]
     for number in range(2):
@@ -109,8 +111,8 @@ def test_ssim_equals_two_other_implementations(channels):
     assert torch.allclose(ours, theirs, atol=1e-9, rtol=0)
 
 
-def test_ssim_of_equal_pictures_is_1_and_of_constant_ones_the_closed_form():
-    first = pictures(2, 3, 20, 20)
+def test_ssim_of_equal_images_is_1_and_of_constant_ones_the_closed_form():
+    first = random_images(2, 3, 20, 20)
     assert torch.allclose(ssim(first, first, 1), torch.ones(2, dtype=torch.float64), atol=1e-12)
     dark, bright = (torch.full((1, 1, 11, 11), level / 127.5 - 1) for level in (50, 80))
     c1 = (0.01 * 255) ** 2
@@ -118,7 +120,7 @@ def test_ssim_of_equal_pictures_is_1_and_of_constant_ones_the_closed_form():
     assert ssim(dark, bright, 0).item() == pytest.approx(expected, abs=1e-9)
 
 
-def test_small_pictures_are_refused_with_the_size_they_need():
+def test_small_images_are_refused_with_the_size_they_need():
     small = torch.zeros(1, 3, 14, 40)
     with pytest.raises(ValueError, match=r"14 × 40 pixels.* so 15"):
         ssim(small, small, 2)
@@ -127,9 +129,9 @@ def test_small_pictures_are_refused_with_the_size_they_need():
         psnr(small, small, 7)
 
 
-def test_figures_of_a_picture_do_not_depend_on_its_batch():
-    target, source = pictures(5, 3, 38, 46), pictures(5, 3, 19, 23, seed=2)
-    generated = pictures(5, 3, 38, 46, seed=3)
+def test_figures_of_a_image_do_not_depend_on_its_batch():
+    target, source = random_images(5, 3, 38, 46), random_images(5, 3, 19, 23, seed=2)
+    generated = random_images(5, 3, 38, 46, seed=3)
     together = measure(generated, Batch(target, source), 2)
     assert list(together) == ["psnr", "ssim", "psnr_bicubic", "ssim_bicubic"]
     for number in range(5):
@@ -140,7 +142,7 @@ def test_figures_of_a_picture_do_not_depend_on_its_batch():
             assert torch.equal(figures[one], alone[name]), name
 
 
-def test_measure_leaves_ssim_out_of_tiny_pictures():
+def test_measure_leaves_ssim_out_of_tiny_images():
     found = measure(
         torch.zeros(2, 3, 8, 8), Batch(torch.ones(2, 3, 8, 8), torch.ones(2, 3, 4, 4)), 2
     )
@@ -157,7 +159,7 @@ def test_measure_names_what_is_wrong():
 
 
 def test_what_is_not_a_number_shows_in_the_figures():
-    target = pictures(2, 3, 24, 24)
+    target = random_images(2, 3, 24, 24)
     broken = target.clone()
     broken[0, 0, 12, 12] = math.nan
     assert psnr(broken, target, 2).isnan().tolist() == [True, False]

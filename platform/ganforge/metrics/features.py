@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganforge.assets import Assets, from_cache, keep, present, tensors_sha256
+from ganforge.metrics.fid_kid import frechet_distance, kernel_distance, moments
 from ganforge.settings import SettingsError
-from ganforge.training.frechet import frechet_distance, kernel_distance, moments
 
 KEY = "validation.fid_network"
 PROXY_SEED = 20170626
@@ -26,8 +26,8 @@ _WIDTHS = (3, 32, 64, 64)
 class RandomFeatures(nn.Module):
     """Three convolutions with stride 2 and fixed random weights; (N, 3, H, W) to (N, 128).
 
-    Pictures are brought to 64 × 64; the features are mean and standard deviation of the 64 last
-    channels over the picture. Weights N(0, 2 / fan_in) and biases N(0, 0.01) are drawn from one
+    Images are brought to 64 × 64; the features are mean and standard deviation of the 64 last
+    channels over the image. Weights N(0, 2 / fan_in) and biases N(0, 0.01) are drawn from one
     seed on the CPU, so that the network is the same everywhere.
     """
 

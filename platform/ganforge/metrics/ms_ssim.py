@@ -1,4 +1,4 @@
-"""How much pictures of one set differ: multi-scale structural similarity of pairs."""
+"""How much images of one set differ: multi-scale structural similarity of pairs."""
 
 import math
 from collections.abc import Sequence
@@ -7,30 +7,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganforge.fidelity import PEAK, WINDOW, windows
+from ganforge.metrics.image_quality import PEAK, WINDOW, windows
 
 #: Weights of the scales, finest first (Wang et al. 2003, section 3.2).
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def num_scales(side: int) -> int:
-    """Scales of pictures whose smaller side is `side`: as long as a window of 11 px fits, at most
+    """Scales of images whose smaller side is `side`: as long as a window of 11 px fits, at most
     5, which 176 px have; 0 below 11 px."""
     return sum(side // 2**scale >= WINDOW for scale in range(len(WEIGHTS)))
 
 
 def ms_ssim(first: Tensor, second: Tensor) -> Tensor:
-    """Multi-scale structural similarity of pictures, (N, C, H, W) twice in [-1, 1], (N,) float64.
+    """Multi-scale structural similarity of images, (N, C, H, W) twice in [-1, 1], (N,) float64.
 
     Equation 7 of Wang, Simoncelli and Bovik 2003 ("Multi-scale structural similarity for image
     quality assessment"): the product of contrast·structure of each scale and of the luminance of
     the coarsest, each to the power of its weight; between scales 2 × 2 means. A channel is measured
-    by itself and channels are averaged. Small pictures have fewer scales, whose weights are scaled
+    by itself and channels are averaged. Small images have fewer scales, whose weights are scaled
     to a sum of 1; negative terms count as 0.
     """
     scales = num_scales(min(first.shape[-2:]))
     if not scales:
-        raise ValueError(f"pictures of {tuple(first.shape[-2:])} pixels: at least {WINDOW} needed")
+        raise ValueError(f"images of {tuple(first.shape[-2:])} pixels: at least {WINDOW} needed")
     total = sum(WEIGHTS[:scales]) if scales < len(WEIGHTS) else 1.0  # all five as published
     weights = [weight / total for weight in WEIGHTS[:scales]]
     a, b = ((images.double() + 1) * (PEAK / 2) for images in (first, second))
@@ -60,9 +60,9 @@ def _terms(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Diversity:
-    """Mean MS-SSIM of neighbours in a set: high where pictures resemble each other.
+    """Mean MS-SSIM of neighbours in a set: high where images resemble each other.
 
-    Beside it the same of the real pictures, which says how much they resemble each other.
+    Beside it the same of the real images, which says how much they resemble each other.
     """
 
     def describe(self, images: Tensor, index: Tensor) -> list[float]:

@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import convolve
 from torch.nn import functional as F
 
-from ganforge.training.wasserstein import (
+from ganforge.metrics.swd import (
     descriptors,
     normalised,
     num_levels,
@@ -16,7 +16,7 @@ from ganforge.training.wasserstein import (
 )
 
 
-def pictures(count: int, height: int, width: int, channels: int = 3) -> list[torch.Tensor]:
+def random_images(count: int, height: int, width: int, channels: int = 3) -> list[torch.Tensor]:
     """Noise of every scale, (C, H, W) in [-1, 1]."""
     generator = torch.Generator().manual_seed(5)
     made = torch.zeros(count, channels, height, width)
@@ -41,10 +41,10 @@ def test_levels_go_down_to_16_pixels(side, levels):
 
 @pytest.mark.parametrize(("height", "width"), [(64, 48), (37, 50), (33, 35)])
 def test_the_pyramid_is_that_of_the_paper_and_adds_up(height, width):
-    (picture,) = pictures(1, height, width)
+    (image,) = random_images(1, height, width)
     row = np.array([1, 4, 6, 4, 1]) / 16
     kernel = np.outer(row, row)
-    planes = picture.double().numpy()
+    planes = image.double().numpy()
     expected = []
     for _ in range(2):
         coarser = np.stack([convolve(p, kernel, mode="mirror")[::2, ::2] for p in planes])
@@ -54,33 +54,33 @@ def test_the_pyramid_is_that_of_the_paper_and_adds_up(height, width):
         expected.append(planes - enlarged)
         planes = coarser
     expected.append(planes)
-    found = pyramid(picture.double(), 3)
+    found = pyramid(image.double(), 3)
     for ours, theirs in zip(found, expected, strict=True):
         assert np.allclose(ours.numpy(), theirs, atol=1e-12)
 
 
-def test_a_constant_picture_has_empty_bands():
+def test_a_constant_image_has_empty_bands():
     *bands, rest = pyramid(torch.full((3, 64, 64), 0.5), 3)
     assert max(band.abs().max().item() for band in bands) < 1e-6
     assert torch.allclose(rest, torch.tensor(0.5))
 
 
 def test_descriptors_are_patches_of_the_levels():
-    (picture,) = pictures(1, 16, 20)
-    (found,) = descriptors(picture, "seed", per_level=50)
+    (image,) = random_images(1, 16, 20)
+    (found,) = descriptors(image, "seed", per_level=50)
     assert found.shape == (50, 3 * 49)
-    patches = F.unfold(picture[None], 7)[0].T  # every patch there is, channel by channel
+    patches = F.unfold(image[None], 7)[0].T  # every patch there is, channel by channel
     same = (found[:, None] == patches).all(dim=2)
     assert same.any(dim=1).all()
     assert same.any(dim=0).sum() > 30
 
 
 def test_descriptors_depend_on_their_parts_alone():
-    (picture,) = pictures(1, 64, 64)
-    first = descriptors(picture, 1, "real", 0)
+    (image,) = random_images(1, 64, 64)
+    first = descriptors(image, 1, "real", 0)
     torch.rand(3)
-    again = descriptors(picture, 1, "real", 0)
-    other = descriptors(picture, 1, "real", 1)
+    again = descriptors(image, 1, "real", 0)
+    other = descriptors(image, 1, "real", 1)
     assert len(first) == num_levels(64) == 3
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
@@ -107,13 +107,13 @@ def test_the_projected_distance_of_a_shift_is_its_projection():
 
 
 def test_equal_sets_have_distance_0_and_levels_have_names():
-    real = described(pictures(3, 64, 80), "seed")
+    real = described(random_images(3, 64, 80), "seed")
     found = sliced_wasserstein(real, real, "seed")
     assert found == {"level0": 0.0, "level1": 0.0, "level2": 0.0, "mean": 0.0}
 
 
 def test_a_blur_shows_at_the_finest_level():
-    sharp = pictures(6, 128, 128)
+    sharp = random_images(6, 128, 128)
     blurred = [F.avg_pool2d(p[None], 3, 1, 1, count_include_pad=False)[0] for p in sharp]
     found = sliced_wasserstein(described(sharp, "a"), described(blurred, "a"), "s")
     assert found["level0"] > 3 * found["level2"] > 3 * found["level3"]
@@ -122,8 +122,8 @@ def test_a_blur_shows_at_the_finest_level():
 
 
 def test_other_textures_are_further_than_other_patches_of_the_same():
-    smooth = [torch.sin(p.cumsum(1).cumsum(2) / 9) for p in pictures(6, 64, 64)]
-    rough = pictures(6, 64, 64)
+    smooth = [torch.sin(p.cumsum(1).cumsum(2) / 9) for p in random_images(6, 64, 64)]
+    rough = random_images(6, 64, 64)
     first, again, other = (
         described(images, name, per_level=400)
         for images, name in ((rough, "a"), (rough, "b"), (smooth, "b"))
@@ -133,7 +133,7 @@ def test_other_textures_are_further_than_other_patches_of_the_same():
 
 
 def test_distances_depend_on_the_seed_parts_alone():
-    real, fake = (described(pictures(2, 32, 32), name) for name in ("a", "b"))
+    real, fake = (described(random_images(2, 32, 32), name) for name in ("a", "b"))
     first = sliced_wasserstein(real, fake, 1, "swd")
     torch.rand(3)
     assert sliced_wasserstein(real, fake, 1, "swd") == first
@@ -141,26 +141,26 @@ def test_distances_depend_on_the_seed_parts_alone():
     assert sliced_wasserstein(fake, real, 1, "swd") == pytest.approx(first)
 
 
-def test_pictures_of_several_sizes_are_compared_on_the_levels_they_share():
-    large, small = pictures(1, 128, 128)[0], pictures(1, 64, 50)[0]
+def test_images_of_several_sizes_are_compared_on_the_levels_they_share():
+    large, small = random_images(1, 128, 128)[0], random_images(1, 64, 50)[0]
     apart = [descriptors(large, "a"), descriptors(small, "a")]
-    assert [len(picture) for picture in apart] == [4, 2]
+    assert [len(image) for image in apart] == [4, 2]
     assert list(sliced_wasserstein(apart, apart, "s")) == ["level0", "mean"]
     depth = num_levels(50)
     told = [descriptors(p, "a", levels=depth) for p in (large, small)]
     assert list(sliced_wasserstein(told, told, "s")) == ["level0", "level1", "mean"]
-    with pytest.raises(ValueError, match="levels = 3: a picture of 64 × 50 pixels has 2"):
+    with pytest.raises(ValueError, match="levels = 3: an image of 64 × 50 pixels has 2"):
         descriptors(small, "a", levels=3)
 
 
-def test_pictures_without_a_level_have_no_distance():
-    tiny = described(pictures(2, 4, 4), "a")
+def test_images_without_a_level_have_no_distance():
+    tiny = described(random_images(2, 4, 4), "a")
     assert sliced_wasserstein(tiny, tiny, "s") == {}
-    small = described(pictures(2, 8, 8, 1), "a")
+    small = described(random_images(2, 8, 8, 1), "a")
     assert list(sliced_wasserstein(small, small, "s")) == ["level0", "mean"]
 
 
 def test_unequal_sets_are_refused():
-    real, fake = described(pictures(2, 16, 16), "a"), described(pictures(3, 16, 16), "a")
-    with pytest.raises(ValueError, match="equally many pictures"):
+    real, fake = described(random_images(2, 16, 16), "a"), described(random_images(3, 16, 16), "a")
+    with pytest.raises(ValueError, match="equally many images"):
         sliced_wasserstein(real, fake, "s")

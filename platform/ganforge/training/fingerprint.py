@@ -25,7 +25,7 @@ def code_fingerprint(system_file: Path, root: Path = ROOT) -> dict[str, str]:
     root = root.resolve()
     home = system_file.resolve().parent
     found = {
-        _name(path, root, home): hashlib.sha256(bare(text).encode()).hexdigest()
+        _name(path, root, home): hashlib.sha256(strip_comments(text).encode()).hexdigest()
         for path, text in _closure([system_file, *(root / entry for entry in ENTRIES)], root)
     }
     return dict(sorted(found.items()))
@@ -99,7 +99,7 @@ def _files(folder: Path, parts: list[str]) -> Iterable[Path]:
         yield folder.joinpath(*parts) / "__init__.py"
 
 
-def bare(text: str) -> str:
+def strip_comments(text: str) -> str:
     """Source without comments, docstrings, blank lines and trailing spaces.
 
     Works on positions in the text, so that it gives the same on every Python version. Strings over

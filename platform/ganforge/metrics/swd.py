@@ -1,8 +1,8 @@
-"""Sliced Wasserstein distance between two sets of pictures, level by level.
+"""Sliced Wasserstein distance between two sets of images, level by level.
 
 Section 5 of Progressive Growing of GANs (arXiv:1710.10196): patches of a Laplacian pyramid, as
-points of R^(49·C), compared along random directions. Pictures are described one at a time, so that
-workers can share the work; whoever has all descriptors, in picture order, compares them.
+points of R^(49·C), compared along random directions. Images are described one at a time, so that
+workers can share the work; whoever has all descriptors, in image order, compares them.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
 def num_levels(side: int) -> int:
-    """Levels of a picture whose smaller side is `side`: n, n/2, n/4, … down to 16 px.
+    """Levels of an image whose smaller side is `side`: n, n/2, n/4, … down to 16 px.
 
     One level for 7 to 15 px and none below. Sets of several sizes are compared on the levels of
     their smallest side.
@@ -35,14 +35,14 @@ def num_levels(side: int) -> int:
     return levels
 
 
-def pyramid(picture: Tensor, levels: int) -> list[Tensor]:
+def pyramid(image: Tensor, levels: int) -> list[Tensor]:
     """Laplacian pyramid of (C, H, W), finest level first; the last level is what remains.
 
-    g_0 is the picture, g_{i+1} = down(g_i), level i = g_i - up(g_{i+1}), with the binomial filter
+    g_0 is the image, g_{i+1} = down(g_i), level i = g_i - up(g_{i+1}), with the binomial filter
     [1 4 6 4 1] / 16 along both axes and mirrored borders. Adding up(level) from the coarsest to the
-    finest gives the picture again.
+    finest gives the image again.
     """
-    current, found = picture[None], []
+    current, found = image[None], []
     for _ in range(levels - 1):
         coarser = _blur(current)[..., ::2, ::2]
         spread = torch.zeros_like(current)
@@ -66,12 +66,12 @@ def _blur(images: Tensor) -> Tensor:
 
 
 def descriptors(
-    picture: Tensor, *parts: int | str, levels: int | None = None, per_level: int = 128
+    image: Tensor, *parts: int | str, levels: int | None = None, per_level: int = 128
 ) -> list[Tensor]:
-    """Random 7 × 7 patches of each level of one picture: (C, H, W) in [-1, 1] to (per_level, 49·C).
+    """Random 7 × 7 patches of each level of one image: (C, H, W) in [-1, 1] to (per_level, 49·C).
 
-    Positions are drawn from `parts` and the level alone, so name the picture in them. `levels` is
-    `num_levels` of the picture unless given; where sizes differ, giving that of the smallest one
+    Positions are drawn from `parts` and the level alone, so name the image in them. `levels` is
+    `num_levels` of the image unless given; where sizes differ, giving that of the smallest one
     keeps its coarsest level comparable.
 
     Pairs (target, generated) are best described with equal parts: other positions in the second set
@@ -79,16 +79,16 @@ def descriptors(
     photographs against bicubic ×2 at equal positions 59 … 1.4, at other ones 63 … 26, photographs
     against themselves at other ones 42 … 26.
     """
-    most = num_levels(min(picture.shape[-2:]))
+    most = num_levels(min(image.shape[-2:]))
     levels = most if levels is None else levels
     if levels > most:
-        height, width = picture.shape[-2:]
-        raise ValueError(f"levels = {levels}: a picture of {height} × {width} pixels has {most}")
+        height, width = image.shape[-2:]
+        raise ValueError(f"levels = {levels}: an image of {height} × {width} pixels has {most}")
     if levels == 0:
         return []
     return [
         _patches(plane, per_level, derive(*parts, "patches", level))
-        for level, plane in enumerate(pyramid(picture.float(), levels))
+        for level, plane in enumerate(pyramid(image.float(), levels))
     ]
 
 
@@ -119,7 +119,7 @@ def projected_distance(first: Tensor, second: Tensor, directions: Tensor) -> Ten
     if first.shape != second.shape:
         raise ValueError(
             f"sets of {tuple(first.shape)} and {tuple(second.shape)} descriptors: "
-            "compare equally many pictures with equally many patches"
+            "compare equally many images with equally many patches"
         )
     along_first = (first @ directions).T.sort(dim=1).values
     along_second = (second @ directions).T.sort(dim=1).values
@@ -135,18 +135,18 @@ def sliced_wasserstein(
 ) -> dict[str, float]:
     """1000 × the sliced Wasserstein distance of each level, and the mean over levels.
 
-    `real` and `fake` hold the `descriptors` of one picture each, in picture order. The keys are
-    "level0" (finest), "level1", … and "mean", for the levels that all pictures have and that mean
+    `real` and `fake` hold the `descriptors` of one image each, in image order. The keys are
+    "level0" (finest), "level1", … and "mean", for the levels that all images have and that mean
     the same in all; nothing where there is none.
     """
-    depths = {len(picture) for picture in [*real, *fake]}
-    # At the depth of the shallowest picture others have a band of frequencies, it has what remains.
+    depths = {len(image) for image in [*real, *fake]}
+    # At the depth of the shallowest image others have a band of frequencies, it has what remains.
     shared = min(depths, default=0) - (len(depths) > 1)
     distances = {}
     for level in range(shared):
         first, second = (
-            normalised(torch.cat([picture[level] for picture in pictures]))
-            for pictures in (real, fake)
+            normalised(torch.cat([image[level] for image in image_set]))
+            for image_set in (real, fake)
         )
         found = []
         for repeat in range(repeats):

@@ -19,7 +19,7 @@ _TINY: dict[str, Any] = {
     "pixel_weight": 5.0,
     "average_decay": 0.5,
     "perceptual.network": "none",
-    "validation.pictures": 1,
+    "validation.images": 1,
     "validation.max_side": 32,
     "validation.samples": 1,
     "validation.sliced_wasserstein": False,

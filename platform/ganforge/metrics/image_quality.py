@@ -1,6 +1,6 @@
-"""How good pictures are: PSNR and SSIM as the super-resolution literature reports them.
+"""How good images are: PSNR and SSIM as the super-resolution literature reports them.
 
-Each figure of a picture is computed from that picture alone, so that it has the same bits in any
+Each figure of an image is computed from that image alone, so that it has the same bits in any
 batch and on any worker.
 """
 
@@ -11,7 +11,7 @@ from ganforge.data.batch import Batch
 from ganforge.layers import upsample_bicubic
 
 PEAK = 255.0
-#: PSNR of equal pictures in dB, where the formula says infinity: a mean stays finite.
+#: PSNR of equal images in dB, where the formula says infinity: a mean stays finite.
 EQUAL_PSNR = 100.0
 #: Side of the window of SSIM in pixels, and the standard deviation of its weights.
 WINDOW = 11
@@ -29,15 +29,15 @@ def to_bytes(images: Tensor) -> Tensor:
 def luma(images: Tensor) -> Tensor:
     """The channel on which figures are measured: (N, C, H, W) in [-1, 1] to (N, H, W) float64.
 
-    Pictures are rounded to 8 bits first. Y = 16 + 65.481·R + 128.553·G + 24.966·B with R, G, B in
-    [0, 1] (ITU-R BT.601, 16 … 235, not rounded again, as BasicSR has it); pictures of a single
+    Images are rounded to 8 bits first. Y = 16 + 65.481·R + 128.553·G + 24.966·B with R, G, B in
+    [0, 1] (ITU-R BT.601, 16 … 235, not rounded again, as BasicSR has it); images of a single
     channel keep their own scale 0 … 255.
     """
     levels = _rounded(images)
     if levels.shape[1] == 1:
         return levels[:, 0]
     if levels.shape[1] != 3:
-        raise ValueError(f"{levels.shape[1]} channels: figures need pictures of 1 or 3 channels")
+        raise ValueError(f"{levels.shape[1]} channels: figures need images of 1 or 3 channels")
     red, green, blue = (levels / PEAK).unbind(1)
     return 16 + 65.481 * red + 128.553 * green + 24.966 * blue
 
@@ -51,7 +51,7 @@ def _rounded(images: Tensor) -> Tensor:
 def psnr(first: Tensor, second: Tensor, border: int) -> Tensor:
     """10·log10(255² / mean (a - b)²) of the luma without `border` pixels on each side, in dB.
 
-    (N, C, H, W) twice in [-1, 1], (N,) float64 out; equal pictures give 100.
+    (N, C, H, W) twice in [-1, 1], (N,) float64 out; equal images give 100.
     """
     first, second = _shaved(first, border), _shaved(second, border)
     error = _means((first - second).square())
@@ -64,7 +64,7 @@ def ssim(first: Tensor, second: Tensor, border: int) -> Tensor:
 
     Equation 13 of Wang et al. 2004 ("Image quality assessment: from error visibility to structural
     similarity"): K1 = 0.01, K2 = 0.03, L = 255, Gaussian windows of 11 × 11 pixels and sigma 1.5
-    that lie inside the picture. (N, C, H, W) twice in [-1, 1], (N,) float64 out, at most 1.
+    that lie inside the image. (N, C, H, W) twice in [-1, 1], (N,) float64 out, at most 1.
     """
     first, second = _shaved(first, border, WINDOW), _shaved(second, border, WINDOW)
     mean_first, mean_second = windows(first), windows(second)
@@ -81,7 +81,7 @@ def _shaved(images: Tensor, border: int, least: int = 1) -> Tensor:
     height, width = images.shape[-2:]
     if min(height, width) < least + 2 * border:
         raise ValueError(
-            f"pictures of {height} × {width} pixels: at least {least} must remain on each side "
+            f"images of {height} × {width} pixels: at least {least} must remain on each side "
             f"without a border of {border}, so {least + 2 * border}"
         )
     return luma(images)[:, border : height - border, border : width - border]
@@ -111,26 +111,24 @@ def _means(planes: Tensor) -> Tensor:
 
 
 def bicubic(source: Tensor, scale: int) -> Tensor:
-    """The baseline: each picture of `source` enlarged by itself, (N, C, H, W) in [-1, 1]."""
-    enlarged = [upsample_bicubic(picture[None], scale) for picture in source]
+    """The baseline: each image of `source` enlarged by itself, (N, C, H, W) in [-1, 1]."""
+    enlarged = [upsample_bicubic(image[None], scale) for image in source]
     return torch.cat(enlarged).clamp(-1, 1)
 
 
 def measure(generated: Tensor, batch: Batch, scale: int) -> dict[str, Tensor]:
     """psnr, ssim, psnr_bicubic, ssim_bicubic against `batch.target`, each (N,) float64.
 
-    A border of `scale` pixels is shaved. Pictures too small for a window of SSIM have no ssim.
+    A border of `scale` pixels is shaved. Images too small for a window of SSIM have no ssim.
     """
     if batch.source is None:
-        raise ValueError(
-            "the batch has no source: bicubic figures need the low-resolution pictures"
-        )
+        raise ValueError("the batch has no source: bicubic figures need the low-resolution images")
     figures = {}
     fits = min(batch.target.shape[-2:]) >= WINDOW + 2 * scale
     for suffix, images in (("", generated), ("_bicubic", bicubic(batch.source, scale))):
         if images.shape != batch.target.shape:
             shapes = f"{tuple(images.shape)}, target {tuple(batch.target.shape)}"
-            raise ValueError(f"pictures of another shape than the target: {shapes}")
+            raise ValueError(f"images of another shape than the target: {shapes}")
         figures[f"psnr{suffix}"] = psnr(images, batch.target, scale)
         if fits:
             figures[f"ssim{suffix}"] = ssim(images, batch.target, scale)

@@ -20,7 +20,7 @@ class ReplayPool(nn.Module):
     def __init__(self, shards: int, size: int, shape: tuple[int, int, int]):
         super().__init__()
         self.shape, self.size = shape, size
-        # flat pictures: a buffer of five axes has no channels-last layout
+        # flat images: a buffer of five axes has no channels-last layout
         self.register_buffer("images", torch.zeros(shards, size, shape[0] * shape[1] * shape[2]))
         self.register_buffer("count", torch.zeros(shards, dtype=torch.int64))
 
@@ -29,7 +29,7 @@ class ReplayPool(nn.Module):
         """What the critic is shown in place of `fakes`, (N, C, H, W), detached.
 
         While the pool is not full each fake is stored and shown. Then, with probability ½, a stored
-        picture drawn evenly is shown and the fake takes its place; else the fake is shown.
+        image drawn evenly is shown and the fake takes its place; else the fake is shown.
         """
         shown = []
         for fake in fakes.detach().to(self.images.dtype):

@@ -1,0 +1,46 @@
+"""Files of this machine: where its cache lies, and how a file appears whole or not at all."""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+def cache_directory() -> Path:
+    """GANFORGE_CACHE, or the user's cache directory."""
+    given = os.environ.get("GANFORGE_CACHE")
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "ganforge"
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """A file to write that becomes `path` at the end; on an error nothing remains.
+
+    `durable` waits for the disk first, so that the file is whole after a power failure too.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time makes `path`. The lock dies with its holder, so it is never stale;
+    parts that a killed holder left are removed."""
+    with path.with_name(path.name + ".lock").open("a") as file:
+        # A file system without locks lets two processes make the same file, never a half one.
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+            for part in path.parent.glob(path.name + ".*.part"):
+                part.unlink(missing_ok=True)
+        yield
