@@ -54,7 +54,7 @@ import pickle, sys
 prepared = pickle.load(open(sys.argv[1], "rb"))
 from ganforge.training.run import run
 rows = [report.stage for report in run(prepared) if report.stage]
-print(prepared.settings.margin, prepared.settings.system, rows[-1]["state_sha256"])
+print(prepared.settings.margin, prepared.settings.system, rows[-1].state_sha256)
 """
 
 
