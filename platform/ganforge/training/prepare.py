@@ -1,5 +1,6 @@
 """What the driver settles once, before any worker starts: settings, files, data, code."""
 
+import hashlib
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from ganforge.systems.catalog import (
     system_file,
 )
 from ganforge.systems.settings import SystemSettings
-from ganforge.training.fingerprint import code_fingerprint, user_sources
+from ganforge.training.fingerprint import ROOT, code_fingerprint, strip_comments, user_sources
 from ganforge.training.lineage import Lineage, Start, lineage
 
 
@@ -27,7 +28,8 @@ class Prepared:
     """A run, settled: picklable, and free of this machine but for `settings.data.root`.
 
     `sources` are the files of a system that is in no installed package: they travel along, and are
-    written down where this is unpickled.
+    written down where this is unpickled. `measurement` is the code that measures, by name.
+    `accept_code` continues from states of other code without the proof that it gives their bits.
     """
 
     system: str
@@ -37,6 +39,8 @@ class Prepared:
     code: dict[str, str]
     warnings: tuple[str, ...] = ()
     sources: dict[str, str] = field(default_factory=dict)
+    measurement: dict[str, str] = field(default_factory=dict)
+    accept_code: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # the settings' class may be in a file that the other machine does not have yet
@@ -60,8 +64,9 @@ class Prepared:
     def plan(self, device: torch.device | None = None) -> Plan:
         return build_plan(self.settings, self.facts.epoch_images, device)
 
-    def lineage(self, start: Start | None = None) -> Lineage:
-        return lineage(self.settings, self.plan(), self.facts.fingerprint, self.code, start)
+    def lineage(self, start: Start | None = None, recorded: tuple[str, ...] = ()) -> Lineage:
+        facts = self.facts.fingerprint
+        return lineage(self.settings, self.plan(), facts, self.code, start, recorded)
 
 
 def prepare(system: str, settings: SystemSettings) -> Prepared:
@@ -71,7 +76,16 @@ def prepare(system: str, settings: SystemSettings) -> Prepared:
     sources = user_sources(file) if in_file(system) else {}
     facts = _facts(system, settings)
     code = code_fingerprint(file)
-    return Prepared(system, settings, assets, facts, code, tuple(warnings), sources)
+    measurement = measurement_fingerprint(system)
+    return Prepared(system, settings, assets, facts, code, tuple(warnings), sources, measurement)
+
+
+def measurement_fingerprint(system: str) -> dict[str, str]:
+    """sha256 of the code that measures and draws, by name: it makes metrics and no weights."""
+    files = [ROOT / "training/measure.py", ROOT / "training/grid.py", system_file(system)]
+    files += sorted((ROOT / "metrics").glob("*.py"))
+    texts = {path.name: strip_comments(path.read_text(encoding="utf-8")) for path in files}
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 
 def _revived(given: dict[str, Any]) -> Prepared:
