@@ -33,9 +33,10 @@ def train(
     storage: str,
     resume: bool,
     dry_run: bool,
+    accept: list[str],
 ) -> None:
     """Check, open the run, train, end the run, say where everything is."""
-    start = settle(words, metric, dry_run)
+    start = settle(words, metric, dry_run, accept=accept)
     if start is None:
         return
     # Ray and MLflow take seconds to import: not before the input is known to be good

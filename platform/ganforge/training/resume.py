@@ -191,11 +191,9 @@ def replay(
         return
     groups = [k.removesuffix("_sha256") for k, v in recorded.items() if here.get(k) != v]
     lines = [f"code {line}" for line in code]
-    environments = (
-        found.manifest["environment"],
-        environment(plan.device, prepared.settings.threads),
-    )
-    lines += [f"environment {line}" for line in differences(*environments) if "before" not in line]
+    past = {k: v for k, v in found.manifest["environment"].items() if k != "before"}
+    present = environment(plan.device, prepared.settings.threads)
+    lines += [f"environment {line}" for line in differences(past, present)]
     raise SettingsError(
         f"cannot resume: the code differs, and gives other bits at {_said(position)} "
         f"({', '.join(groups)} differ)\n  " + "\n  ".join(lines) + "\n  " + _ACCEPT
