@@ -34,7 +34,8 @@ _TIMEOUT_SECONDS = 240
 _OPERATORS: dict[type[ast.AST], ast.AST] = {
     ast.Add: ast.Sub(), ast.Sub: ast.Add(), ast.Mult: ast.Add(), ast.Div: ast.Mult(),
     ast.FloorDiv: ast.Mult(), ast.Mod: ast.FloorDiv(), ast.Pow: ast.Mult(),
-    ast.LShift: ast.RShift(), ast.BitOr: ast.BitAnd(), ast.Lt: ast.LtE(), ast.LtE: ast.Lt(), ast.Gt: ast.GtE(),
+    ast.LShift: ast.RShift(), ast.BitOr: ast.BitAnd(), ast.Lt: ast.LtE(), ast.LtE: ast.Lt(),
+    ast.Gt: ast.GtE(),
     ast.GtE: ast.Gt(), ast.Eq: ast.NotEq(), ast.NotEq: ast.Eq(), ast.Is: ast.IsNot(),
     ast.IsNot: ast.Is(), ast.In: ast.NotIn(), ast.NotIn: ast.In(), ast.And: ast.Or(),
     ast.Or: ast.And(),
