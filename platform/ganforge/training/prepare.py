@@ -1,6 +1,5 @@
 """What the driver settles once, before any worker starts: settings, files, data, code."""
 
-import hashlib
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -19,7 +18,14 @@ from ganforge.systems.catalog import (
     system_file,
 )
 from ganforge.systems.settings import SystemSettings
-from ganforge.training.fingerprint import ROOT, code_fingerprint, strip_comments, user_sources
+from ganforge.training.fingerprint import (
+    ROOT,
+    Key,
+    Sources,
+    code_fingerprint,
+    definitions,
+    user_sources,
+)
 from ganforge.training.lineage import Lineage, Start, lineage
 
 
@@ -75,17 +81,17 @@ def prepare(system: str, settings: SystemSettings) -> Prepared:
     file = system_file(system)
     sources = user_sources(file) if in_file(system) else {}
     facts = _facts(system, settings)
-    code = code_fingerprint(file)
+    code = code_fingerprint(load_system(system))
     measurement = measurement_fingerprint(system)
     return Prepared(system, settings, assets, facts, code, tuple(warnings), sources, measurement)
 
 
 def measurement_fingerprint(system: str) -> dict[str, str]:
-    """sha256 of the code that measures and draws, by name: it makes metrics and no weights."""
-    files = [ROOT / "training/measure.py", ROOT / "training/grid.py", system_file(system)]
-    files += sorted((ROOT / "metrics").glob("*.py"))
-    texts = {path.name: strip_comments(path.read_text(encoding="utf-8")) for path in files}
-    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    """sha256 of each definition that measures and draws, by name: they make metrics, no weights."""
+    kind = load_system(system)
+    read = Sources(ROOT, system_file(system))
+    entries = [Key("training.measure", "measure"), read.key_of(kind)]
+    return definitions(entries, read, members=("validate", "sample", "generated", "strips"))
 
 
 def _revived(given: dict[str, Any]) -> Prepared:
