@@ -8,7 +8,14 @@ from small import tiny
 
 from ganforge.cluster.machines import wait_for_nodes, wait_for_slots
 from ganforge.cluster.placement import held
-from ganforge.cluster.preflight import Machine, different, storage_problems, tracking_problems
+from ganforge.cluster.preflight import (
+    Machine,
+    different,
+    storage_problems,
+    tracking_problems,
+    unready,
+    versions,
+)
 from ganforge.cluster.session import packages
 from ganforge.commands.cli import main
 from ganforge.doctor.machine import check_machine
@@ -18,14 +25,15 @@ from ganforge.search.placement import next_yield, place, stored
 from ganforge.search.trial import Trial
 from ganforge.settings import SettingsError
 from ganforge.training.files import open_folders
-from ganforge.training.prepare import build_plan
+from ganforge.training.lineage import PACKAGES
+from ganforge.training.prepare import Prepared, build_plan
 
 
 def test_a_folder_that_only_the_driver_sees_is_no_storage(tmp_path: Path) -> None:
     open_folders(str(tmp_path / "shared")).write("mine", {"probe": b"mine"})
     assert storage_problems(str(tmp_path / "shared"), "mine") == []
-    ((words, remedy),) = storage_problems(str(tmp_path / "own"), "mine")
-    assert "another machine's own disk" in words and "s3://" in remedy
+    ((message, fix),) = storage_problems(str(tmp_path / "own"), "mine")
+    assert "another machine's own disk" in message and "s3://" in fix
     assert [path.name for path in (tmp_path / "shared").iterdir()] == ["mine"]
 
 
@@ -40,8 +48,18 @@ def test_a_server_that_does_not_answer_and_a_file_are_no_tracking_store_of_many(
 def test_other_software_is_named_by_machine_and_version() -> None:
     there = Machine("one", {"torch": "2.14.0", "ray": "2.60.0"}, 0.0)
     assert different(there, {"torch": "2.14.0", "ray": "2.60.0"}) == []
-    (line,) = different(there, {"torch": "2.15.0", "ray": "2.60.0"})
-    assert line.startswith("one: torch 2.14.0, here 2.15.0")
+    (problem,) = different(there, {"torch": "2.15.0", "ray": "2.60.0"})
+    assert problem.message == "torch 2.14.0, here 2.15.0" and problem.fix
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_that_can_change_bits_is_compared(package: str, prepared: Prepared) -> None:
+    here = versions(PACKAGES)
+    assert package in here
+    assert unready(Machine("one", here, 0.0), prepared, here) == []
+    there = Machine("one", here | {package: "0.0.1"}, 0.0)
+    (line,) = unready(there, prepared, here)
+    assert line.startswith(f"one: {package} 0.0.1, here {here[package]}; ")
 
 
 def test_the_job_takes_the_packages_of_this_tree_along() -> None:
@@ -82,19 +100,19 @@ def test_a_loss_is_said_with_its_machines_and_its_cost(
     assert "up to 8 images are done again" in told
 
 
-def test_the_doctor_finds_this_machine_well_and_names_a_place_that_is_not(
+def test_the_doctor_finds_no_error_here_and_names_what_is_unusable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("GANFORGE_STORAGE", str(tmp_path / "runs"))
-    wrong = [f for f in check_machine() if f.verdict == "wrong"]
-    assert wrong == []
+    errors = [f for f in check_machine() if f.verdict == "error"]
+    assert errors == []
     (tmp_path / "file").touch()
     monkeypatch.setenv("GANFORGE_STORAGE", str(tmp_path / "file"))
     monkeypatch.setenv("GANFORGE_DATA", "photos")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///nowhere")
-    named = {f.subject for f in check_machine() if f.verdict == "wrong"}
+    named = {f.subject for f in check_machine() if f.verdict == "error"}
     assert named == {"storage", "GANFORGE_DATA", "MLflow"}
 
 

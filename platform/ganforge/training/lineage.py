@@ -18,7 +18,17 @@ import torch
 
 from ganforge.schedule import Plan
 
-PACKAGES = ("torch", "torchvision", "pillow", "numpy", "scikit-image")
+#: Whatever decodes, resizes or computes: another version of one can give other bits.
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "imagecodecs",
+    "tifffile",
+    "scikit-image",
+    "scikit-learn",
+)
 
 
 def digest(value: Any) -> str:
