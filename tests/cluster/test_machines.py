@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from small import tiny
+from small import SYSTEM, tiny
 
 from ganforge.cluster.machines import wait_for_nodes, wait_for_slots
 from ganforge.cluster.placement import held
@@ -26,7 +26,7 @@ from ganforge.search.trial import Trial
 from ganforge.settings import SettingsError
 from ganforge.training.files import open_folders
 from ganforge.training.lineage import PACKAGES
-from ganforge.training.prepare import Prepared, build_plan
+from ganforge.training.prepare import Prepared, prepare
 
 
 def test_a_folder_that_only_the_driver_sees_is_no_storage(tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_the_job_takes_the_packages_of_this_tree_along() -> None:
 
 
 def trial(folder: str) -> Trial:
-    settings = tiny(images_per_epoch=16, reports_per_stage=2)
-    return Trial(1, {}, settings, build_plan(settings, (16, 16, 16)), folder)
+    prepared = prepare(SYSTEM, tiny(images_per_epoch=16, reports_per_stage=2))
+    return Trial(1, {}, prepared, prepared.plan(), folder)
 
 
 def test_what_is_done_again_reaches_from_the_stored_state_to_the_next_report(
@@ -129,7 +129,7 @@ def test_machines_are_not_waited_for_where_there_is_no_cluster(
 @pytest.mark.ray
 def test_trials_that_do_not_fit_are_refused_with_what_there_is(cluster: None) -> None:
     with pytest.raises(SettingsError, match=r"concurrent = 3: 3 trials of 2 workers.* 2 CPUs on"):
-        wait_for_slots(2, {"CPU": 1.0}, joined=True, groups=3, timeout_seconds=0.0)
+        wait_for_slots(2, {"CPU": 1.0}, joined=True, trials=3, timeout_seconds=0.0)
     assert held() == {}  # what was asked for is not left behind
     with pytest.raises(SettingsError, match=r"nodes = 2: there is 1 \("):
         wait_for_nodes(2, timeout_seconds=0.0)

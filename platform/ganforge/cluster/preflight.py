@@ -81,7 +81,7 @@ def check_machines(prepared: "Prepared", storage: str, tracking_uri: str) -> lis
         raise SettingsError(
             f"storage = {storage}: cannot be written from this machine ({_short(error)})"
         ) from None
-    asked = Probe(PACKAGES, storage, tracking_uri, mine, ray.put(prepared))
+    asked = Probe(PACKAGES, storage, tracking_uri, mine, ray.put(replace(prepared, assets={})))
     try:
         found = ask(asked)
         lines = [
@@ -117,8 +117,8 @@ def ask(probe: Probe) -> list[Machine]:
     task = ray.remote(_answer)
     asked = []
     for node in nodes:
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        options = task.options(num_cpus=0, scheduling_strategy=there, max_retries=0)
+        strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        options = task.options(num_cpus=0, scheduling_strategy=strategy, max_retries=0)
         asked.append((node, options.remote(probe)))
     found = []
     for node, answer in asked:
