@@ -1,4 +1,4 @@
-"""What machines are asked before trials start, and what a loss is said to cost."""
+"""What is checked on machines before trials start, and the reported cost of a loss."""
 
 import socket
 from pathlib import Path
@@ -29,7 +29,7 @@ from ganforge.training.lineage import PACKAGES
 from ganforge.training.prepare import Prepared, prepare
 
 
-def test_a_folder_that_only_the_driver_sees_is_no_storage(tmp_path: Path) -> None:
+def test_a_folder_that_only_the_driver_sees_is_not_storage(tmp_path: Path) -> None:
     open_folders(str(tmp_path / "shared")).write("mine", {"probe": b"mine"})
     assert storage_problems(str(tmp_path / "shared"), "mine") == []
     ((message, fix),) = storage_problems(str(tmp_path / "own"), "mine")

@@ -15,7 +15,7 @@ from ganforge.assets import Assets
 from ganforge.cluster.job import Job
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
-from ganforge.tracking.outbox.remote import FOLDER as SPOOL
+from ganforge.tracking.outbox.remote import FOLDER as OUTBOX
 from ganforge.tracking.recorder import Recorder
 from ganforge.training.checkpoint import Damaged, Store
 from ganforge.training.files import ObjectFolders, open_folders
@@ -94,15 +94,15 @@ def open_recorder(job: Job, rows: dict[int, StageResult]) -> Recorder | None:
     if job.tracking is None:
         return None
     far = isinstance(open_folders(job.store), ObjectFolders)
-    spool = None if far else Path(job.store.removeprefix("file://")) / SPOOL
-    beside = job.store if far else None
+    spool = None if far else Path(job.store.removeprefix("file://")) / OUTBOX
+    remote = job.store if far else None
     name, mode = job.metric
     try:
         return Recorder(
-            job.tracking, name, mode, spool=spool, beside=beside, stages=tuple(rows.values())
+            job.tracking, name, mode, spool=spool, beside=remote, stages=tuple(rows.values())
         )
     except OSError as error:
-        logger.warning("tracking: no spool (%s). Training goes on without a record", error)
+        logger.warning("tracking: no outbox (%s). Training continues without a record", error)
         return None
 
 
