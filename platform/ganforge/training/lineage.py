@@ -19,7 +19,17 @@ import torch
 from ganforge.schedule import Plan
 from ganforge.systems.settings import SystemSettings
 
-PACKAGES = ("torch", "torchvision", "pillow", "numpy", "scikit-image")
+#: Whatever decodes, resizes or computes: another version of one can give other bits.
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "imagecodecs",
+    "tifffile",
+    "scikit-image",
+    "scikit-learn",
+)
 
 
 def digest(value: Any) -> str:
