@@ -14,7 +14,7 @@ from ray.exceptions import GetTimeoutError
 from ganforge.cluster.job import Job
 from ganforge.settings import SettingsError, validated
 from ganforge.systems.base import Metric
-from ganforge.tracking.outbox.remote import FOLDER as SPOOL
+from ganforge.tracking.outbox.remote import FOLDER as OUTBOX
 from ganforge.tracking.recorder import Recorder
 from ganforge.training.checkpoint import Damaged, Store
 from ganforge.training.files import ObjectFolders, open_folders
@@ -24,7 +24,7 @@ from ganforge.training.report import Report, StageResult, read_stages
 from ganforge.training.run import run
 
 logger = logging.getLogger("ganforge")
-_SETTLE_SECONDS = 1.0
+_FLUSH_SECONDS = 1.0
 _CLOSE_SECONDS = 10.0
 _DECISION_SECONDS = 300.0
 
@@ -50,7 +50,7 @@ def worker(job: Job) -> None:
                 rows[report.position.index] = report.stage
             if recorder is not None:
                 recorder.log(report)
-                recorder.settle(_SETTLE_SECONDS)
+                recorder.flush_to_store(_FLUSH_SECONDS)
             told = summary(report, job.metric)
             if report.stage is not None or not told_stages:
                 told["stages"] = [rows[index].to_json() for index in sorted(rows)]
@@ -94,15 +94,15 @@ def open_recorder(job: Job, rows: dict[int, StageResult]) -> Recorder | None:
     if job.tracking is None:
         return None
     far = isinstance(open_folders(job.store), ObjectFolders)
-    spool = None if far else Path(job.store.removeprefix("file://")) / SPOOL
-    beside = job.store if far else None
+    folder = None if far else Path(job.store.removeprefix("file://")) / OUTBOX
+    remote = job.store if far else None
     name, mode = job.metric
     try:
         return Recorder(
-            job.tracking, name, mode, spool=spool, beside=beside, stages=tuple(rows.values())
+            job.tracking, name, mode, folder=folder, remote=remote, stages=tuple(rows.values())
         )
     except OSError as error:
-        logger.warning("tracking: no spool (%s). Training goes on without a record", error)
+        logger.warning("tracking: no outbox (%s). Training continues without a record", error)
         return None
 
 

@@ -28,8 +28,8 @@ def reproduce(
     accept: list[str],
 ) -> None:
     """Exit code 0 only when every stage came out equal."""
+    from ganforge.tracking.artifacts import fetch_images, system_of
     from ganforge.tracking.client import existing_uri
-    from ganforge.tracking.models import fetch_images, system_of
     from ganforge.tracking.queries import best_run, fetch_settings, fetch_stages, fetch_tags
 
     if bad := set(accept) - {"code"}:
@@ -55,7 +55,7 @@ def reproduce(
 
 def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -> Any:
     """The recorded settings, with the images and frozen networks of this machine."""
-    from ganforge.tracking.models import fetch_asset, fetch_system
+    from ganforge.tracking.artifacts import fetch_asset, fetch_system
     from ganforge.training.prepare import prepare
 
     system = fetch_system(uri, run_id, record["system"])
@@ -149,7 +149,7 @@ def _finish(
     verdicts: list[Any],
 ) -> None:
     """Print the table, log the verdict as a run of its own, exit."""
-    from ganforge.tracking.models import record_verdict
+    from ganforge.tracking.verdict import record_verdict
     from ganforge.training.compare import TOLERANCES
     from ganforge.training.lineage import differences
 
