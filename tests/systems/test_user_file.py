@@ -72,7 +72,7 @@ def test_it_travels_to_a_machine_that_does_not_have_its_files(folder, tmp_path, 
     for path in folder.glob("*.py"):
         path.unlink()
     told = in_new_process(REVIVE, str(shipped)).split()
-    assert told == ["1.5", "my_gan.py:MyGAN", here["state_sha256"]]
+    assert told == ["1.5", "my_gan.py:MyGAN", here.state_sha256]
 
 
 def test_its_identity_is_its_code_and_not_its_place(folder, tmp_path):
