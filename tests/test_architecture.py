@@ -26,7 +26,17 @@ LAYERS = [
     {"metrics"},
     {"data", "losses", "networks"},
     {"layers"},
-    {"assets", "draws", "local_files", "migrations", "quiet", "reach", "schedule", "settings"},
+    {
+        "append_log",
+        "assets",
+        "draws",
+        "local_files",
+        "migrations",
+        "quiet",
+        "reach",
+        "schedule",
+        "settings",
+    },
 ]
 LEVEL = {room: len(LAYERS) - number for number, rooms in enumerate(LAYERS) for room in rooms}
 RAY = {"cluster", "search", "doctor"}

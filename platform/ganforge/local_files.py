@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,14 +34,36 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
+class Busy(OSError):
+    """Another process holds this file."""
+
+
+def lock(file: int, path: Path, patience_seconds: float | None = None) -> None:
+    """Hold an open file alone until it is closed. The lock dies with its holder: it is never stale.
+
+    Another holder is waited for without end, or for `patience_seconds`, and then Busy is raised.
+    """
+    if patience_seconds is None:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return
+    until = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise Busy(f"{path} is in use by a running process") from None
+            time.sleep(0.05)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process at a time makes `path`. The lock dies with its holder, so it is never stale;
-    parts that a killed holder left are removed."""
+    """One process at a time makes `path`; parts that a killed one left are removed."""
     with path.with_name(path.name + ".lock").open("a") as file:
         # A file system without locks lets two processes make the same file, never a half one.
         with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file.fileno(), path)
             for part in path.parent.glob(path.name + ".*.part"):
                 part.unlink(missing_ok=True)
         yield

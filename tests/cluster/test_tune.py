@@ -19,7 +19,7 @@ from ganforge.search.search import search
 from ganforge.search.trial import Trial
 from ganforge.settings import SettingsError
 from ganforge.tracking.client import open_client
-from ganforge.tracking.queries import best_run, fetch_file, fetch_params, fetch_stages, fetch_tags
+from ganforge.tracking.queries import best_run, fetch_file, fetch_stages, fetch_tags
 from ganforge.training.prepare import Prepared
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -146,7 +146,7 @@ def test_mlflow_holds_one_parent_and_a_child_per_trial(searched: Searched) -> No
         assert tags["mlflow.parentRunId"] == parent.run_id
         assert (tags["kind"], tags["trial"]) == ("trial", str(trial.number))
         assert tags["outcome"] == trial.outcome
-        params = fetch_params(searched.uri, trial.run.run_id)
+        params = open_client(searched.uri).get_run(trial.run.run_id).data.params
         assert {key: str(value) for key, value in trial.params.items()}.items() <= params.items()
         rows = fetch_stages(searched.uri, trial.run.run_id)
         assert [row.index for row in rows] == list(range(trial.stages_done))

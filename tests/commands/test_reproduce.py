@@ -11,12 +11,13 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
+from run_files import log_files
 
 import ganforge
 from ganforge.commands.cli import main
 from ganforge.settings import override, to_json
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
-from ganforge.tracking.artifacts import log_files, log_inputs
+from ganforge.tracking.artifacts import input_files
 from ganforge.tracking.recorder import Recorder
 from ganforge.tracking.runs import Opening, end_run, open_run
 from ganforge.training.prepare import prepare
@@ -35,7 +36,7 @@ def recorded(tiny, images, tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     opening = Opening("trial", "a", settings, fingerprint=prepared.facts.fingerprint)
     tracking = open_run(uri, "proof", opening)
-    log_inputs(tracking, prepared)
+    log_files(tracking, input_files(prepared))
     recorder = Recorder(tracking, *ProgressiveGANSR.metric)
     for report in run(prepared, store=str(tmp_path / "states")):
         recorder.log(report)
@@ -228,7 +229,7 @@ def test_frozen_networks_come_from_the_record(tmp_path, monkeypatch):
     import torch
 
     from ganforge.assets import keep, present, tensors_sha256
-    from ganforge.tracking.models import fetch_asset
+    from ganforge.tracking.artifacts import fetch_asset
     from ganforge.training.checkpoint import pack
 
     tensors = {"features.0.weight": torch.ones(2)}

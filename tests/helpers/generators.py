@@ -55,7 +55,8 @@ def write_folder(folder: Path, stage: int = 1, **changes: object) -> Path:
 
 def record_run(uri: str, experiment: str, psnr: float = 30.0, **changes: object) -> str:
     """A finished run of two stages in a store; its id."""
-    from ganforge.tracking.artifacts import log_files
+    from run_files import log_files
+
     from ganforge.tracking.runs import Opening, end_run, open_run
 
     settings = small_settings(**changes)

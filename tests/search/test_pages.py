@@ -8,12 +8,12 @@ import optuna
 import pandas as pd
 import pytest
 from PIL import Image
+from run_files import log_files
 from small import METRIC, SYSTEM, tiny
 
 from ganforge.search.pages import search_page, search_view, trial_page
 from ganforge.search.report.collect import Store, report_files, row
 from ganforge.search.trial import Trial
-from ganforge.tracking.artifacts import log_files
 from ganforge.tracking.queries import fetch_file, list_files
 from ganforge.tracking.run_ref import RunRef
 from ganforge.tracking.runs import Opening, open_run

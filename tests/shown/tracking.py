@@ -1,4 +1,4 @@
-"""MLflow: the comparison, the spool, complaints, the model in use, benchmarks."""
+"""MLflow: the comparison, the outbox, complaints, the model in use, benchmarks."""
 
 import re
 from pathlib import Path
@@ -14,17 +14,17 @@ def comparison(folder: Path) -> str:
     return text
 
 
-def spool(folder: Path) -> str:
-    """Issue 4.3: enqueue, burst, drain beside bare log_batch, everything read back."""
-    return script("tests/benchmarks/spool.py", seconds=900)(folder)
+def outbox(folder: Path) -> str:
+    """Issue 4.3: enqueue, burst, drain against bare log_batch, everything read back."""
+    return script("tests/benchmarks/outbox.py", seconds=900)(folder)
 
 
 def benchmarks(folder: Path) -> str:
     """Issue 4.6: bicubic enlargement of the standard low-resolution files."""
     found = []
     for name, psnr, ssim in (("Set5", 33.67, 0.930), ("Set14", 30.23, None)):
-        place = str(SHARED / f"data/benchmarks/{name}/x2")
-        text = ganforge(folder, "evaluate", "--benchmark", place, seconds=300)
+        path = str(SHARED / f"data/benchmarks/{name}/x2")
+        text = ganforge(folder, "evaluate", "--benchmark", path, seconds=300)
         row = next(line for line in text.splitlines() if "mean" in line)
         a, b = (float(n) for n in re.findall(r"\d+\.\d+", row))
         if abs(a - psnr) > 0.03 or (ssim is not None and abs(b - ssim) > 0.002):
@@ -39,7 +39,7 @@ CHECKS = {
         "4.2: the server dead for 60 s, and for good",
         script("tests/stress/server_down.py", seconds=1800),
     ),
-    "spool": Check("4.3: enqueue, burst, drain, read back", spool),
+    "outbox": Check("4.3: enqueue, burst, drain, read back", outbox),
     "complaints": Check(
         "4.4, 4.7: kills; the known complaints",
         pytest_file(

@@ -1,11 +1,11 @@
-"""The tracking server dies in the middle of a search: for a minute, and for good.
+"""The tracking server dies in the middle of a search: for a minute, and for for_good.
 
     python tests/stress/server_down.py [--trials 3]
 
 Three equal searches run side by side, each with a server of its own: one whose server lives, one
 whose server is killed for 60 s, one whose server does not come back until the search is over and
 `ganforge sync` is called. Prints how long a step took in each, and compares what the stores hold
-with what the spools say: every point once, none twice, no run RUNNING.
+with what the outboxes hold: every point once, none twice, no run RUNNING.
 """
 
 import argparse
@@ -28,7 +28,7 @@ OUTAGE_SECONDS = 60.0
 CHANGES = {"images_per_epoch": 800, "reports_per_stage": 10}
 
 
-def search_in(place: Path, uri: str, trials: int) -> None:
+def search_in(folder: Path, uri: str, trials: int) -> None:
     """One small search, in this process."""
     sys.path.insert(0, str(TESTS / "helpers"))
     from ray import tune
@@ -44,7 +44,7 @@ def search_in(place: Path, uri: str, trials: int) -> None:
             prepare(SYSTEM, tiny(stages=2, **CHANGES)),
             space,
             num_trials=trials,
-            storage=str(place / "storage"),
+            storage=str(folder / "storage"),
             tracking_uri=uri,
             experiment=EXPERIMENT,
             metric=METRIC,
@@ -57,7 +57,7 @@ class Case:
     """A search and its server."""
 
     name: str
-    place: Path
+    folder: Path
     port: int = 0
     server: "subprocess.Popen[bytes] | None" = None
     search: "subprocess.Popen[bytes] | None" = None
@@ -74,14 +74,23 @@ class Case:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 self.port = probe.getsockname()[1]
-        words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
-        words += ["--backend-store-uri", f"sqlite:///{self.place}/mlflow.db"]
-        words += ["--artifacts-destination", str(self.place / "artifacts")]
-        words += ["--port", str(self.port)]
+        arguments = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--workers",
+            "1",
+        ]
+        arguments += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
+        arguments += ["--artifacts-destination", str(self.folder / "artifacts")]
+        arguments += ["--port", str(self.port)]
         quiet = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with open(self.place / "server.log", "ab") as log:
+        with open(self.folder / "server.log", "ab") as log:
             self.server = subprocess.Popen(
-                words, stdout=log, stderr=log, env=quiet, start_new_session=True
+                arguments, stdout=log, stderr=log, env=quiet, start_new_session=True
             )
         while not answers(self.uri):
             time.sleep(0.2)
@@ -93,23 +102,23 @@ class Case:
         self.down = time.time()
 
     def begin(self, trials: int) -> None:
-        words = [sys.executable, __file__, "--search", str(self.place), self.uri, str(trials)]
-        with open(self.place / "search.log", "ab") as log:
+        arguments = [sys.executable, __file__, "--search", str(self.folder), self.uri, str(trials)]
+        with open(self.folder / "search.log", "ab") as log:
             environment = os.environ | {"RAY_ADDRESS": "local"}
-            self.search = subprocess.Popen(words, stdout=log, stderr=log, env=environment)
+            self.search = subprocess.Popen(arguments, stdout=log, stderr=log, env=environment)
 
-    def spooled(self) -> list[dict[str, object]]:
+    def in_outboxes(self) -> list[dict[str, object]]:
         """Every entry of its workers."""
-        files = self.place.glob("storage/*/trial-*/tracking*/spool.jsonl")
+        files = self.folder.glob("storage/*/trial-*/tracking*/outbox.jsonl")
         return [json.loads(line) for file in files for line in file.open()]
 
     def milliseconds(self) -> float:
         """A step's time by the run's own clock, the median over its reports."""
-        speeds = [e["metrics"].get("speed/images_per_second") for e in self.spooled()]  # type: ignore[attr-defined]
+        speeds = [e["metrics"].get("speed/images_per_second") for e in self.in_outboxes()]  # type: ignore[attr-defined]
         return statistics.median(4000 / speed for speed in speeds if speed)
 
     def missing(self) -> tuple[int, int, int, list[str]]:
-        """(points in the spools, of these not in the store, more than once there, states)."""
+        """(points in the outboxes, of these not in the store, more than once there, states)."""
         from ganforge.tracking.client import open_client
 
         client = open_client(self.uri)
@@ -122,21 +131,21 @@ class Case:
             for key in run.data.metrics.keys() - {"final_score"}:
                 for point in client.get_metric_history(run.info.run_id, key):
                     stored[run.data.tags["ganforge.key"], key, point.step, point.timestamp] += 1
-        told = Counter(
+        outbox = Counter(
             (e["run"]["key"], key, e["step"], e["at"])  # type: ignore[index]
-            for e in self.spooled()
+            for e in self.in_outboxes()
             for key in e["metrics"]  # type: ignore[attr-defined]
         )
-        doubled = sum(count - 1 for count in stored.values()) + (stored - told).total()
+        doubled = sum(count - 1 for count in stored.values()) + (stored - outbox).total()
         states = [f"{run.info.run_name} {run.info.status}" for run in runs]
-        return told.total(), (told - stored).total(), doubled, sorted(states)
+        return outbox.total(), (outbox - stored).total(), doubled, sorted(states)
 
 
 def main(trials: int) -> None:
     with tempfile.TemporaryDirectory(prefix="gf-") as folder:
         cases = [Case(name, Path(folder, name)) for name in ("lives", "a-minute", "for-good")]
         for case in cases:
-            case.place.mkdir()
+            case.folder.mkdir()
             case.serve()
         for case in cases:
             case.begin(trials)
@@ -154,15 +163,13 @@ def main(trials: int) -> None:
 def story(cases: list[Case], folder: str) -> bool:
     """Kill, wait, compare."""
     began = time.time()
-    _, minute, good = cases
-    while any(len(case.spooled()) < 5 for case in cases):
+    _, minute, for_good = cases
+    while any(len(case.in_outboxes()) < 5 for case in cases):
         time.sleep(0.5)
-        is_dead = [case.name for case in cases if case.search and case.search.poll()]
-        assert not is_dead, [
-            Path(folder, name, "search.log").read_text()[-2000:] for name in is_dead
-        ]
+        failed = [case.name for case in cases if case.search and case.search.poll()]
+        assert not failed, [Path(folder, name, "search.log").read_text()[-2000:] for name in failed]
     minute.kill_server()
-    good.kill_server()
+    for_good.kill_server()
     while any(case.search and case.search.poll() is None for case in cases):
         time.sleep(0.2)
         if minute.down and time.time() > minute.down + OUTAGE_SECONDS:
@@ -171,16 +178,23 @@ def story(cases: list[Case], folder: str) -> bool:
     codes = [case.search.returncode for case in cases if case.search]
     lasted = time.time() - began
     assert not minute.down, "the search was over before the minute was"
-    before = len(good.spooled())
-    good.serve()
-    missing_before = good.missing()[1]
-    words = [sys.executable, "-m", "ganforge", "sync", "--storage", str(good.place / "storage")]
-    told = subprocess.run(words, capture_output=True, text=True)
-    print(told.stdout, told.stderr, f"exit code {told.returncode}; {before} reports", sep="\n")
+    before = len(for_good.in_outboxes())
+    for_good.serve()
+    missing_before = for_good.missing()[1]
+    arguments = [
+        sys.executable,
+        "-m",
+        "ganforge",
+        "sync",
+        "--storage",
+        str(for_good.folder / "storage"),
+    ]
+    sync = subprocess.run(arguments, capture_output=True, text=True)
+    print(sync.stdout, sync.stderr, f"exit code {sync.returncode}; {before} reports", sep="\n")
     print(f"searches {lasted:.0f} s, exit codes {codes}; before sync {missing_before} missing\n")
-    print("| server | step | points in the spools | missing in the store | doubled |")
+    print("| server | step | points in the outboxes | missing in the store | doubled |")
     print("|---|---|---|---|---|")
-    ok = codes == [0, 0, 0] and told.returncode == 0 and missing_before > 0
+    ok = codes == [0, 0, 0] and sync.returncode == 0 and missing_before > 0
     for case in cases:
         points, missing, doubled, states = case.missing()
         print(f"| {case.name} | {case.milliseconds():.1f} ms | {points} | {missing} | {doubled} |")

@@ -13,7 +13,7 @@ import pytest
 
 from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.client import open_client
-from ganforge.tracking.outbox.log import LINES
+from ganforge.tracking.outbox.log import FILE
 from ganforge.tracking.runs import Opening, close_orphans, open_run
 from ganforge.tracking.server import VARIABLE, answers, own_server
 
@@ -24,15 +24,16 @@ WORKER = """
 import sys, time
 from pathlib import Path
 from ganforge.schedule import Position
-from ganforge.tracking.recorder import Recorder, Tracking
+from ganforge.tracking.recorder import Recorder
+from ganforge.tracking.run_ref import RunRef
 from ganforge.training.report import Report
 uri, run_id, folder, first, last = *sys.argv[1:4], *map(int, sys.argv[4:])
-recorder = Recorder(Tracking(uri, run_id), "validation/psnr", "max", spool=Path(folder))
+recorder = Recorder(RunRef(uri, run_id), "validation/psnr", "max", folder=Path(folder))
 for step in range(first, last):
     speed = time.time()
     metrics = {"validation/psnr": step / 7, "stage/index": 0.0, "speed/images_per_second": speed}
     recorder.log(Report(Position(0, step), "progress", 16 * step, metrics))
-    recorder.settle(0.05)
+    recorder.flush_to_store(0.05)
     print(step, flush=True)
     time.sleep(0.05)
 complete = recorder.close(20)
@@ -41,8 +42,8 @@ print("complete" if complete or recorder._sender.drained else "left", flush=True
 
 
 def begin(uri: str, run_id: str, folder: Path, first: int, last: int) -> "subprocess.Popen[str]":
-    words = [sys.executable, "-c", WORKER, uri, run_id, str(folder), str(first), str(last)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    arguments = [sys.executable, "-c", WORKER, uri, run_id, str(folder), str(first), str(last)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 
 def wait_for(worker: "subprocess.Popen[str]", step: int) -> None:
@@ -62,10 +63,10 @@ def stored(uri: str, run_id: str) -> Counter[tuple[str, int, int, float]]:
     )
 
 
-def spooled(folder: Path) -> Counter[tuple[str, int, int, float]]:
+def in_outbox(folder: Path) -> Counter[tuple[str, int, int, float]]:
     return Counter(
         (key, entry["step"], entry["at"], value)
-        for entry in map(json.loads, (folder / LINES).open())
+        for entry in map(json.loads, (folder / FILE).open())
         for key, value in entry["metrics"].items()
     )
 
@@ -75,24 +76,24 @@ def opened(uri: str) -> str:
 
 
 def check(uri: str, run_id: str, *folders: Path) -> None:
-    """Every point once, none twice, as the spools say."""
+    """Every point once, none twice, as the outboxes say."""
     found = stored(uri, run_id)
     assert set(found.values()) == {1}
     steps = Counter((key, step) for key, step, _, _ in found)
     assert set(steps.values()) == {1} and len(steps) == 4 * REPORTS
     if len(folders) == 1:
-        assert found == spooled(folders[0])
+        assert found == in_outbox(folders[0])
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["same machine", "another machine"])
-def test_a_killed_worker_goes_on_in_the_same_run_without_a_step_twice(
+def test_a_killed_worker_continues_in_the_same_run_without_a_step_twice(
     tmp_path: Path, moved: bool
 ) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     run_id = opened(uri)
     first = begin(uri, run_id, tmp_path / "a", 0, REPORTS)
     wait_for(first, REPORTS // 2)
-    # on another machine the spool is gone: what was not sent by then is redone from a state before
+    # on another machine the outbox is gone: what was not sent by then is redone from a state before
     until = time.monotonic() + 30
     while moved and time.monotonic() < until and len(stored(uri, run_id)) < 4 * (REPORTS // 2 - 5):
         time.sleep(0.1)
@@ -100,8 +101,8 @@ def test_a_killed_worker_goes_on_in_the_same_run_without_a_step_twice(
     first.wait()
     folder = tmp_path / ("b" if moved else "a")
     second = begin(uri, run_id, folder, REPORTS // 2 - 10, REPORTS)
-    told, _ = second.communicate(timeout=120)
-    assert told.splitlines()[-1].startswith("complete")
+    output, _ = second.communicate(timeout=120)
+    assert output.splitlines()[-1].startswith("complete")
     check(uri, run_id, *((tmp_path / "a",) if not moved else ()))
 
 
@@ -121,20 +122,20 @@ def test_a_killed_server_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
         wait_for(worker, REPORTS // 2)
-        words = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
-        words += ["--host", "127.0.0.1", "--port", port, "--workers", "1"]
+        arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+        arguments += ["--host", "127.0.0.1", "--port", port, "--workers", "1"]
         quiet = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with open(tmp_path / "again.log", "wb") as log:
             again = subprocess.Popen(
-                words, stdout=log, stderr=log, env=quiet, start_new_session=True
+                arguments, stdout=log, stderr=log, env=quiet, start_new_session=True
             )
         try:
-            told, _ = worker.communicate(timeout=200)
+            output, _ = worker.communicate(timeout=200)
             while not answers(address):
                 time.sleep(0.1)
-            if told.splitlines()[-1].startswith("left"):
-                words = [sys.executable, "-m", "ganforge", "sync", str(tmp_path / "a")]
-                subprocess.run(words, check=True)
+            if output.splitlines()[-1].startswith("left"):
+                arguments = [sys.executable, "-m", "ganforge", "sync", str(tmp_path / "a")]
+                subprocess.run(arguments, check=True)
             check(address, run_id, tmp_path / "a")
         finally:
             os.killpg(again.pid, signal.SIGTERM)
@@ -147,20 +148,20 @@ import sys, time
 from pathlib import Path
 from ganforge.cluster.session import ended_by_sigterm
 from ganforge.systems.settings import SystemSettings
-from ganforge.tracking.driver import Desk
+from ganforge.tracking.driver import DriverClient
 from ganforge.tracking.runs import Opening
-desk = Desk(sys.argv[1], "deaths", Path(sys.argv[2]))
+client = DriverClient(sys.argv[1], "deaths", Path(sys.argv[2]))
 with ended_by_sigterm():
-    run = desk.open(sys.argv[3], Opening("train", "d", SystemSettings(system="x")))
+    run = client.open(sys.argv[3], Opening("train", "d", SystemSettings(system="x")))
     try:
         while not run.run_id:  # a busy machine takes its time to fill a new file with tables
             time.sleep(0.1)
-            run = desk.known(run)
+            run = client.known(run)
         print(run.run_id, flush=True)
         time.sleep(600)
     finally:
-        desk.end(run, "KILLED", "interrupted")
-        assert desk.close(30)
+        client.end(run, "KILLED", "interrupted")
+        assert client.close(30)
 """
 
 
@@ -168,8 +169,8 @@ with ended_by_sigterm():
 def test_status_right_after(number: signal.Signals, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     opened(uri)
-    words = [sys.executable, "-c", DRIVER, uri, str(tmp_path / "driver"), "one"]
-    driver = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    arguments = [sys.executable, "-c", DRIVER, uri, str(tmp_path / "driver"), "one"]
+    driver = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
     run_id = driver.stdout.readline().strip()
     driver.send_signal(number)
@@ -182,5 +183,5 @@ def test_status_right_after(number: signal.Signals, tmp_path: Path) -> None:
         assert close_orphans(uri, "deaths") == [run_id]
     run = client.get_run(run_id)
     assert run.info.status == "KILLED" and run.info.end_time
-    is_dead = number == signal.SIGKILL
-    assert run.data.tags["outcome"] == ("failed: its driver died" if is_dead else "interrupted")
+    killed = number == signal.SIGKILL
+    assert run.data.tags["outcome"] == ("failed: its driver died" if killed else "interrupted")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.description import (
     Description,
-    data_words,
+    describe_data,
     describe_run,
     markdown_table,
     reproduce_command,
@@ -63,4 +63,4 @@ def test_a_table_in_markdown():
 
 def test_data_without_a_folder_is_the_built_in_set():
     settings = SystemSettings(system="progressive_gan_sr")
-    assert data_words(settings, "ab" * 32) == "built-in photographs, fingerprint `abababababab`"
+    assert describe_data(settings, "ab" * 32) == "built-in photographs, fingerprint `abababababab`"

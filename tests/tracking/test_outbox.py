@@ -1,4 +1,4 @@
-"""Nothing that was put into a spool is lost, doubled or out of order, whoever dies meanwhile."""
+"""Nothing that was put into an outbox is lost, doubled or out of order, whichever process dies."""
 
 import json
 import os
@@ -17,14 +17,15 @@ import pytest
 import torch
 
 from ganforge.commands.cli import main
+from ganforge.local_files import Busy
 from ganforge.schedule import Position
 from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.client import open_client
 from ganforge.tracking.driver import DriverClient
-from ganforge.tracking.outbox.log import LINES, AppendLog, Busy
+from ganforge.tracking.outbox.log import FILE, OutboxLog
 from ganforge.tracking.outbox.outbox import Outbox
 from ganforge.tracking.outbox.remote import RemoteOutbox
-from ganforge.tracking.outbox.resend import replay
+from ganforge.tracking.outbox.resend import resend
 from ganforge.tracking.process import identity, is_dead
 from ganforge.tracking.queries import fetch_file, fetch_stages, fetch_tags
 from ganforge.tracking.recorder import Recorder
@@ -51,7 +52,7 @@ def nobody() -> str:
 
 @pytest.fixture
 def bucket(object_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty place in an object store."""
+    """An empty folder in an object store."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", object_store)
     return f"s3://bucket/{tmp_path.name}/one"
 
@@ -69,7 +70,7 @@ def report(stage: int, step: int, images: int, *, speed: float = 1.0, end: bool 
         {PSNR: psnr, "stage/index": float(stage)}
         | ({"speed/images_per_second": speed} if step else {}),
         torch.full((8, 24, 3), step, dtype=torch.uint8) if end else None,
-        {"index": stage, "steps": step} if end else None,
+        StageResult(stage, steps=step) if end else None,
         b"weights of stage %d" % stage if end else None,
     )
 
@@ -78,7 +79,9 @@ def report(stage: int, step: int, images: int, *, speed: float = 1.0, end: bool 
 RUN = [(0, 5, 80, False), (0, 10, 160, True), (1, 0, 160, False), (1, 10, 320, True)]
 
 
-def tell(recorder: Recorder, rows: list[tuple[int, int, int, bool]], speed: float = 1.0) -> None:
+def log_rows(
+    recorder: Recorder, rows: list[tuple[int, int, int, bool]], speed: float = 1.0
+) -> None:
     for stage, step, images, end in rows:
         recorder.log(report(stage, step, images, speed=speed, end=end))
 
@@ -93,85 +96,85 @@ def points(uri: str, run_id: str) -> Counter[tuple[str, int, float]]:
     )
 
 
-def spooled(*folders: Path) -> Counter[tuple[str, int, float]]:
-    """Every point that spools hold."""
+def in_outbox(*folders: Path) -> Counter[tuple[str, int, float]]:
+    """Every point that outboxes hold."""
     return Counter(
         (key, entry["step"], value)
         for folder in folders
-        for entry in map(json.loads, (folder / LINES).open())
+        for entry in map(json.loads, (folder / FILE).open())
         for key, value in entry.get("metrics", {}).items()
     )
 
 
 def test_a_burst_is_absorbed_in_order_with_bounded_memory(tmp_path: Path) -> None:
-    spool = Outbox(tmp_path, capacity=1000)
-    with spool._writing:  # the thread is kept from writing
+    outbox = Outbox(tmp_path, capacity=1000)
+    with outbox._writing:  # the thread is kept from writing
         for number in range(9000):
-            spool.put({"step": number, "metrics": {"x": number}})
-        assert len(spool._queue) == 9000 and spool.lines.size == 0
+            outbox.put({"step": number, "metrics": {"x": number}})
+        assert len(outbox._queue) == 9000 and outbox.log.size == 0
         for _ in range(1100):
-            spool.put({"step": -1, "metrics": {}})
-        assert len(spool._queue) == 10_000 and spool.lost == 100
-    assert spool.flush(10)
+            outbox.put({"step": -1, "metrics": {}})
+        assert len(outbox._queue) == 10_000 and outbox.lost == 100
+    assert outbox.flush(10)
     for number in range(9000, 100_000):
-        spool.put({"step": number, "metrics": {"x": number}})
-        assert len(spool._queue) <= 10_000
-    assert spool.flush(10) and spool.lost == 100
-    steps = [entry["step"] for entry in spool.lines.entries()]
+        outbox.put({"step": number, "metrics": {"x": number}})
+        assert len(outbox._queue) <= 10_000
+    assert outbox.flush(10) and outbox.lost == 100
+    steps = [entry["step"] for entry in outbox.log.entries()]
     assert [step for step in steps if step >= 0] == list(range(100_000))
-    spool.close()
+    outbox.close()
 
 
 def test_what_cannot_be_written_raises_nothing(tmp_path: Path) -> None:
-    spool = Outbox(tmp_path, encode=lambda item: {}["missing"])
-    spool.put({"metrics": {"x": object()}})
-    assert "not JSON" in spool.trouble
-    spool.put_later(1)
-    spool.put({"step": 1})
-    assert spool.flush(10)
-    assert [entry["step"] for entry in spool.lines.entries()] == [1]
-    spool.close()
+    outbox = Outbox(tmp_path, encode=lambda item: {}["missing"])
+    outbox.put({"metrics": {"x": object()}})
+    assert "not JSON" in outbox.trouble
+    outbox.put_later(1)
+    outbox.put({"step": 1})
+    assert outbox.flush(10)
+    assert [entry["step"] for entry in outbox.log.entries()] == [1]
+    outbox.close()
 
 
 def test_a_line_cut_off_by_a_crash_is_gone_and_the_rest_is_there(tmp_path: Path) -> None:
     whole = b"".join(
         b'{"step": %d, "text": "%s"}\n' % (n, b"x" * n) for n in range(0, 400_000, 90_000)
     )
-    (tmp_path / LINES).write_bytes(whole + b'{"step": 7, "te')
-    lines = AppendLog(tmp_path)
-    assert [entry["step"] for entry in lines.entries()] == list(range(0, 400_000, 90_000))
-    assert (tmp_path / LINES).read_bytes() == whole
+    (tmp_path / FILE).write_bytes(whole + b'{"step": 7, "te')
+    log = OutboxLog(tmp_path)
+    assert [entry["step"] for entry in log.entries()] == list(range(0, 400_000, 90_000))
+    assert (tmp_path / FILE).read_bytes() == whole
     with pytest.raises(Busy, match="in use by a running process"):
-        AppendLog(tmp_path, patience_seconds=0.1)
-    lines.close()
+        OutboxLog(tmp_path, patience_seconds=0.1)
+    log.close()
     # the disk lost lines that the store had confirmed: what comes next is not taken for them
     (tmp_path / "acknowledged").write_text(f"{10**9:020d}\n")
-    lines = AppendLog(tmp_path)
-    assert lines.acknowledged == lines.size == len(whole)
-    lines.close()
+    log = OutboxLog(tmp_path)
+    assert log.acknowledged == log.size == len(whole)
+    log.close()
 
 
 def test_sent_twice_is_stored_once(uri: str, tmp_path: Path) -> None:
     run = open_run(uri, "twice", opening())
-    recorder = Recorder(run, PSNR, "max", spool=tmp_path / "s")
-    tell(recorder, RUN)
-    recorder.log_points({f"many/{n}": n / 3 for n in range(2500)}, 5)
+    recorder = Recorder(run, PSNR, "max", folder=tmp_path / "s")
+    log_rows(recorder, RUN)
+    recorder.outbox.put({"step": 5, "metrics": {f"many/{n}": n / 3 for n in range(2500)}})
     assert recorder.close(60), recorder.trouble
     once = points(uri, run.run_id)
-    assert once == spooled(tmp_path / "s") and set(once.values()) == {1}
+    assert once == in_outbox(tmp_path / "s") and set(once.values()) == {1}
     assert len(once) == 15 + 2500
     (tmp_path / "s" / "acknowledged").unlink()  # as if it had died before it could remember
-    (sent,) = replay(str(tmp_path))
-    assert sent.why == "" and sent.entries == {run.run_id: 5}
+    (sent,) = resend(str(tmp_path))
+    assert sent.error == "" and sent.entries == {run.run_id: 5}
     assert points(uri, run.run_id) == once
-    assert replay(str(tmp_path)) == []
+    assert resend(str(tmp_path)) == []
 
 
 def test_the_best_is_the_best_so_far_in_any_attempt(uri: str, tmp_path: Path) -> None:
     run = open_run(uri, "best so far", opening())
     for rows in (RUN[:2], RUN[:1] + RUN[1:]):  # the second attempt begins with what is known
-        recorder = Recorder(run, PSNR, "max", spool=tmp_path / "s")
-        tell(recorder, rows)
+        recorder = Recorder(run, PSNR, "max", folder=tmp_path / "s")
+        log_rows(recorder, rows)
         assert recorder.close(60)
     history = open_client(uri).get_metric_history(run.run_id, f"{PSNR}_best")
     assert [(p.step, p.value) for p in history] == [
@@ -182,28 +185,28 @@ def test_the_best_is_the_best_so_far_in_any_attempt(uri: str, tmp_path: Path) ->
     ]
 
 
-def test_steps_redone_on_the_same_machine_are_told_once(uri: str, tmp_path: Path) -> None:
+def test_steps_redone_on_the_same_machine_are_recorded_once(uri: str, tmp_path: Path) -> None:
     run = open_run(uri, "redone", opening())
-    first = Recorder(run, PSNR, "max", spool=tmp_path / "s")
-    tell(first, RUN[:3])
+    first = Recorder(run, PSNR, "max", folder=tmp_path / "s")
+    log_rows(first, RUN[:3])
     assert first.close(60)
     # the new process makes the last two again, at another speed and another time
-    second = Recorder(run, PSNR, "max", spool=tmp_path / "s", stages=[StageResult(0, steps=10)])
-    tell(second, RUN[1:], speed=2.0)
+    second = Recorder(run, PSNR, "max", folder=tmp_path / "s", stages=[StageResult(0, steps=10)])
+    log_rows(second, RUN[1:], speed=2.0)
     assert second.close(60)
     stored = points(uri, run.run_id)
-    assert stored == spooled(tmp_path / "s") and set(stored.values()) == {1}
+    assert stored == in_outbox(tmp_path / "s") and set(stored.values()) == {1}
     assert [row.index for row in fetch_stages(uri, run.run_id)] == [0, 1]
 
 
-def test_steps_redone_on_another_machine_are_told_once(uri: str, tmp_path: Path) -> None:
+def test_steps_redone_on_another_machine_are_recorded_once(uri: str, tmp_path: Path) -> None:
     run = open_run(uri, "moved", opening())
-    first = Recorder(run, PSNR, "max", spool=tmp_path / "a")
-    tell(first, RUN[:3])
+    first = Recorder(run, PSNR, "max", folder=tmp_path / "a")
+    log_rows(first, RUN[:3])
     assert first.close(60)
     before = points(uri, run.run_id)
-    second = Recorder(run, PSNR, "max", spool=tmp_path / "b", stages=[StageResult(0, steps=10)])
-    tell(second, RUN[1:], speed=2.0)
+    second = Recorder(run, PSNR, "max", folder=tmp_path / "b", stages=[StageResult(0, steps=10)])
+    log_rows(second, RUN[1:], speed=2.0)
     assert second.close(60)
     stored = points(uri, run.run_id)
     assert set(stored.values()) == {1} and before.items() <= stored.items()
@@ -215,28 +218,28 @@ def test_steps_redone_on_another_machine_are_told_once(uri: str, tmp_path: Path)
     assert len(images) == 2 * 2  # an image and its thumbnail for each end of a stage
 
 
-def test_the_rest_travels_beside_the_states(
+def test_the_rest_travels_with_the_states(
     uri: str, nobody: str, bucket: str, tmp_path: Path
 ) -> None:
     """A machine dies while the store is down; the run ends elsewhere; the store comes back."""
     run = open_run(uri, "carried", opening())
     down = RunRef(nobody, run.run_id)
-    first = Recorder(down, PSNR, "max", spool=tmp_path / "a", beside=bucket)
-    tell(first, RUN[:3])
-    first.settle(5.0)
+    first = Recorder(down, PSNR, "max", folder=tmp_path / "a", remote=bucket)
+    log_rows(first, RUN[:3])
+    first.flush_to_store(5.0)
     # machine a is gone; the last stored state is the end of stage 0
-    second = Recorder(down, PSNR, "max", spool=tmp_path / "b", beside=bucket)
-    tell(second, RUN[1:], speed=2.0)
+    second = Recorder(down, PSNR, "max", folder=tmp_path / "b", remote=bucket)
+    log_rows(second, RUN[1:], speed=2.0)
     second.close(5.0)
-    (sent,) = replay(bucket, uri)
-    assert sent.why == "" and sent.entries == {run.run_id: 4}
+    (sent,) = resend(bucket, uri)
+    assert sent.error == "" and sent.entries == {run.run_id: 4}
     stored = points(uri, run.run_id)
-    assert stored == spooled(tmp_path / "b") and set(stored.values()) == {1}
+    assert stored == in_outbox(tmp_path / "b") and set(stored.values()) == {1}
     assert {s for name, s, _ in stored if name == "stage/index"} == {80, 160, 320}
     for stage in (0, 1):
         path = fetch_file(uri, run.run_id, f"stages/{stage}/generator.safetensors", tmp_path)
         assert path.read_bytes() == b"weights of stage %d" % stage
-    assert replay(bucket, uri) == []
+    assert resend(bucket, uri) == []
     assert RemoteOutbox(bucket, Outbox(tmp_path / "c")).folders.names() == ["tracking"]
     first.close(0.1)
 
@@ -244,23 +247,23 @@ def test_the_rest_travels_beside_the_states(
 def test_a_run_that_could_not_be_opened_is_made_later(
     uri: str, nobody: str, tmp_path: Path
 ) -> None:
-    desk = DriverClient(nobody, "late", tmp_path / "search" / "driver")
+    driver = DriverClient(nobody, "late", tmp_path / "search" / "driver")
     began = time.monotonic()
-    parent = desk.open("search-1", opening("search-1"))
+    parent = driver.open("search-1", opening("search-1"))
     assert parent.run_id == "" and parent.key == "search-1"
-    child = desk.open("search-1/trial-0000", opening("trial 0", parent_key="search-1"))
-    desk.files(parent, {"images.json": b"{}"})
-    recorder = Recorder(child, PSNR, "max", spool=tmp_path / "search" / "trial-0000" / "tracking")
-    tell(recorder, RUN)
+    child = driver.open("search-1/trial-0000", opening("trial 0", parent_key="search-1"))
+    driver.files(parent, {"images.json": b"{}"})
+    recorder = Recorder(child, PSNR, "max", folder=tmp_path / "search" / "trial-0000" / "tracking")
+    log_rows(recorder, RUN)
     assert not recorder.close(2.0)
-    desk.end(child, "FINISHED", "finished", metrics={"final_score": 1.0})
-    desk.end(parent, "FAILED", "failed: no reason")
-    assert not desk.close(5.0)
+    driver.end(child, "FINISHED", "finished", metrics={"final_score": 1.0})
+    driver.end(parent, "FAILED", "failed: no reason")
+    assert not driver.close(5.0)
     assert time.monotonic() - began < 30
     for _ in range(2):  # the second time everything is there already
         for mark in tmp_path.rglob("acknowledged"):
             mark.unlink()
-        assert [sent.why for sent in replay(str(tmp_path), uri)] == ["", ""]
+        assert [sent.error for sent in resend(str(tmp_path), uri)] == ["", ""]
         client = open_client(uri)
         experiment = client.get_experiment_by_name("late")
         assert experiment is not None
@@ -277,10 +280,10 @@ def test_a_run_that_could_not_be_opened_is_made_later(
 
 def test_what_the_store_refuses_holds_nothing_up(uri: str, tmp_path: Path) -> None:
     run = open_run(uri, "refused", opening())
-    recorder = Recorder(run, PSNR, "max", spool=tmp_path / "s")
-    recorder.log_points({"good/before": 1.0}, 1)
-    recorder.log_points({"bad[name]": 1.0}, 2)
-    recorder.log_points({"good/after": 1.0}, 3)
+    recorder = Recorder(run, PSNR, "max", folder=tmp_path / "s")
+    recorder.outbox.put({"step": 1, "metrics": {"good/before": 1.0}})
+    recorder.outbox.put({"step": 2, "metrics": {"bad[name]": 1.0}})
+    recorder.outbox.put({"step": 3, "metrics": {"good/after": 1.0}})
     assert not recorder.close(60)
     assert "refuses" in recorder.trouble
     assert {name for name, *_ in points(uri, run.run_id)} == {"good/before", "good/after"}
@@ -289,12 +292,12 @@ def test_what_the_store_refuses_holds_nothing_up(uri: str, tmp_path: Path) -> No
 
 
 def test_params_fixed_on_resume(uri: str, tmp_path: Path) -> None:
-    """A resumed run keeps its parameters, and its spool is not held up by others."""
-    desk = DriverClient(uri, "params", tmp_path / "driver")
-    run = desk.open("one", opening(searched={"width": 4}))
-    desk._spool.put({"run": run.entry(), "params": {"width": 8, "depth": 2}})
-    desk.resume(run)
-    assert desk.close(60), desk.trouble
+    """A resumed run keeps its parameters, and its outbox is not held up by others."""
+    driver = DriverClient(uri, "params", tmp_path / "driver")
+    run = driver.open("one", opening(searched={"width": 4}))
+    driver._outbox.put({"run": run.entry(), "params": {"width": 8, "depth": 2}})
+    driver.resume(run)
+    assert driver.close(60), driver.trouble
     found = open_client(uri).get_run(run.run_id)
     assert (found.data.params["width"], found.data.params["depth"]) == ("4", "2")
     assert found.info.status == "RUNNING"
@@ -355,10 +358,10 @@ def test_several_write_through_a_server_of_their_own(
     assert client.tracking_uri == address
     assert open_client("sqlite:////elsewhere.db").tracking_uri == "sqlite:////elsewhere.db"
     runs = [open_run(uri, "several", opening(str(n))) for n in range(3)]
-    place = client.get_run(runs[0].run_id).info.artifact_uri
-    assert place is not None and place.startswith((tmp_path / "mlartifacts").as_uri())
-    recorders = [Recorder(r, PSNR, "max", spool=tmp_path / r.run_id) for r in runs]
-    threads = [threading.Thread(target=tell, args=(r, RUN)) for r in recorders]
+    artifacts = client.get_run(runs[0].run_id).info.artifact_uri
+    assert artifacts is not None and artifacts.startswith((tmp_path / "mlartifacts").as_uri())
+    recorders = [Recorder(r, PSNR, "max", folder=tmp_path / r.run_id) for r in runs]
+    threads = [threading.Thread(target=log_rows, args=(r, RUN)) for r in recorders]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -366,11 +369,11 @@ def test_several_write_through_a_server_of_their_own(
     assert all(recorder.close(60) for recorder in recorders)
     before = [points(uri, run.run_id) for run in runs]
     for run, found in zip(runs, before, strict=True):
-        assert found == spooled(tmp_path / run.run_id) and len(found) == 15
+        assert found == in_outbox(tmp_path / run.run_id) and len(found) == 15
     # the server is killed: the file itself is written to
     os.killpg(server.pid, signal.SIGKILL)
     server.wait()
-    recorder = Recorder(runs[0], PSNR, "max", spool=tmp_path / runs[0].run_id)
+    recorder = Recorder(runs[0], PSNR, "max", folder=tmp_path / runs[0].run_id)
     recorder.log(report(2, 10, 480))
     assert recorder.close(60), recorder.trouble
     assert open_client(uri).tracking_uri == uri
@@ -385,9 +388,9 @@ def test_a_server_ends_with_a_killed_driver(tmp_path: Path) -> None:
         "with own_server(sys.argv[1], Path(sys.argv[2])):\n"
         "    print(os.environ[VARIABLE].split(' ')[1], flush=True)\n    time.sleep(600)\n"
     )
-    words = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path)]
+    arguments = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path)]
     environment = {k: v for k, v in os.environ.items() if k != VARIABLE}
-    driver = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+    driver = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment)
     assert driver.stdout is not None
     address = driver.stdout.readline().strip()
     until = time.monotonic() + 60
@@ -411,9 +414,9 @@ def test_sync_sends_what_is_left_and_says_so(
         RunRef(nobody, run.run_id, "sync", "train-1"),
         PSNR,
         "max",
-        spool=storage / "train-1" / "tracking",
+        folder=storage / "train-1" / "tracking",
     )
-    tell(recorder, RUN)
+    log_rows(recorder, RUN)
     assert not recorder.close(2.0)
     with pytest.raises(SystemExit) as left:
         main(["sync", "--storage", str(storage)])
@@ -425,7 +428,29 @@ def test_sync_sends_what_is_left_and_says_so(
         main(["sync", str(storage / "train-1"), "--tracking-uri", uri])
     assert not left.value.code
     assert "train-1  4 entries  sent\n15 metrics sent" in capsys.readouterr().out
-    assert points(uri, run.run_id) == spooled(storage / "train-1" / "tracking")
+    assert points(uri, run.run_id) == in_outbox(storage / "train-1" / "tracking")
     with pytest.raises(SystemExit) as left:
         main(["sync", str(tmp_path / "nothing")])
     assert left.value.code == 2
+
+
+def test_sync_sends_the_outboxes_of_version_0_1(
+    uri: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cache, storage = tmp_path / "cache", tmp_path / "storage"
+    monkeypatch.setenv("GANFORGE_CACHE", str(cache))
+    runs = [open_run(uri, "old names", opening(name)) for name in ("here", "in a store")]
+    old = (storage / "train-1" / "tracking", cache / "spools" / runs[1].run_id)
+    for run, folder in zip(runs, old, strict=True):
+        folder.mkdir(parents=True)
+        entry = {"at": 1000, "run": run.entry(), "step": 1, "metrics": {"x": 0.5}}
+        (folder / "spool.jsonl").write_text(json.dumps(entry) + "\n")
+    with pytest.raises(SystemExit) as left:
+        main(["sync", "--storage", str(storage)])
+    assert not left.value.code
+    assert "2 metrics sent; nothing is left" in capsys.readouterr().out
+    for run in runs:
+        assert points(uri, run.run_id) == Counter([("x", 1, 0.5)])

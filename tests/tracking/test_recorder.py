@@ -13,18 +13,18 @@ from ganforge.schedule import Position
 from ganforge.settings import SettingsError
 from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.client import open_client, resolve_uri
-from ganforge.tracking.outbox.log import LINES
+from ganforge.tracking.driver import DriverClient
+from ganforge.tracking.outbox.log import FILE
 from ganforge.tracking.queries import (
     best_run,
     fetch_file,
-    fetch_params,
     fetch_settings,
     fetch_stages,
     fetch_tags,
 )
 from ganforge.tracking.recorder import Recorder
 from ganforge.tracking.run_ref import RunRef
-from ganforge.tracking.runs import Opening, close_orphans, continue_run, end_run, open_run
+from ganforge.tracking.runs import Opening, close_orphans, end_run, open_run
 from ganforge.tracking.versions import source
 from ganforge.training.report import Report, StageResult
 
@@ -93,11 +93,11 @@ def test_a_run_says_what_it_is(uri: str) -> None:
     assert tags["mlflow.note.content"] == "**A trial**"
     assert {"version.torch", "version.mlflow", "version.ganforge"} <= tags.keys()
     assert source().items() <= tags.items()
-    assert fetch_params(uri, child.run_id)["critic.learning_rate"] == "0.002"
+    found = open_client(uri).get_run(child.run_id)
+    assert found.data.params["critic.learning_rate"] == "0.002"
     assert fetch_settings(uri, child.run_id)["system"] == "progressive_gan_sr"
-    inputs = open_client(uri).get_run(child.run_id).inputs
-    assert inputs is not None
-    data = inputs.dataset_inputs[0].dataset
+    assert found.inputs is not None
+    data = found.inputs.dataset_inputs[0].dataset
     assert data.digest == "f" * 36
     for run in (child, parent):
         end_run(run, "FINISHED", "finished")
@@ -107,7 +107,7 @@ def test_a_run_says_what_it_is(uri: str) -> None:
 
 def test_the_store_receives_every_report(uri: str, tmp_path: Path) -> None:
     run = opened(uri, "reports")
-    recorder = Recorder(run, PSNR, "max", spool=tmp_path / "spool")
+    recorder = Recorder(run, PSNR, "max", folder=tmp_path / "outbox")
     recorder.log(report(0, 5, 80, 20.0))
     recorder.log(report(0, 10, 160, 25.0, end=True))
     recorder.log(report(1, 10, 320, 24.0, end=True))
@@ -126,29 +126,31 @@ def test_the_store_receives_every_report(uri: str, tmp_path: Path) -> None:
     grids = [file.path for file in client.list_artifacts(run.run_id, "grids")]
     assert grids == ["grids/stage-0-000010.png", "grids/stage-1-000010.png"]
     assert any("samples" in file.path for file in client.list_artifacts(run.run_id, "images"))
-    spooled = [json.loads(line) for line in (tmp_path / "spool" / LINES).open()]
-    assert [entry["step"] for entry in spooled] == [80, 160, 320]
-    assert list((tmp_path / "spool" / "blobs").iterdir()) == []
+    entries = [json.loads(line) for line in (tmp_path / "outbox" / FILE).open()]
+    assert [entry["step"] for entry in entries] == [80, 160, 320]
+    assert list((tmp_path / "outbox" / "blobs").iterdir()) == []
 
 
-def test_artifacts_lie_beside_the_database(uri: str) -> None:
-    run = opened(uri, "place of artifacts")
-    place = open_client(uri).get_run(run.run_id).info.artifact_uri
+def test_artifacts_lie_next_to_the_database(uri: str) -> None:
+    run = opened(uri, "folder of artifacts")
+    artifacts = open_client(uri).get_run(run.run_id).info.artifact_uri
     folder = Path(uri.removeprefix("sqlite:///")).parent
-    assert place is not None and place.startswith(
-        (folder / "mlartifacts" / "place_of_artifacts").as_uri()
+    assert artifacts is not None and artifacts.startswith(
+        (folder / "mlartifacts" / "folder_of_artifacts").as_uri()
     )
 
 
 def test_a_resumed_run_continues_its_stages_and_its_best(uri: str, tmp_path: Path) -> None:
     run = opened(uri, "resumed")
-    first = Recorder(run, PSNR, "max", spool=tmp_path / "spool")
+    first = Recorder(run, PSNR, "max", folder=tmp_path / "outbox")
     first.log(report(0, 10, 160, 30.0, end=True))
     assert first.close(60)
     end_run(run, "KILLED", "failed: killed")
-    continue_run(run)
+    driver = DriverClient(uri, "resumed", tmp_path / "driver")
+    driver.resume(run)
+    assert driver.close(60)
     assert open_client(uri).get_run(run.run_id).info.status == "RUNNING"
-    second = Recorder(run, PSNR, "max", spool=tmp_path / "spool")
+    second = Recorder(run, PSNR, "max", folder=tmp_path / "outbox")
     second.log(report(0, 10, 160, 30.0, end=True))
     second.log(report(1, 10, 320, 29.0, end=True))
     assert second.close(60)
@@ -158,7 +160,7 @@ def test_a_resumed_run_continues_its_stages_and_its_best(uri: str, tmp_path: Pat
 
 def test_what_is_not_finite_is_dropped_and_counted(uri: str, tmp_path: Path) -> None:
     run = opened(uri, "not finite")
-    recorder = Recorder(run, PSNR, "max", spool=tmp_path / "spool")
+    recorder = Recorder(run, PSNR, "max", folder=tmp_path / "outbox")
     recorder.log(report(0, 1, 16, math.nan))
     recorder.log(report(0, 2, 32, -math.inf))
     assert recorder.close(60)
@@ -169,18 +171,18 @@ def test_what_is_not_finite_is_dropped_and_counted(uri: str, tmp_path: Path) -> 
 
 def test_a_dead_server_neither_stops_nor_slows(tmp_path: Path) -> None:
     run = RunRef(f"http://127.0.0.1:{free_port()}", "0" * 32)
-    recorder = Recorder(run, PSNR, "max", spool=tmp_path / "spool")
+    recorder = Recorder(run, PSNR, "max", folder=tmp_path / "outbox")
     began = time.monotonic()
     for step in range(50):
         recorder.log(report(0, step, 16 * step, 20.0, end=step == 49))
     assert time.monotonic() - began < 0.5
     recorder.close(0.5)
     assert time.monotonic() - began < 5
-    lines = [json.loads(line) for line in (tmp_path / "spool" / LINES).open()]
-    assert [line["position"][1] for line in lines] == list(range(50))
-    assert lines[-1]["stages"][0]["index"] == 0
-    weights = lines[-1]["files"]["stages/0/generator.safetensors"]
-    assert (tmp_path / "spool" / "blobs" / weights).read_bytes() == b"weights of stage 0"
+    entries = [json.loads(line) for line in (tmp_path / "outbox" / FILE).open()]
+    assert [entry["position"][1] for entry in entries] == list(range(50))
+    assert entries[-1]["stages"][0]["index"] == 0
+    weights = entries[-1]["files"]["stages/0/generator.safetensors"]
+    assert (tmp_path / "outbox" / "blobs" / weights).read_bytes() == b"weights of stage 0"
 
 
 def test_the_best_run_of_an_experiment(uri: str) -> None:
@@ -199,10 +201,10 @@ def test_the_best_run_of_an_experiment(uri: str) -> None:
 
 
 def test_runs_of_a_dead_driver_are_ended(uri: str) -> None:
-    alive, is_dead = opened(uri, "orphans"), opened(uri, "orphans")
+    alive, orphan = opened(uri, "orphans"), opened(uri, "orphans")
     # above the largest process id that Linux gives
-    open_client(uri).set_tag(is_dead.run_id, "driver.pid", str(2**22 + 1))
-    assert close_orphans(uri, "orphans") == [is_dead.run_id]
+    open_client(uri).set_tag(orphan.run_id, "driver.pid", str(2**22 + 1))
+    assert close_orphans(uri, "orphans") == [orphan.run_id]
     client = open_client(uri)
-    assert client.get_run(is_dead.run_id).info.status == "KILLED"
+    assert client.get_run(orphan.run_id).info.status == "KILLED"
     assert client.get_run(alive.run_id).info.status == "RUNNING"

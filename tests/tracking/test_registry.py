@@ -24,7 +24,7 @@ from ganforge.commands.cli import main
 from ganforge.commands.register import register_best
 from ganforge.inference.tiles import upscale
 from ganforge.metrics.image_quality import to_bytes
-from ganforge.systems.base import Metric as Figure
+from ganforge.systems.base import Metric
 from ganforge.tracking.client import open_client
 from ganforge.tracking.queries import fetch_tags
 from ganforge.tracking.registry import Registered, fetch_registered, register
@@ -55,8 +55,8 @@ def registered(uri, run_id, tmp_path_factory) -> Registered:
 
 @pytest.fixture(scope="module")
 def folder(uri, run_id, registered, tmp_path_factory) -> Path:
-    place = tmp_path_factory.mktemp("downloaded")
-    found, run = fetch_registered(uri, "models:/faces@champion", place)
+    target = tmp_path_factory.mktemp("downloaded")
+    found, run = fetch_registered(uri, "models:/faces@champion", target)
     assert run == run_id
     return found
 
@@ -84,7 +84,7 @@ def test_the_loaded_model_makes_the_bytes_of_torch(uri, registered):
         assert (loaded.predict(levels(*size)) == by_torch(levels(*size))).all()
 
 
-def test_files_beside_it_agree_with_torch_on_other_sizes(folder, registered):
+def test_exports_agree_with_torch_on_other_sizes(folder, registered):
     program = torch.export.load(folder / "exports" / "generator.pt2").module()
     session = onnxruntime.InferenceSession(folder / "exports" / "generator.onnx")
     network = small_model().network
@@ -109,7 +109,7 @@ def test_differences_and_figures_are_recorded(uri, run_id, registered):
 
 
 def test_it_loads_where_ganforge_is_not_installed(folder):
-    """The copy of the package in the model is the one that is imported, from a foreign place."""
+    """The copy of the package in the model is the one that is imported, from another folder."""
     code = (
         "import sys, numpy as np, mlflow\n"
         f"loaded = mlflow.pyfunc.load_model({str(folder)!r})\n"
@@ -142,7 +142,7 @@ def test_a_worse_run_does_not_take_the_title_and_another_measure_does(uri, regis
     open_client(uri).set_registered_model_alias("faces", "champion", "1")
 
 
-def test_the_verbs_take_registered_models(uri, run_id, registered, tmp_path, capsys):
+def test_the_commands_take_registered_models(uri, run_id, registered, tmp_path, capsys):
     from PIL import Image
 
     Image.fromarray(levels(1, 40, 48)[0]).save(tmp_path / "a.png")
@@ -153,15 +153,15 @@ def test_the_verbs_take_registered_models(uri, run_id, registered, tmp_path, cap
     where = ["--tracking-uri", uri]
     for number, name in enumerate(("models:/faces@champion", "models:/faces/1", "models:/faces",
                                    run_id, f"runs:/{run_id}")):  # fmt: skip
-        words = ["upscale", str(tmp_path / "a.png"), "--model", name, *where]
+        arguments = ["upscale", str(tmp_path / "a.png"), "--model", name, *where]
         with pytest.raises(SystemExit) as left:
-            main([*words, "--output", str(tmp_path / str(number))])
+            main([*arguments, "--output", str(tmp_path / str(number))])
         assert not left.value.code
         with Image.open(tmp_path / str(number) / "a.png") as made:
             assert (np.asarray(made) == by_torch(levels(1, 40, 48))[0]).all()
-    words = ["evaluate", "--model", "models:/faces@champion", "--benchmark"]
+    arguments = ["evaluate", "--model", "models:/faces@champion", "--benchmark"]
     with pytest.raises(SystemExit):
-        main([*words, str(tmp_path / "b" / "x2"), *where])
+        main([*arguments, str(tmp_path / "b" / "x2"), *where])
     assert "recorded as benchmark/b_x2" in capsys.readouterr().out
     client = open_client(uri)
     assert client.get_run(run_id).data.metrics["benchmark/b_x2/psnr"] > 0
@@ -170,10 +170,10 @@ def test_the_verbs_take_registered_models(uri, run_id, registered, tmp_path, cap
         with pytest.raises(SystemExit) as left:
             main(["export", "--model", name, "--output", str(tmp_path / "g.onnx"), *where])
         assert left.value.code == 2
-        assert re.search("not to be had from", capsys.readouterr().err)
+        assert re.search("unavailable from", capsys.readouterr().err)
 
 
-def test_serve_answers_a_image_of_128_with_one_of_256(uri, registered):
+def test_serve_answers_an_image_of_128_with_one_of_256(uri, registered):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -222,12 +222,12 @@ def test_predict_answers_from_a_file(uri, registered, tmp_path):
     assert (made == by_torch(given)).all()
 
 
-def test_the_end_of_a_search_is_told_and_never_fatal(uri, run_id, registered, capsys):
+def test_registering_the_best_is_reported_and_never_fatal(uri, run_id, registered, capsys):
     console = Console(width=300)
-    register_best(console, run_id, "a/search", Figure("validation/psnr", "max"), uri)
-    told = capsys.readouterr().out
-    assert "models:/a-search@champion" in told and "mlflow models serve" in told
-    assert "torch, differs from torch by at most" in told
-    register_best(console, "0" * 32, "a/search", Figure("validation/psnr", "max"), uri)
-    told = capsys.readouterr().out
-    assert "was not registered" in told and "ganforge register --model 000" in told
+    register_best(console, run_id, "a/search", Metric("validation/psnr", "max"), uri)
+    output = capsys.readouterr().out
+    assert "models:/a-search@champion" in output and "mlflow models serve" in output
+    assert "torch, differs from torch by at most" in output
+    register_best(console, "0" * 32, "a/search", Metric("validation/psnr", "max"), uri)
+    output = capsys.readouterr().out
+    assert "was not registered" in output and "ganforge register --model 000" in output

@@ -1,15 +1,16 @@
-"""The saved view: what is packed can be read, and says what is to be seen."""
+"""The saved view: what is packed can be read, and holds what is to be shown."""
 
 import json
 import zlib
 from base64 import b64decode
 from pathlib import Path
+from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from ganforge.search.pages import copies, search_view
 from ganforge.tracking.client import experiment_id, open_client
-from ganforge.tracking.view import deflated, inflated, ship_view, view_id, view_state
+from ganforge.tracking.view import deflated, ship_view, view_id, view_state
 
 DOMAINS = {
     "generator.learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
@@ -20,13 +21,16 @@ DOMAINS = {
 VIEW = search_view("20260102-030405-abcd", "validation/psnr", "max", DOMAINS)
 
 
-def test_what_is_deflated_is_inflated_again():
-    state = view_state(VIEW) | {"name": "größer ✓"}
-    text = deflated(state)
-    assert inflated(text) == state
-    # and by the plain definition of the format
+def inflated(text: str) -> dict[str, Any]:
+    """A state, read by the definition of the format."""
     head, packed = text.split(";")
-    assert head == "deflate" and json.loads(zlib.decompress(b64decode(packed))) == state
+    assert head == "deflate"
+    return json.loads(zlib.decompress(b64decode(packed)))
+
+
+def test_what_is_deflated_can_be_read():
+    state = view_state(VIEW) | {"name": "größer ✓"}
+    assert inflated(deflated(state)) == state
 
 
 def test_the_state_shows_the_trials_of_one_search_as_a_sorted_list():
@@ -62,7 +66,7 @@ def test_settings_searched_over_two_decades_have_a_logarithmic_axis():
 
 def test_shipping_again_replaces_the_view(tmp_path: Path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    places = {ship_view(uri, "views", VIEW) for _ in range(2)}
+    addresses = {ship_view(uri, "views", VIEW) for _ in range(2)}
     client = open_client(uri)
     number = experiment_id(client, uri, "views")
     tags = client.get_experiment(number).tags
@@ -71,7 +75,7 @@ def test_shipping_again_replaces_the_view(tmp_path: Path):
     stored = json.loads(tags[f"mlflow.sharedViewState.{key}"])
     assert stored["name"] == "search 20260102-030405-abcd"
     assert inflated(stored["state"]) == view_state(VIEW)
-    (place,) = places
-    assert place.startswith("?workflowType=machine_learning#/experiments/")
-    assert f"viewStateShareKey={key}" in place and "compareRunsMode=CHART" in place
+    (address,) = addresses
+    assert address.startswith("?workflowType=machine_learning#/experiments/")
+    assert f"viewStateShareKey={key}" in address and "compareRunsMode=CHART" in address
     assert view_id("another") != key

@@ -25,7 +25,7 @@ from ganforge.training.report import Report, StageResult, read_stages
 from ganforge.training.run import run
 
 logger = logging.getLogger("ganforge")
-_SETTLE_SECONDS = 1.0
+_FLUSH_SECONDS = 1.0
 _CLOSE_SECONDS = 10.0
 _DECISION_SECONDS = 300.0
 
@@ -51,7 +51,7 @@ def worker(job: Job) -> None:
                 rows[report.position.index] = report.stage
             if recorder is not None:
                 recorder.log(report)
-                recorder.settle(_SETTLE_SECONDS)
+                recorder.flush_to_store(_FLUSH_SECONDS)
             message = summary(report, job.metric)
             if report.stage is not None or not resent:
                 message["stages"] = [rows[index].to_json() for index in sorted(rows)]
@@ -94,12 +94,12 @@ def open_recorder(job: Job, rows: dict[int, StageResult]) -> Recorder | None:
     if job.tracking is None:
         return None
     far = isinstance(open_folders(job.store), ObjectFolders)
-    spool = None if far else Path(job.store.removeprefix("file://")) / OUTBOX
+    folder = None if far else Path(job.store.removeprefix("file://")) / OUTBOX
     remote = job.store if far else None
     name, mode = job.metric
     try:
         return Recorder(
-            job.tracking, name, mode, spool=spool, beside=remote, stages=tuple(rows.values())
+            job.tracking, name, mode, folder=folder, remote=remote, stages=tuple(rows.values())
         )
     except OSError as error:
         logger.warning("tracking: no outbox (%s). Training continues without a record", error)

@@ -66,12 +66,18 @@ def train(
     resume: Resume = False, accept: Accept = None, dry_run: DryRun = False,
 ) -> None:  # fmt: skip
     """Train one configuration."""
-    words = CliOptions(
-        system, preset, settings, data, workers, gpu, seed, start, target, scale, changes or []
-    )
-    _command("train")(
-        words, metric, experiment, tracking_uri, storage, resume, dry_run, accept or []
-    )
+    from ganforge.commands.train import TrainOptions
+    from ganforge.commands.train import train as run
+
+    options = CliOptions(
+        system=system, preset=preset, settings_file=settings, data=data, workers=workers, gpu=gpu,
+        seed=seed, start=start, target=target, scale=scale, changes=changes or [],
+    )  # fmt: skip
+    how = TrainOptions(
+        metric=metric, experiment=experiment, tracking_uri=tracking_uri, storage=storage,
+        resume=resume, accept=accept or [], dry_run=dry_run,
+    )  # fmt: skip
+    run(options, how)
 
 
 @app.command()
@@ -192,11 +198,13 @@ def sample(
 
 @app.command()
 def sync(
-    place: Annotated[str | None, typer.Argument(help="a storage, a run in it, or a spool")] = None,
+    path: Annotated[
+        str | None, typer.Argument(help="a storage, a run in it, or an outbox; default: --storage")
+    ] = None,
     storage: Storage = "ganforge-runs", tracking_uri: Uri = None,
 ) -> None:  # fmt: skip
-    """Send to MLflow what it did not take, because it was down."""
-    _command("sync")(place or storage, tracking_uri)
+    """Send to MLflow what it did not take while it was unavailable."""
+    _command("sync")(path or storage, tracking_uri)
 
 
 @app.command()

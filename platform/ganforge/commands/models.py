@@ -40,8 +40,8 @@ def find_model(reference: str, tracking_uri: str | None, stage: int | None = Non
             "runs:/ID or models:/NAME@champion"
         )
     # MLflow takes seconds to import: not for a folder
+    from ganforge.tracking.artifacts import fetch_generator
     from ganforge.tracking.client import existing_uri
-    from ganforge.tracking.models import fetch_generator
     from ganforge.tracking.registry import fetch_registered
 
     uri = existing_uri(tracking_uri)

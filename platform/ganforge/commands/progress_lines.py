@@ -8,7 +8,7 @@ from rich.console import Console
 from ganforge.commands.start import Start
 
 
-class AppendLog:
+class ProgressLines:
     """A line for each report: where the run is, how fast, how good."""
 
     def __init__(self, console: Console, start: Start):

@@ -37,8 +37,8 @@ def reproduce(
 
     Other code and another environment are listed and tried, but for `strict`.
     """
+    from ganforge.tracking.artifacts import fetch_images, system_of
     from ganforge.tracking.client import existing_uri
-    from ganforge.tracking.models import fetch_images, system_of
     from ganforge.tracking.queries import (
         best_run,
         fetch_settings,
@@ -71,7 +71,7 @@ def reproduce(
 
 def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -> "Prepared":
     """The recorded settings, with the images and frozen networks of this machine."""
-    from ganforge.tracking.models import fetch_asset, fetch_system
+    from ganforge.tracking.artifacts import fetch_asset, fetch_system
     from ganforge.training.prepare import prepare
 
     system = fetch_system(uri, run_id, record["system"])
@@ -205,7 +205,7 @@ def _finish(
     verdicts: "list[Verdict]",
 ) -> None:
     """Print the table, log the verdict as a run of its own, exit."""
-    from ganforge.tracking.models import record_verdict
+    from ganforge.tracking.verdict import record_verdict
     from ganforge.training.compare import TOLERANCES
 
     table = Table(title="recorded, and done again here")

@@ -5,137 +5,175 @@ import secrets
 import shlex
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
 from ganforge.commands.configure import CliOptions
-from ganforge.commands.progress_lines import AppendLog
+from ganforge.commands.progress_lines import ProgressLines
 from ganforge.commands.start import Start, checked_storage, settle, ui_lines
 from ganforge.settings import SettingsError
 
 if TYPE_CHECKING:
+    from ganforge.cluster.coordinator import Summary
     from ganforge.cluster.train import Trained
     from ganforge.tracking.driver import DriverClient
     from ganforge.tracking.run_ref import RunRef
     from ganforge.tracking.runs import Opening
+    from ganforge.training.report import StageResult
 
 ABOUT = "about"
+_FLUSH_SECONDS = 10.0
+_T = TypeVar("_T")
 
 
-def train(
-    words: CliOptions,
-    metric: str | None,
-    experiment: str,
-    tracking_uri: str | None,
-    storage: str,
-    resume: bool,
-    dry_run: bool,
-    accept: list[str],
-) -> None:
-    """Check, open the run, train, end the run, say where everything is."""
-    start = settle(words, metric, dry_run, accept=accept)
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options of `ganforge train` that are not about settings."""
+
+    metric: str | None = None
+    experiment: str = "ganforge"
+    tracking_uri: str | None = None
+    storage: str = "ganforge-runs"
+    resume: bool = False
+    accept: list[str] = field(default_factory=list)
+    dry_run: bool = False
+
+
+def train(options: CliOptions, how: TrainOptions) -> None:
+    """Check, open the run or resume it, train, end the run, print where everything is."""
+    start = settle(options, how.metric, how.dry_run, accept=how.accept)
     if start is None:
         return
     # Ray and MLflow take seconds to import: not before the input is known to be good
     from ganforge.cluster.machines import wait_for_slots
     from ganforge.cluster.preflight import check_machines
     from ganforge.cluster.session import session, worker_resources
-    from ganforge.cluster.train import TrainingFailed, fit, uses_gpu
+    from ganforge.cluster.train import fit, uses_gpu
     from ganforge.tracking.client import resolve_uri
 
-    storage = checked_storage(storage)
-    uri = resolve_uri(tracking_uri)
-    console = Console()
-    settings = start.prepared.settings
+    storage, uri = checked_storage(how.storage), resolve_uri(how.tracking_uri)
+    console, settings = Console(), start.prepared.settings
     with session(threads=settings.threads) as joined:
         each = worker_resources(settings.threads, uses_gpu(settings))
         wait_for_slots(settings.workers, each, joined=joined)
         if joined:
             check_machines(start.prepared, storage, uri)
-        record = (_found if resume else _new)(start, uri, experiment, storage)
-        place, tracking, desk = record.place, record.tracking, record.desk
-        outcome, status = "interrupted", "KILLED"
-        try:
+        run = (_resume_run if how.resume else _open_run)(start, uri, how.experiment, storage)
+        listener = _Listener(ProgressLines(console, start))
+        with _ending(start, run, listener):
             trained = fit(
                 start.prepared,
                 metric=start.metric,
-                store=place,
-                tracking=tracking,
+                store=run.store,
+                tracking=run.ref,
                 joined=joined,
-                listener=AppendLog(console, start),
+                listener=listener,
             )
-            outcome, status = "finished", "FINISHED"
-        except (TrainingFailed, SettingsError) as error:
-            outcome, status = f"failed: {error}", "FAILED"
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2 if isinstance(error, SettingsError) else 1)
-        finally:
-            note = _try(lambda: describe_training(start, outcome, desk.known(tracking)))
-            desk.end(tracking, status, outcome, note=note)
-            desk.send(place)
-            complete = desk.close()
-    _tell(console, start, trained, place, desk.known(tracking))
-    if not complete:
-        print(
-            f"warning       the tracking store failed: {desk.trouble or trained.tracking_trouble}"
-        )
+    _print_result(console, start, trained, run)
+    if not run.complete:
+        trouble = run.client.trouble or trained.tracking_trouble
+        print(f"warning       the tracking store failed: {trouble}")
         print(f"              ganforge sync --storage {shlex.quote(storage)}   sends the rest")
 
 
-def _tell(
-    console: Console, start: Start, trained: "Trained", place: str, tracking: "RunRef"
-) -> None:
-    """How good it is, where everything is, and the commands to go on."""
+@dataclass
+class _Run:
+    """A run: where its states are stored, where it is recorded, and the driver's client there.
 
-    def line(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
+    `complete` is whether the tracking store has everything, once the run has ended.
+    """
 
-    value = trained.metrics.get(start.metric.name)
-    line(f"\n{start.metric.name} {value:.3f}" if value is not None else "\nfinished")
-    line(f"checkpoints   {place}")
-    if not tracking.run_id:
-        return
-    where = f"--tracking-uri {shlex.quote(tracking.uri)}"
-    line(f"sample grid   artifacts/grids of run {tracking.run_id}")
-    for head, text in zip(("look at it", ""), ui_lines(tracking.uri), strict=False):
-        line(f"{head:<14}{text}")
-    line(f"prove it      ganforge reproduce --run {tracking.run_id} {where}")
-    line(f"evaluate it   ganforge evaluate --model {tracking.run_id} --benchmark DIR {where}")
+    store: str
+    ref: "RunRef"
+    client: "DriverClient"
+    complete: bool = False
 
 
-@dataclass(frozen=True)
-class _Record:
-    """A run's folder, its record, and the driver's way to the store."""
+@dataclass
+class _Listener:
+    """Prints each report of rank 0 and keeps the results of the stages for the run's page."""
 
-    place: str
-    tracking: "RunRef"
-    desk: "DriverClient"
+    show: ProgressLines
+    stages: "dict[int, StageResult]" = field(default_factory=dict)
+
+    def __call__(self, summary: "Summary") -> None:
+        from ganforge.training.report import read_stages
+
+        self.stages |= read_stages(summary.get("stages", ()))
+        self.show(summary)
 
 
-def _new(start: Start, uri: str, experiment: str, storage: str) -> _Record:
-    """A new run: its folder and its record. Training goes on without a store if need be."""
+def _open_run(start: Start, uri: str, experiment: str, storage: str) -> _Run:
+    """A new run. A tracking store that is down does not stop it."""
     from ganforge.tracking.artifacts import input_files
     from ganforge.tracking.driver import DriverClient
     from ganforge.tracking.runs import close_orphans
     from ganforge.training.files import join, open_folders
 
     name = time.strftime("train-%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-    place = join(storage, name)
-    desk = DriverClient(uri, experiment, _driver_folder(place, name))
-    tracking = desk.open(name, _opening(start, name, place))
-    desk.files(tracking, input_files(start.prepared))
-    if tracking.run_id:
+    store = join(storage, name)
+    client = DriverClient(uri, experiment, _driver_folder(store, name))
+    ref = client.open(name, _opening(start, name, store))
+    client.files(ref, input_files(start.prepared))
+    if ref.run_id:
         _try(lambda: close_orphans(uri, experiment))
-    about: dict[str, Any] = {"experiment": experiment, "system": start.prepared.system}
-    about["tracking"] = asdict(tracking)
-    open_folders(place).write(ABOUT, {"run.json": json.dumps(about).encode()})
-    return _Record(place, tracking, desk)
+    about = {"experiment": experiment, "system": start.prepared.system, "tracking": asdict(ref)}
+    open_folders(store).write(ABOUT, {"run.json": json.dumps(about).encode()})
+    return _Run(store, ref, client)
 
 
-def _opening(start: Start, name: str, place: str) -> "Opening":
+def _resume_run(start: Start, uri: str, experiment: str, storage: str) -> _Run:
+    """The newest run of this experiment and system, checked and set to RUNNING again."""
+    from ganforge.tracking.driver import DriverClient
+    from ganforge.tracking.runs import close_orphans
+    from ganforge.training.files import join
+    from ganforge.training.resume import check_store
+
+    name, recorded = _newest(start, experiment, storage)
+    store = join(storage, name)
+    check_store(start.prepared, store)
+    client = DriverClient(
+        recorded.uri if recorded else uri, experiment, _driver_folder(store, name)
+    )
+    ref = recorded or client.open(name, _opening(start, name, store))
+    client.resume(ref)
+    if client.flush(_FLUSH_SECONDS):
+        _try(lambda: close_orphans(ref.uri, experiment))
+    return _Run(store, client.known(ref), client)
+
+
+def _newest(start: Start, experiment: str, storage: str) -> "tuple[str, RunRef | None]":
+    """The name of the newest run of this experiment and system, and where it is recorded."""
+    from ganforge.tracking.run_ref import RunRef
+    from ganforge.training.files import join, open_folders
+
+    names = [name for name in open_folders(storage).names() if name.startswith("train-")]
+    for name in sorted(names, reverse=True):
+        try:
+            about = json.loads(open_folders(join(storage, name)).read(ABOUT, "run.json"))
+        except (OSError, ValueError):
+            continue
+        if (about["experiment"], about["system"]) == (experiment, start.prepared.system):
+            return name, RunRef(**about["tracking"]) if about["tracking"] else None
+    raise SettingsError(
+        f"--resume: {storage} has no run of experiment {experiment} and system "
+        f"{start.prepared.system}; start one without --resume"
+    )
+
+
+def _driver_folder(store: str, name: str) -> Path:
+    """The driver's outbox: in the run's folder if that is on this machine."""
+    from ganforge.tracking.outbox.log import default_outbox_folder
+
+    return default_outbox_folder(f"driver-{name}") if "://" in store else Path(store, "driver")
+
+
+def _opening(start: Start, name: str, store: str) -> "Opening":
     from ganforge.tracking.runs import Opening
 
     prepared = start.prepared
@@ -145,87 +183,87 @@ def _opening(start: Start, name: str, place: str) -> "Opening":
         settings=prepared.settings,
         fingerprint=prepared.facts.fingerprint,
         description=describe_training(start),
-        tags={"storage": place, "warnings": "; ".join(prepared.warnings) or "none"},
+        tags={"storage": store, "warnings": "; ".join(prepared.warnings) or "none"},
     )
+
+
+@contextmanager
+def _ending(start: Start, run: _Run, listener: _Listener) -> Iterator[None]:
+    """End the run however the block ends; a failed training exits with one line."""
+    from ganforge.cluster.train import TrainingFailed
+
+    outcome, status = "interrupted", "KILLED"
+    try:
+        yield
+        outcome, status = "finished", "FINISHED"
+    except (TrainingFailed, SettingsError) as error:
+        outcome, status = f"failed: {error}", "FAILED"
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, SettingsError) else 1)
+    finally:
+        run.ref = run.client.known(run.ref)
+        stages = [listener.stages[index] for index in sorted(listener.stages)]
+        note = describe_training(start, outcome, run.ref, stages)
+        run.client.end(run.ref, status, outcome, note=note)
+        run.client.send(run.store)
+        run.complete = run.client.close()
+        run.ref = run.client.known(run.ref)
 
 
 def describe_training(
-    start: Start, outcome: str = "running", tracking: "RunRef | None" = None
+    start: Start,
+    outcome: str = "running",
+    run: "RunRef | None" = None,
+    stages: "Sequence[StageResult]" = (),
 ) -> str:
-    """What the run's page opens with; with `tracking` the stages that are recorded there."""
+    """What the run's page opens with: a run that has begun, or one that has ended."""
     from ganforge.tracking.description import (
         Description,
-        data_words,
+        describe_data,
         describe_run,
         reproduce_command,
     )
-    from ganforge.tracking.queries import fetch_stages
 
-    prepared, metric = start.prepared, start.metric.name
-    results = [] if tracking is None else fetch_stages(tracking.uri, tracking.run_id)
+    prepared = start.prepared
     commands: dict[str, str] = {}
-    if tracking is not None and results:
-        command = reproduce_command(tracking.uri, tracking.run_id)
-        commands = {"Train it again and compare": command}
+    if run is not None and run.run_id and stages:
+        commands = {"Train it again and compare": reproduce_command(run.uri, run.run_id)}
     facts = Description(
         f"Training of {prepared.system}",
         outcome,
-        metric,
-        results,
+        start.metric.name,
+        stages,
         commands,
-        data=data_words(prepared.settings, prepared.facts.fingerprint),
+        data=describe_data(prepared.settings, prepared.facts.fingerprint),
         remarks=prepared.warnings,
     )
     return describe_run(facts)
 
 
-def _driver_folder(place: str, name: str) -> Path:
-    """Where the driver keeps what the store did not take: in the run's folder if that is here."""
-    from ganforge.assets import cache_directory
+def _print_result(console: Console, start: Start, trained: "Trained", run: _Run) -> None:
+    """The score, where everything is, and the commands to continue with."""
 
-    return (
-        cache_directory() / "spools" / f"driver-{name}" if "://" in place else Path(place, "driver")
-    )
+    def line(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
 
-
-def _found(start: Start, uri: str, experiment: str, storage: str) -> _Record:
-    """The newest run of this experiment and system in the storage, and its record."""
-    from ganforge.tracking.driver import DriverClient
-    from ganforge.tracking.run_ref import RunRef
-    from ganforge.tracking.runs import close_orphans
-    from ganforge.training.files import join, open_folders
-    from ganforge.training.resume import check_store
-
-    root = open_folders(storage)
-    for name in sorted((n for n in root.names() if n.startswith("train-")), reverse=True):
-        place = join(storage, name)
-        try:
-            about = json.loads(open_folders(place).read(ABOUT, "run.json"))
-        except (OSError, ValueError):
-            continue
-        if (about["experiment"], about["system"]) != (experiment, start.prepared.system):
-            continue
-        check_store(start.prepared, place)
-        recorded = RunRef(**about["tracking"]) if about["tracking"] else None
-        desk = DriverClient(
-            recorded.uri if recorded else uri, experiment, _driver_folder(place, name)
-        )
-        tracking = recorded or desk.open(name, _opening(start, name, place))
-        desk.resume(tracking)
-        if desk.flush(10.0):
-            _try(lambda u=tracking.uri: close_orphans(u, experiment))
-        return _Record(place, desk.known(tracking), desk)
-    raise SettingsError(
-        f"--resume: {storage} has no run of experiment {experiment} and system "
-        f"{start.prepared.system}; start one without --resume"
-    )
+    value = trained.metrics.get(start.metric.name)
+    line(f"\n{start.metric.name} {value:.3f}" if value is not None else "\nfinished")
+    line(f"checkpoints   {run.store}")
+    if not run.ref.run_id:
+        return
+    where = f"--tracking-uri {shlex.quote(run.ref.uri)}"
+    line(f"sample grid   artifacts/grids of run {run.ref.run_id}")
+    for head, text in zip(("look at it", ""), ui_lines(run.ref.uri), strict=False):
+        line(f"{head:<14}{text}")
+    line(f"prove it      ganforge reproduce --run {run.ref.run_id} {where}")
+    line(f"evaluate it   ganforge evaluate --model {run.ref.run_id} --benchmark DIR {where}")
 
 
-def _try(call: Any) -> Any:
+def _try(call: Callable[[], _T]) -> _T | None:
     """If the tracking store fails, training does not."""
     try:
         return call()
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        print(f"warning: tracking store: {first[:200]}; the training goes on")
+        print(f"warning: tracking store: {first[:200]}; the training continues")
         return None

@@ -1,12 +1,11 @@
-"""What a search suggested, saw and decided: one line per event, on the disk before it counts."""
+"""What a search suggested, saw and decided: one entry per event, on the disk before it counts."""
 
-import fcntl
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from ganforge.local_files import cache_directory
+from ganforge.append_log import AppendLog
+from ganforge.local_files import Busy, cache_directory, replacing
 from ganforge.settings import SettingsError
 from ganforge.training.files import open_folders
 
@@ -15,7 +14,7 @@ Event = dict[str, Any]
 
 
 class Journal:
-    """An append-only file of events, each fsynced; one process at a time may hold it.
+    """The log of a search's events; one process at a time may hold it.
 
     With an object store as storage the file lies on the driver's disk, and every event also goes to
     the store, from where a search can be resumed elsewhere.
@@ -27,35 +26,32 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._remote = open_folders(storage) if "://" in storage else None
         if self._remote is not None and not path.exists() and search_id in self._remote.names():
-            path.write_bytes(self._remote.read(search_id, FILE))
-        self._file = open(path, "a+b")  # noqa: SIM115 (held as long as the search)
+            with replacing(path) as file:
+                file.write(self._remote.read(search_id, FILE))
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self._log = AppendLog(path)
+        except Busy:
             raise SettingsError(f"search {search_id} is running in another process") from None
-        self._file.seek(0)
-        content = self._file.read()
-        # a line cut off by a crash was never acted upon
-        whole = content[: content.rfind(b"\n") + 1]
-        self._file.truncate(len(whole))
-        self.events: list[Event] = [json.loads(line) for line in whole.splitlines()]
+        # an entry cut off by a crash was never acted upon
+        self.events: list[Event] = list(self._log.entries())
+        if {} in self.events:
+            self._log.close()
+            raise SettingsError(
+                f"cannot resume search {search_id}: line {self.events.index({}) + 1} of {path} is "
+                "not JSON; repair it from a copy, or start a new search"
+            )
 
     def append(self, event: str, **facts: Any) -> None:
         """Write an event and have the disk confirm it."""
         entry = {"event": event, **facts}
-        self._file.write(json.dumps(entry).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._log.append(entry)
         self.events.append(entry)
         if self._remote is not None:
-            self._remote.write(self.search_id, {FILE: self._content()})
-
-    def _content(self) -> bytes:
-        self._file.seek(0)
-        return self._file.read()
+            self._remote.write(self.search_id, {FILE: self._log.content()})
 
     def close(self) -> None:
-        self._file.close()
+        """Let another process hold the journal."""
+        self._log.close()
 
 
 def local_file(storage: str, search_id: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 from ganforge.search.trial import Trial
 from ganforge.tracking.description import (
     Description,
-    data_words,
+    describe_data,
     describe_run,
     reproduce_command,
 )
@@ -63,7 +63,7 @@ def search_page(
         [] if best is None else best.results(metric),
         {} if best is None else _commands(best.run),
         space,
-        data_words(prepared.settings, prepared.facts.fingerprint),
+        describe_data(prepared.settings, prepared.facts.fingerprint),
         prepared.warnings,
         table,
     )
@@ -81,7 +81,7 @@ def trial_page(
         trial.results(metric),
         _commands(trial.run) if trial.scores else {},
         trial.params,
-        data_words(prepared.settings, prepared.facts.fingerprint),
+        describe_data(prepared.settings, prepared.facts.fingerprint),
         prepared.warnings,
     )
     return describe_run(facts)

@@ -1,12 +1,14 @@
-"""Files of a run, as bytes."""
+"""A run's inputs and results as files: what is recorded, and how it is read back."""
 
 import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from ganforge.settings import SettingsError
+from ganforge.systems.catalog import in_file, materialise
 from ganforge.tracking.client import open_client
-from ganforge.tracking.run_ref import RunRef
+from ganforge.tracking.queries import fetch_file, fetch_settings, fetch_stages
 from ganforge.training.checkpoint import pack
 from ganforge.training.prepare import Prepared
 
@@ -14,36 +16,96 @@ IMAGES = "images.json"
 SOURCES = "source"
 
 
-def log_files(tracking: RunRef, files: Mapping[str, bytes]) -> None:
-    """Log files by their path inside the run."""
-    client = open_client(tracking.uri)
-    with tempfile.TemporaryDirectory() as folder:
-        for path, content in files.items():
-            place = Path(folder, path)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content)
-            parent = str(Path(path).parent)
-            client.log_artifact(tracking.run_id, str(place), None if parent == "." else parent)
-
-
 def input_files(prepared: Prepared) -> dict[str, bytes]:
-    """What a run needs to be done again elsewhere, and to say what differs there, by path: frozen
+    """What it takes to train a run again elsewhere and to name what differs there, by path: frozen
     networks under the sha256 by which the settings name them, each image's sha256, and the files
     of a system that is in no installed package."""
     files = {IMAGES: json.dumps(dict(prepared.facts.digests), indent=1).encode()}
     for name, tensors in prepared.assets.items():
-        if name != prepared.settings.validation.fid_network:  # a figure's network reaches no weight
+        if name != prepared.settings.validation.fid_network:  # a metric's network reaches no weight
             files[asset_path(name)] = pack(tensors)
     for path, text in prepared.sources.items():
         files[f"{SOURCES}/{path}"] = text.encode()
     return files
 
 
-def log_inputs(tracking: RunRef, prepared: Prepared) -> None:
-    """Log these files at once."""
-    log_files(tracking, input_files(prepared))
-
-
 def asset_path(name: str) -> str:
-    """Where a frozen network lies in a run; `name` is "sha256:…"."""
+    """The path of a frozen network in a run; `name` is "sha256:…"."""
     return f"assets/{name.removeprefix('sha256:')}.safetensors"
+
+
+def fetch_generator(
+    uri: str, run_id: str, stage: int | None = None
+) -> tuple[dict[str, Any], int, bytes]:
+    """(record of settings.json, stage, safetensors bytes); the last finished stage by default."""
+    record = fetch_settings(uri, run_id)
+    record["system"] = fetch_system(uri, run_id, record["system"])
+    results = fetch_stages(uri, run_id)
+    if not results:
+        raise SettingsError(f"run {run_id}: no stage is finished, so there is no generator")
+    number = results[-1].index if stage is None else stage
+    known = [result.index for result in results]
+    if number not in known:
+        numbers = ", ".join(map(str, known))
+        raise SettingsError(f"stage = {stage}: run {run_id} has finished stages {numbers}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = fetch_file(uri, run_id, f"stages/{number}/generator.safetensors", Path(folder))
+        return record, number, path.read_bytes()
+
+
+def fetch_system(uri: str, run_id: str, name: str) -> str:
+    """A recorded system's name on this machine; one of a file comes from the record itself."""
+    if not in_file(name):
+        return name
+    client = open_client(uri)
+    parent = client.get_run(run_id).data.tags.get("mlflow.parentRunId")
+    for owner in (run_id, parent):
+        if owner is None or not client.list_artifacts(owner, SOURCES):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            top = fetch_file(uri, owner, SOURCES, Path(folder))
+            files = sorted(path for path in top.rglob("*") if path.is_file())
+            texts = {p.relative_to(top).as_posix(): p.read_text(encoding="utf-8") for p in files}
+        return materialise(name, texts)
+    raise SettingsError(f"run {run_id}: the file of system {name} was not recorded")
+
+
+def system_of(uri: str, experiment: str) -> str:
+    """The system that the trials and trainings of an experiment are of."""
+    client = open_client(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        raise SettingsError(f"experiment = {experiment}: not in {uri}")
+    names: dict[str, str] = {}
+    for kind in ("trial", "train"):
+        runs = client.search_runs([found.experiment_id], f"tags.kind = '{kind}'", max_results=1000)
+        names |= {r.data.tags["system"]: r.info.run_id for r in runs if "system" in r.data.tags}
+    if len(names) != 1:
+        listed = ", ".join(sorted(names)) or "no trained system"
+        raise SettingsError(f"experiment = {experiment}: has {listed}; name one run with --run")
+    name, run_id = names.popitem()
+    return fetch_system(uri, run_id, name)
+
+
+def fetch_asset(uri: str, run_id: str, name: str) -> bytes | None:
+    """A frozen network that a run's settings name by sha256, from the run or its parent."""
+    return _of_family(uri, run_id, asset_path(name))
+
+
+def fetch_images(uri: str, run_id: str) -> dict[str, str]:
+    """sha256 of the pixels of each image by name, as recorded; empty where they were not."""
+    return json.loads(_of_family(uri, run_id, IMAGES) or b"{}")
+
+
+def _of_family(uri: str, run_id: str, path: str) -> bytes | None:
+    """An artifact of a run or of its parent."""
+    parent = open_client(uri).get_run(run_id).data.tags.get("mlflow.parentRunId")
+    for owner in (run_id, parent):
+        if owner is None:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return fetch_file(uri, owner, path, Path(folder)).read_bytes()
+            except SettingsError:
+                continue
+    return None

@@ -13,7 +13,7 @@ for _name, _value in {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # it would name the search's own server, which is gone at its end
+    # it would name the search's own server, which ends with the search
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
@@ -47,11 +47,11 @@ def resolve_uri(given: str | None = None) -> str:
 
 
 def existing_uri(given: str | None = None) -> str:
-    """The same, for who only reads: a SQLite file that is not there is refused, and not made."""
+    """The same for a command that only reads: a missing SQLite file is refused, and not made."""
     uri = resolve_uri(given)
     if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
         raise SettingsError(
-            f"tracking URI = {uri}: there is no such file; name the store that has the run with "
+            f"tracking URI = {uri}: the file does not exist; name the store that has the run with "
             "--tracking-uri or MLFLOW_TRACKING_URI"
         )
     return uri
@@ -82,7 +82,7 @@ def open_client(uri: str) -> MlflowClient:
 def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     """The experiment called `name`, made when it is new.
 
-    With SQLite its artifacts lie beside the database, not in the working directory.
+    With SQLite its artifacts lie next to the database, not in the working directory.
     """
     found = client.get_experiment_by_name(name)
     if found is None:

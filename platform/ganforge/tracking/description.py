@@ -1,4 +1,4 @@
-"""What a run's page opens with, in markdown: what it is, how good, how to get it again."""
+"""What a run's page opens with, in markdown: what it is, its score, how to train it again."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from ganforge.training.report import StageResult
 class Description:
     """The facts of one run. Empty ones are left out.
 
-    `outcome` is in words, `commands` are by what they do, `searched` the settings that a search
+    `outcome` is a phrase, `commands` are by what they do, `searched` the settings that a search
     varied, with their values or their domains.
     """
 
@@ -29,7 +29,7 @@ class Description:
 
 
 def describe_run(facts: Description) -> str:
-    """The description in markdown; for a run that is going on or over."""
+    """The description in markdown; of a run that has begun or ended."""
     # the page shows four lines or so and folds the rest
     head = [f"**{facts.title}**. {_result(facts)}"]
     head += [f"{what}: `{command}`" for what, command in facts.commands.items()]
@@ -48,7 +48,7 @@ def describe_run(facts: Description) -> str:
 
 
 def _result(facts: Description) -> str:
-    """One line: the outcome and the best score, with bicubic beside it."""
+    """One line: the outcome and the best score, next to bicubic."""
     for stage in reversed(facts.stages):
         score, bicubic = stage.score(facts.metric), stage.bicubic(facts.metric)
         if score is not None:
@@ -87,7 +87,7 @@ def data_name(settings: Any) -> str:
     return "built-in photographs" if root is None else os.path.basename(os.path.normpath(root))
 
 
-def data_words(settings: Any, fingerprint: str) -> str:
+def describe_data(settings: Any, fingerprint: str) -> str:
     """The data set by name and by the fingerprint of its pixels."""
     return f"{data_name(settings)}, fingerprint `{fingerprint[:12]}`"
 
@@ -102,5 +102,5 @@ def commit() -> str:
 
 
 def reproduce_command(uri: str, run_id: str) -> str:
-    """The words that train a run again and compare."""
+    """The command that trains a run again and compares."""
     return f"ganforge reproduce --run {run_id} --tracking-uri {uri}"

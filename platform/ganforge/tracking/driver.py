@@ -1,7 +1,7 @@
 """Runs opened and ended by a driver that never waits for a store which is down.
 
-Every wish is written into the driver's own spool first. While the store answers, a run is made at
-once; while it does not, the run has a key and no id, everything about it is kept, and the run is
+Every change is written into the driver's own outbox first. While the store answers, a run is made
+at once; while it does not, the run has a key and no id, everything about it is kept, and the run is
 made as soon as the store is back, or by `ganforge sync`.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ganforge.tracking.outbox.resend import replay
+from ganforge.tracking.outbox.outbox import open_outbox
+from ganforge.tracking.outbox.resend import resend
 from ganforge.tracking.outbox.sender import Sender
 from ganforge.tracking.process import identity
-from ganforge.tracking.recorder import open_spool
 from ganforge.tracking.run_ref import RunRef
 from ganforge.tracking.runs import Opening, Status, describe, ending_tags
 
@@ -23,14 +23,14 @@ _POLL_SECONDS = 0.01
 
 
 class DriverClient:
-    """The driver's way to the store at `uri`; its spool lies in `folder`."""
+    """The driver's way to the store at `uri`; its outbox lies in `folder`."""
 
     def __init__(self, uri: str, experiment: str, folder: Path):
         self.uri, self.experiment = uri, experiment
-        self._spool = open_spool(folder)
-        self._sender = Sender(self._spool, uri)
+        self._outbox = open_outbox(folder)
+        self._sender = Sender(self._outbox, uri)
         self._sending: dict[str, threading.Thread] = {}
-        self._left: dict[str, str] = {}
+        self._unsent: dict[str, str] = {}
         self._complete = False
 
     @property
@@ -38,13 +38,13 @@ class DriverClient:
         """The first reason for something not recorded; none once everything is."""
         if self._complete:
             return ""
-        return self._sender.trouble or self._spool.trouble or next(iter(self._left.values()), "")
+        return self._sender.trouble or self._outbox.trouble or next(iter(self._unsent.values()), "")
 
     def open(self, key: str, opening: Opening) -> RunRef:
         """A run; without an id where the store is down."""
         run = RunRef(self.uri, "", self.experiment, key)
-        self._spool.put({"run": run.entry(), "open": describe(opening)})
-        self._spool.flush(1.0)
+        self._outbox.put({"run": run.entry(), "open": describe(opening)})
+        self._outbox.flush(1.0)
         until = time.monotonic() + _OPEN_SECONDS
         while self._sender.healthy and time.monotonic() < until:
             if self._sender.resolved(key):
@@ -53,18 +53,18 @@ class DriverClient:
         return self.known(run)
 
     def known(self, run: RunRef) -> RunRef:
-        """The run with its id, if it has got one meanwhile."""
+        """The run with its id, if it has one by now."""
         found = None if run.run_id else self._sender.resolved(run.key)
         return replace(run, run_id=found) if found else run
 
     def resume(self, run: RunRef) -> None:
         """Set a run to RUNNING again, under this process."""
-        self._spool.put({"run": run.entry(), "tags": identity(), "status": "RUNNING"})
+        self._outbox.put({"run": run.entry(), "tags": identity(), "status": "RUNNING"})
 
     def files(self, run: RunRef, files: Mapping[str, bytes]) -> None:
         """Log files by their path inside the run."""
-        kept = {path: self._spool.lines.keep(content) for path, content in files.items()}
-        self._spool.put({"run": run.entry(), "files": kept})
+        kept = {path: self._outbox.log.keep(content) for path, content in files.items()}
+        self._outbox.put({"run": run.entry(), "files": kept})
 
     def end(
         self,
@@ -78,29 +78,30 @@ class DriverClient:
     ) -> None:
         """End a run explicitly; see `end_run` in tracking/runs.py."""
         entry = {"run": run.entry(), "tags": ending_tags(outcome, note, tags), "status": status}
-        self._spool.put({**entry, "metrics": dict(metrics or {})})
+        self._outbox.put({**entry, "metrics": dict(metrics or {})})
 
-    def send(self, place: str) -> None:
-        """Send, in a thread, what the workers of a run left in the spools at `place`."""
-        thread = threading.Thread(target=self._send, args=(place,), name="replay", daemon=True)
-        self._sending[place] = thread
+    def send(self, store: str) -> None:
+        """Send, in a thread, what the workers left in the outboxes next to a run's states."""
+        thread = threading.Thread(target=self._send, args=(store,), name="resend", daemon=True)
+        self._sending[store] = thread
         thread.start()
 
-    def _send(self, place: str) -> None:
+    def _send(self, store: str) -> None:
         # the worker's process may take a moment to be gone
-        if "://" not in place and not Path(place).exists():
-            return  # it ended before its workers had anything to tell
-        left = [sent.why for sent in replay(place, self.uri, patience_seconds=5.0) if sent.why]
-        self._left.pop(place, None)
-        if left:
-            self._left[place] = left[0]
+        if "://" not in store and not Path(store).exists():
+            return  # it ended before its workers recorded anything
+        sent = resend(store, self.uri, patience_seconds=5.0)
+        errors = [outbox.error for outbox in sent if outbox.error]
+        self._unsent.pop(store, None)
+        if errors:
+            self._unsent[store] = errors[0]
 
     def flush(self, timeout: float) -> bool:
         """Wait until the store has everything; not for a store that is known to be down."""
         until = time.monotonic() + timeout
         for thread in list(self._sending.values()):
             thread.join(max(0.0, until - time.monotonic()))
-        self._spool.flush(1.0)
+        self._outbox.flush(1.0)
         return self._sender.wait(max(0.0, until - time.monotonic()))
 
     def close(self, timeout: float = 10.0) -> bool:
@@ -113,11 +114,11 @@ class DriverClient:
         for thread in list(self._sending.values()):
             thread.join(left())
         if self._sender.healthy:
-            for place in list(self._left):
-                self.send(place)
-                self._sending[place].join(left())
-        self._spool.flush(min(1.0, left()))
+            for store in list(self._unsent):
+                self.send(store)
+                self._sending[store].join(left())
+        self._outbox.flush(min(1.0, left()))
         complete = self._sender.close(left())
-        self._spool.close(1.0)
-        self._complete = complete and not self._left
+        self._outbox.close(1.0)
+        self._complete = complete and not self._unsent
         return self._complete

@@ -1,4 +1,4 @@
-"""A generator as an MLflow model on a disk: code, weights, and files for other runtimes beside."""
+"""A generator as an MLflow model on a disk: code, weights, and exports for other runtimes."""
 
 import json
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from ganforge.quiet import quiet
 
 GENERATOR = "generator"
 EXPORTS = "exports"
-#: What the served code imports, beside the copy of this package that it is given.
+#: What the served code imports, next to the copy of this package that it is given.
 _NEEDS = ("mlflow", "numpy", "pydantic", "safetensors", "torch")
 _EXAMPLE = (2, 12, 16)  # more than one image, unequal sides: nothing is taken for fixed
 _CODE = Path(__file__).with_name("served.py")
@@ -34,10 +34,10 @@ def write_model(
     """
     channels = model.settings.channels
     parts = folder.with_name(GENERATOR)
-    place = parts / "stages" / str(model.stage)
-    place.mkdir(parents=True)
+    stage = parts / "stages" / str(model.stage)
+    stage.mkdir(parents=True)
     (parts / "settings.json").write_text(json.dumps(record, indent=1))
-    (place / "generator.safetensors").write_bytes(weights)
+    (stage / "generator.safetensors").write_bytes(weights)
     levels = TensorSpec(np.dtype(np.uint8), (-1, -1, -1, channels))
     height, width = _EXAMPLE[1:]
     ramp = np.add.outer(np.arange(height) * 16, np.arange(width) * 4).astype(np.uint8)
@@ -69,7 +69,7 @@ def write_exports(folder: Path, model: Model) -> tuple[dict[str, float], list[st
     (folder / EXPORTS).mkdir()
     try:
         program = trace(model.network, model.settings.channels)
-    except Exception as error:  # a network that cannot be traced is of use all the same
+    except Exception as error:  # a network that cannot be traced is still of use
         return found, [*notes, f"no torch.export file: {_first(error)}"]
     for name, (suffix, export) in FORMATS.items():
         if name == "onnx" and missing:

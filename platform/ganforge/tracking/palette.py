@@ -1,6 +1,6 @@
 """One colour for each trial, in MLflow's pages and in the images of the report."""
 
-# Okabe and Ito's, which all eyes tell apart; MLflow's own choice gives two trials one colour
+# Okabe and Ito's, for colour-blind readers too; MLflow's own choice gives two trials one colour
 _COLOURS = (
     "#0072b2",
     "#e69f00",
@@ -16,5 +16,5 @@ _COLOURS = (
 
 
 def colour(number: int) -> str:
-    """The colour of trial `number`; from the eleventh on they come again."""
+    """The colour of trial `number`; from the eleventh on they repeat."""
     return _COLOURS[number % len(_COLOURS)]

@@ -1,4 +1,4 @@
-"""Who drives a run, and whether that process is known to be dead."""
+"""Which process drives a run, and whether it is known to be dead."""
 
 import os
 import platform

@@ -91,13 +91,8 @@ def fetch_tags(uri: str, run_id: str) -> dict[str, str]:
     return dict(_run(uri, run_id).data.tags)
 
 
-def fetch_params(uri: str, run_id: str) -> dict[str, str]:
-    """All parameters of a run."""
-    return dict(_run(uri, run_id).data.params)
-
-
 def fetch_file(uri: str, run_id: str, path: str, folder: Path) -> Path:
-    """Download one artifact of a run into `folder`; where it lies now."""
+    """Download one artifact of a run into `folder`; its path there."""
     client = open_client(uri)
     try:
         return Path(client.download_artifacts(run_id, path, str(folder)))
@@ -106,7 +101,7 @@ def fetch_file(uri: str, run_id: str, path: str, folder: Path) -> Path:
 
 
 def list_files(uri: str, run_id: str, folder: str) -> list[str]:
-    """Paths of the artifacts that lie directly in a folder of a run."""
+    """Paths of the artifacts directly in a folder of a run."""
     return [
         file.path for file in open_client(uri).list_artifacts(run_id, folder) if not file.is_dir
     ]
@@ -117,7 +112,7 @@ def _run(uri: str, run_id: str) -> Run:
         return open_client(uri).get_run(run_id)
     except MlflowException as error:
         reason = str(error).splitlines()[0]
-        raise SettingsError(f"run = {run_id}: not to be had from {uri} ({reason})") from None
+        raise SettingsError(f"run = {run_id}: unavailable from {uri} ({reason})") from None
 
 
 def _text(uri: str, run_id: str, path: str) -> str:

@@ -1,4 +1,4 @@
-"""What rank 0 records of a run: its reports as entries of a spool, sent by a thread.
+"""What rank 0 records of a run: its reports as entries of an outbox, sent by a thread.
 
 A store that is slow or down never slows or ends training.
 """
@@ -7,15 +7,14 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from ganforge.assets import cache_directory
-from ganforge.tracking.outbox.log import Busy, Entry
-from ganforge.tracking.outbox.outbox import Outbox
+from ganforge.append_log import Entry
+from ganforge.tracking.outbox.log import default_outbox_folder
+from ganforge.tracking.outbox.outbox import open_outbox
 from ganforge.tracking.outbox.remote import RemoteOutbox
 from ganforge.tracking.outbox.sender import Sender
 from ganforge.tracking.queries import state_path
@@ -27,99 +26,74 @@ _FORBIDDEN = re.compile(r"[^\w\-. :/]")
 _THUMBNAIL = 256  # the largest side of the images that the store's page shows in a row
 
 
-def default_spool(tracking: RunRef) -> Path:
-    """Where the spool of a run lies that has no store for its states on a disk."""
-    name = tracking.run_id or tracking.key.replace("/", "-")
-    return cache_directory() / "spools" / name
-
-
-def open_spool(
-    folder: Path, encode: Any = lambda item: item, every: Mapping[str, Any] | None = None
-) -> Outbox:
-    """The spool of a folder; one beside it where a process that should be dead still holds it."""
-    for number in range(1, 10):
-        try:
-            return Outbox(folder, encode, every=every)
-        except Busy:
-            folder = folder.with_name(f"{folder.name.partition('.')[0]}.{number}")
-    raise Busy(f"{folder}: too many processes hold spools here")
-
-
 class Recorder:
-    """Appends reports to a run. `metric` and `mode` name the figure whose best is kept beside it;
-    `stages` are the results that a resumed run knows already. `spool` is a folder; with
-    `beside`, a place for states in an object store, what the tracking store has not confirmed is
-    put there at each `settle`.
+    """Appends reports to a run. `metric` and `mode` name the metric whose best is recorded too;
+    `stages` are the results that a resumed run has already. `folder` is the outbox's;
+    with `remote`, the URI of states in an object store, what the tracking store has not confirmed
+    is copied there at each `flush_to_store`.
 
     `log` returns at once and never raises. `trouble` is the first reason for a report not written.
     """
 
     def __init__(
         self,
-        tracking: RunRef,
+        run: RunRef,
         metric: str,
         mode: str,
         *,
-        spool: Path | None = None,
-        beside: str | None = None,
+        folder: Path | None = None,
+        remote: str | None = None,
         stages: Iterable[StageResult] = (),
     ):
-        self.tracking = tracking
+        self.run = run
         self.metric, self.sign = metric, 1 if mode == "max" else -1
         self.best: float | None = None
         self.non_finite = 0
         self._stages = {result.index: result for result in stages}
-        self._told: set[tuple[int, int]] | None = None
-        every = {"run": tracking.entry()}
-        self.spool = open_spool(spool or default_spool(tracking), self._entry, every)
-        self._carrier = RemoteOutbox(beside, self.spool) if beside else None
-        if self._carrier is not None:
-            self._carrier.adopt()
-        self._sender = Sender(self.spool, tracking.uri)
+        self._recorded: set[tuple[int, int]] | None = None
+        every = {"run": run.entry()}
+        folder = folder or default_outbox_folder(run.run_id or run.key)
+        self.outbox = open_outbox(folder, self._entry, every)
+        self._remote = RemoteOutbox(remote, self.outbox) if remote else None
+        if self._remote is not None:
+            self._remote.restore()
+        self._sender = Sender(self.outbox, run.uri)
 
     @property
     def trouble(self) -> str:
-        lost = f"{self.spool.lost} points were lost" if self.spool.lost else ""
-        return lost or self._sender.trouble or self.spool.trouble
+        lost = f"{self.outbox.lost} points were lost" if self.outbox.lost else ""
+        return lost or self._sender.trouble or self.outbox.trouble
 
     def log(self, report: Report) -> None:
         """Hand over a report."""
-        self.spool.put_later(report)
+        self.outbox.put_later(report)
 
-    def log_points(self, metrics: Mapping[str, float], step: int) -> None:
-        """Hand over some points; about 5 µs each."""
-        self.spool.put({"step": step, "metrics": metrics})
-
-    def settle(self, timeout: float) -> bool:
-        """Have the disk confirm what was handed over, and give the store `timeout` seconds to take
-        it; a store that is known to be down gets none. Whether the store has everything."""
-        self.spool.flush(timeout)
+    def flush_to_store(self, timeout: float) -> bool:
+        """Have the disk confirm what was logged, and give the store `timeout` seconds to take it; a
+        store that is known to be down gets none. Whether the store has everything."""
+        self.outbox.flush(timeout)
         complete = self._sender.wait(timeout)
-        if self._carrier is not None:
-            self._carrier.put({"best": self.best})
+        if self._remote is not None:
+            self._remote.save({"best": self.best})
         return complete
 
-    def flush(self, timeout: float) -> bool:
-        """The same as `settle`, for one who waits for the store."""
-        return self.settle(timeout)
-
     def close(self, timeout: float = 30.0) -> bool:
-        """Send what is left, for at most `timeout` seconds; the rest stays in the spool."""
-        self.spool.flush(timeout)
+        """Send what is left, for at most `timeout` seconds; the rest stays in the outbox."""
+        self.outbox.flush(timeout)
         complete = self._sender.close(timeout)
-        if self._carrier is not None:
-            self._carrier.put({"best": self.best})
-        self.spool.close(1.0)
+        if self._remote is not None:
+            self._remote.save({"best": self.best})
+        self.outbox.close(1.0)
         return complete and not self.trouble
 
     def _entry(self, report: Report) -> Entry | None:
-        """A report as an entry; none for one that the spool has already."""
-        if self._told is None:
-            self._told = self._look_back()
+        """A report as an entry; none for one that is recorded already."""
+        if self._recorded is None:
+            self._recorded = self._look_back()
         position = (report.position.index, report.position.step)
-        if position in self._told:
+        if position in self._recorded:
             return None
-        self._told.add(position)
+        self._recorded.add(position)
         entry: Entry = {
             "step": report.images,
             "position": position,
@@ -127,7 +101,7 @@ class Recorder:
         }
         files = self._files(report)
         if files:
-            entry["files"] = {path: self.spool.lines.keep(content) for path, content in files}
+            entry["files"] = {path: self.outbox.log.keep(content) for path, content in files}
         if report.samples is not None:
             entry["tags"] = {"mlflow.loggedImages": "True"}
         if report.stage is not None:
@@ -136,19 +110,19 @@ class Recorder:
         return entry
 
     def _look_back(self) -> set[tuple[int, int]]:
-        """What the spool knows from before a restart: positions, the best value, stages."""
-        told: set[tuple[int, int]] = set()
-        for entry in self.spool.lines.entries():
+        """Restore the best value and the stages from before a restart; the recorded positions."""
+        recorded: set[tuple[int, int]] = set()
+        for entry in self.outbox.log.entries():
             if "position" in entry:
                 index, step = entry["position"]
-                told.add((index, step))
+                recorded.add((index, step))
             metrics = entry.get("metrics", {})
             self._improve(metrics.get(f"{self.metric}_best"))
             self.non_finite = max(self.non_finite, int(metrics.get("tracking/non_finite", 0)))
             self._stages = read_stages(entry.get("stages", ())) | self._stages
-        if self._carrier is not None:
-            self._improve(self._carrier.facts.get("best"))
-        return told
+        if self._remote is not None:
+            self._improve(self._remote.facts.get("best"))
+        return recorded
 
     def _improve(self, value: float | None) -> None:
         if value is None or not math.isfinite(value):

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient, artifacts
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import Metric as Point
 from mlflow.exceptions import MlflowException
 
 from ganforge.inference.model import build
 from ganforge.settings import SettingsError
-from ganforge.systems.base import Metric as Figure
+from ganforge.systems.base import Metric
 from ganforge.systems.catalog import load_system
+from ganforge.tracking.artifacts import fetch_generator
 from ganforge.tracking.client import open_client
-from ganforge.tracking.models import fetch_generator
 from ganforge.tracking.package import GENERATOR, write_exports, write_model
 from ganforge.tracking.queries import fetch_stages
 from ganforge.training.lineage import digest
@@ -28,7 +29,7 @@ _FORBIDDEN = str.maketrans({"/": "-", ":": "-", "@": "-"})
 class Registered:
     """A version of a registered model.
 
-    `differences` are the largest from torch of the files beside it, by format; `incumbent` is the
+    `differences` are the largest from torch of its exports, by format; `incumbent` is the
     version that stays champion because it is better; `notes` say what is missing.
     """
 
@@ -52,10 +53,10 @@ def model_name(experiment: str) -> str:
     return experiment.translate(_FORBIDDEN)
 
 
-def check_model_name(name: str, word: str) -> None:
-    """Refuse a name that no model URI can hold; `word` is where it was given."""
+def check_model_name(name: str, option: str) -> None:
+    """Refuse a name that no model URI can hold; `option` gave it."""
     if name != model_name(name) or not name.strip():
-        raise SettingsError(f"{word} {name}: a model's name must have none of / : @; try another")
+        raise SettingsError(f"{option} {name}: a model's name must have none of / : @; try another")
 
 
 def register(
@@ -64,13 +65,13 @@ def register(
     name: str,
     *,
     stage: int | None = None,
-    metric: Figure | None = None,
+    metric: Metric | None = None,
     contest: bool = True,
 ) -> Registered:
     """Register the generator of a run's last stage, or of `stage`, as a new version of `name`.
 
     It becomes the champion. In a contest it does not if the present one was measured on the same
-    data, by the same figure and at the same resolution, and is better.
+    data, by the same metric and at the same resolution, and is better.
     """
     client = open_client(uri)
     record, number, weights = fetch_generator(uri, run_id, stage)
@@ -81,7 +82,7 @@ def register(
     facts = _facts(result, model.settings, metric or load_system(model.system).metric)
     run = client.get_run(run_id)
     if contest and (known := _known(client, name, run_id, facts)):
-        return Registered(name, known, {}, ["it was registered before"])
+        return Registered(name, known, {}, ["it is registered already"])
     entry = client.create_logged_model(run.info.experiment_id, GENERATOR, run_id)
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -97,7 +98,7 @@ def register(
     client.log_batch(
         run_id,
         metrics=[
-            Metric(f"export/{key}_max_difference", value, run.info.start_time, 0)
+            Point(f"export/{key}_max_difference", value, run.info.start_time, 0)
             for key, value in differences.items()
         ],
     )
@@ -107,7 +108,7 @@ def register(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     tags = facts | {f"export.{key}_max_difference": f"{v:.3g}" for key, v in differences.items()}
-    # by its place: MLflow would look models:/ID up in the store of the working directory
+    # by its URI: MLflow would look models:/ID up in the store of the working directory
     made = client.create_model_version(
         name, entry.artifact_location, run_id, tags=tags, model_id=entry.model_id
     )
@@ -117,7 +118,7 @@ def register(
     return Registered(name, str(made.version), differences, notes, found)
 
 
-def _facts(result: StageResult, settings: Any, metric: Figure) -> dict[str, str]:
+def _facts(result: StageResult, settings: Any, metric: Metric) -> dict[str, str]:
     """What a version is compared by, as its tags."""
     same = {
         "data": result.data,
@@ -148,7 +149,7 @@ def _known(client: MlflowClient, name: str, run_id: str, facts: dict[str, str]) 
 
 
 def _incumbent(client: MlflowClient, name: str, facts: dict[str, str]) -> str | None:
-    """The champion's version if it is comparable and better than what `facts` tell of."""
+    """The champion's version if it is comparable and better than the model of these `facts`."""
     try:
         present = client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException:
@@ -166,34 +167,34 @@ def _incumbent(client: MlflowClient, name: str, facts: dict[str, str]) -> str | 
 
 def fetch_registered(uri: str, reference: str, folder: Path) -> tuple[Path, str | None]:
     """Download the files of `models:/NAME@ALIAS`, NAME/VERSION, NAME (its champion) or a model id
-    into `folder`; where they lie there, and the run it is of."""
+    into `folder`; their folder there, and the run it is of."""
     client = open_client(uri)
     name, at, alias = reference.removeprefix("models:/").strip("/").partition("@")
     name, slash, number = name.partition("/")
     try:
         if name.startswith("m-") and not slash and not at:
             model = client.get_logged_model(name)
-            place, run_id = model.artifact_location, model.source_run_id
+            source, run_id = model.artifact_location, model.source_run_id
         else:
             found = (
                 client.get_model_version(name, number)
                 if slash
                 else client.get_model_version_by_alias(name, alias or CHAMPION)
             )
-            place, run_id = found.source, found.run_id
-        local = artifacts.download_artifacts(str(place), dst_path=str(folder), tracking_uri=uri)
+            source, run_id = found.source, found.run_id
+        local = artifacts.download_artifacts(str(source), dst_path=str(folder), tracking_uri=uri)
     except (MlflowException, OSError) as error:
         reason = (str(error).splitlines() or [""])[0]
-        raise SettingsError(f"model = {reference}: not to be had from {uri} ({reason})") from None
+        raise SettingsError(f"model = {reference}: unavailable from {uri} ({reason})") from None
     return Path(local), run_id
 
 
-def log_benchmark(uri: str, run_id: str, name: str, figures: dict[str, float], table: str) -> None:
-    """Figures on a benchmark: metrics benchmark/NAME/… of a run, and benchmarks/NAME.csv."""
+def log_benchmark(uri: str, run_id: str, name: str, metrics: dict[str, float], table: str) -> None:
+    """Metrics on a benchmark: metrics benchmark/NAME/… of a run, and benchmarks/NAME.csv."""
     client = open_client(uri)
     now = client.get_run(run_id).info.end_time or client.get_run(run_id).info.start_time
     client.log_batch(
         run_id,
-        metrics=[Metric(f"benchmark/{name}/{k}", v, now, 0) for k, v in figures.items()],
+        metrics=[Point(f"benchmark/{name}/{k}", v, now, 0) for k, v in metrics.items()],
     )
     client.log_text(run_id, table, f"benchmarks/{name}.csv")

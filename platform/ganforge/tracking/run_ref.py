@@ -1,4 +1,4 @@
-"""Where one run is recorded, and the limits that all who write to it share."""
+"""Where one run is recorded, and the limits that all its writers share."""
 
 from dataclasses import asdict, dataclass
 
@@ -8,7 +8,7 @@ METRICS_PER_REQUEST = 1000
 
 @dataclass(frozen=True)
 class RunRef:
-    """Where one run is recorded; small and picklable, the way from the driver to rank 0.
+    """Where one run is recorded; small and picklable, it goes from the driver to rank 0.
 
     `run_id` is empty while the store has not made the run, because it was down when the run was
     opened: `experiment` and `key` then say which one it will be.

@@ -1,4 +1,4 @@
-"""Runs as the driver sees them: opened once, ended once, with an outcome in words."""
+"""Runs as the driver sees them: opened once, ended once, with an outcome in plain words."""
 
 import shutil
 import tempfile
@@ -26,10 +26,10 @@ _PARAM_LIMIT = 6000
 
 @dataclass(frozen=True)
 class Opening:
-    """What a new run is told about itself.
+    """What is recorded of a new run.
 
     `searched` are the settings that differ between the trials of a search: they become parameters,
-    beside a few essentials. All settings are in the artifact settings.json. `parent` is the id of
+    next to a few essentials. All settings are in the artifact settings.json. `parent` is the id of
     the run above it; `parent_key` its key, where it has no id yet.
     """
 
@@ -91,7 +91,7 @@ def make_run(
     opening: Mapping[str, Any],
     found: str | None,
 ) -> str:
-    """The run of an opening, made or, with `found`, completed; its id. Twice is as good as once."""
+    """The run of an opening, made or, with `found`, completed; its id. Twice makes one run."""
     run_id = found
     if run_id is None:
         tags = dict(opening["tags"])
@@ -136,12 +136,12 @@ def put_file(client: MlflowClient, run_id: str, path: str, content: Path) -> Non
     """Log a file under a path of its own."""
     folder, _, name = path.rpartition("/")
     with tempfile.TemporaryDirectory() as aside:
-        place = Path(aside, name)
+        named = Path(aside, name)
         try:
-            place.symlink_to(content.absolute())
+            named.symlink_to(content.absolute())
         except OSError:
-            shutil.copyfile(content, place)
-        client.log_artifact(run_id, str(place), folder or None)
+            shutil.copyfile(content, named)
+        client.log_artifact(run_id, str(named), folder or None)
 
 
 def _short(value: Any) -> str:
@@ -173,15 +173,8 @@ def _log_dataset(client: MlflowClient, run_id: str, data: Mapping[str, str]) -> 
     client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
 
 
-def continue_run(tracking: RunRef) -> None:
-    """Set a run to RUNNING again: its search or training is resumed by this process."""
-    client = open_client(tracking.uri)
-    client.update_run(tracking.run_id, status="RUNNING")
-    client.log_batch(tracking.run_id, tags=[RunTag(k, v) for k, v in identity().items()])
-
-
 def end_run(
-    tracking: RunRef,
+    run: RunRef,
     status: Status,
     outcome: str,
     *,
@@ -193,14 +186,14 @@ def end_run(
 
     `outcome` is "finished", "stopped early at stage K" or "failed: REASON".
     """
-    client = open_client(tracking.uri)
+    client = open_client(run.uri)
     now = int(time.time() * 1000)
     client.log_batch(
-        tracking.run_id,
+        run.run_id,
         metrics=[Metric(k, v, now, 0) for k, v in (metrics or {}).items()],
         tags=[RunTag(k, v) for k, v in ending_tags(outcome, note, tags).items()],
     )
-    client.set_terminated(tracking.run_id, status=status)
+    client.set_terminated(run.run_id, status=status)
 
 
 def ending_tags(

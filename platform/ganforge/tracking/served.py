@@ -1,6 +1,6 @@
 """The code of a registered model: levels in, levels out. MLflow runs a copy of this file.
 
-It needs no more of this package than the networks, and a copy of the package lies beside it, so
+It needs no more of this package than the networks, and a copy of the package lies next to it, so
 that the model can be loaded where ganforge is not installed.
 """
 
@@ -28,7 +28,7 @@ class Generator(PythonModel):
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         context: PythonModelContext,
-        model_input: np.ndarray,  # MLflow reads this: no narrower type, or it warns of it
+        model_input: np.ndarray,  # MLflow reads this: it warns of a narrower type
         params: dict[str, Any] | None = None,
     ) -> np.ndarray:
         levels = torch.from_numpy(np.array(model_input, dtype=np.uint8))

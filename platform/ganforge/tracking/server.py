@@ -1,8 +1,8 @@
-"""A tracking server of one's own on loopback, so that several processes write one SQLite file
-through one. It is faster for them (a quarter of the time with four, measured) and never needed:
-while it starts, and if it dies, everybody writes to the file itself.
+"""A search's own tracking server on loopback: several processes write one SQLite file through it.
+It is faster for them (a quarter of the time with four, measured) and never needed: while it starts,
+and if it dies, every process writes to the file itself.
 
-Run as a module, this file is the server's first process: it asks to be ended with its parent.
+Run as a module, this file is the server's first process, which asks to be ended with its parent.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
 }
-# a loopback address must not be looked for through a proxy
+# a loopback address must not be reached through a proxy
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -51,8 +51,8 @@ def own_server(
     uri: str, folder: Path | None, *, wanted: bool = True
 ) -> "Iterator[subprocess.Popen[bytes] | None]":
     """Inside the block a server for a SQLite `uri` starts, runs and is stopped; `folder` keeps its
-    log. Nothing for other stores, and where one runs already. It takes seconds to start: nobody
-    waits for it."""
+    log. Other stores, and one that has a server already, get none. It takes seconds to start:
+    no process waits for it."""
     if not wanted or not uri.startswith("sqlite:") or os.environ.get(VARIABLE):
         yield None
         return
@@ -74,9 +74,9 @@ def _start(uri: str, folder: Path | None) -> "tuple[subprocess.Popen[bytes], str
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = ["server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
-    words += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
-    command = [sys.executable, "-m", __name__, str(os.getpid()), *words]
+    arguments = ["server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    arguments += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    command = [sys.executable, "-m", __name__, str(os.getpid()), *arguments]
     with open(os.devnull if folder is None else folder / LOG, "ab") as log:
         process = subprocess.Popen(
             command,
@@ -101,12 +101,12 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait(5.0)
 
 
-def _serve(parent: int, words: list[str]) -> None:
-    """Become the server; be told to end when the parent has."""
+def _serve(parent: int, arguments: list[str]) -> None:
+    """Become the server, which gets SIGTERM when the parent has ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() == parent:
-        os.execv(sys.executable, [sys.executable, "-m", "mlflow", *words])
+        os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A search's saved view in MLflow's own pages: everything side by side, without a click.
+"""A search's saved view in MLflow's own pages: all trials side by side, without a click.
 
-Stock MLflow shows a search as one collapsed parent without figures. A saved view is a tag of the
-experiment that holds the state of that page. The form of the state is MLflow's own and is written
-down nowhere: what is shipped here is best effort, and a browser test opens it (tests/browser).
+Stock MLflow shows a search as one collapsed parent without metrics. A saved view is a tag of the
+experiment that holds the state of that page. The form of the state is MLflow's own and is not
+documented: what is shipped here is best effort, and a browser test opens it.
 """
 
 import base64
@@ -22,13 +22,13 @@ _TAG = "mlflow.sharedViewState."
 _DEFLATED = "deflate;"
 _WORKFLOW = "workflowType=machine_learning"
 _SCORES, _SAMPLES, _SETTINGS = "Scores", "Samples", "Settings"
-#: cards beside each other, and their height in pixels; that of the samples holds two rows
+#: cards next to each other, and their height in pixels; that of the samples holds two rows
 _SECTIONS = {_SCORES: (2, 280), _SAMPLES: (1, 590), _SETTINGS: (1, 400)}
 
 
 @dataclass(frozen=True)
 class View:
-    """What is to be seen of one search.
+    """What is shown of one search.
 
     `columns` are the parameters of the table, `axes` those of the parallel coordinates.
     """
@@ -43,7 +43,7 @@ class View:
 def ship_view(uri: str, experiment: str, view: View) -> str:
     """Save the view of a search in its experiment, over an older one of it.
 
-    Returns its place under the address of any server of this store: "?…#/experiments/…".
+    Returns its address under that of any server of this store: "?…#/experiments/…".
     """
     client = open_client(uri)
     number = experiment_id(client, uri, experiment)
@@ -56,8 +56,8 @@ def ship_view(uri: str, experiment: str, view: View) -> str:
         "state": deflated(view_state(view)),
     }
     client.set_experiment_tag(number, _TAG + key, json.dumps(stored))
-    words = urlencode({"viewStateShareKey": key, "compareRunsMode": "CHART"})
-    return f"?{_WORKFLOW}#/experiments/{number}/runs?{_WORKFLOW}&{words}"
+    query = urlencode({"viewStateShareKey": key, "compareRunsMode": "CHART"})
+    return f"?{_WORKFLOW}#/experiments/{number}/runs?{_WORKFLOW}&{query}"
 
 
 def view_id(search_id: str) -> str:
@@ -69,11 +69,6 @@ def deflated(state: Mapping[str, Any]) -> str:
     """A state as MLflow's pages store it."""
     packed = zlib.compress(json.dumps(state).encode())
     return _DEFLATED + base64.b64encode(packed).decode()
-
-
-def inflated(text: str) -> dict[str, Any]:
-    """The state that `deflated` packed."""
-    return json.loads(zlib.decompress(base64.b64decode(text.removeprefix(_DEFLATED))))
 
 
 def view_state(view: View) -> dict[str, Any]:

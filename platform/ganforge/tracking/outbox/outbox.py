@@ -1,13 +1,13 @@
-"""The spool: a queue in memory and a file on the disk between a loop and a store.
+"""The outbox: a queue in memory and a file on the disk between a loop and a store.
 
-The file is the record; the store is brought up to it. Every entry is one JSON line, with the time
-of its making, so that sending it twice stores it once.
+The file is the record; the store is brought up to it. Every entry is one JSON line with the time at
+which it was made, so that sending it twice stores it once.
 
-A line that has been written survives the death of its process. The disk confirms lines only when
-`flush` asks, once before each report to the driver: a run goes back to its last stored state at
-most, and what came after that is made again. Confirming each line would cost milliseconds a line
-and save nothing more. The offset up to which the store has confirmed is never synced: an old one
-means that known lines are sent again, and are known.
+A written line survives the death of its process. The disk confirms lines only when `flush` asks,
+once before each report to the driver: a run goes back to its last stored state at most, and what
+came after that is made again. Confirming each line would cost milliseconds a line and save nothing
+more. The offset up to which the store has confirmed is never synced: an old one means that lines
+are sent again which the store already has, and it recognises them.
 """
 
 import json
@@ -19,20 +19,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ganforge.tracking.outbox.log import CHUNK_BYTES, AppendLog, Entry, logger
+from ganforge.append_log import CHUNK_BYTES, Entry, logger
+from ganforge.local_files import Busy
+from ganforge.tracking.outbox.log import OutboxLog
 
 _COALESCE_SECONDS = 0.02
 _HANG_SECONDS, _LEAVE_ALONE_SECONDS = 1.0, 10.0
+_MOST_OUTBOXES = 10
 
 
 class Outbox:
-    """The spool in `folder`; one process at a time may hold it.
+    """The outbox in `folder`; one process at a time may hold it.
 
     `put` takes about 5 µs, never waits and never raises. At `capacity` queued entries the caller
-    writes the queue to the file itself, if nobody else is writing; only if a disk that hangs takes
-    nothing until ten times as many are queued are entries dropped, and counted in `lost`. `encode`
-    makes an entry, or none, of what `put_later` was given, in the spool's thread. `every` is part
-    of every entry.
+    writes the queue to the file itself, if no other thread is writing; only if a disk that hangs
+    takes nothing until ten times as many are queued are entries dropped, and counted in `lost`.
+    `encode` makes an entry, or none, of what `put_later` was given, in the outbox's thread. `every`
+    is part of every entry.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class Outbox:
         capacity: int = 20_000,
         patience_seconds: float = 2.0,
     ):
-        self.lines = AppendLog(folder, patience_seconds)
+        self.log = OutboxLog(folder, patience_seconds)
         self.capacity, self.lost, self.trouble = capacity, 0, ""
         #: set whenever the file has grown
         self.grown = threading.Event()
@@ -52,7 +55,7 @@ class Outbox:
         self.reader: threading.Thread | None = None
         self._encode = encode
         parts = "".join(f"{json.dumps(k)}: {json.dumps(v)}, " for k, v in (every or {}).items())
-        # what an entry says itself comes last, and so counts
+        # an entry's own parts come last, and so take precedence
         self._begin = b'{"at": %d, ' + parts.encode().replace(b"%", b"%%") + b"%s\n"
         self._queue: deque[bytes | tuple[int, Any]] = deque()
         self._unwritten = b""
@@ -60,7 +63,7 @@ class Outbox:
         self._wake, self._hurry = threading.Event(), threading.Event()
         self._confirmed = threading.Event()
         self._closing, self._hangs_until = False, 0.0
-        self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
         self._thread.start()
 
     def put(self, entry: Mapping[str, Any]) -> None:
@@ -68,7 +71,7 @@ class Outbox:
         try:
             line = self._begin % (time.time_ns() // 1_000_000, json.dumps(entry)[1:].encode())
         except (TypeError, ValueError) as error:
-            self._complain(f"an entry is not JSON ({error})")
+            self._set_trouble(f"an entry is not JSON ({error})")
             return
         self._push(line)
 
@@ -85,7 +88,7 @@ class Outbox:
             self._wake.set()
 
     def _spill(self) -> bool:
-        """Write the queue from the caller's thread; whether there is room now."""
+        """Write the queue from the caller's thread; whether the queue has room now."""
         full = len(self._queue) >= 10 * self.capacity
         # the thread that writes may only be waiting for its turn to run; a disk that hangs is
         # waited for now and then
@@ -107,15 +110,15 @@ class Outbox:
         return self._confirmed.wait(timeout)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write what is queued, have the disk confirm it, let go."""
+        """Write what is queued, have the disk confirm it, close the file."""
         self.flush(timeout)
         self._closing = True
         self._wake.set()
         self._thread.join(timeout)
         threads = (self._thread, self.reader)
-        # the number of a closed file is given to another: not while somebody uses it
+        # the number of a closed file is given to another file: not while a thread uses it
         if not any(thread is not None and thread.is_alive() for thread in threads):
-            self.lines.close()
+            self.log.close()
 
     def _work(self) -> None:
         while not self._closing:
@@ -128,7 +131,7 @@ class Outbox:
                 self._drain()
             if asked:
                 with suppress(OSError):
-                    self.lines.sync()
+                    self.log.sync()
                 self._confirmed.set()
 
     def _drain(self) -> None:
@@ -142,9 +145,9 @@ class Outbox:
                 length += len(line)
             self._unwritten = b"".join(parts)
             try:
-                done = self.lines.append(self._unwritten)
+                done = self.log.write(self._unwritten)
             except OSError as error:
-                self._complain(f"{self.lines.folder} cannot be written to ({error.strerror})")
+                self._set_trouble(f"{self.log.folder} cannot be written to ({error.strerror})")
                 return
             self._unwritten = self._unwritten[done:]
             self.grown.set()
@@ -154,10 +157,24 @@ class Outbox:
             entry = self._encode(item)
             return b"" if entry is None else self._begin % (at, json.dumps(entry)[1:].encode())
         except Exception as error:  # a record that cannot be made must not end a training
-            self._complain(f"{type(error).__name__}: {error}")
+            self._set_trouble(f"{type(error).__name__}: {error}")
             return b""
 
-    def _complain(self, problem: str) -> None:
+    def _set_trouble(self, problem: str) -> None:
         if not self.trouble:
             self.trouble = problem
-            logger.warning("tracking: %s. Training goes on", problem)
+            logger.warning("tracking: %s. Training continues", problem)
+
+
+def open_outbox(
+    folder: Path,
+    encode: Callable[[Any], Entry | None] = lambda item: item,
+    every: Mapping[str, Any] | None = None,
+) -> Outbox:
+    """The outbox of a folder, or one next to it while a process that should be dead holds that."""
+    for number in range(1, _MOST_OUTBOXES):
+        try:
+            return Outbox(folder, encode, every=every)
+        except Busy:
+            folder = folder.with_name(f"{folder.name.partition('.')[0]}.{number}")
+    raise Busy(f"{folder}: too many processes hold outboxes here")

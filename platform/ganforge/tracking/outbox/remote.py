@@ -1,7 +1,8 @@
-"""What a tracking store has not confirmed, put beside the states of a run in an object store.
+"""The part of an outbox that a tracking store has not confirmed, kept in an object store.
 
-A spool dies with its machine. A run that goes on elsewhere adopts what lies there, and whoever
-closes the run sends it. States on a disk need none of this: their spool lies beside them.
+An outbox is lost with its machine. A run that continues elsewhere restores what lies next to its
+states, and the process that closes the run sends it. States on a disk need none of this: their
+outbox lies next to them.
 """
 
 import contextlib
@@ -9,7 +10,7 @@ import json
 import logging
 from typing import Any
 
-from ganforge.tracking.outbox.log import Entry
+from ganforge.append_log import Entry
 from ganforge.tracking.outbox.outbox import Outbox
 from ganforge.training.files import open_folders
 
@@ -19,28 +20,28 @@ _REST, _FACTS, _BLOB = "rest.jsonl", "facts.json", "content"
 
 
 def blob_folder(name: str) -> str:
-    """The folder of a kept content beside the states."""
+    """The folder of a kept content next to the states."""
     return f"{FOLDER}-{name}"
 
 
 class RemoteOutbox:
-    """Carries a spool's rest to `place` and back. `facts` is what was told of it before."""
+    """Copies the unsent part of an outbox to `uri` and back; `facts` is what lay there with it."""
 
-    def __init__(self, place: str, spool: Outbox):
-        self.folders, self.spool = open_folders(place), spool
+    def __init__(self, uri: str, outbox: Outbox):
+        self.folders, self.outbox = open_folders(uri), outbox
         self.facts: dict[str, Any] = {}
         self._last: tuple[int, int] | None = None
         self._blobs: set[str] = set()
 
-    def adopt(self) -> int:
-        """Append what lies at the place to the spool, with the times it has; how many entries."""
+    def restore(self) -> int:
+        """Append what lies there to the outbox, with the times it has; how many entries."""
         try:
             self.facts = json.loads(self.folders.read(FOLDER, _FACTS))
             rest = self.folders.read(FOLDER, _REST)
         except (OSError, ValueError):
             return 0
-        known = {json.dumps(entry, sort_keys=True) for entry in self.spool.lines.entries()}
-        adopted = 0
+        known = {json.dumps(entry, sort_keys=True) for entry in self.outbox.log.entries()}
+        restored = 0
         for line in rest.splitlines():
             entry: Entry = json.loads(line)
             if json.dumps(entry, sort_keys=True) in known:
@@ -48,30 +49,31 @@ class RemoteOutbox:
             for name in entry.get("files", {}).values():
                 with contextlib.suppress(OSError):
                     content = self.folders.read(blob_folder(name), _BLOB)
-                    self.spool.lines.keep(content, name)
+                    self.outbox.log.keep(content, name)
                     self._blobs.add(name)
-            self.spool.put(entry)
-            adopted += 1
-        self.spool.flush(10.0)
-        return adopted
+            self.outbox.put(entry)
+            restored += 1
+        self.outbox.flush(10.0)
+        return restored
 
-    def put(self, facts: dict[str, Any]) -> None:
-        """Bring the place up to the spool; trouble is told and not raised."""
-        state = (self.spool.lines.acknowledged, self.spool.lines.size)
+    def save(self, facts: dict[str, Any]) -> None:
+        """Write what is not sent yet; an error is logged and not raised."""
+        state = (self.outbox.log.acknowledged, self.outbox.log.size)
         if state == self._last:
             return
         try:
-            self._put(facts)
+            self._write(facts)
             self._last = state
         except Exception as error:
-            logger.warning("tracking: the rest of the spool could not be put aside (%s)", error)
+            logger.warning("tracking: the outbox could not be copied to the storage (%s)", error)
 
-    def _put(self, facts: dict[str, Any]) -> None:
-        rest = list(self.spool.lines.entries(self.spool.lines.acknowledged))
+    def _write(self, facts: dict[str, Any]) -> None:
+        log = self.outbox.log
+        rest = list(log.entries(log.acknowledged))
         needed = {name for entry in rest for name in entry.get("files", {}).values()}
         for name in needed - self._blobs:
-            with contextlib.suppress(FileNotFoundError):  # taken by the store meanwhile
-                content = self.spool.lines.blob(name).read_bytes()
+            with contextlib.suppress(FileNotFoundError):  # sent meanwhile
+                content = log.blob(name).read_bytes()
                 self.folders.write(blob_folder(name), {_BLOB: content})
                 self._blobs.add(name)
         content = b"".join(json.dumps(entry).encode() + b"\n" for entry in rest)

@@ -1,4 +1,4 @@
-"""What spools still hold, sent: by the driver that closes a run, or by `ganforge sync`."""
+"""Sends what outboxes still hold: for the driver that closes a run, and for `ganforge sync`."""
 
 import contextlib
 import os
@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ganforge.local_files import Busy
 from ganforge.settings import SettingsError
-from ganforge.tracking.outbox.log import LINES, Busy, acknowledged
+from ganforge.tracking.outbox.log import FILE, is_sent, rename_old
 from ganforge.tracking.outbox.outbox import Outbox
 from ganforge.tracking.outbox.remote import FOLDER, RemoteOutbox
 from ganforge.tracking.outbox.sender import drain
@@ -17,28 +18,28 @@ from ganforge.training.files import join, open_folders
 
 @dataclass
 class Sent:
-    """What came of one spool: entries and metrics sent by run, and why something is left."""
+    """What was sent of the outbox at `path`: entries and metrics by run; `error` says why some of
+    it is left."""
 
-    place: str
+    path: str
     metrics: int = 0
     entries: dict[str, int] = field(default_factory=dict)
     experiments: set[tuple[str, str]] = field(default_factory=set)
-    why: str = ""
+    error: str = ""
 
 
-def replay(
-    place: str, uri: str | None = None, *, patience_seconds: float = 0.0, timeout: float = 3600.0
+def resend(
+    path: str, uri: str | None = None, *, patience_seconds: float = 0.0, timeout: float = 3600.0
 ) -> list[Sent]:
-    """Send what the spools at and below `place` hold: a spool, a run, a search, a whole storage.
+    """Send what the outboxes at and below `path` hold: an outbox, a run, a search, a whole storage.
 
-    They say themselves to which store, unless `uri` does. Nothing is told of those that hold
-    nothing.
+    They know to which store, unless `uri` names one. Those that hold nothing are left out.
     """
-    if "://" in place and not place.startswith("file://"):
-        return [sent for p in _object_places(place) if (sent := _send_object(p, uri, timeout))]
-    root = Path(place.removeprefix("file://")).expanduser()
+    if "://" in path and not path.startswith("file://"):
+        return [sent for run in _remote_runs(path) if (sent := _send_remote(run, uri, timeout))]
+    root = Path(path.removeprefix("file://")).expanduser()
     if not root.exists():
-        raise SettingsError(f"place = {place}: there is nothing; name a storage, a run or a spool")
+        raise SettingsError(f"path = {path}: does not exist; give a storage, a run or an outbox")
     found = []
     for folder in sorted(_folders(root), key=_driver_first):
         if sent := _send_folder(folder, uri, patience_seconds, timeout):
@@ -47,58 +48,50 @@ def replay(
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root):
-        # Ray's own: many files and never a spool
-        folders[:] = [name for name in folders if name != "ray"]
-        if LINES in files:
-            yield Path(folder)
+    for name, folders, files in os.walk(root):
+        # Ray's own: many files and never an outbox
+        folders[:] = [below for below in folders if below != "ray"]
+        if rename_old(Path(name)) or FILE in files:
+            yield Path(name)
 
 
 def _driver_first(folder: Path) -> tuple[bool, str]:
-    # a driver's spool opens the runs that the others write to
+    # a driver's outbox opens the runs that the others write to
     return (not folder.name.startswith("driver"), str(folder))
 
 
 def _send_folder(folder: Path, uri: str | None, patience: float, timeout: float) -> Sent | None:
-    if settled(folder):
+    if is_sent(folder):
         return None
     sent = Sent(str(folder))
     try:
-        spool = Outbox(folder, patience_seconds=patience)
+        outbox = Outbox(folder, patience_seconds=patience)
     except Busy as busy:
-        sent.why = str(busy)
+        sent.error = str(busy)
         return sent
     except OSError as error:
-        sent.why = f"{folder} cannot be opened ({error.strerror})"
+        sent.error = f"{folder} cannot be opened ({error.strerror})"
         return sent
-    with contextlib.closing(spool):
-        return _send(spool, sent, uri, timeout)
+    with contextlib.closing(outbox):
+        return _send(outbox, sent, uri, timeout)
 
 
-def settled(folder: Path) -> bool:
-    """Whether the store has everything of a spool, seen without holding it."""
-    try:
-        return acknowledged(folder) == (folder / LINES).stat().st_size
-    except OSError:
-        return False
-
-
-def _send_object(place: str, uri: str | None, timeout: float) -> Sent | None:
+def _send_remote(path: str, uri: str | None, timeout: float) -> Sent | None:
     with tempfile.TemporaryDirectory() as folder:
-        spool = Outbox(Path(folder))
-        with contextlib.closing(spool):
-            carrier = RemoteOutbox(place, spool)
-            carrier.adopt()
-            sent = _send(spool, Sent(place), uri, timeout)
+        outbox = Outbox(Path(folder))
+        with contextlib.closing(outbox):
+            remote_outbox = RemoteOutbox(path, outbox)
+            remote_outbox.restore()
+            sent = _send(outbox, Sent(path), uri, timeout)
             if sent is not None:
-                carrier.put(carrier.facts)
+                remote_outbox.save(remote_outbox.facts)
             return sent
 
 
-def _send(spool: Outbox, sent: Sent, uri: str | None, timeout: float) -> Sent | None:
-    """Send one spool; None where it held nothing."""
+def _send(outbox: Outbox, sent: Sent, uri: str | None, timeout: float) -> Sent | None:
+    """Send one outbox; None where it held nothing."""
     store = uri or ""
-    for entry in spool.lines.entries(spool.lines.acknowledged):
+    for entry in outbox.log.entries(outbox.log.acknowledged):
         if not entry:
             continue
         run = entry["run"]
@@ -109,19 +102,19 @@ def _send(spool: Outbox, sent: Sent, uri: str | None, timeout: float) -> Sent | 
             sent.experiments.add((store, run["experiment"]))
     if not sent.entries:
         return None
-    sent.metrics, sent.why = drain(spool, store, timeout)
+    sent.metrics, sent.error = drain(outbox, store, timeout)
     return sent
 
 
-def _object_places(place: str) -> Iterator[str]:
-    """The runs below a place in an object store that have a rest."""
-    if FOLDER in open_folders(place).names():
-        yield place
+def _remote_runs(path: str) -> Iterator[str]:
+    """The runs at and below a path in an object store that have something unsent."""
+    if FOLDER in open_folders(path).names():
+        yield path
         return
-    for name in open_folders(place).names():
+    for name in open_folders(path).names():
         if name == "ray" or name.startswith("."):
             continue
-        below = join(place, name)
+        below = join(path, name)
         names = open_folders(below).names()
         if FOLDER in names:
             yield below

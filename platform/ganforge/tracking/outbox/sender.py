@@ -1,11 +1,11 @@
-"""From a spool to the store, in a thread: in order, in batches, until it is there."""
+"""Sends an outbox to the store, in a thread: in order, in batches, until all is there."""
 
 import logging
 import threading
 import time
 from typing import TYPE_CHECKING
 
-from ganforge.tracking.outbox.log import Entry
+from ganforge.append_log import Entry
 from ganforge.tracking.outbox.outbox import Outbox
 from ganforge.tracking.run_ref import METRICS_PER_REQUEST
 
@@ -17,23 +17,23 @@ _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.5, 15.0
 
 
 class Sender:
-    """Brings the store at `uri` up to a spool. `trouble` is the first reason for a failure;
+    """Brings the store at `uri` up to an outbox. `trouble` is the first reason for a failure;
     `healthy` whether the last attempt succeeded."""
 
-    def __init__(self, spool: Outbox, uri: str):
-        self.spool, self.uri = spool, uri
+    def __init__(self, outbox: Outbox, uri: str):
+        self.outbox, self.uri = outbox, uri
         self.trouble, self.healthy, self.sent = "", True, 0
         self._writer: Writer | None = None
         self._closing = threading.Event()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="sender", daemon=True)
-        spool.reader = self._thread
+        outbox.reader = self._thread
         self._thread.start()
 
     @property
     def drained(self) -> bool:
         """Whether the store has everything that is in the file."""
-        return self.spool.lines.acknowledged >= self.spool.lines.size
+        return self.outbox.log.acknowledged >= self.outbox.log.size
 
     def wait(self, timeout: float) -> bool:
         """Wait until the store has everything; not for a store that is known to be down."""
@@ -47,7 +47,7 @@ class Sender:
         A store that is down is tried once more.
         """
         self._closing.set()
-        self.spool.grown.set()
+        self.outbox.grown.set()
         self._thread.join(timeout)
         return self.drained
 
@@ -61,12 +61,12 @@ class Sender:
             if self.drained:
                 if self._closing.is_set():
                     return
-                self.spool.grown.wait()
-                self.spool.grown.clear()
+                self.outbox.grown.wait()
+                self.outbox.grown.clear()
                 continue
             try:
                 self._send()
-                self._tell(True)
+                self._set_healthy(True)
                 pause = _SHORTEST_SECONDS
             except Exception as error:
                 # another client next time: a server may be back, or gone for good
@@ -74,52 +74,52 @@ class Sender:
                 if not self.trouble:
                     self.trouble = first_line(error)
                     logger.warning(
-                        "tracking: %s. Training goes on; what is not recorded is kept in %s, and "
+                        "tracking: %s. Training continues; what is not recorded is kept in %s, and "
                         "`ganforge sync` sends it",
                         self.trouble,
-                        self.spool.lines.folder,
+                        self.outbox.log.folder,
                     )
-                self._tell(False)
+                self._set_healthy(False)
                 if self._closing.is_set():
                     return
                 self._closing.wait(pause)
                 pause = min(2 * pause, _LONGEST_SECONDS)
 
-    def _tell(self, healthy: bool) -> None:
+    def _set_healthy(self, healthy: bool) -> None:
         with self._changed:
             self.healthy = healthy
             self._changed.notify_all()
 
     def _send(self) -> None:
-        """Send what was read at once, in batches."""
+        """Send some of the log, in batches."""
         if self._writer is None:
             # here and not above: its import takes seconds, in which training already runs
             from ganforge.tracking.outbox.writer import Writer
 
-            self._writer = Writer(self.uri, self.spool.lines.blob)
+            self._writer = Writer(self.uri, self.outbox.log.blob)
         batch: list[Entry] = []
         metrics = 0
-        begin = end = self.spool.lines.acknowledged
-        for entry, after in self.spool.lines.read(end):
+        begin = end = self.outbox.log.acknowledged
+        for entry, after in self.outbox.log.read(end):
             more = len(entry.get("metrics", ()))
             if batch and metrics + more > METRICS_PER_REQUEST:
                 self._deliver(batch, end)
                 batch, metrics = [], 0
             batch.append(entry)
             metrics, end = metrics + more, after
-        # the rest of what was read is no full batch: it goes with what follows, if something does
-        if batch and (end >= self.spool.lines.size or self.spool.lines.acknowledged == begin):
+        # the last batch is not full: it waits for what follows, if something does
+        if batch and (end >= self.outbox.log.size or self.outbox.log.acknowledged == begin):
             self._deliver(batch, end)
 
     def _deliver(self, batch: list[Entry], end: int) -> None:
         assert self._writer is not None
         for entry, why in self._writer.deliver(batch):
-            self.spool.lines.refuse(entry)
+            self.outbox.log.refuse(entry)
             self.trouble = self.trouble or f"the store refuses an entry ({why})"
         self.sent += sum(len(entry.get("metrics", ())) for entry in batch)
         blobs = [name for entry in batch for name in entry.get("files", {}).values()]
-        self.spool.lines.acknowledge(end, blobs)
-        self._tell(True)
+        self.outbox.log.acknowledge(end, blobs)
+        self._set_healthy(True)
 
 
 def first_line(error: BaseException) -> str:
@@ -127,9 +127,9 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:300]
 
 
-def drain(folder_spool: Outbox, uri: str, timeout: float) -> tuple[int, str]:
-    """Send all of a spool: (metrics sent, why it is not all; empty when it is)."""
-    sender = Sender(folder_spool, uri)
+def drain(outbox: Outbox, uri: str, timeout: float) -> tuple[int, str]:
+    """Send all of an outbox: (metrics sent, why some is left; empty when none is)."""
+    sender = Sender(outbox, uri)
     until = time.monotonic() + timeout
     complete = sender.close(max(0.0, until - time.monotonic()))
-    return sender.sent, "" if complete else sender.trouble or "it takes too long"
+    return sender.sent, "" if complete else sender.trouble or f"it took longer than {timeout:.0f} s"

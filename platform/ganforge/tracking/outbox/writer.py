@@ -1,6 +1,6 @@
-"""Carries out the entries of a spool on the store. Doing so twice leaves the same record.
+"""Writes the entries of an outbox into the store. Writing them twice leaves the same record.
 
-An entry has any of these parts, carried out in this order:
+An entry has any of these parts, written in this order:
 
     run      {run_id, key, experiment}: whose entry it is
     open     what `describe` in tracking/runs.py makes of an opening: the run is made, or found by
@@ -22,8 +22,8 @@ from typing import Any
 from mlflow.entities import Metric, RunTag
 from mlflow.exceptions import MlflowException
 
+from ganforge.append_log import Entry
 from ganforge.tracking.client import check_reachable, open_client
-from ganforge.tracking.outbox.log import Entry
 from ganforge.tracking.queries import STAGES, fetch_stages
 from ganforge.tracking.run_ref import METRICS_PER_REQUEST
 from ganforge.tracking.runs import find_key, log_params, make_run, put_file
@@ -35,7 +35,7 @@ _FOR_EVER = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 
 
 class Writer:
-    """Writes synchronously and raises what the store raises."""
+    """Writes synchronously and raises what the store raises; `blob` gives the file of a content."""
 
     def __init__(self, uri: str, blob: Callable[[str], Path]):
         check_reachable(uri)
@@ -45,7 +45,7 @@ class Writer:
         self._recorded: dict[str, set[tuple[int, float]]] = {}
 
     def deliver(self, entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
-        """Carry out entries in order, at most 1,000 metrics; those that the store will never take,
+        """Write entries in order, at most 1,000 metrics; those that the store will never take,
         each with the reason, are returned."""
         try:
             self._deliver(entries)
@@ -91,19 +91,19 @@ class Writer:
         metrics: Mapping[str, float] = entry.get("metrics", {})
         step, at = entry.get("step", 0), entry["at"]
         if POSITION in metrics:
-            # a report redone where its first telling is not known: its time would be another
+            # a report made again where the first is not in the outbox: its time would be another
             known = self._positions(run_id)
             if (step, metrics[POSITION]) in known:
                 return []
             known.add((step, metrics[POSITION]))
         elif "status" in entry and metrics:
-            # a finished run that is resumed ends once more, with the same figures
+            # a finished run that is resumed ends once more, with the same metrics
             before = self.client.get_run(run_id).data.metrics
             metrics = {k: v for k, v in metrics.items() if before.get(k) != v}
         return [Metric(name, value, at, step) for name, value in metrics.items()]
 
     def _positions(self, run_id: str) -> set[tuple[int, float]]:
-        """The reports that are in the record of a run, however they came there."""
+        """The reports that are in the record of a run, from whichever outbox they came."""
         if run_id not in self._recorded:
             history = self.client.get_metric_history(run_id, POSITION)
             self._recorded[run_id] = {(point.step, point.value) for point in history}

@@ -1,8 +1,8 @@
-"""What the spool costs and carries: a burst of 100,000 points, and its way into a local server.
+"""What the outbox costs and sends: a burst of 100,000 points, and its way into a local server.
 
-    python tests/benchmarks/spool.py [--points 100000]
+    python tests/benchmarks/outbox.py [--points 100000]
 
-The drain is measured beside bare `log_batch(1000)` of as many points into another run of the same
+The drain is measured against bare `log_batch(1000)` of as many points into another run of the same
 server, in turns whose order alternates, because machines are noisy. The bare calls have their
 points made before the clock starts; imports are done before it for both. Everything is read back
 through the API and compared. Exits with 1 where a limit of the table is not kept.
@@ -21,8 +21,9 @@ from mlflow.entities import Metric
 
 from ganforge.tracking.client import open_client
 from ganforge.tracking.outbox.outbox import Outbox
-from ganforge.tracking.outbox.sender import BATCH, Sender
+from ganforge.tracking.outbox.sender import Sender
 from ganforge.tracking.outbox.writer import Writer
+from ganforge.tracking.run_ref import METRICS_PER_REQUEST
 from ganforge.tracking.server import VARIABLE, answers, own_server
 
 KEYS = 10
@@ -33,9 +34,9 @@ HIGH_MICROSECONDS, MEMORY_MIB, SHARE = 20, 64, 0.8
 BURST = """
 import sys, time
 from pathlib import Path
-from ganforge.tracking.outbox.outbox import Spool
+from ganforge.tracking.outbox.outbox import Outbox
 points, folder, uri, run_id = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
-spool = Spool(folder, every={"run": {"uri": uri, "run_id": run_id, "experiment": "", "key": ""}})
+outbox = Outbox(folder, every={"run": {"uri": uri, "run_id": run_id, "experiment": "", "key": ""}})
 taken = [0] * points
 def peak():  # ru_maxrss would be the parent's
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -44,15 +45,15 @@ before = peak()
 begun = time.perf_counter()
 for number in range(points):
     first = time.perf_counter_ns()
-    spool.put({"step": number // 10, "metrics": {f"curve/{number % 10}": number / 3}})
+    outbox.put({"step": number // 10, "metrics": {f"curve/{number % 10}": number / 3}})
     taken[number] = time.perf_counter_ns() - first
 seconds = time.perf_counter() - begun
-assert spool.flush(60) and not spool.lost and not spool.trouble
+assert outbox.flush(60) and not outbox.lost and not outbox.trouble
 after = peak()
 taken.sort()
 print(seconds, taken[points // 2], taken[points * 99 // 100], taken[-1], after - before,
-      spool.lines.size)
-spool.close()
+      outbox.log.size)
+outbox.close()
 """
 
 
@@ -60,26 +61,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=100_000)
     points = parser.parse_args().points
-    with tempfile.TemporaryDirectory() as place:
-        uri = f"sqlite:///{place}/mlflow.db"
-        with own_server(uri, Path(place)):
+    with tempfile.TemporaryDirectory() as folder:
+        uri = f"sqlite:///{folder}/mlflow.db"
+        with own_server(uri, Path(folder)):
             address = os.environ[VARIABLE].split(" ")[1]
             while not answers(address):
                 time.sleep(0.1)
-            kept = measure(points, Path(place), uri)
+            kept = measure(points, Path(folder), uri)
     sys.exit(0 if kept else 1)
 
 
-def measure(points: int, place: Path, uri: str) -> bool:
+def measure(points: int, folder: Path, uri: str) -> bool:
     """Print the table; whether its limits are kept."""
     client = open_client(uri)
     experiment = client.create_experiment("burst")
-    spooled, bare = (client.create_run(experiment).info.run_id for _ in range(2))
-    words = [sys.executable, "-c", BURST, str(points), str(place / "spool"), uri, spooled]
-    told = subprocess.check_output(words, text=True).split()
-    seconds, median, high, longest, memory, size = map(float, told)
-    drained, written = drain(client, points, place / "spool", uri, bare)
-    wrong, share = compare(client, points, spooled), written / drained
+    sent, bare = (client.create_run(experiment).info.run_id for _ in range(2))
+    arguments = [sys.executable, "-c", BURST, str(points), str(folder / "outbox"), uri, sent]
+    output = subprocess.check_output(arguments, text=True).split()
+    seconds, median, high, longest, memory, size = map(float, output)
+    drained, written = drain(client, points, folder / "outbox", uri, bare)
+    wrong, share = compare(client, points, sent), written / drained
     print("| | | limit |")
     print("|---|---|---|")
     print(f"| a point enqueues in, median | {median / 1e3:.1f} µs | |")
@@ -99,12 +100,12 @@ def measure(points: int, place: Path, uri: str) -> bool:
 def drain(
     client: MlflowClient, points: int, folder: Path, uri: str, bare: str
 ) -> tuple[float, float]:
-    """Seconds for the spool and for the bare calls, measured in turns."""
+    """Seconds for the outbox and for the bare calls, measured in turns."""
     Writer(uri, Path)  # as in a run that has logged something
-    spool = Outbox(folder)
-    end, share = spool.lines.size, points // TURNS
+    outbox = Outbox(folder)
+    end, share = outbox.log.size, points // TURNS
     drained = written = 0.0
-    for turn, offset in enumerate(parts(spool, share)):
+    for turn, offset in enumerate(parts(outbox, share)):
         metrics = [
             Metric(f"curve/{n % KEYS}", n / 3, 1_700_000_000_000 + n, n // KEYS)
             for n in range(turn * share, (turn + 1) * share)
@@ -112,24 +113,24 @@ def drain(
         for bares in (turn % 2 == 0, turn % 2 == 1):
             begun = time.perf_counter()
             if bares:
-                for first in range(0, share, BATCH):
-                    client.log_batch(bare, metrics=metrics[first : first + BATCH])
+                for first in range(0, share, METRICS_PER_REQUEST):
+                    client.log_batch(bare, metrics=metrics[first : first + METRICS_PER_REQUEST])
                 written += time.perf_counter() - begun
             else:
-                spool.lines.size = offset  # the sender is shown this much of the file
-                sender = Sender(spool, uri)
+                outbox.log.size = offset  # the sender is shown this much of the file
+                sender = Sender(outbox, uri)
                 assert sender.close(600), sender.trouble
                 drained += time.perf_counter() - begun
-    assert spool.lines.size == spool.lines.acknowledged == end
-    spool.close()
+    assert outbox.log.size == outbox.log.acknowledged == end
+    outbox.close()
     return drained, written
 
 
-def parts(spool: Outbox, share: int) -> list[int]:
+def parts(outbox: Outbox, share: int) -> list[int]:
     """Offsets in the file after each `share` lines of it."""
     found: list[int] = []
     offset = lines = 0
-    while read := spool.lines.read(offset):
+    while read := outbox.log.read(offset):
         for _, offset in read:
             lines += 1
             if lines % share == 0:
