@@ -47,6 +47,7 @@ def check_system(
     name = system if isinstance(system, str) else name_of(system)
     check_settings(name)
     prepared = small(name, changes)
+    check_first_weights(prepared)
     check_images(prepared)
     check_finite(prepared)
     check_turns(prepared)
@@ -115,6 +116,25 @@ def check_settings(name: str) -> None:
         assert override(settings, words) == settings, f"{preset}: not the same after strings"
         again = validated(kind.Settings, read_json(to_json(settings))["settings"])
         assert again == settings, f"{preset}: not the same after settings.json"
+
+
+def check_first_weights(prepared: Prepared) -> None:
+    """First weights are those of the constructor, a function of the seed, in every process."""
+    system = fresh(prepared)
+    first = values(system.state_dict().items())
+    torch.rand(1)
+    other = changed(first, fresh(prepared).state_dict())
+    assert not other, (
+        f"two systems of one seed begin with other weights: {other}; draw them from torch's "
+        "default generator, after super().__init__(settings, assets)"
+    )
+    system.grow(0)
+    grown = system.state_dict()
+    redrawn = changed({n: t for n, t in first.items() if n in grown}, grown)
+    assert not redrawn, (
+        f"grow(0) overwrites weights that the constructor initialised: {redrawn}; initialise a "
+        "network in one of the two"
+    )
 
 
 def check_images(prepared: Prepared) -> None:
