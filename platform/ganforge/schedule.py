@@ -129,6 +129,14 @@ class Plan:
             return "progress"
         return "progress" if self._validation_step(stage, step) else None
 
+    def stores(self, position: Position) -> bool:
+        """Stage ends and checkpoints are stored; without `checkpoint_every` every report but those
+        right after a growth is a checkpoint."""
+        kind = self.yields(position)
+        if kind != "progress":
+            return kind is not None
+        return self.checkpoint_every is None and position.step > 0
+
     def validates(self, position: Position) -> bool:
         """Validation at stage ends, right after a growth, and each k epochs where asked for."""
         stage = self.stages[position.index]

@@ -24,7 +24,7 @@ from ganforge.schedule import Plan, Position, Progress
 from ganforge.settings import flatten, override, read_json, to_json, validated
 from ganforge.systems.base import Player, System
 from ganforge.systems.catalog import known_systems, load_system
-from ganforge.training.loop import Means, due, grow, take_turn
+from ganforge.training.loop import Loop, due, grow
 from ganforge.training.multiprocess import run_multiprocess
 from ganforge.training.prepare import Prepared, prepare
 from ganforge.training.run import run
@@ -204,15 +204,15 @@ def chosen(batch: Batch, rows: list[int]) -> Batch:
 
 def check_turns(prepared: Prepared) -> None:
     """A turn changes its own player's network and no other; an epoch changes all of each."""
-    workers, means = Workers(), Means()
     for system, plan, data, index in stages(prepared):
+        loop = Loop(system, plan, data, Workers())
         begin = {p.name: values(p.module.named_parameters()) for p in system.players}
         for step in range(plan.stages[index].steps):
             progress = plan.progress(index, step)
             for player in due(system.players, progress):
                 others = [p for p in system.players if p is not player]
                 before = [values(other.module.state_dict().items()) for other in others]
-                take_turn(system, player, progress, plan, data, workers, means)
+                loop.turn(player, progress)
                 for other, old in zip(others, before, strict=True):
                     moved = changed(old, dict(other.module.state_dict()))
                     assert not moved, f"the turn of {player.name} moves {other.name}: {moved}"

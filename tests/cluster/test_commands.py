@@ -1,4 +1,4 @@
-"""The verbs on a cluster: a training, its record, its resume, its use, its proof."""
+"""The commands on a cluster: train, resume, evaluate, reproduce."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from ganforge.settings import to_json
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-def ganforge(*words: str, code: int = 0) -> None:
+def ganforge(*arguments: str, code: int = 0) -> None:
     with pytest.raises(SystemExit) as left:
-        main(list(words))
+        main(list(arguments))
     assert (left.value.code or 0) == code
 
 
@@ -36,18 +36,18 @@ def test_train_resume_evaluate_and_reproduce(cluster: None, tmp_path: Path, caps
     monkeypatch.chdir(tmp_path)
     settings = tmp_path / "settings.json"
     settings.write_text(to_json(tiny(stages=2)))
-    words = ("train", "--settings", str(settings), "--workers", "2")
-    ganforge(*words)
-    told = capsys.readouterr().out
-    assert "stage 2/2 (16 px)" in told and "ganforge reproduce --run" in told
+    arguments = ("train", "--settings", str(settings), "--workers", "2")
+    ganforge(*arguments)
+    output = capsys.readouterr().out
+    assert "stage 2/2 (16 px)" in output and "ganforge reproduce --run" in output
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name("ganforge").experiment_id
     (run,) = client.search_runs([experiment])
     assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "finished")
     assert Path(run.data.tags["storage"]).is_dir()
 
-    ganforge(*words, "--resume")  # a finished run resumes to itself
-    ganforge(*words, "--set", "critic_steps=2", "--resume", code=2)
+    ganforge(*arguments, "--resume")  # a finished run resumes to itself
+    ganforge(*arguments, "--set", "critic_steps=2", "--resume", code=2)
     assert "critic_steps: recorded 1, here 2" in capsys.readouterr().err
     (again,) = client.search_runs([experiment])
     assert again.info.run_id == run.info.run_id and again.info.status == "FINISHED"

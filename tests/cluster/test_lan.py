@@ -167,7 +167,7 @@ def test_a_search_that_cannot_be_ends_with_an_error(site: Site) -> None:
     # by hand on the head, the same: its login shell knows all that `ray submit` does
     words = WORDS.replace("--concurrent 2", "--concurrent 3")
     by_hand = site.lan.run("head", f"ganforge tune --experiment failing {words}", expect=2)
-    assert "need 6 places, but there are 4 CPUs on 3 machines" in by_hand.stdout
+    assert "need 6 worker slots, but there are 4 CPUs on 3 machines" in by_hand.stdout
 
 
 def test_the_doctor_asks_every_machine(site: Site) -> None:

@@ -1,14 +1,21 @@
-"""What machines are asked before trials start, and what a loss is said to cost."""
+"""What is checked on machines before trials start, and the reported cost of a loss."""
 
 import socket
 from pathlib import Path
 
 import pytest
-from small import tiny
+from small import SYSTEM, tiny
 
 from ganforge.cluster.machines import wait_for_nodes, wait_for_slots
 from ganforge.cluster.placement import held
-from ganforge.cluster.preflight import Machine, different, storage_problems, tracking_problems
+from ganforge.cluster.preflight import (
+    Machine,
+    different,
+    storage_problems,
+    tracking_problems,
+    unready,
+    versions,
+)
 from ganforge.cluster.session import packages
 from ganforge.commands.cli import main
 from ganforge.doctor.machine import check_machine
@@ -18,14 +25,15 @@ from ganforge.search.placement import next_yield, place, stored
 from ganforge.search.trial import Trial
 from ganforge.settings import SettingsError
 from ganforge.training.files import open_folders
-from ganforge.training.prepare import build_plan
+from ganforge.training.lineage import PACKAGES
+from ganforge.training.prepare import Prepared, prepare
 
 
-def test_a_folder_that_only_the_driver_sees_is_no_storage(tmp_path: Path) -> None:
+def test_a_folder_that_only_the_driver_sees_is_not_storage(tmp_path: Path) -> None:
     open_folders(str(tmp_path / "shared")).write("mine", {"probe": b"mine"})
     assert storage_problems(str(tmp_path / "shared"), "mine") == []
-    ((words, remedy),) = storage_problems(str(tmp_path / "own"), "mine")
-    assert "another machine's own disk" in words and "s3://" in remedy
+    ((message, fix),) = storage_problems(str(tmp_path / "own"), "mine")
+    assert "another machine's own disk" in message and "s3://" in fix
     assert [path.name for path in (tmp_path / "shared").iterdir()] == ["mine"]
 
 
@@ -40,8 +48,18 @@ def test_a_server_that_does_not_answer_and_a_file_are_no_tracking_store_of_many(
 def test_other_software_is_named_by_machine_and_version() -> None:
     there = Machine("one", {"torch": "2.14.0", "ray": "2.60.0"}, 0.0)
     assert different(there, {"torch": "2.14.0", "ray": "2.60.0"}) == []
-    (line,) = different(there, {"torch": "2.15.0", "ray": "2.60.0"})
-    assert line.startswith("one: torch 2.14.0, here 2.15.0")
+    (problem,) = different(there, {"torch": "2.15.0", "ray": "2.60.0"})
+    assert problem.message == "torch 2.14.0, here 2.15.0" and problem.fix
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_that_can_change_bits_is_compared(package: str, prepared: Prepared) -> None:
+    here = versions(PACKAGES)
+    assert package in here
+    assert unready(Machine("one", here, 0.0), prepared, here) == []
+    there = Machine("one", here | {package: "0.0.1"}, 0.0)
+    (line,) = unready(there, prepared, here)
+    assert line.startswith(f"one: {package} 0.0.1, here {here[package]}; ")
 
 
 def test_the_job_takes_the_packages_of_this_tree_along() -> None:
@@ -51,8 +69,8 @@ def test_the_job_takes_the_packages_of_this_tree_along() -> None:
 
 
 def trial(folder: str) -> Trial:
-    settings = tiny(images_per_epoch=16, reports_per_stage=2)
-    return Trial(1, {}, settings, build_plan(settings, (16, 16, 16)), folder)
+    prepared = prepare(SYSTEM, tiny(images_per_epoch=16, reports_per_stage=2))
+    return Trial(1, {}, prepared, prepared.plan(), folder)
 
 
 def test_what_is_done_again_reaches_from_the_stored_state_to_the_next_report(
@@ -82,19 +100,19 @@ def test_a_loss_is_said_with_its_machines_and_its_cost(
     assert "up to 8 images are done again" in told
 
 
-def test_the_doctor_finds_this_machine_well_and_names_a_place_that_is_not(
+def test_the_doctor_finds_no_error_here_and_names_what_is_unusable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("GANFORGE_STORAGE", str(tmp_path / "runs"))
-    wrong = [f for f in check_machine() if f.verdict == "wrong"]
-    assert wrong == []
+    errors = [f for f in check_machine() if f.verdict == "error"]
+    assert errors == []
     (tmp_path / "file").touch()
     monkeypatch.setenv("GANFORGE_STORAGE", str(tmp_path / "file"))
     monkeypatch.setenv("GANFORGE_DATA", "photos")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///nowhere")
-    named = {f.subject for f in check_machine() if f.verdict == "wrong"}
+    named = {f.subject for f in check_machine() if f.verdict == "error"}
     assert named == {"storage", "GANFORGE_DATA", "MLflow"}
 
 
@@ -111,7 +129,7 @@ def test_machines_are_not_waited_for_where_there_is_no_cluster(
 @pytest.mark.ray
 def test_trials_that_do_not_fit_are_refused_with_what_there_is(cluster: None) -> None:
     with pytest.raises(SettingsError, match=r"concurrent = 3: 3 trials of 2 workers.* 2 CPUs on"):
-        wait_for_slots(2, {"CPU": 1.0}, joined=True, groups=3, timeout_seconds=0.0)
+        wait_for_slots(2, {"CPU": 1.0}, joined=True, trials=3, timeout_seconds=0.0)
     assert held() == {}  # what was asked for is not left behind
     with pytest.raises(SettingsError, match=r"nodes = 2: there is 1 \("):
         wait_for_nodes(2, timeout_seconds=0.0)

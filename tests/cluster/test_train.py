@@ -1,9 +1,12 @@
 """Ray Train workers around run()."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
+import torch
 from ray.exceptions import ActorDiedError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
@@ -14,17 +17,20 @@ from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import WorkerGroupError
 from small import METRIC, SYSTEM, tiny
 
+from ganforge.cluster.coordinator import TrialCoordinator
 from ganforge.cluster.machines import slots, wait_for_slots
 from ganforge.cluster.placement import held
 from ganforge.cluster.ray_trainer import FAILURES, ReplaceTheDead, Trainer, cause, reason
 from ganforge.cluster.session import worker_environment
-from ganforge.cluster.train import fit
+from ganforge.cluster.train import fit, make_job
+from ganforge.cluster.worker import load_prepared
+from ganforge.search.search import configurer
 from ganforge.settings import SettingsError
 from ganforge.tracking.client import open_client
 from ganforge.tracking.queries import fetch_stages
 from ganforge.tracking.runs import Opening, end_run, open_run
 from ganforge.training.files import join
-from ganforge.training.prepare import prepare
+from ganforge.training.prepare import Prepared, prepare
 from ganforge.training.run import run
 
 
@@ -34,13 +40,13 @@ def test_two_workers_train_and_report_the_bits_of_one(cluster: None, tmp_path: P
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     opening = Opening("train", "two", prepared.settings, fingerprint=prepared.facts.fingerprint)
     tracking = open_run(uri, "train", opening)
-    told: list[dict[str, Any]] = []
+    summaries: list[dict[str, Any]] = []
     trained = fit(
         prepared,
         metric=METRIC,
         store=str(tmp_path / "run"),
         tracking=tracking,
-        listener=told.append,
+        listener=summaries.append,
     )
     end_run(tracking, "FINISHED", "finished")
     alone = [report.stage for report in run(prepared) if report.stage is not None]
@@ -50,7 +56,7 @@ def test_two_workers_train_and_report_the_bits_of_one(cluster: None, tmp_path: P
             name: theirs.hashes[name] for name in hashes
         }
     assert METRIC.name in trained.metrics
-    assert [t["images"] for t in told if "images" in t] == [0, 8, 8, 16]
+    assert [s["images"] for s in summaries if "images" in s] == [0, 8, 8, 16]
     assert [row.index for row in fetch_stages(uri, tracking.run_id)] == [0, 1]
     history = open_client(uri).get_metric_history(tracking.run_id, METRIC.name)
     assert {point.step for point in history} == {8, 16}
@@ -58,8 +64,29 @@ def test_two_workers_train_and_report_the_bits_of_one(cluster: None, tmp_path: P
 
 
 @pytest.mark.ray
+def test_a_worker_gets_what_the_driver_resolved_and_derives_nothing(
+    cluster: None, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = {"sha256:shared": {"weight": torch.ones(2)}}
+    whole = replace(prepared, assets=shared)
+    trial, plan = configurer(whole)({"critic_steps": 2})
+    assert trial.assets == {}  # tensors that all trials share are not sent again
+    coordinator = TrialCoordinator()
+    job = make_job(whole, METRIC, "", coordinator)
+    coordinator.close()
+    monkeypatch.setattr("ganforge.training.prepare.prepare_data", None)
+    assert load_prepared(job).assets.keys() == shared.keys()
+    own = replace(trial, assets={"sha256:own": {"weight": torch.zeros(2)}})
+    found = load_prepared(replace(job, prepared=ray.put(own), searched=True))
+    assert (found.settings, found.facts) == (trial.settings, trial.facts)
+    assert found.settings.critic_steps == 2 and found.plan() == plan
+    assert found.assets.keys() == {"sha256:shared", "sha256:own"}
+    assert torch.equal(found.assets["sha256:shared"]["weight"], torch.ones(2))
+
+
+@pytest.mark.ray
 def test_an_impossible_request_says_what_there_is(cluster: None) -> None:
-    assert slots(2, {"CPU": 1.0}).groups == 1
+    assert slots(2, {"CPU": 1.0}).trial_slots == 1
     with pytest.raises(SettingsError, match=r"workers = 3: .* there are 2 CPUs on one machine"):
         wait_for_slots(3, {"CPU": 1.0}, joined=False)
     with pytest.raises(SettingsError, match="0 GPUs"):

@@ -32,7 +32,7 @@ def test_a_value_that_cannot_be_is_named_and_refused(
 ) -> None:
     assert mistakes(GOOD) == []
     (mistake,) = mistakes({**GOOD, key: value})
-    assert mistake.key == key and mistake.remedy
+    assert mistake.key == key and mistake.fix
     monkeypatch.setenv(key, value)
     with pytest.raises(SettingsError, match=key):
         check_environment()

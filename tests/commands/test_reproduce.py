@@ -114,36 +114,85 @@ def test_a_changed_setting_is_refused_and_named(recorded, tiny, capsys):
     assert "critic.learning_rate: recorded 0.001, here 0.002" in capsys.readouterr().out
 
 
-def with_changed_code(words: list[str], place: Path, change) -> subprocess.CompletedProcess[str]:
-    """The command line of a copy of the package in which training/loop.py is changed."""
+def with_changed_code(
+    words: list[str], place: Path, changes: dict[str, tuple[str, str]]
+) -> subprocess.CompletedProcess[str]:
+    """The command line of a copy of the package in which texts of files are changed."""
     shutil.copytree(PACKAGE, place / "ganforge", ignore=shutil.ignore_patterns("__pycache__"))
-    loop = place / "ganforge" / "training" / "loop.py"
-    loop.write_text(change(loop.read_text()))
+    for name, (old, new) in changes.items():
+        path = place / "ganforge" / name
+        text = path.read_text()
+        assert old in text, f"{name} has no {old}"
+        path.write_text(text.replace(old, new))
     environment = os.environ | {"PYTHONPATH": str(place)}
     return subprocess.run(
         [sys.executable, "-m", "ganforge", *words], env=environment, capture_output=True, text=True
     )
 
 
-def test_a_changed_line_of_the_loop_is_refused_and_a_changed_comment_is_not(recorded, tmp_path):
+def test_changed_comments_grids_and_metrics_are_explained_and_identical(recorded, tmp_path):
     uri, run_id, _ = recorded
     words = ["reproduce", "--run", run_id, "--tracking-uri", uri]
+    changes = {
+        "training/loop.py": ('"""The only training loop.', '"""# Another docstring.'),
+        "training/grid.py": ("PAPER = (96, 96, 96)", "PAPER = (90, 90, 90)"),
+        "metrics/image_quality.py": ("SIGMA = 1.5", "SIGMA = 1.4"),
+    }
+    done = with_changed_code(words, tmp_path / "copy", changes)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2/2 stages identical" in done.stdout and "code differs" not in done.stdout
+    assert "validation/ssim: recorded" in done.stdout
+    assert "measured by other code: metrics.image_quality.SIGMA" in done.stdout
 
-    def line(text: str) -> str:
-        assert "% 10 == 0" in text
-        return text.replace("% 10 == 0", "% 11 == 0")
 
-    def comment(text: str) -> str:
-        changed = text.replace('"""The only training loop.', '"""# Another docstring.')
-        return changed + "\n# a remark\n"
-
-    refused = with_changed_code(words, tmp_path / "line", line)
-    assert refused.returncode == 1 and "code differs: training/loop.py" in refused.stdout
-    accepted = with_changed_code([*words, "--accept", "code"], tmp_path / "accepted", line)
+def test_other_code_of_equal_bits_is_listed_and_identical_and_strict_refuses_it(recorded, tmp_path):
+    uri, run_id, _ = recorded
+    words = ["reproduce", "--run", run_id, "--tracking-uri", uri]
+    line = {"training/loop.py": ("% 10 == 0", "% 11 == 0")}
+    tried = with_changed_code(words, tmp_path / "line", line)
+    assert tried.returncode == 0, tried.stdout + tried.stderr
+    assert "code differs: training.loop.Loop.turn: recorded" in tried.stdout
+    assert "2/2 stages identical" in tried.stdout
+    refused = with_changed_code([*words, "--strict"], tmp_path / "strict", line)
+    assert refused.returncode == 1 and "refused" in refused.stdout
+    words += ["--strict", "--accept", "code"]
+    accepted = with_changed_code(words, tmp_path / "accepted", line)
     assert accepted.returncode == 0 and "code is accepted" in accepted.stdout
-    remark = with_changed_code(words, tmp_path / "comment", comment)
-    assert remark.returncode == 0, remark.stdout + remark.stderr
-    assert "2/2 stages identical" in remark.stdout
+
+
+def test_a_changed_loss_stops_at_the_first_stored_state(recorded, tmp_path):
+    uri, run_id, _ = recorded
+    words = ["reproduce", "--run", run_id, "--tracking-uri", uri]
+    loss = {"losses.py": ("(norm - 1).square()", "(norm - 1.5).square()")}
+    done = with_changed_code(words, tmp_path / "loss", loss)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "the state at step 5 is the first that differs" in done.stdout
+    assert "critic_sha256: recorded" in done.stdout
+    assert "changed code: losses.gradient_penalty: recorded" in done.stdout
+    assert "0/1 stages" in done.stdout
+
+
+def test_a_difference_costs_less_than_a_tenth_of_the_run(tiny, tmp_path, monkeypatch, capsys):
+    from ganforge.systems import progressive_gan_sr as system
+
+    turns: list[int] = []
+    real = system.gradient_penalty
+    monkeypatch.setattr(system, "gradient_penalty", lambda *given: turns.append(0) or real(*given))
+    settings = tiny(reports_per_stage=10)
+    prepared = prepare("progressive_gan_sr", settings)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tracking = open_run(uri, "long", Opening("train", "a", settings))
+    recorder = Recorder(tracking, *ProgressiveGANSR.metric)
+    for report in run(prepared, store=str(tmp_path / "states")):
+        recorder.log(report)
+    assert recorder.close()
+    whole = len(turns)
+    turns.clear()
+    worse = lambda *given: turns.append(0) or 1.5 * real(*given)  # noqa: E731
+    monkeypatch.setattr(system, "gradient_penalty", worse)
+    reproduce("--run", tracking.run_id, "--tracking-uri", uri, code=1)
+    assert "the state at step 1 is the first that differs" in capsys.readouterr().out
+    assert 0 < len(turns) <= whole / 10
 
 
 def test_from_a_kept_stage_or_the_reason_why_not(recorded, tmp_path, capsys):

@@ -1,6 +1,7 @@
-"""The shipped cluster files are good once they are filled in; every planted mistake is named."""
+"""The shipped cluster files pass once they are filled in; every planted mistake is named."""
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,22 @@ from filled import AWS, KUBERNETES, LOCAL, ROOT, filled
 from ganforge.commands.doctor import doctor
 from ganforge.doctor.cluster_file import check_file
 from ganforge.doctor.findings import Finding
+from ganforge.doctor.packages import extras, unmet
 
 Plant = Callable[[dict[str, Any]], None]
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with a token and a key; the project's files lie beside the cluster file."""
+    """A home with a token and a key; the project's files lie next to the cluster file."""
     for name, mode in ((".ray/auth_token", 0o600), (".ssh/key", 0o600)):
         file = tmp_path / name
         file.parent.mkdir()
         file.write_text("secret")
         file.chmod(mode)
     monkeypatch.setenv("HOME", str(tmp_path))
+    # no kubectl, whatever this machine has
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     for name in ("platform", "search_spaces"):
         (tmp_path / name).mkdir()
     for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
@@ -32,20 +36,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def wrongs(home: Path, config: Any) -> list[Finding]:
+def errors(home: Path, config: Any) -> list[Finding]:
     file = home / "mine.yaml"
     file.write_text(config if isinstance(config, str) else yaml.safe_dump(config))
-    return [finding for finding in check_file(file) if finding.verdict == "wrong"]
+    return [finding for finding in check_file(file) if finding.verdict == "error"]
 
 
 @pytest.mark.parametrize("name", [AWS, LOCAL, KUBERNETES])
 def test_the_shipped_files_pass_once_they_are_filled_in(home: Path, name: str) -> None:
-    assert wrongs(home, filled(name)) == []
+    assert errors(home, filled(name)) == []
 
 
 @pytest.mark.parametrize("name", [AWS, LOCAL, KUBERNETES])
 def test_each_empty_value_of_a_shipped_file_is_named(home: Path, name: str) -> None:
-    found = "\n".join(f"{f.subject} {f.words}" for f in wrongs(home, (ROOT / name).read_text()))
+    found = "\n".join(f"{f.subject} {f.message}" for f in errors(home, (ROOT / name).read_text()))
     keys = {AWS: ["region", "metadata.image", "metadata.head_profile", "metadata.worker_profile"]}
     keys[LOCAL] = ["head_ip", "worker_ips", "metadata.ssh_user", "metadata.ssh_key", "NODES"]
     keys[KUBERNETES] = ["containers.0.image", "MLFLOW_TRACKING_URI is empty"]
@@ -93,8 +97,8 @@ START = "head_start_ray_commands"
 GROUP = "spec/rayClusterSpec/headGroupSpec"
 ENV = f"{GROUP}/template/spec/containers/0/env"
 MISTAKES: list[tuple[str, Plant, str]] = [
-    (AWS, put("provider/regoin", "eu-central-1"), r"provider.regoin is no key of Ray's"),
-    (LOCAL, put("provider/ssh_port", 22), r"provider.ssh_port is no key of Ray's"),
+    (AWS, put("provider/regoin", "eu-central-1"), r"provider.regoin is not a key of Ray's"),
+    (LOCAL, put("provider/ssh_port", 22), r"provider.ssh_port is not a key of Ray's"),
     (AWS, put("max_wrokers", 3), r"Ray's validation .*max_wrokers"),
     (AWS, put("auth/user", "me"), r"Ray's validation .*'user' was unexpected"),
     (AWS, put("head_node_type", "haed"), r"Ray's validation .*head_node_type"),
@@ -109,7 +113,7 @@ MISTAKES: list[tuple[str, Plant, str]] = [
     (LOCAL, change("=built-in", "="), r"GANFORGE_DATA is empty"),
     (LOCAL, change("=built-in", "=photos"), r"GANFORGE_DATA photos is relative"),
     (LOCAL, change("NODES=3", "NODES=2"), r"GANFORGE_NODES 2 machines .* the file has 3"),
-    (AWS, change("SECONDS=1200", "SECONDS=soon"), r"GANFORGE_WAIT_SECONDS soon is no number"),
+    (AWS, change("SECONDS=1200", "SECONDS=soon"), r"GANFORGE_WAIT_SECONDS soon is not a number"),
     (AWS, change("AUTH_MODE=token", "AUTH_MODE=disabled"), r"RAY_AUTH_MODE token .* is off"),
     (AWS, drop("file_mounts/~|.ray|auth_token"), r"token does not reach the machines"),
     (AWS, change("chmod 600 ~/.ray/auth_token", "true"), r"token is left open to other users"),
@@ -120,47 +124,51 @@ MISTAKES: list[tuple[str, Plant, str]] = [
     (LOCAL, put("provider/head_ip", "127.0.0.1"), r"127.0.0.1 is each machine's own"),
     (LOCAL, put("auth/ssh_private_key", "~/.ssh/none"), r"ssh_private_key .* does not exist"),
     (LOCAL, change("export RAY_enable_autoscaler_v2=0;", ""), r"not all workers would come up"),
-    (LOCAL, change("--autoscaling-config=~/ray_bootstrap_config.yaml", ""), r"not told of the"),
-    (LOCAL, change("$RAY_HEAD_IP", "localhost"), r"workers are not told where the head is"),
+    (
+        LOCAL,
+        change("--autoscaling-config=~/ray_bootstrap_config.yaml", ""),
+        r"head does not know of the",
+    ),
+    (LOCAL, change("$RAY_HEAD_IP", "localhost"), r"workers do not know the head's address"),
     (LOCAL, change("ganforge.cluster.bootstrap --head", "json.tool"), r"no MLflow server"),
-    (AWS, change("--num-gpus=0", "--dashboard-host=0.0.0.0"), r"dashboard is open to whoever"),
-    (AWS, change("--num-gpus=0", "--dashboard-port=10500"), r"10500 lies among the ports"),
+    (AWS, change("--num-gpus=0", "--dashboard-host=0.0.0.0"), r"dashboard is open to anyone"),
+    (AWS, change("--num-gpus=0", "--dashboard-port=10500"), r"10500 is one of the ports"),
     (AWS, change("pip install -q", "pip check"), r"the project is not installed"),
     (AWS, drop("file_mounts/~|ganforge|platform"), r"the project does not reach the machines"),
-    (KUBERNETES, put("spec/shutdownAfterJobFinished", True), r"shutdownAfterJobFinished"),
     (KUBERNETES, put("spec/shutdownAfterJobFinishes", False), r"machines stay when the search"),
     (KUBERNETES, put("spec/rayClusterSpec/authOptions/mode", "disabled"), r"token .* is off"),
     (KUBERNETES, put(f"{GROUP}/rayStartParams", {}), r"the head takes trials"),
     (KUBERNETES, put(f"{ENV}/0/value", ""), r"GANFORGE_STORAGE is empty"),
     (KUBERNETES, put(f"{ENV}/4/value", ""), r"MLFLOW_TRACKING_URI is empty"),
-    (KUBERNETES, put("spec/submissionMode", "Job"), r"submissionMode .*'Job' is not one of"),
+    (KUBERNETES, put(f"{GROUP}/template/spec/containers/0/image", ""), r"0.image is empty"),
+    (KUBERNETES, drop(GROUP), r"rayClusterSpec cannot be checked \(KeyError: 'headGroupSpec'"),
 ]
 
 
 @pytest.mark.parametrize(("name", "plant", "named"), MISTAKES, ids=[row[2] for row in MISTAKES])
-def test_a_planted_mistake_is_named_with_its_remedy(
+def test_a_planted_mistake_is_named_with_its_fix(
     home: Path, name: str, plant: Plant, named: str
 ) -> None:
     config = filled(name)
     plant(config)
-    found = wrongs(home, config)
-    lines = [f"{f.subject} {f.words}" for f in found if f.remedy]
+    found = errors(home, config)
+    lines = [f"{f.subject} {f.message}" for f in found if f.fix]
     assert [line for line in lines if re.search(named, line)], lines
 
 
 def test_an_open_a_missing_and_an_empty_token_are_named(home: Path) -> None:
     token = home / ".ray/auth_token"
     token.chmod(0o644)
-    (open_to_others,) = wrongs(home, filled(AWS))
-    assert "open to others" in open_to_others.words and "chmod 600" in open_to_others.remedy
+    (open_to_others,) = errors(home, filled(AWS))
+    assert "open to others" in open_to_others.message and "chmod 600" in open_to_others.fix
     token.write_text("")
-    assert "is empty" in wrongs(home, filled(AWS))[0].words
+    assert "is empty" in errors(home, filled(AWS))[0].message
     token.unlink()
-    assert "ray get-auth-token --generate" in wrongs(home, filled(AWS))[0].remedy
+    assert "ray get-auth-token --generate" in errors(home, filled(AWS))[0].fix
 
 
 def test_no_yaml_and_no_file_are_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "is no YAML" in wrongs(home, "a: [1\nb: 2")[0].words
+    assert "is not YAML" in errors(home, "a: [1\nb: 2")[0].message
     with pytest.raises(SystemExit) as left:
         doctor(str(home / "none.yaml"), running=False)
     assert left.value.code == 1
@@ -185,3 +193,97 @@ def test_both_clusters_share_all_that_can_be_shared() -> None:
     common = {"GANFORGE_STORAGE", "GANFORGE_DATA", "GANFORGE_PYTHON", "RAY_AUTH_MODE"}
     for config in (aws, local):
         assert all(f"{name}=" in config["metadata"]["environment"] for name in common)
+
+
+#: Answers as kubectl does: `version` says whether a server is reached, `apply` takes the manifest.
+KUBECTL = """#!/bin/sh
+echo "$@" >> {log}
+case "$1" in
+get) [ {reached} = yes ] || {{ echo "The connection to the server was refused" >&2; exit 1; }} ;;
+apply)
+    while read -r line; do
+        case "$line" in *shutdownAfterJobFinished:*)
+            echo 'Error from server (BadRequest): unknown field "spec.shutdownAfterJobFinished"' >&2
+            exit 1 ;;
+        esac
+    done < "$5" ;;
+esac
+"""
+
+
+def kubectl(home: Path, reached: str = "yes") -> Path:
+    """A stand-in on PATH; the file of the commands that it was given."""
+    log, file = home / "kubectl.log", home / "bin/kubectl"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(KUBECTL.format(log=log, reached=reached))
+    file.chmod(0o755)
+    return log
+
+
+def rayjob(home: Path, **more: Any) -> list[Finding]:
+    config = filled(KUBERNETES)
+    config["spec"] |= more
+    file = home / "mine.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return check_file(file)
+
+
+def test_a_rayjob_that_the_api_server_accepts_is_ok(home: Path) -> None:
+    log = kubectl(home)
+    assert [f for f in rayjob(home) if f.verdict != "ok"] == []
+    asked = log.read_text().splitlines()[-1]
+    expected = f"apply --dry-run=server --validate=strict -f {home / 'mine.yaml'} -o name"
+    assert asked == expected
+
+
+def test_what_the_api_server_refuses_is_an_error_with_its_message(home: Path) -> None:
+    kubectl(home)
+    (error,) = (f for f in rayjob(home, shutdownAfterJobFinished=True) if f.verdict == "error")
+    assert 'unknown field "spec.shutdownAfterJobFinished"' in error.message and error.fix
+
+
+@pytest.mark.parametrize(
+    ("reached", "why"), [("no", "server was refused"), ("", "kubectl is not installed")]
+)
+def test_without_a_cluster_one_finding_says_what_was_not_checked(
+    home: Path, reached: str, why: str
+) -> None:
+    if reached:
+        kubectl(home, reached)
+    found = rayjob(home, submissionMode="Job")
+    (unchecked,) = (f for f in found if f.verdict != "ok")
+    assert unchecked.verdict == "warning" and why in unchecked.message
+    assert "names and types of its fields were not checked" in unchecked.message
+    assert f"kubectl apply --dry-run=server --validate=strict -f {home}" in unchecked.fix
+
+
+def install(folder: Path, name: str, number: str, *lines: str) -> None:
+    """What a package leaves of itself where it is installed."""
+    info = folder / f"{name}-{number}.dist-info"
+    info.mkdir(parents=True)
+    head = f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n"
+    (info / "METADATA").write_text(head + "".join(f"{line}\n" for line in lines))
+
+
+def test_missing_and_unfit_packages_are_named_with_what_needs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    install(
+        tmp_path, "ganforge", "0.2.0",
+        "Requires-Dist: torch>=2.14", "Requires-Dist: torchvision", "Requires-Dist: absent>=1",
+        "Requires-Dist: elsewhere; sys_platform == 'nowhere'",
+        "Requires-Dist: boto3>=1.35; extra == 'aws'", "Requires-Dist: onnx>=1; extra == 'export'",
+        "Provides-Extra: aws", "Provides-Extra: export",
+    )  # fmt: skip
+    install(tmp_path, "torch", "2.15.0")
+    # built for another torch: it would fail when an image is read
+    install(tmp_path, "torchvision", "0.29.0", "Requires-Dist: torch==2.14.0")
+    install(tmp_path, "boto3", "1.30", "Requires-Dist: botocore")
+    assert [(u.package, u.installed, u.required, u.required_by) for u in unmet()] == [
+        ("absent", "", ">=1", "ganforge"),
+        ("boto3", "1.30", ">=1.35", "ganforge"),
+        ("botocore", "", "any version", "boto3"),
+        ("torch", "2.15.0", "==2.14.0", "torchvision"),
+    ]
+    assert extras() == {"aws": [], "export": ["onnx"]}

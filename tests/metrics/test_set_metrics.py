@@ -22,8 +22,8 @@ from ganforge.schedule import Progress, Stage
 from ganforge.settings import SettingsError, override
 from ganforge.systems.base import System
 from ganforge.systems.settings import SystemSettings
+from ganforge.training.measure import draw_samples, validate
 from ganforge.training.multiprocess import run_multiprocess
-from ganforge.training.validation import draw_samples, validate
 from ganforge.training.workers import Workers
 
 

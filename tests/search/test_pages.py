@@ -17,7 +17,7 @@ from ganforge.tracking.artifacts import log_files
 from ganforge.tracking.queries import fetch_file, list_files
 from ganforge.tracking.run_ref import RunRef
 from ganforge.tracking.runs import Opening, open_run
-from ganforge.training.prepare import Prepared, build_plan, prepare
+from ganforge.training.prepare import Prepared, prepare
 from ganforge.training.report import read_stages
 
 ROWS = [
@@ -38,8 +38,8 @@ def prepared() -> Prepared:
 
 def trial(number: int, run: RunRef | None = None) -> Trial:
     """A trial that ended two of three stages, as a resumed search finds it in its journal."""
-    settings = tiny()
-    made = Trial(number, {"critic_steps": 2}, settings, build_plan(settings, (8, 8, 8)), run=run)
+    prepared = prepare(SYSTEM, tiny())
+    made = Trial(number, {"critic_steps": 2}, prepared, prepared.plan(), run=run)
     made.scores = {1: 20.0, 2: 21.0}
     made.finish("stopped")
     made.seconds = 60.0

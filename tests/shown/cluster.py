@@ -18,7 +18,7 @@ CHECKS = {
         pytest_file(*_LAN, "-k", "powered_off", seconds=1500),
     ),
     "cluster-reproduce": Check(
-        "5.4: the best trial done again from the client",
+        "5.4: the best trial reproduced from the client",
         pytest_file(*_LAN, "-k", "reproduced", seconds=900),
     ),
     "cluster-files": Check(

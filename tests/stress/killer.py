@@ -59,9 +59,9 @@ def install(kill: Kill) -> None:
         inner = getattr(owner, name)
         setattr(owner, name, lambda *args, **options: around(inner, *args, **options))
 
-    def take_turn(inner, system, player, progress, *rest):
+    def take_turn(inner, mine, player, progress):
         here[0] = (progress.index, progress.step)
-        return inner(system, player, progress, *rest)
+        return inner(mine, player, progress)
 
     def before_shard(inner, turn):
         if due("before shard"):
@@ -133,7 +133,7 @@ def install(kill: Kill) -> None:
                 path.unlink()
             die()
 
-    wrap(loop, "take_turn", take_turn)
+    wrap(loop.Loop, "turn", take_turn)
     wrap(workers.Turn, "begin_shard", before_shard)
     wrap(workers.Turn, "backward", after_shard)
     wrap(workers.Workers, "_whole", reduction)

@@ -15,6 +15,7 @@ from ganforge.systems.progressive_gan_sr import Settings
 from ganforge.systems.settings import ladder
 from ganforge.training.checkpoint import Store
 from ganforge.training.files import MANIFEST
+from ganforge.training.lineage import digest
 from ganforge.training.multiprocess import run_multiprocess
 from ganforge.training.prepare import prepare
 from ganforge.training.report import StageResult
@@ -219,7 +220,92 @@ def test_another_runs_state_is_refused_and_the_difference_named(small, tmp_path,
     assert Store(str(tmp_path)).names() == names
 
 
-def test_other_data_and_other_code_are_refused_and_named(small, tmp_path, images):
+def other_code(prepared):
+    """The same run by code of another text."""
+    return replace(prepared, code=prepared.code | {"losses.gradient_penalty": "other"})
+
+
+def changed_loss(monkeypatch) -> None:
+    from ganforge.systems import progressive_gan_sr as system
+
+    real = system.gradient_penalty
+    monkeypatch.setattr(system, "gradient_penalty", lambda *given: 1.5 * real(*given))
+
+
+@pytest.mark.parametrize("left", [2, 3, 4, 6, 8])
+def test_other_code_of_equal_bits_continues(small, tmp_path, caplog, left):
+    """Wherever it was left; after the first stored state it is trained from the beginning."""
+    prepared, expected = prepare(NAME, small()), whole(small())
+    interrupted(prepared, str(tmp_path), left)
+    newest = Store(str(tmp_path)).newest()
+    assert newest is not None
+    resumed = list(run(other_code(prepared), store=str(tmp_path), resume=True))
+    assert "losses.gradient_penalty: recorded" in caplog.text
+    ends = [r.stage for r in resumed if r.stage]
+    first = [row[0] for row in expected].index(newest.position)
+    assert [r.position for r in resumed] == [row[0] for row in expected[first:]]
+    assert ends[-1].hashes == expected[-1][4].hashes
+    # the stage in which the code changed keeps its id, and says so
+    at = newest.position.index
+    kept = next((end for end in ends if end.index == at), None)
+    if kept is not None:
+        assert kept.stage_id == next(r[4] for r in expected if r[4] and r[4].index == at).stage_id
+    last = Store(str(tmp_path)).newest()
+    assert last is not None
+    if last.position != newest.position:
+        codes = last.manifest["equivalent"]["codes"]
+        assert codes == [digest(prepared.code), digest(other_code(prepared).code)]
+        assert last.manifest["equivalent"]["proven"]
+        # resumed once more by the same code: nothing is trained again
+        caplog.clear()
+        again = list(run(other_code(prepared), store=str(tmp_path), resume=True))
+        assert "again to compare" not in caplog.text and len(again) == 1
+
+
+def test_a_changed_loss_is_refused_and_named(small, tmp_path, monkeypatch, caplog):
+    prepared = prepare(NAME, small())
+    interrupted(prepared, str(tmp_path), 3)
+    changed_loss(monkeypatch)
+    names = Store(str(tmp_path)).names()
+    with pytest.raises(SettingsError) as refused:
+        list(run(other_code(prepared), store=str(tmp_path), resume=True))
+    text = str(refused.value)
+    assert "other bits at stage 0, step 4" in text and "state differ" in text
+    assert "code losses.gradient_penalty: recorded" in text and "--accept code" in text
+    assert Store(str(tmp_path)).names() == names
+    accepted = replace(other_code(prepared), accept_code=True)
+    ends = [r.stage for r in run(accepted, store=str(tmp_path), resume=True) if r.stage]
+    assert len(ends) == 2 and ends[0].stage_id != prepared.lineage().stage_ids[0]
+    last = Store(str(tmp_path)).newest()
+    assert last is not None and not last.manifest["equivalent"]["proven"]
+
+
+def test_what_cannot_be_tried_is_said(small, tmp_path):
+    prepared = prepare(NAME, small())
+    interrupted(prepared, str(tmp_path), 4)
+    store = Store(str(tmp_path))
+    for name in store.names()[1:]:
+        store.folders.delete(name)
+    with pytest.raises(SettingsError, match="no stored state before it is kept"):
+        list(run(other_code(prepared), store=str(tmp_path), resume=True))
+
+
+def part_by_other_code(rank, world, settings, store, left):
+    prepared = other_code(prepare(NAME, settings))
+    with closing(run(prepared, store=store, resume=True, rank=rank, world=world)) as reports:
+        return facts(report for report, _ in zip(reports, range(left), strict=False))
+
+
+def test_every_rank_takes_part_in_the_comparison(small, tmp_path):
+    expected = whole(small())
+    place = str(tmp_path / "store")
+    interrupted(prepare(NAME, small()), place, 4)
+    first, second = run_multiprocess(2, part_by_other_code, small(workers=2), place, 2)
+    assert [row[0] for row in first] == [row[0] for row in expected[3:5]]
+    assert first[1][3] == expected[4][3] == second[1][3]
+
+
+def test_other_data_is_refused_and_named(small, tmp_path, images):
     import shutil
 
     from PIL import Image
@@ -230,11 +316,6 @@ def test_other_data_and_other_code_are_refused_and_named(small, tmp_path, images
     prepared = prepare(NAME, settings)
     store = str(tmp_path / "store")
     interrupted(prepared, store, 2)
-    code = prepared.code | {"training/loop.py": "other"}
-    from dataclasses import replace
-
-    with pytest.raises(SettingsError, match=r"code training/loop\.py: recorded .*, here other"):
-        list(run(replace(prepared, code=code), store=store, resume=True))
     image = Image.open(mine / "3.png")
     image.putpixel((5, 5), (1, 2, 3))
     image.save(mine / "3.png")

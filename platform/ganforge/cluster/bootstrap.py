@@ -1,4 +1,4 @@
-"""What a cluster file has each machine do before Ray starts there.
+"""What each machine of a cluster file does before Ray starts there.
 
 python -m ganforge.cluster.bootstrap [--head | --end]
 
@@ -27,7 +27,7 @@ _NOTE = "server.json"
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 1, with a reason, for what would only be found out when a search starts."""
+    """Exit code 1, with a reason, for a problem that would otherwise stop the search later."""
     kept = Path.home() / "ganforge-mlflow"
     if "--end" in arguments:
         _end_former(kept / _NOTE)
@@ -52,8 +52,8 @@ def main(arguments: list[str]) -> int:
 
 
 def fetch(source: str, folder: Path) -> None:
-    """Copy the images of an object store to this machine; what is there already stays."""
-    # here and not above: most machines have their images, and it takes a second
+    """Copy the images of an object store to this machine; files that it has already are kept."""
+    # here and not above: most machines have their images, and the import takes a second
     from pyarrow import fs
 
     try:
@@ -61,7 +61,8 @@ def fetch(source: str, folder: Path) -> None:
         found = store.files.get_file_info(fs.FileSelector(store.root, recursive=True))
     except (OSError, SettingsError) as error:
         raise SettingsError(
-            f"GANFORGE_DATA = {source}: cannot be read ({error}); give this machine the right to"
+            f"GANFORGE_DATA = {source}: cannot be read ({error}); "
+            "give this machine the right to read it"
         ) from None
     here = fs.LocalFileSystem()
     for info in found:
@@ -73,11 +74,11 @@ def fetch(source: str, folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         fs.copy_files(info.path, str(target), store.files, here)
     if not any(folder.rglob("*.*")):
-        raise SettingsError(f"GANFORGE_DATA = {source}: no file lies there; name another place")
+        raise SettingsError(f"GANFORGE_DATA = {source}: no files there; give the images' address")
 
 
 def serve(storage: str, folder: Path) -> str:
-    """Start the MLflow server, in place of one started here before; its address.
+    """Start the MLflow server, replacing one started here before; returns its address.
 
     Runs are kept in `folder`; artifacts go through the server into `storage`, so that a client
     needs no rights there.
@@ -90,13 +91,11 @@ def serve(storage: str, folder: Path) -> str:
     _end_former(note)
     address = get_node_ip_address()
     artifacts = join(storage, "mlflow")
-    if "?" in artifacts:  # MLflow knows no query in a place
+    if "?" in artifacts:  # MLflow does not accept a query in an address
         artifacts = str(folder / "artifacts")
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", address, "--port", str(PORT),
-        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
-        "--serve-artifacts", "--artifacts-destination", artifacts, "--workers", "2",
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "mlflow", "server", "--host", address, "--port", str(PORT)]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "2"]
+    command += ["--serve-artifacts", "--artifacts-destination", artifacts]
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with open(folder / "server.log", "ab") as log:
         server = subprocess.Popen(
@@ -129,17 +128,17 @@ def _answers(uri: str) -> bool:
 
 
 def _end_former(note: Path) -> None:
-    """End the server that `note` tells of; a process id alone may by now be another's."""
+    """End the server that `note` names; a process id alone may belong to another process by now."""
     if not note.is_file():
         return
     former = json.loads(note.read_text())
-    words = Path(f"/proc/{former['pid']}/cmdline")
-    if not words.is_file() or "mlflow" not in words.read_text():
+    command = Path(f"/proc/{former['pid']}/cmdline")
+    if not command.is_file() or "mlflow" not in command.read_text():
         return
     with suppress(ProcessLookupError):
         os.killpg(former["pid"], signal.SIGTERM)
     for _ in range(100):
-        if not words.exists():
+        if not command.exists():
             return
         time.sleep(0.1)
 

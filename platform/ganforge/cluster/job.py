@@ -9,24 +9,27 @@ from ganforge.tracking.run_ref import RunRef
 if TYPE_CHECKING:
     from ray import ObjectRef
 
+    from ganforge.assets import Assets
     from ganforge.training.prepare import Prepared
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is to do. Tensors travel once, through the object store.
+    """What a worker does: all of it is resolved by the driver.
 
-    In a search `settings` (plain data) replace those of the prepared run, and `exchange` is asked
-    at stage ends whether the trial goes on.
+    `prepared` is the run's own part; the tensors in `assets` travel once for all trials of a
+    search. In a search (`searched`) the coordinator decides at stage ends whether trial number
+    `trial` continues.
     """
 
     prepared: "ObjectRef[Prepared]"
+    assets: "ObjectRef[Assets]"
     metric: Metric
     store: str
     workers: int
     threads: int
     gpu: bool
-    exchange: Any
+    coordinator: Any
     tracking: RunRef | None = None
     trial: int = 0
-    settings: dict[str, Any] | None = None
+    searched: bool = False

@@ -1,4 +1,4 @@
-"""The machines of a cluster: which there are, how much fits on them, and waiting for more."""
+"""The machines of a cluster: which there are, their capacity, and waiting for more."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from ganforge.settings import SettingsError
 
@@ -19,11 +19,11 @@ _LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Slots:
-    """How many worker groups a cluster has room for, and the words for it."""
+    """The capacity of a cluster: for single workers, for trials, and described in words."""
 
-    workers: int
-    groups: int
-    words: str
+    worker_slots: int
+    trial_slots: int
+    description: str
 
 
 def alive() -> list[dict[str, Any]]:
@@ -32,13 +32,13 @@ def alive() -> list[dict[str, Any]]:
 
 
 def hostname(node: dict[str, Any]) -> str:
-    """What a person calls a node: its host's name, with the address where that says more."""
+    """A node's host name, with its address where that differs."""
     name, address = node["NodeManagerHostname"], node["NodeManagerAddress"]
     return name if name == address else f"{name} ({address})"
 
 
 def slots(workers: int, resources: dict[str, float]) -> Slots:
-    """How many groups of `workers` fit on the nodes that are alive now."""
+    """How many trials of `workers` workers fit on the nodes that are alive now."""
     nodes = [node["Resources"] for node in alive()]
     fits = sum(
         min(int(node.get(name, 0) // amount) for name, amount in resources.items())
@@ -73,7 +73,7 @@ def wait_for_nodes(expected: int | None, timeout_seconds: float | None = None) -
     names = ", ".join(map(hostname, there))
     raise SettingsError(
         f"nodes = {expected}: there {'is' if len(there) == 1 else 'are'} {len(there)} ({names}); "
-        "look at `ray status` on the head for what keeps the others, or expect fewer"
+        "`ray status` on the head shows why the others are missing; or expect fewer"
     )
 
 
@@ -82,37 +82,38 @@ def wait_for_slots(
     resources: dict[str, float],
     *,
     joined: bool,
-    groups: int = 1,
+    trials: int = 1,
     timeout_seconds: float | None = None,
 ) -> Slots:
-    """Room for `groups` groups of `workers`; waits where machines may be coming, or be bought.
+    """Capacity for `trials` trials of `workers`; waits where machines may be coming, or be bought.
 
     What is missing is asked for as a placement group, which an autoscaler buys machines for. It is
     this job's: unlike a standing request it cannot outlive it, and keep machines running.
-    SettingsError where it cannot be had, with what there is.
+    SettingsError where it is unavailable, with what there is.
     """
     found = slots(workers, resources)
-    if found.groups < groups and joined:
-        wanted = placement_group([dict(resources)] * (workers * groups))
+    if found.trial_slots < trials and joined:
+        wanted = placement_group([dict(resources)] * (workers * trials))
         try:
             _wait(
-                lambda: slots(workers, resources).groups >= groups,
+                lambda: slots(workers, resources).trial_slots >= trials,
                 timeout_seconds,
-                f"room for {workers * groups} workers",
+                f"{workers * trials} worker slots",
             )
         finally:
-            _withdraw(wanted)
+            remove_placement_group(wanted)
         found = slots(workers, resources)
-    if found.groups < groups:
+    if found.trial_slots < trials:
         each = " and ".join(f"{amount:g} {name}" for name, amount in resources.items())
-        if groups == 1:
+        if trials == 1:
             raise SettingsError(
-                f"workers = {workers}: each needs {each}, but there are {found.words}; "
+                f"workers = {workers}: each needs {each}, but there are {found.description}; "
                 "lower workers or threads, or add machines"
             )
         raise SettingsError(
-            f"concurrent = {groups}: {groups} trials of {workers} workers, each with {each}, need "
-            f"{groups * workers} places, but there are {found.words}, {found.workers} places; "
+            f"concurrent = {trials}: {trials} trials of {workers} workers, each with {each}, need "
+            f"{trials * workers} worker slots, but there are {found.description}, "
+            f"{found.worker_slots} worker slots; "
             "lower concurrent or workers, or add machines"
         )
     return found
@@ -120,23 +121,12 @@ def wait_for_slots(
 
 def _wait(there: Callable[[], bool], timeout_seconds: float | None, what: str) -> bool:
     until = time.monotonic() + (patience() if timeout_seconds is None else timeout_seconds)
-    told = False
+    warned = False
     while not there():
         if time.monotonic() >= until:
             return False
-        if not told:
+        if not warned:
             logger.warning("waiting for %s: %s", what, ", ".join(map(hostname, alive())))
-            told = True
+            warned = True
         time.sleep(_LOOK_SECONDS)
     return True
-
-
-def _withdraw(wanted: PlacementGroup) -> None:
-    remove_placement_group(wanted)
-
-
-def machines_of(group: str) -> list[str]:
-    """The hosts on which a placement group lies, by its id; empty while it lies nowhere."""
-    row = ray.util.placement_group_table().get(group, {})
-    names = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes()}
-    return [names[node] for node in (row.get("bundles_to_node_id") or {}).values() if node in names]

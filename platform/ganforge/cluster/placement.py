@@ -1,20 +1,28 @@
-"""Gives back what a stopped run's workers held."""
+"""Placement groups of worker groups: where they lie, and their release after a stopped run."""
 
 from collections.abc import Iterable
 
 import ray
-from ray._raylet import PlacementGroupID
-from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.placement_group import remove_placement_group
+
+from ganforge.cluster.ray_trainer import placement_group_of
 
 
 def release(groups: Iterable[str]) -> None:
-    """Remove placement groups by their ids; those that are gone already are none."""
+    """Remove placement groups by their ids; one that is gone already is not an error."""
     for group in groups:
         if group:
-            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
+            remove_placement_group(placement_group_of(group))
 
 
 def held() -> dict[str, str]:
-    """The placement groups that exist now: id to state."""
+    """The states of the placement groups that exist now, by id."""
     table = ray.util.placement_group_table()
     return {key: row["state"] for key, row in table.items() if row["state"] != "REMOVED"}
+
+
+def machines_of(group: str) -> list[str]:
+    """The hosts on which a placement group lies, by its id; empty before it is placed."""
+    row = ray.util.placement_group_table().get(group, {})
+    names = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes()}
+    return [names[node] for node in (row.get("bundles_to_node_id") or {}).values() if node in names]

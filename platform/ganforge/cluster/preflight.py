@@ -1,5 +1,5 @@
-"""Before trials start: does every machine see the storage, the images, the records; is it the
-same software there?"""
+"""Before trials start: does every machine reach the storage, the images and the tracking server,
+and is the same software installed there?"""
 
 import json
 import secrets
@@ -9,10 +9,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import ray
 from ray.exceptions import RayError
@@ -27,39 +27,51 @@ if TYPE_CHECKING:
 
     from ganforge.training.prepare import Prepared
 
-#: What changes bits when it differs between two machines.
-PACKAGES = ("ray", "torch", "torchvision", "numpy", "pillow", "safetensors", "mlflow")
+#: What machines talk to each other with; those that can change bits are lineage.PACKAGES.
+_COMMON = ("ray", "mlflow", "safetensors")
 _SECONDS = 180.0
 _PROBE = "probe"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a machine is asked. `folder` is what the driver put into the storage."""
+    """What a machine is asked. `folder` is what the driver put into the storage, `packages` are
+    those whose versions are compared."""
 
+    packages: tuple[str, ...]
     storage: str = ""
     tracking_uri: str = ""
     folder: str = ""
     prepared: "ObjectRef[Prepared] | None" = None
 
 
+class Problem(NamedTuple):
+    """What does not work on a machine, and how to fix it."""
+
+    message: str
+    fix: str
+
+
 @dataclass(frozen=True)
 class Machine:
-    """What a machine answered. `problems` are pairs of what is wrong and what to do."""
+    """What a machine answered."""
 
     name: str
     versions: Mapping[str, str]
     seconds: float
     fingerprint: str = ""
-    problems: tuple[tuple[str, str], ...] = field(default=())
+    problems: tuple[Problem, ...] = field(default=())
 
 
 def check_machines(prepared: "Prepared", storage: str, tracking_uri: str) -> list[Machine]:
-    """Ask every machine that can hold workers; SettingsError names all that is missing, and where.
+    """Ask every machine that can hold workers; SettingsError names every problem and its machine.
 
     A file that the driver puts into `storage` must be seen on each machine, and one of each machine
     by the driver: a folder of one's own disk passes neither.
     """
+    # here and not above: it imports torch, and a machine answers without
+    from ganforge.training.lineage import PACKAGES
+
     folders = open_folders(storage)
     mine = f"{_PROBE}-{secrets.token_hex(6)}"
     try:
@@ -69,58 +81,61 @@ def check_machines(prepared: "Prepared", storage: str, tracking_uri: str) -> lis
         raise SettingsError(
             f"storage = {storage}: cannot be written from this machine ({_short(error)})"
         ) from None
-    asked = Probe(storage, tracking_uri, mine, ray.put(prepared))
+    asked = Probe(PACKAGES, storage, tracking_uri, mine, ray.put(replace(prepared, assets={})))
     try:
         found = ask(asked)
-        problems = [f"{m.name}: {what}; {remedy}" for m in found for what, remedy in m.problems]
+        lines = [
+            line for machine in found for line in unready(machine, prepared, versions(PACKAGES))
+        ]
         if tracking_uri.startswith("http"):
-            problems += ["here: " + "; ".join(words) for words in tracking_problems(tracking_uri)]
-        here = versions()
-        for machine in found:
-            problems += different(machine, here)
-            if machine.fingerprint and machine.fingerprint != prepared.facts.fingerprint:
-                problems.append(
-                    f"{machine.name}: data.root = {prepared.settings.data.root}: other images "
-                    f"there ({machine.fingerprint[:12]}) than here "
-                    f"({prepared.facts.fingerprint[:12]}); copy the folder again"
-                )
+            lines += [f"here: {message}; {fix}" for message, fix in tracking_problems(tracking_uri)]
     finally:
         with suppress(OSError):
             folders.delete(mine)
-    if problems:
-        raise SettingsError("not every machine of the cluster is ready:\n" + "\n".join(problems))
+    if lines:
+        raise SettingsError("not every machine of the cluster is ready:\n" + "\n".join(lines))
     return found
 
 
+def unready(machine: Machine, prepared: "Prepared", here: Mapping[str, str]) -> list[str]:
+    """Why a machine cannot take part, line by line; `here` are the driver's versions."""
+    found = [*machine.problems, *different(machine, here)]
+    expected = prepared.facts.fingerprint
+    if machine.fingerprint and machine.fingerprint != expected:
+        message = (
+            f"data.root = {prepared.settings.data.root}: other images there "
+            f"({machine.fingerprint[:12]}) than here ({expected[:12]})"
+        )
+        found.append(Problem(message, "copy the folder again"))
+    return [f"{machine.name}: {message}; {fix}" for message, fix in found]
+
+
 def ask(probe: Probe) -> list[Machine]:
-    """The answers of all machines but this one that can hold workers, at the same time."""
+    """The answers of all other machines that can hold workers, asked at the same time."""
     here = ray.get_runtime_context().get_node_id()
     nodes = [n for n in alive() if n["NodeID"] != here and n["Resources"].get("CPU", 0) > 0]
-    task: Any = ray.remote(_answer)
+    task = ray.remote(_answer)
     asked = []
     for node in nodes:
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        options = task.options(num_cpus=0, scheduling_strategy=there, max_retries=0)
+        strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        options = task.options(num_cpus=0, scheduling_strategy=strategy, max_retries=0)
         asked.append((node, options.remote(probe)))
     found = []
     for node, answer in asked:
         name = hostname(node)
         try:
-            found.append(_named(ray.get(answer, timeout=_SECONDS), name))
+            there: Machine = ray.get(answer, timeout=_SECONDS)
+            found.append(replace(there, name=name))
         except RayError as error:
-            remedy = "look at its log with `ray logs`, or take the machine out"
-            silent = (f"gives no answer ({_short(error)})", remedy)
+            fix = "look at its log with `ray logs`, or remove the machine"
+            silent = Problem(f"gives no answer ({_short(error)})", fix)
             found.append(Machine(name, {}, time.time(), problems=(silent,)))
     return found
 
 
-def _named(machine: Machine, name: str) -> Machine:
-    return Machine(name, machine.versions, machine.seconds, machine.fingerprint, machine.problems)
-
-
 def _answer(probe: Probe) -> Machine:
-    """On the machine itself."""
-    problems: list[tuple[str, str]] = []
+    """What this machine answers; runs on the machine itself."""
+    problems: list[Problem] = []
     if probe.folder:
         problems += storage_problems(probe.storage, probe.folder)
     if probe.tracking_uri:
@@ -137,67 +152,71 @@ def _answer(probe: Probe) -> Machine:
             facts = prepare_data(kind.Data, settings, kind.source_scale(settings), settings.seed)
             fingerprint = facts.fingerprint
         except SettingsError as error:
-            problems.append((str(error), "put the same images on every machine"))
-    return Machine(socket.gethostname(), versions(), time.time(), fingerprint, tuple(problems))
+            problems.append(Problem(str(error), "put the same images on every machine"))
+    return Machine(
+        socket.gethostname(), versions(probe.packages), time.time(), fingerprint, tuple(problems)
+    )
 
 
-def storage_problems(storage: str, folder: str) -> list[tuple[str, str]]:
-    """Whether this machine sees the driver's file in `storage`, and can write beside it."""
+def storage_problems(storage: str, folder: str) -> list[Problem]:
+    """Why this machine cannot read the driver's file in `storage`, or write next to it."""
     try:
         folders = open_folders(storage)
         seen = folders.read(folder, "probe")
     except (OSError, SettingsError) as error:
         if "://" not in storage:
-            remedy = "give s3://bucket/prefix, or a folder that all machines share"
-            return [(f"storage = {storage}: is a folder of another machine's own disk", remedy)]
-        remedy = "give this machine the bucket's address and the right to use it"
-        return [(f"storage = {storage}: cannot be read ({_short(error)})", remedy)]
+            fix = "give s3://bucket/prefix, or a folder that all machines share"
+            return [Problem(f"storage = {storage}: is a folder of another machine's own disk", fix)]
+        fix = "give this machine the bucket's address and the right to use it"
+        return [Problem(f"storage = {storage}: cannot be read ({_short(error)})", fix)]
     assert seen == folder.encode()
     own = f"{folder}-{secrets.token_hex(4)}"
     try:
         folders.write(own, {"probe": own.encode()})
         folders.delete(own)
     except OSError as error:
-        remedy = "give this machine the right to write and delete there"
-        return [(f"storage = {storage}: cannot be written ({_short(error)})", remedy)]
+        fix = "give this machine the right to write and delete there"
+        return [Problem(f"storage = {storage}: cannot be written ({_short(error)})", fix)]
     return []
 
 
-def tracking_problems(uri: str) -> list[tuple[str, str]]:
-    """Whether this machine can write to the tracking store."""
+def tracking_problems(uri: str) -> list[Problem]:
+    """Why this machine cannot use the tracking store."""
     if not uri.startswith("http"):
-        remedy = "start `mlflow server` on the head and set MLFLOW_TRACKING_URI to it"
-        return [(f"tracking URI = {uri}: is a file of another machine's disk", remedy)]
-    # not /health: that answers whoever asks, also those who are refused all else
+        fix = "start `mlflow server` on the head and set MLFLOW_TRACKING_URI to it"
+        return [Problem(f"tracking URI = {uri}: is a file of another machine's disk", fix)]
+    # not /health: it also answers those who are refused everything else
     address = f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
     try:
         with urllib.request.urlopen(address, timeout=10) as answer:
             json.load(answer)
     except urllib.error.HTTPError as error:
-        remedy = "name the host the way the server knows it (--allowed-hosts), or by its address"
-        return [(f"tracking URI = {uri}: refuses this machine ({error.code})", remedy)]
+        fix = "name the host the way the server knows it (--allowed-hosts), or by its address"
+        return [Problem(f"tracking URI = {uri}: refuses this machine ({error.code})", fix)]
     except (OSError, ValueError) as error:
-        remedy = "start the server, and let its port through"
-        return [(f"tracking URI = {uri}: does not answer ({_short(error)})", remedy)]
+        fix = "start the server, and let its port through"
+        return [Problem(f"tracking URI = {uri}: does not answer ({_short(error)})", fix)]
     return []
 
 
-def versions() -> dict[str, str]:
-    """What is installed here, as far as it reaches results."""
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """The versions of Python, of `packages` and of what machines talk to each other with, here."""
     found = {"python": python_version()}
-    for name in PACKAGES:
+    for name in (*packages, *_COMMON):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
 
 
-def different(machine: Machine, here: Mapping[str, str]) -> list[str]:
-    """Differences of a machine's software to this one's, one line for each."""
+def different(machine: Machine, here: Mapping[str, str]) -> list[Problem]:
+    """Where a machine's software differs from this one's."""
     if not machine.versions:
         return []
     return [
-        f"{machine.name}: {name} {machine.versions.get(name, 'none')}, here "
-        f"{here.get(name, 'none')}; install the same everywhere (`ray up` again)"
+        Problem(
+            f"{name} {machine.versions.get(name, 'none')}, here {here.get(name, 'none')}",
+            "install the same everywhere (`ray up` again)",
+        )
         for name in sorted({*here, *machine.versions})
         if here.get(name) != machine.versions.get(name)
     ]

@@ -1,11 +1,12 @@
-"""Ray Train's trainer with some of its habits changed.
+"""Ray Train's trainer with some of its behaviour changed.
 
-They use private hooks of Ray 2.60: pyproject.toml pins the minor version, and
+Private hooks of Ray 2.60 are used: pyproject.toml pins the minor version, and
 tests/cluster/test_train.py fails when they move.
 """
 
 from typing import Any
 
+from ray._raylet import PlacementGroupID
 from ray.exceptions import RayActorError, RayError
 from ray.train import FailureConfig
 from ray.train.torch import TorchTrainer
@@ -20,9 +21,10 @@ from ray.train.v2._internal.exceptions import (
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
+from ray.util.placement_group import PlacementGroup
 
 _DEATHS = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
-# What the survivors say when one of their number has died.
+# What the surviving workers raise when another one has died.
 _CUT_OFF = (
     "connection closed",
     "connection reset",
@@ -33,17 +35,17 @@ _CUT_OFF = (
     "nccl",
 )
 
-# Errors whose message needs no name before it.
-_SPEAKING = ("SettingsError", "NotFinite", "TrainingFailed")
+# Errors whose message is complete without the name of their type.
+_COMPLETE = ("SettingsError", "NotFinite", "TrainingFailed")
 
 FAILURES = FailureConfig(max_failures=3, controller_failure_limit=2, max_preemption_failures=20)
 
 
 class Trainer(TorchTrainer):
-    """A TorchTrainer that leaves no cleaner behind and repeats only what can end otherwise.
+    """A TorchTrainer that leaves no cleaner behind and retries only what can end otherwise.
 
     The cleaner asks the dashboard whether a run is alive. Without a dashboard, or with two clusters
-    on one machine, it leaves dead groups and removes living ones (measured); cluster/release.py
+    on one machine, it leaves dead groups and removes living ones (measured); cluster/placement.py
     removes them instead. A worker's own exception would happen again, so it ends the run at once;
     a worker that died is replaced. There is no data set of Ray's, and no autoscaling coordinator:
     actors of both stayed behind (measured), and cost seconds.
@@ -73,7 +75,7 @@ class ReplaceTheDead(DefaultFailurePolicy):
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         if isinstance(training_failed_error, WorkerGroupError):
             failures = training_failed_error.worker_failures.values()
-            # a survivor's complaint may be seen before the death that it is about
+            # a survivor's error may be seen before the death that caused it
             if not any(map(died, failures)) and not all(map(cut_off, failures)):
                 return FailureDecision.RAISE
         return super().make_decision(training_failed_error)
@@ -85,7 +87,7 @@ def died(failure: BaseException) -> bool:
 
 
 def cut_off(failure: BaseException) -> bool:
-    """Whether a worker's failure is a complaint about another's death."""
+    """Whether a worker's failure was caused by the death of another."""
     inner = getattr(failure, "cause", None) or failure
     words = str(inner).lower()
     return isinstance(inner, RuntimeError | OSError) and any(w in words for w in _CUT_OFF)
@@ -97,7 +99,7 @@ def cause(error: BaseException) -> BaseException:
         inner: BaseException | None = None
         if isinstance(error, WorkerGroupError) and error.worker_failures:
             failures = list(error.worker_failures.values())
-            # an exception says more than a death, a death more than the survivors' complaints
+            # an exception says more than a death, a death more than the survivors' errors
             inner = min(failures, key=lambda f: (cut_off(f), died(f)))
         elif isinstance(error, ControllerError):
             inner = error.controller_failure
@@ -125,4 +127,9 @@ def reason(error: BaseException) -> str:
         return type(bottom).__name__
     line = lines[-1] if "Traceback" in text else lines[0]
     name = type(bottom).__name__
-    return line if name in _SPEAKING or line.startswith(name) else f"{name}: {line}"
+    return line if name in _COMPLETE or line.startswith(name) else f"{name}: {line}"
+
+
+def placement_group_of(group: str) -> PlacementGroup:
+    """The placement group with an id, as hexadecimal digits."""
+    return PlacementGroup(PlacementGroupID(bytes.fromhex(group)))

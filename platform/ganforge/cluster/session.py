@@ -1,4 +1,4 @@
-"""Into a Ray cluster and out of it: the one this machine belongs to, or a local one; quietly."""
+"""The connection to Ray: joins the cluster that this machine belongs to, or starts a local one."""
 
 import logging
 import os
@@ -39,7 +39,7 @@ from ray._private.authentication.authentication_token_setup import (  # noqa: E4
 from ganforge.cluster.machines import patience  # noqa: E402
 from ganforge.settings import SettingsError  # noqa: E402
 
-# What a worker on another machine needs of the driver's surroundings.
+# Prefixes of the driver's environment variables that workers on other machines need.
 _PASSED = ("MLFLOW_", "AWS_", "GANFORGE_", "NO_PROXY", "no_proxy")
 #: exit code after SIGTERM
 TERMINATED = 143
@@ -50,8 +50,8 @@ _OBJECT_STORE_BYTES = 400 * 2**20
 def session(*, threads: int = 1, num_cpus: int | None = None) -> Iterator[bool]:
     """Connected inside the block, disconnected after it: `with session() as joined`.
 
-    `joined` says whether it is a cluster that was there before, whose machines may still be coming.
-    A session that is open already is used.
+    `joined`: an existing cluster was joined, some of whose machines may still be missing. A session
+    that is open already is used.
     """
     if ray.is_initialized():
         yield False
@@ -67,15 +67,15 @@ def session(*, threads: int = 1, num_cpus: int | None = None) -> Iterator[bool]:
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
     """SIGTERM leaves the block as an exception does, so that everything is ended, with exit code
-    143. Once: whoever cannot wait has SIGKILL."""
+    143. Further ones are ignored: SIGKILL ends the process at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    told = threading.Event()
+    signalled = threading.Event()
 
     def leave(number: int, frame: Any) -> None:
-        told.set()
+        signalled.set()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise SystemExit(TERMINATED)
 
@@ -83,7 +83,7 @@ def ended_by_sigterm() -> Iterator[None]:
     try:
         yield
     except SystemExit:
-        if told.is_set():
+        if signalled.is_set():
             # raised while ray waits in its own code, it comes out of there with exit code 1
             raise SystemExit(TERMINATED) from None
         raise
@@ -97,11 +97,11 @@ def connect(
     """Join the cluster of RAY_ADDRESS, or the one this machine is part of; or start a local one.
 
     Whether a cluster was joined. The variables MLFLOW_*, AWS_* and GANFORGE_* of this process reach
-    the workers; whoever may read a cluster's logs may read them there.
+    the workers; anyone who may read a cluster's logs may read them there.
     """
     address = cluster_address()
     logging.getLogger("ray").setLevel(logging.ERROR)
-    # a failed trial is told in one line, not in forty
+    # a failed trial is reported in one line, not in forty
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     shared: dict[str, Any] = {
         "log_to_driver": False,
@@ -120,7 +120,7 @@ def connect(
         except (ConnectionError, ValueError) as error:
             raise SettingsError(
                 f"no Ray cluster answers at {address} ({str(error).splitlines()[0]}); "
-                "start it, unset RAY_ADDRESS, or say RAY_ADDRESS=local"
+                "start it, unset RAY_ADDRESS, or set RAY_ADDRESS=local"
             ) from None
         return True
     more: dict[str, Any] = {} if temporary is None else {"_temp_dir": str(temporary)}
@@ -136,7 +136,7 @@ def connect(
 
 
 def packages() -> list[str]:
-    """The folders of the project's own packages on this machine: what a job takes along."""
+    """The folders of the project's own packages on this machine, which are sent with a job."""
     found = []
     for name in ("ganforge", "search_spaces"):
         spec = find_spec(name)
@@ -147,7 +147,7 @@ def packages() -> list[str]:
 def cluster_address() -> str | None:
     """RAY_ADDRESS, or the address of the cluster that `ray start` made this machine part of.
 
-    Other people's local sessions on this machine are no cluster, and are never joined.
+    A local session of another user on this machine is not a cluster, and is never joined.
     """
     given = os.environ.get("RAY_ADDRESS", "")
     if given.startswith("ray://"):

@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -25,6 +25,8 @@ from ganforge.training.files import ObjectFolders, join, open_folders
 from ganforge.training.report import StageResult, read_stages
 
 if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
     from ganforge.training.prepare import Prepared
 
 Listener = Callable[[Summary], None]
@@ -46,35 +48,35 @@ class Trained:
 
 @dataclass
 class RunSummary:
-    """What the driver has heard from rank 0 so far."""
+    """What rank 0 has reported to the driver so far."""
 
     stages: dict[int, StageResult] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     groups: list[str] = field(default_factory=list)
     trouble: str = ""
 
-    def hear(self, told: Summary) -> None:
-        if group := told.get("placement_group"):
+    def add(self, summary: Summary) -> None:
+        if group := summary.get("placement_group"):
             self.groups.append(group)
-        for result in read_stages(told.get("stages", ())).values():
+        for result in read_stages(summary.get("stages", ())).values():
             self.stages[result.index] = result
             self.metrics = result.metrics
-        self.trouble = self.trouble or told.get("tracking_trouble", "")
+        self.trouble = self.trouble or summary.get("tracking_trouble", "")
 
 
 class ReportForwarder(UserCallback):
-    """Passes rank 0's reports from the controller to the exchange."""
+    """Passes rank 0's reports from the controller to the coordinator."""
 
     def __init__(self, job: Job):
-        self.exchange, self.trial = job.exchange, job.trial
+        self.coordinator, self.trial = job.coordinator, job.trial
 
     def after_report(self, run_context: Any, metrics: list[Summary], checkpoint: Any) -> None:
-        # waited for: when a run is over, all of it has been told
-        ray.get(self.exchange.tell.remote(self.trial, metrics[0]))
+        # waited for: when a run is over, all of it has been reported
+        ray.get(self.coordinator.report.remote(self.trial, metrics[0]))
 
 
 def uses_gpu(settings: Any) -> bool:
-    """Whether workers ask for a GPU: when told to, or when the cluster has some."""
+    """Whether workers ask for a GPU: when the settings say so, or when the cluster has some."""
     if settings.device == "auto":
         return ray.cluster_resources().get("GPU", 0) >= settings.workers
     return settings.device == "cuda"
@@ -84,26 +86,27 @@ def make_job(
     prepared: "Prepared",
     metric: Metric,
     store: str,
-    exchange: TrialCoordinator,
+    coordinator: TrialCoordinator,
     tracking: RunRef | None = None,
 ) -> Job:
     """A job of a prepared run; its tensors go into the object store here."""
     settings = prepared.settings
     return Job(
-        prepared=ray.put(prepared),
+        prepared=ray.put(replace(prepared, assets={})),
+        assets=ray.put(prepared.assets),
         metric=metric,
         store=store,
         workers=settings.workers,
         threads=settings.threads,
         gpu=uses_gpu(settings),
-        exchange=exchange.actor,
+        coordinator=coordinator.actor,
         tracking=tracking,
     )
 
 
 def trainer(job: Job, name: str) -> Trainer:
     """Ray Train around the worker function, with finite patience."""
-    place = storage(join(job.store, _RAY_FOLDER))
+    path, files = ray_storage(join(job.store, _RAY_FOLDER))
     return Trainer(
         work,
         train_loop_config={"job": job},
@@ -114,18 +117,18 @@ def trainer(job: Job, name: str) -> Trainer:
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=place[0],
-            storage_filesystem=place[1],
+            storage_path=path,
+            storage_filesystem=files,
             failure_config=FAILURES,
             callbacks=[ReportForwarder(job)],
         ),
     )
 
 
-def storage(place: str) -> tuple[str, Any]:
-    """A place for Ray Train as (path, file system), opened as the store of states opens it."""
-    folders = open_folders(place)
-    return (folders.root, folders.files) if isinstance(folders, ObjectFolders) else (place, None)
+def ray_storage(uri: str) -> tuple[str, "FileSystem | None"]:
+    """Ray Train's storage as (path, file system), opened as the store of states opens it."""
+    folders = open_folders(uri)
+    return (folders.root, folders.files) if isinstance(folders, ObjectFolders) else (uri, None)
 
 
 def work(config: dict[str, Job]) -> None:
@@ -147,20 +150,20 @@ def fit(
 ) -> Trained:
     """Train one configuration on the cluster, resuming from what lies in `store`.
 
-    Raises SettingsError for what the user can mend and TrainingFailed for the rest. `listener` gets
-    rank 0's summaries (cluster/job.py) in a thread of its own.
+    Raises SettingsError for what the user can fix and TrainingFailed for the rest. `listener` gets
+    rank 0's summaries (cluster/worker.py) in a thread of its own.
     """
-    heard, exchange = RunSummary(), TrialCoordinator()
-    job = make_job(prepared, metric, store, exchange, tracking)
+    collected, coordinator = RunSummary(), TrialCoordinator()
+    job = make_job(prepared, metric, store, coordinator, tracking)
 
-    def hear(told: Summary) -> None:
-        heard.hear(told)
+    def receive(summary: Summary) -> None:
+        collected.add(summary)
         if listener is not None:
-            listener(told)
+            listener(summary)
 
     try:
         wait_for_slots(job.workers, worker_resources(job.threads, job.gpu), joined=joined)
-        fit_job(job, "train", hear)
+        fit_job(job, "train", receive)
     except SettingsError:
         raise
     except SystemExit as left:
@@ -174,23 +177,23 @@ def fit(
             raise SettingsError(str(bottom)) from None
         raise TrainingFailed(reason(error)) from error
     finally:
-        release(heard.groups)
-        exchange.close()
-    rows = tuple(heard.stages[index] for index in sorted(heard.stages))
-    return Trained(rows, heard.metrics, heard.trouble)
+        release(collected.groups)
+        coordinator.close()
+    rows = tuple(collected.stages[index] for index in sorted(collected.stages))
+    return Trained(rows, collected.metrics, collected.trouble)
 
 
 def fit_job(job: Job, name: str, listener: Listener) -> None:
-    """Run a job; every summary of rank 0 has been heard when this returns."""
+    """Run a job; `listener` has got every summary of rank 0 when this returns."""
     over = threading.Event()
-    hearing = threading.Thread(target=_hear, args=(job, over, listener), daemon=True)
-    hearing.start()
+    receiving = threading.Thread(target=_receive, args=(job, over, listener), daemon=True)
+    receiving.start()
     try:
         with own_interrupt():
             trainer(job, name).fit()
     finally:
         over.set()
-        hearing.join()
+        receiving.join()
 
 
 @contextmanager
@@ -206,14 +209,14 @@ def own_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _hear(job: Job, over: threading.Event, listener: Listener) -> None:
+def _receive(job: Job, over: threading.Event, listener: Listener) -> None:
     while True:
         ended = over.is_set()
         try:
-            told = ray.get(job.exchange.hear.remote(job.trial, 0.5))
+            summaries = ray.get(job.coordinator.summaries.remote(job.trial, 0.5))
         except RayError:
             return
-        for summary in told:
+        for summary in summaries:
             listener(summary)
-        if ended and not told:
+        if ended and not summaries:
             return

@@ -10,21 +10,21 @@ from ganforge.settings import SettingsError
 
 #: Written on each machine by the first setup command, read by its login shells.
 FILE = "~/.ganforge.env"
-#: Names the built-in photographs where a folder must be named.
+#: Stands for the built-in photographs where a folder is expected.
 BUILT_IN = "built-in"
 _LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$")
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A value that cannot be."""
+    """A variable's value that is not accepted, and how to fix it."""
 
     key: str
-    words: str
-    remedy: str
+    message: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.words}; {self.remedy}"
+        return f"{self.key}: {self.message}; {self.fix}"
 
 
 def read_variables(text: str) -> dict[str, str]:
@@ -37,34 +37,34 @@ def read_variables(text: str) -> dict[str, str]:
 
 
 def mistakes(variables: Mapping[str, str], *, required: bool = True) -> list[Mistake]:
-    """What is wrong with the values; `required`: those that must be given may not be absent."""
+    """The values that are not accepted; `required`: storage and data must be given."""
     found = []
     storage, data = variables.get("GANFORGE_STORAGE"), variables.get("GANFORGE_DATA")
     if (storage is None and required) or (storage is not None and not storage.strip()):
-        remedy = "give s3://bucket/prefix, or a folder that all machines share"
-        found.append(Mistake("GANFORGE_STORAGE", "is empty", remedy))
+        fix = "give s3://bucket/prefix, or a folder that all machines share"
+        found.append(Mistake("GANFORGE_STORAGE", "is empty", fix))
     elif storage and "://" in storage and not re.match(r"^[a-z0-9]+://[^/?]+", storage):
         found.append(
             Mistake("GANFORGE_STORAGE", f"{storage} names no bucket", "s3://bucket/prefix")
         )
     elif storage and "://" not in storage and not storage.startswith(("/", "~")):
-        remedy = "give s3://bucket/prefix, or the full path of a folder that all machines share"
-        found.append(Mistake("GANFORGE_STORAGE", f"{storage} is relative", remedy))
+        fix = "give s3://bucket/prefix, or the full path of a folder that all machines share"
+        found.append(Mistake("GANFORGE_STORAGE", f"{storage} is relative", fix))
     if (data is None and required) or (data is not None and not data.strip()):
-        remedy = f"give s3://bucket/images, a folder that each machine has, or {BUILT_IN}"
-        found.append(Mistake("GANFORGE_DATA", "is empty", remedy))
+        fix = f"give s3://bucket/images, a folder that each machine has, or {BUILT_IN}"
+        found.append(Mistake("GANFORGE_DATA", "is empty", fix))
     elif data and data != BUILT_IN and "://" not in data and not data.startswith(("/", "~")):
-        remedy = f"give s3://bucket/images, a full path, or {BUILT_IN}"
-        found.append(Mistake("GANFORGE_DATA", f"{data} is relative", remedy))
+        fix = f"give s3://bucket/images, a full path, or {BUILT_IN}"
+        found.append(Mistake("GANFORGE_DATA", f"{data} is relative", fix))
     for key in ("GANFORGE_NODES", "GANFORGE_WAIT_SECONDS"):
         value = variables.get(key)
         if value is not None and not (value.isdigit() and int(value) > 0):
-            found.append(Mistake(key, f"{value or 'empty'} is no number", "give a whole number"))
+            found.append(Mistake(key, f"{value or 'empty'} is not a number", "give a whole number"))
     return found
 
 
 def check_environment() -> None:
-    """Refuse variables of this shell that are there and cannot be; SettingsError names each."""
+    """SettingsError for the variables of this shell whose values are not accepted, naming each."""
     found = mistakes(os.environ, required=False)
     if found:
         raise SettingsError("\n".join(f"{mistake} (in {FILE})" for mistake in found))

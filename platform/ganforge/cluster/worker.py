@@ -11,10 +11,11 @@ import ray.train
 import torch
 from ray.exceptions import GetTimeoutError
 
+from ganforge.assets import Assets
 from ganforge.cluster.job import Job
-from ganforge.settings import SettingsError, validated
+from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
-from ganforge.tracking.outbox.remote import FOLDER as SPOOL
+from ganforge.tracking.outbox.remote import FOLDER as OUTBOX
 from ganforge.tracking.recorder import Recorder
 from ganforge.training.checkpoint import Damaged, Store
 from ganforge.training.files import ObjectFolders, open_folders
@@ -36,13 +37,13 @@ def worker(job: Job) -> None:
     """
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    # at once: whoever stops this run has to remove what its workers hold
+    # at once: the process that stops this run removes what its workers hold
     ray.train.report({"placement_group": placement_group()})
-    prepared = settled(job)
+    prepared = load_prepared(job)
     torch.set_num_threads(prepared.settings.threads)
     rows = stored_stages(job.store) if rank == 0 else {}
     recorder = open_recorder(job, rows) if rank == 0 else None
-    told_stages = False
+    resent = False
     try:
         for report in run(prepared, store=job.store, resume=True, rank=rank, world=world):
             if report.stage is not None:
@@ -51,25 +52,25 @@ def worker(job: Job) -> None:
             if recorder is not None:
                 recorder.log(report)
                 recorder.settle(_SETTLE_SECONDS)
-            told = summary(report, job.metric)
-            if report.stage is not None or not told_stages:
-                told["stages"] = [rows[index].to_json() for index in sorted(rows)]
-                told_stages = True
-            told["tracking_trouble"] = recorder.trouble if recorder is not None else ""
-            ray.train.report(told)
-            if report.kind == "stage" and not goes_on(job, report.position.index + 1):
+            message = summary(report, job.metric)
+            if report.stage is not None or not resent:
+                message["stages"] = [rows[index].to_json() for index in sorted(rows)]
+                resent = True
+            message["tracking_trouble"] = recorder.trouble if recorder is not None else ""
+            ray.train.report(message)
+            if report.kind == "stage" and not continues(job, report.position.index + 1):
                 break
     finally:
         if recorder is not None:
             recorder.close(_CLOSE_SECONDS)
 
 
-def goes_on(job: Job, stages_done: int) -> bool:
-    """Ask the search, after it was told of a stage's end; every rank gets the same answer."""
-    if job.settings is None:
+def continues(job: Job, stages_done: int) -> bool:
+    """Whether the search continues a trial whose stage end it knows; the same on every rank."""
+    if not job.searched:
         return True
     try:
-        decision = job.exchange.decision.remote(job.trial, stages_done)
+        decision = job.coordinator.decision.remote(job.trial, stages_done)
         return ray.get(decision, timeout=_DECISION_SECONDS)
     except GetTimeoutError:
         return True
@@ -81,35 +82,34 @@ def placement_group() -> str:
     return "" if group is None else group.id.hex()
 
 
-def settled(job: Job) -> Prepared:
-    """The prepared run with this job's settings."""
+def load_prepared(job: Job) -> Prepared:
+    """The run as the driver resolved it, with its tensors."""
     prepared: Prepared = ray.get(job.prepared)
-    if job.settings is None:
-        return prepared
-    return replace(prepared, settings=validated(type(prepared.settings), job.settings))
+    assets: Assets = ray.get(job.assets)
+    return replace(prepared, assets=assets | prepared.assets)
 
 
 def open_recorder(job: Job, rows: dict[int, StageResult]) -> Recorder | None:
-    """Rank 0's way to the tracking store; what it does not take is kept beside the checkpoints."""
+    """Rank 0's recorder; what the tracking store does not take is kept next to the checkpoints."""
     if job.tracking is None:
         return None
     far = isinstance(open_folders(job.store), ObjectFolders)
-    spool = None if far else Path(job.store.removeprefix("file://")) / SPOOL
-    beside = job.store if far else None
+    spool = None if far else Path(job.store.removeprefix("file://")) / OUTBOX
+    remote = job.store if far else None
     name, mode = job.metric
     try:
         return Recorder(
-            job.tracking, name, mode, spool=spool, beside=beside, stages=tuple(rows.values())
+            job.tracking, name, mode, spool=spool, beside=remote, stages=tuple(rows.values())
         )
     except OSError as error:
-        logger.warning("tracking: no spool (%s). Training goes on without a record", error)
+        logger.warning("tracking: no outbox (%s). Training continues without a record", error)
         return None
 
 
 def stored_stages(place: str) -> dict[int, StageResult]:
     """The results of stages that the newest stored state remembers, by index.
 
-    A stage end that was stored but not told, because its process died, is told again by these.
+    A stage end that was stored but not reported, because its process died, is reported by these.
     """
     store = Store(place)
     for name in store.names():
@@ -121,7 +121,7 @@ def stored_stages(place: str) -> dict[int, StageResult]:
 
 
 def check_score(report: Report, metric: Metric) -> None:
-    """At a stage's end the figure by which runs are compared must be there, and be a number."""
+    """At a stage's end the metric by which runs are compared must be measured and finite."""
     value = report.metrics.get(metric.name)
     if value is None:
         measured = ", ".join(sorted(name for name in report.metrics if "/" in name))
@@ -131,7 +131,7 @@ def check_score(report: Report, metric: Metric) -> None:
 
 
 def summary(report: Report, metric: Metric) -> dict[str, Any]:
-    """What the driver is told of a report: where the run is, and how good."""
+    """What the driver gets of a report: the run's position and its score."""
     return {
         "index": report.position.index,
         "step": report.position.step,

@@ -11,6 +11,7 @@ import typer
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.options import (
     MODEL,
+    Accept,
     Data,
     DryRun,
     Experiment,
@@ -62,13 +63,15 @@ def train(
     experiment: Experiment = "ganforge", tracking_uri: Uri = None,
     storage: Storage = "ganforge-runs", seed: Seed = None, changes: Set = None,
     start: Start = None, target: Target = None, scale: Scale = None,
-    resume: Resume = False, dry_run: DryRun = False,
+    resume: Resume = False, accept: Accept = None, dry_run: DryRun = False,
 ) -> None:  # fmt: skip
     """Train one configuration."""
     words = CliOptions(
         system, preset, settings, data, workers, gpu, seed, start, target, scale, changes or []
     )
-    _command("train")(words, metric, experiment, tracking_uri, storage, resume, dry_run)
+    _command("train")(
+        words, metric, experiment, tracking_uri, storage, resume, dry_run, accept or []
+    )
 
 
 @app.command()
@@ -85,7 +88,7 @@ def tune(
     register: Annotated[
         str | None, typer.Option(help="name of the best model; default: the experiment")
     ] = None,
-    resume: Resume = False, dry_run: DryRun = False,
+    resume: Resume = False, accept: Accept = None, dry_run: DryRun = False,
 ) -> None:  # fmt: skip
     """Search a system's settings."""
     words = CliOptions(
@@ -93,7 +96,7 @@ def tune(
     )
     _command("tune")(
         words, space, trials, concurrent, seed or 0, metric, experiment, tracking_uri, storage,
-        nodes, resume, dry_run, register,
+        nodes, resume, dry_run, register, accept or [],
     )  # fmt: skip
 
 
@@ -103,11 +106,14 @@ def reproduce(
     data: Data = None, metric: MetricName = None,
     from_stage: Annotated[int | None, typer.Option(min=0, help="begin at a kept state")] = None,
     storage: Annotated[str | None, typer.Option(help="where that state was kept")] = None,
-    accept: Annotated[list[str] | None, typer.Option(help="go on in spite of: code")] = None,
+    accept: Accept = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="refuse at once where anything differs")
+    ] = False,
 ) -> None:  # fmt: skip
     """Train a recorded run again and prove that it comes out the same."""
     _command("reproduce")(
-        run, experiment, tracking_uri, data, metric, from_stage, storage, accept or []
+        run, experiment, tracking_uri, data, metric, from_stage, storage, accept or [], strict
     )
 
 

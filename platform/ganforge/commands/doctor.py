@@ -1,4 +1,4 @@
-"""`ganforge doctor`: what would go wrong, before it does."""
+"""`ganforge doctor`: checks a machine, a cluster or its file before a search needs it."""
 
 import subprocess
 import sys
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from ganforge.doctor.findings import Finding
 
 _LOG_WIDTH = 160
-_MARKS = {"good": ("✓", "green"), "warning": ("!", "yellow"), "wrong": ("✗", "red")}
+_MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 
 
 def doctor(file: str | None, running: bool) -> None:
-    """Look at a cluster file; with `running`, at the cluster it started; without a file, at this
-    machine and the cluster it belongs to. Exit code 1 when something is wrong."""
+    """Check a cluster file; with `running`, also the cluster it started; without a file, this
+    machine and the cluster it belongs to. Exit code 1 after an error."""
     # Ray takes seconds to import
     if file is None:
         if running:
-            raise SettingsError("--running: name the cluster file that `ray up` was given")
+            raise SettingsError("--running: give the cluster file that `ray up` was started with")
         from ganforge.doctor.cluster import check_cluster
         from ganforge.doctor.machine import check_machine
 
@@ -32,9 +32,9 @@ def doctor(file: str | None, running: bool) -> None:
     from ganforge.doctor.cluster_file import check_file
 
     found = check_file(Path(file))
-    if running and not any(finding.verdict == "wrong" for finding in found):
+    if running and not any(finding.verdict == "error" for finding in found):
         show(found, file)
-        # the head knows the other machines; this one may not even reach them
+        # the head knows the other machines; this one may not reach them
         asked = subprocess.run(["ray", "exec", file, "ganforge doctor"])
         sys.exit(1 if asked.returncode else 0)
     _finish(found, file)
@@ -42,23 +42,22 @@ def doctor(file: str | None, running: bool) -> None:
 
 def _finish(found: "list[Finding]", title: str) -> None:
     show(found, title)
-    sys.exit(1 if any(finding.verdict == "wrong" for finding in found) else 0)
+    sys.exit(1 if any(finding.verdict == "error" for finding in found) else 0)
 
 
 def show(found: "list[Finding]", title: str) -> None:
-    """A table with a row for each finding, and the remedies."""
+    """A table with a row for each finding, with the fixes."""
     table = Table(title=title, title_justify="left", show_lines=False)
     table.add_column("")
-    for name in ("what", "found", "remedy"):
+    for name in ("what", "found", "fix"):
         table.add_column(name, overflow="fold")
     for finding in found:
         mark, colour = _MARKS[finding.verdict]
-        table.add_row(mark, finding.subject, finding.words, finding.remedy, style=colour)
+        table.add_row(mark, finding.subject, finding.message, finding.fix, style=colour)
     console = Console()
     if not console.is_terminal:  # a log has no width of its own
         console = Console(width=_LOG_WIDTH)
     console.print(table)
-    wrong = sum(finding.verdict == "wrong" for finding in found)
-    doubtful = sum(finding.verdict == "warning" for finding in found)
-    told = f"{wrong} of {len(found)} are wrong" if wrong else "nothing is wrong"
-    console.print(told + (f", {doubtful} to look at (!)" if doubtful else ""))
+    errors = sum(finding.verdict == "error" for finding in found)
+    warnings = sum(finding.verdict == "warning" for finding in found)
+    console.print(f"{len(found)} checks: {errors} errors (✗), {warnings} warnings (!)")

@@ -42,6 +42,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, any set
 Start = Annotated[int | None, typer.Option(help="source side of the first stage")]
 Target = Annotated[int | None, typer.Option(help="target side of the last stage")]
 Scale = Annotated[int | None, typer.Option(help="super-resolution factor, 2 or 4")]
+Accept = Annotated[list[str] | None, typer.Option(help="continue in spite of other: code")]
 Resume = Annotated[bool, typer.Option("--resume", help="go on where the newest such run stopped")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and stop")]
 MODEL = "MLflow run, models:/NAME@champion, checkpoint, or a folder with generator.safetensors"

@@ -10,10 +10,15 @@ from safetensors.torch import load as load_tensors
 from ganforge.assets import keep, present
 from ganforge.cluster.variables import BUILT_IN
 from ganforge.commands.configure import check_images, choose_metric
+from ganforge.commands.start import check_accept
 from ganforge.settings import SettingsError, override, validated
 from ganforge.systems.catalog import load_system
 
 if TYPE_CHECKING:
+    from ganforge.schedule import Position
+    from ganforge.training.checkpoint import Snapshot
+    from ganforge.training.compare import Verdict
+    from ganforge.training.prepare import Prepared
     from ganforge.training.report import StageResult
 
 
@@ -26,34 +31,45 @@ def reproduce(
     from_stage: int | None,
     storage: str | None,
     accept: list[str],
+    strict: bool = False,
 ) -> None:
-    """Exit code 0 only when every stage came out equal."""
+    """Exit code 0 when every state came out equal, 1 when one did not, 2 when it cannot be tried.
+
+    Other code and another environment are listed and tried, but for `strict`.
+    """
     from ganforge.tracking.client import existing_uri
     from ganforge.tracking.models import fetch_images, system_of
-    from ganforge.tracking.queries import best_run, fetch_settings, fetch_stages, fetch_tags
+    from ganforge.tracking.queries import (
+        best_run,
+        fetch_settings,
+        fetch_stages,
+        fetch_states,
+        fetch_tags,
+    )
 
-    if bad := set(accept) - {"code"}:
-        raise SettingsError(f"--accept {bad.pop()}: only `code` can be accepted")
+    check_accept(accept)
     uri = existing_uri(tracking_uri)
     if run_id is None:
         chosen = choose_metric(load_system(system_of(uri, experiment)), metric)
         run_id = best_run(uri, experiment, *chosen)
-    rows = fetch_stages(uri, run_id)
-    if not rows:
+    results = fetch_stages(uri, run_id)
+    if not results:
         raise SettingsError(f"run {run_id}: no stage is finished, so nothing can be compared")
     prepared = _prepared(uri, run_id, fetch_settings(uri, run_id), data)
     console = Console()
-    _line(console, f"run {run_id}: {len(rows)} stages of {prepared.system} are recorded")
-    _refuse(console, prepared, rows, fetch_images(uri, run_id), accept)
+    _line(console, f"run {run_id}: {len(results)} stages of {prepared.system} are recorded")
+    found = _differences(prepared, results, fetch_images(uri, run_id))
+    _refuse(console, found, accept, strict)
     start = None
     if from_stage:
-        place = storage or fetch_tags(uri, run_id).get("storage")
-        start = _snapshot(place, from_stage, len(rows))
-    verdicts = _again(console, prepared, rows, start, any_code="code" in accept)
-    _finish(console, uri, run_id, prepared, rows, verdicts)
+        uri_of_states = storage or fetch_tags(uri, run_id).get("storage")
+        start = _snapshot(uri_of_states, from_stage, len(results))
+    states = fetch_states(uri, run_id)
+    verdicts = _again(console, prepared, results, states, start, found["code"])
+    _finish(console, uri, run_id, prepared, results, verdicts)
 
 
-def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -> Any:
+def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -> "Prepared":
     """The recorded settings, with the images and frozen networks of this machine."""
     from ganforge.tracking.models import fetch_asset, fetch_system
     from ganforge.training.prepare import prepare
@@ -72,91 +88,130 @@ def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -
     return prepare(system, settings)
 
 
-def _refuse(
-    console: Console,
-    prepared: Any,
-    rows: list["StageResult"],
-    images: dict[str, str],
-    accept: list[str],
-) -> None:
-    """Name every difference; go on only with those that are accepted."""
+def _differences(
+    prepared: "Prepared", results: "list[StageResult]", images: dict[str, str]
+) -> dict[str, list[str]]:
+    """What differs between the record and this machine: code, data, settings, environment."""
     from ganforge.training.compare import obstacles
+    from ganforge.training.lineage import differences, environment
+    from ganforge.training.run import be_deterministic, choose_device
 
-    found = obstacles(prepared, rows, images)
-    refused = False
+    found = obstacles(prepared, results, images)
+    device = choose_device(prepared.settings)
+    be_deterministic(prepared.settings, device)
+    here = environment(device, prepared.settings.threads)
+    return found | {"environment": differences(results[0].environment, here)}
+
+
+def _refuse(console: Console, found: dict[str, list[str]], accept: list[str], strict: bool) -> None:
+    """Name every difference. Other images and settings are another run; other code and another
+    environment are judged by what comes out, unless `strict`."""
+    refusing = set(found) - set(accept) if strict else {"data", "settings"}
+    refused = []
     for kind, lines in found.items():
         for line in lines:
             _line(console, f"{kind} differs: {line}")
-        if lines and kind in accept:
-            _line(console, f"going on all the same: {kind} is accepted")
-        refused |= bool(lines) and kind not in accept
+        if lines and kind in refusing:
+            refused.append(kind)
+        elif lines:
+            why = f"{kind} is accepted" if kind in accept else "the results are compared"
+            _line(console, f"continuing: {why}")
     if refused:
-        kinds = [kind for kind, lines in found.items() if lines]
-        hint = "; --accept code goes on in spite of it" if kinds == ["code"] else ""
-        _line(console, f"refused: not the run that was recorded ({', '.join(kinds)} differ{hint})")
+        _line(console, f"refused: not the run that was recorded ({', '.join(refused)} differ)")
         sys.exit(1)
 
 
-def _snapshot(place: str | None, from_stage: int, recorded: int) -> Any:
+def _snapshot(uri: str | None, from_stage: int, recorded: int) -> "Snapshot":
     """The state at the end of the stage before `from_stage`."""
     from ganforge.training.checkpoint import Store
 
     if not 0 < from_stage < recorded:
         raise SettingsError(f"--from-stage {from_stage}: the record has stages 0 to {recorded - 1}")
-    if place is None:
+    if uri is None:
         raise SettingsError(
             "--from-stage: the record does not say where states are; give --storage"
         )
-    found = Store(place).at(from_stage - 1)
+    found = Store(uri).at(from_stage - 1)
     if found is None:
         raise SettingsError(
             f"--from-stage {from_stage}: the state at the end of stage {from_stage - 1} was not "
-            f"kept in {place}; train with --set keep=all to keep it, or reproduce from the start"
+            f"kept in {uri}; train with --set keep=all to keep it, or reproduce from the start"
         )
     return found
 
 
 def _again(
-    console: Console, prepared: Any, rows: list["StageResult"], start: Any, *, any_code: bool
-) -> list[Any]:
-    """Train the recorded stages again and judge each as it ends."""
-    from ganforge.training.compare import judge
-    from ganforge.training.run import run
+    console: Console,
+    prepared: "Prepared",
+    results: "list[StageResult]",
+    states: "dict[Position, dict[str, str]]",
+    start: "Snapshot | None",
+    code: list[str],
+) -> "list[Verdict]":
+    """Train the recorded stages again; compare every stored state, and judge each stage as it ends.
 
-    recorded, verdicts = {row.index: row for row in rows}, []
-    for report in run(prepared, start=start):
-        row = report.stage
-        if row is None or row.index not in recorded:
-            continue
-        verdict = judge(recorded[row.index], row, any_code=any_code)
-        verdicts.append(verdict)
-        word = "identical" if verdict.equal and verdict.exact else "within tolerance"
-        state = word if verdict.equal else "DIFFERENT"
-        _line(console, f"stage {row.index} ({row.resolution} px): {state}")
-        for line in verdict.lines:
-            _line(console, f"    {line}")
-        if row.index == rows[-1].index:
-            break
+    Ends at the first state that differs, with the verdict of its stage. `code` are the definitions
+    that differ.
+    """
+    from contextlib import closing
+
+    from ganforge.training.compare import Verdict, differing, judge
+    from ganforge.training.lineage import environment
+    from ganforge.training.run import choose_device, run
+
+    recorded, verdicts = {result.index: result for result in results}, list[Verdict]()
+    here = environment(choose_device(prepared.settings), prepared.settings.threads)
+    with closing(run(prepared, start=start)) as reports:
+        for report in reports:
+            position, again = report.position, report.stage
+            expected = recorded.get(position.index)
+            if expected is None:
+                continue
+            exact = expected.environment == here
+            if exact and report.state and position in states:
+                lines = differing(states[position], report.state)
+                if lines and again is None:
+                    lines.insert(0, f"the state at step {position.step} is the first that differs")
+                    verdicts.append(Verdict(position.index, False, True, tuple(lines)))
+                    _show(console, expected, verdicts[-1], code)
+                    break
+            if again is None:
+                continue
+            verdicts.append(judge(expected, again, other_code=bool(code)))
+            _show(console, expected, verdicts[-1], code)
+            different = exact and not verdicts[-1].equal
+            if different or position.index == results[-1].index:
+                break
     return verdicts
+
+
+def _show(console: Console, result: "StageResult", verdict: "Verdict", code: list[str]) -> None:
+    """One stage's verdict; where it differs with the code that differs."""
+    word = "identical" if verdict.exact else "within tolerance"
+    state = word if verdict.equal else "DIFFERENT"
+    _line(console, f"stage {result.index} ({result.resolution} px): {state}")
+    for line in (*verdict.lines, *verdict.notes):
+        _line(console, f"    {line}")
+    for line in () if verdict.equal else code:
+        _line(console, f"    changed code: {line}")
 
 
 def _finish(
     console: Console,
     uri: str,
     run_id: str,
-    prepared: Any,
-    rows: list["StageResult"],
-    verdicts: list[Any],
+    prepared: "Prepared",
+    results: "list[StageResult]",
+    verdicts: "list[Verdict]",
 ) -> None:
     """Print the table, log the verdict as a run of its own, exit."""
     from ganforge.tracking.models import record_verdict
     from ganforge.training.compare import TOLERANCES
-    from ganforge.training.lineage import differences
 
     table = Table(title="recorded, and done again here")
     for column in ("stage", "resolution", "environment", "verdict"):
         table.add_column(column)
-    by_index = {row.index: row for row in rows}
+    by_index = {result.index: result for result in results}
     for verdict in verdicts:
         environment = "the same" if verdict.exact else "another"
         state = "equal" if verdict.equal else "different"
@@ -169,12 +224,6 @@ def _finish(
     word = "identical" if exact else "within tolerance"
     text = f"{equal}/{len(verdicts)} stages {word}"
     if not exact:
-        from ganforge.training.lineage import environment as environment_of
-        from ganforge.training.run import choose_device
-
-        here = environment_of(choose_device(prepared.settings), prepared.settings.threads)
-        for line in differences(rows[0].environment, here):
-            _line(console, f"environment differs: {line}")
         limits = ", ".join(f"{name} ± {value}" for name, value in TOLERANCES.items())
         _line(console, f"bits are only promised in one environment; compared: {limits}")
     ok = bool(verdicts) and equal == len(verdicts)

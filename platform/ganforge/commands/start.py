@@ -2,8 +2,8 @@
 
 import shlex
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,12 @@ def settle(
     dry_run: bool,
     preset: str = "paper",
     examine: Callable[[str, Any], None] | None = None,
+    accept: Sequence[str] = (),
 ) -> Start | None:
     """Check everything that can be checked without starting; None after a dry run. `examine` looks
-    at the system's name and the settings before anything is prepared or printed."""
+    at the system's name and the settings before anything is prepared or printed. `accept` names
+    differences in spite of which a resumed run continues."""
+    check_accept(accept)
     name, settings = configure(words, preset)
     chosen = choose_metric(load_system(name), metric, settings)
     check_terms(load_system(name), settings)
@@ -50,10 +53,17 @@ def settle(
         return None
     from ganforge.training.prepare import prepare
 
-    prepared = prepare(name, settings)
+    prepared = replace(prepare(name, settings), accept_code="code" in accept)
     for warning in prepared.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return Start(prepared, chosen)
+
+
+def check_accept(accept: Sequence[str]) -> None:
+    """Only code can be accepted: other settings or images are another run."""
+    for name in accept:
+        if name != "code":
+            raise SettingsError(f"--accept {name}: only `code` can be accepted")
 
 
 #: where `mlflow ui` listens when nothing else is said

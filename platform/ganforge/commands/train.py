@@ -33,9 +33,10 @@ def train(
     storage: str,
     resume: bool,
     dry_run: bool,
+    accept: list[str],
 ) -> None:
     """Check, open the run, train, end the run, say where everything is."""
-    start = settle(words, metric, dry_run)
+    start = settle(words, metric, dry_run, accept=accept)
     if start is None:
         return
     # Ray and MLflow take seconds to import: not before the input is known to be good
@@ -193,7 +194,7 @@ def _found(start: Start, uri: str, experiment: str, storage: str) -> _Record:
     from ganforge.tracking.run_ref import RunRef
     from ganforge.tracking.runs import close_orphans
     from ganforge.training.files import join, open_folders
-    from ganforge.training.resume import check_place
+    from ganforge.training.resume import check_store
 
     root = open_folders(storage)
     for name in sorted((n for n in root.names() if n.startswith("train-")), reverse=True):
@@ -204,7 +205,7 @@ def _found(start: Start, uri: str, experiment: str, storage: str) -> _Record:
             continue
         if (about["experiment"], about["system"]) != (experiment, start.prepared.system):
             continue
-        check_place(start.prepared, place)
+        check_store(start.prepared, place)
         recorded = RunRef(**about["tracking"]) if about["tracking"] else None
         desk = DriverClient(
             recorded.uri if recorded else uri, experiment, _driver_folder(place, name)

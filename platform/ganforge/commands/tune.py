@@ -32,6 +32,7 @@ def tune(
     resume: bool,
     dry_run: bool,
     register: str | None,
+    accept: list[str],
 ) -> None:
     """Check, search, say which trial is best and how to go on.
 
@@ -51,7 +52,7 @@ def tune(
         check_space(domains, settings)
 
     preset = "paper" if named else "quick"
-    start = settle(words, metric, dry_run, preset, examine)
+    start = settle(words, metric, dry_run, preset, examine, accept)
     if start is None:
         return
     # Ray takes seconds to import: not before the input is known to be good

@@ -1,28 +1,43 @@
-"""What `ganforge doctor` says: one line for each thing looked at."""
+"""What `ganforge doctor` reports: one finding for each thing it checked."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
-Verdict = Literal["good", "warning", "wrong"]
+Verdict = Literal["ok", "warning", "error"]
+#: The content of a YAML file whose keys are still to be checked.
+Config = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `remedy` says what to do where it is not good."""
+    """One thing that was checked. `fix` says what to do about a warning or an error."""
 
     subject: str
     verdict: Verdict
-    words: str
-    remedy: str = ""
+    message: str
+    fix: str = ""
+
+    @classmethod
+    def ok(cls, subject: str, message: str) -> Self:
+        return cls(subject, "ok", message)
+
+    @classmethod
+    def warning(cls, subject: str, message: str, fix: str) -> Self:
+        return cls(subject, "warning", message, fix)
+
+    @classmethod
+    def error(cls, subject: str, message: str, fix: str) -> Self:
+        return cls(subject, "error", message, fix)
 
 
-def good(subject: str, words: str) -> Finding:
-    return Finding(subject, "good", words)
-
-
-def warning(subject: str, words: str, remedy: str) -> Finding:
-    return Finding(subject, "warning", words, remedy)
-
-
-def wrong(subject: str, words: str, remedy: str) -> Finding:
-    return Finding(subject, "wrong", words, remedy)
+def findings_of(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Run one check of a file; content that it cannot handle is a finding too."""
+    found: list[Finding] = []
+    try:
+        for finding in check():
+            found.append(finding)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as problem:
+        message = f"cannot be checked ({type(problem).__name__}: {problem})"
+        found.append(Finding.error(name, message, "compare this part with the shipped file"))
+    return found

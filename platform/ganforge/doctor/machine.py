@@ -1,4 +1,4 @@
-"""This machine: is the software here that fits together, is there room, are places reachable?"""
+"""This machine: does its software fit, is there disk and memory, is the storage reachable?"""
 
 import os
 import shutil
@@ -7,14 +7,13 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from packaging.requirements import Requirement
-
-from ganforge.cluster.preflight import storage_problems, tracking_problems
+from ganforge.cluster.preflight import storage_problems, tracking_problems, versions
 from ganforge.cluster.variables import FILE, mistakes
-from ganforge.doctor.findings import Finding, good, warning, wrong
+from ganforge.doctor.findings import Finding
+from ganforge.doctor.packages import PROJECT, extras, unmet
 from ganforge.local_files import cache_directory
 from ganforge.settings import SettingsError
 from ganforge.tracking.client import resolve_uri
@@ -28,13 +27,12 @@ _PROBE = "probe-doctor"
 
 
 def check_machine() -> list[Finding]:
-    """All that can be said of this machine alone."""
+    """Check this machine alone."""
     return [
         *_python(),
         *_packages(),
-        *_pair(),
         *_gpu(),
-        *_room(),
+        *_capacity(),
         *_ports(),
         *_variables(),
         *_storage(),
@@ -44,51 +42,34 @@ def check_machine() -> list[Finding]:
 
 
 def _python() -> Iterator[Finding]:
-    words = ".".join(map(str, sys.version_info[:3]))
+    message = ".".join(map(str, sys.version_info[:3]))
     if (3, 11) <= sys.version_info[:2] < (3, 14):
-        yield good("Python", words)
+        yield Finding.ok("Python", message)
     else:
-        yield wrong("Python", words, "use Python 3.11, 3.12 or 3.13")
+        yield Finding.error("Python", message, "use Python 3.11, 3.12 or 3.13")
 
 
 def _packages() -> Iterator[Finding]:
-    """What the project asks for, beside what is installed."""
+    """What the project requires, against what is installed."""
+    install = "pip install -c constraints.txt -e ."
     try:
-        wanted = [Requirement(line) for line in requires("ganforge") or []]
-        own = version("ganforge")
+        problems, parts, own = unmet(), extras(), version(PROJECT)
     except PackageNotFoundError:
-        yield warning("ganforge", "is run from its folder", "pip install -c constraints.txt -e .")
-        return
-    bad = 0
-    for requirement in wanted:
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            found = version(requirement.name)
-        except PackageNotFoundError:
-            found = "none"
-        if found == "none" or not requirement.specifier.contains(found, prereleases=True):
-            bad += 1
-            remedy = "pip install -c constraints.txt -e ."
-            yield wrong(requirement.name, f"{found}, needed is {requirement.specifier}", remedy)
-    if not bad:
-        yield good("packages", f"ganforge {own} and {len(wanted)} requirements fit")
-
-
-def _pair() -> Iterator[Finding]:
-    """torchvision is built for one torch; with another it fails when an image is read."""
-    try:
-        torch, vision = version("torch"), version("torchvision")
-    except PackageNotFoundError as error:
-        yield wrong("torch", f"{error.name} is not installed", "pip install torch torchvision")
-        return
-    words = f"torch {torch}, torchvision {vision}"
-    needed = [Requirement(line) for line in requires("torchvision") or []]
-    fits = all(r.specifier.contains(torch) for r in needed if r.name == "torch")
-    if fits:
-        yield good("torch", words)
+        message = "is run from its folder: its requirements were not checked"
+        yield Finding.warning(PROJECT, message, install)
     else:
-        yield wrong("torch", f"{words} do not fit together", "install both in one command")
+        for row in problems:
+            message = f"{row.installed or 'missing'}, but {row.required_by} needs {row.required}"
+            yield Finding.error(row.package, message, install)
+        if not problems:
+            yield Finding.ok("packages", f"the requirements of {PROJECT} {own} are installed")
+        without = [f"{name} ({', '.join(rows)})" for name, rows in parts.items() if rows]
+        yield Finding.ok("extras", f"not installed: {'; '.join(without)}" if without else "all")
+    # here and not above: it imports torch, which takes seconds
+    from ganforge.training.lineage import PACKAGES
+
+    found = ", ".join(f"{name} {number}" for name, number in versions(PACKAGES).items())
+    yield Finding.ok("versions", found)
 
 
 def _gpu() -> Iterator[Finding]:
@@ -98,33 +79,33 @@ def _gpu() -> Iterator[Finding]:
     count = torch.cuda.device_count()
     if count:
         names = ", ".join(torch.cuda.get_device_name(number) for number in range(count))
-        yield good("GPU", names)
+        yield Finding.ok("GPU", names)
     elif shutil.which("nvidia-smi"):
-        words = f"a driver is here, but torch {torch.__version__} sees no GPU"
-        yield wrong("GPU", words, "install a torch built for CUDA, or a newer driver")
+        message = f"a driver is here, but torch {torch.__version__} sees no GPU"
+        yield Finding.error("GPU", message, "install a torch built for CUDA, or a newer driver")
     else:
-        yield good("GPU", "none; training uses the CPU")
+        yield Finding.ok("GPU", "none; training uses the CPU")
 
 
-def _room() -> Iterator[Finding]:
-    for name, place in (("disk here", Path.cwd()), ("disk of the cache", cache_directory())):
-        while not place.exists():
-            place = place.parent
-        free = shutil.disk_usage(place).free
-        yield _amount(f"{name} ({place})", free, _LEAST_DISK, _SOME_DISK, "make room")
+def _capacity() -> Iterator[Finding]:
+    for name, path in (("disk here", Path.cwd()), ("disk of the cache", cache_directory())):
+        while not path.exists():
+            path = path.parent
+        free = shutil.disk_usage(path).free
+        yield _amount(f"{name} ({path})", free, _LEAST_DISK, _SOME_DISK, "free some space")
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         row = next(line for line in lines if line.startswith("MemAvailable:"))
         free = int(row.split()[1]) * 1024
-        remedy = "use fewer workers: each takes about 1 GiB"
-        yield _amount("memory", free, _LEAST_MEMORY, _SOME_MEMORY, remedy)
+        fix = "use fewer workers: each takes about 1 GiB"
+        yield _amount("memory", free, _LEAST_MEMORY, _SOME_MEMORY, fix)
 
 
-def _amount(name: str, free: int, least: int, some: int, remedy: str) -> Finding:
-    words = f"{free / _GIB:.1f} GiB free"
+def _amount(name: str, free: int, least: int, some: int, fix: str) -> Finding:
+    message = f"{free / _GIB:.1f} GiB free"
     if free < least:
-        return wrong(name, words, remedy)
-    return warning(name, words, remedy) if free < some else good(name, words)
+        return Finding.error(name, message, fix)
+    return Finding.warning(name, message, fix) if free < some else Finding.ok(name, message)
 
 
 def _ports() -> Iterator[Finding]:
@@ -133,13 +114,13 @@ def _ports() -> Iterator[Finding]:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 used.append(f"{port} ({owner}, or another)")
-    words = f"in use: {', '.join(used)}" if used else "6379, 8265 and 5000 are free"
-    yield good("ports", words)
+    message = f"in use: {', '.join(used)}" if used else "6379, 8265 and 5000 are free"
+    yield Finding.ok("ports", message)
 
 
 def _variables() -> Iterator[Finding]:
     for mistake in mistakes(os.environ, required=False):
-        yield wrong(mistake.key, mistake.words, f"{mistake.remedy} (in {FILE})")
+        yield Finding.error(mistake.key, mistake.message, f"{mistake.fix} (in {FILE})")
 
 
 def _storage() -> Iterator[Finding]:
@@ -154,33 +135,33 @@ def _storage() -> Iterator[Finding]:
         if not existed:
             Path(storage).rmdir()
     except (OSError, SettingsError) as error:
-        remedy = "name a place that can be written: --storage, or GANFORGE_STORAGE"
-        yield wrong("storage", f"{storage}: {str(error).splitlines()[-1]}", remedy)
+        fix = "give a folder or an address that can be written: --storage, or GANFORGE_STORAGE"
+        yield Finding.error("storage", f"{storage}: {str(error).splitlines()[-1]}", fix)
         return
-    for words, remedy in problems:
-        yield wrong("storage", words, remedy)
+    for message, fix in problems:
+        yield Finding.error("storage", message, fix)
     if not problems:
-        yield good("storage", f"{storage} takes and gives files")
+        yield Finding.ok("storage", f"{storage} can be written and read")
 
 
 def _tracking() -> Iterator[Finding]:
     try:
         uri = resolve_uri()
     except SettingsError as error:
-        yield wrong("MLflow", str(error), "set MLFLOW_TRACKING_URI")
+        yield Finding.error("MLflow", str(error), "set MLFLOW_TRACKING_URI")
         return
     if uri.startswith("http"):
         problems = tracking_problems(uri)
-        for words, remedy in problems:
-            yield wrong("MLflow", words, remedy)
+        for message, fix in problems:
+            yield Finding.error("MLflow", message, fix)
         if not problems:
-            yield good("MLflow", f"{uri} answers")
+            yield Finding.ok("MLflow", f"{uri} answers")
         return
     folder = Path(uri.removeprefix("sqlite:///")).parent
     if not uri.startswith("sqlite:///") or os.access(folder, os.W_OK):
-        yield good("MLflow", uri)
+        yield Finding.ok("MLflow", uri)
     else:
-        yield wrong("MLflow", f"{folder} cannot be written", "set MLFLOW_TRACKING_URI")
+        yield Finding.error("MLflow", f"{folder} cannot be written", "set MLFLOW_TRACKING_URI")
 
 
 def _token() -> Iterator[Finding]:
@@ -189,7 +170,7 @@ def _token() -> Iterator[Finding]:
         return
     mode = stat.S_IMODE(file.stat().st_mode)
     if mode & 0o077:
-        words = f"{file} is open to others on this machine (mode {mode:04o})"
-        yield warning("token", words, f"chmod 600 {file}")
+        message = f"{file} is open to others on this machine (mode {mode:04o})"
+        yield Finding.warning("token", message, f"chmod 600 {file}")
     else:
-        yield good("token", f"{file}, mode {mode:04o}")
+        yield Finding.ok("token", f"{file}, mode {mode:04o}")

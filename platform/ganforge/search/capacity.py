@@ -17,10 +17,10 @@ def gather(nodes: int | None) -> None:
 def wait_for_capacity(request: Request, job: Job, *, joined: bool, nodes: int | None) -> int:
     """How many trials may run at a time; SettingsError where the request cannot be met."""
     each = worker_resources(job.threads, job.gpu)
-    groups = min(request.concurrent or 1, request.num_trials)
+    trials = min(request.concurrent or 1, request.num_trials)
     # where all that were expected are there, no other will come
     coming = joined and nodes is None
-    found = wait_for_slots(job.workers, each, joined=coming, groups=groups)
+    found = wait_for_slots(job.workers, each, joined=coming, trials=trials)
     if joined:
         check_machines(request.prepared, request.storage, request.tracking_uri)
-    return found.groups
+    return found.trial_slots

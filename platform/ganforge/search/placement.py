@@ -2,7 +2,7 @@
 
 import logging
 
-from ganforge.cluster.machines import machines_of
+from ganforge.cluster.placement import machines_of
 from ganforge.schedule import Plan, Position
 from ganforge.search.trial import Trial
 from ganforge.tracking.client import open_client

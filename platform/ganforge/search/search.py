@@ -25,11 +25,10 @@ from ganforge.search.space import Space, check_space, distributions
 from ganforge.search.strategies.halving import Halving
 from ganforge.search.study import SearchState
 from ganforge.search.tracking import SearchTracking
-from ganforge.search.trial import Listener, Trial
+from ganforge.search.trial import Listener, Settle, Trial
 from ganforge.search.tune_adapter import SeededSearch, StageEnds
 from ganforge.settings import override
 from ganforge.systems.base import Metric
-from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.run_ref import RunRef
 from ganforge.training.files import join
 from ganforge.training.prepare import Prepared
@@ -155,12 +154,15 @@ def _search(
     return result
 
 
-def configurer(prepared: Prepared) -> Callable[[dict[str, Any]], tuple[SystemSettings, Plan]]:
-    """From a suggestion to the settings and the plan of its trial; SettingsError for a bad one."""
+def configurer(prepared: Prepared) -> Settle:
+    """From a suggestion to its trial, resolved, and the plan; SettingsError for a bad one.
 
-    def settle(params: dict[str, Any]) -> tuple[SystemSettings, Plan]:
+    Of the tensors a trial keeps only those that it does not share with the search."""
+
+    def settle(params: dict[str, Any]) -> tuple[Prepared, Plan]:
         trial = prepared.with_settings(override(prepared.settings, params))
-        return trial.settings, trial.plan()
+        own = {key: asset for key, asset in trial.assets.items() if key not in prepared.assets}
+        return replace(trial, assets=own), trial.plan()
 
     return settle
 
@@ -181,7 +183,8 @@ def _tune(
             job,
             trial=config["trial"],
             store=config["store"],
-            settings=config["settings"],
+            prepared=config["prepared"],
+            searched=True,
             tracking=config["run"],
         )
         try:

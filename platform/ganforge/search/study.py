@@ -75,13 +75,13 @@ class SearchState:
         asked = self.study.ask(self.distributions)
         params = dict(asked.params)
         try:
-            settings, plan = self.settle(params)
+            prepared, plan = self.settle(params)
         except SettingsError as error:
             # no run was started: the sampler learns that this point cannot be had
             self.journal.append("suggested", trial=number, params=params, refused=str(error))
             self._refuse(number, asked, params, str(error))
             return None
-        trial = Trial(number, params, settings, plan, self.folder(number))
+        trial = Trial(number, params, prepared, plan, self.folder(number))
         trial.run = self.open_run(trial)
         run = asdict(trial.run) if trial.run else None
         self.journal.append("suggested", trial=number, params=params, run=run)
@@ -89,8 +89,8 @@ class SearchState:
         return trial
 
     def _refuse(self, number: int, asked: Asked, params: dict[str, Any], problem: str) -> None:
-        settings, plan = self.settle({})
-        trial = Trial(number, params, settings, plan, told=True)
+        prepared, plan = self.settle({})
+        trial = Trial(number, params, prepared, plan, told=True)
         trial.finish("failed", problem.splitlines()[0])
         self.trials[number], self._asked[number] = trial, asked
         self.study.tell(asked, state=TrialState.FAIL)
@@ -175,9 +175,9 @@ class SearchState:
         if "refused" in event:
             self._refuse(number, asked, params, event["refused"])
             return
-        settings, plan = self.settle(params)
+        prepared, plan = self.settle(params)
         run = RunRef(**event["run"]) if event["run"] else None
-        self.trials[number] = Trial(number, params, settings, plan, self.folder(number), run)
+        self.trials[number] = Trial(number, params, prepared, plan, self.folder(number), run)
         self._asked[number] = asked
 
     @property

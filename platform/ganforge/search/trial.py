@@ -8,6 +8,7 @@ from typing import Any, Literal
 from ganforge.schedule import Plan
 from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.run_ref import RunRef
+from ganforge.training.prepare import Prepared
 from ganforge.training.report import StageResult, read_stages
 
 #: finished all stages; stopped early at a rung; failed by itself; killed with the whole search
@@ -16,11 +17,12 @@ State = Literal["waiting", "running", "finished", "stopped", "failed", "killed"]
 
 @dataclass
 class Trial:
-    """Suggestion number `number`, and what became of it. `scores` are by stages done."""
+    """Suggestion number `number`, and what became of it. `scores` are by stages done;
+    `prepared` is without the tensors that all trials share."""
 
     number: int
     params: dict[str, Any]
-    settings: SystemSettings
+    prepared: Prepared
     plan: Plan
     folder: str = ""
     run: RunRef | None = None
@@ -42,6 +44,10 @@ class Trial:
     losses: list[str] = field(default_factory=list)
     started: float = 0.0
     _first: tuple[float, float] | None = None
+
+    @property
+    def settings(self) -> SystemSettings:
+        return self.prepared.settings
 
     @property
     def stages_done(self) -> int:
@@ -128,7 +134,7 @@ class Trial:
         return (time.monotonic() - began) * (1 - self.fraction) / done
 
 
-Settle = Callable[[dict[str, Any]], tuple[SystemSettings, Plan]]
+Settle = Callable[[dict[str, Any]], tuple[Prepared, Plan]]
 Listener = Callable[[Trial, str], None]
 
 

@@ -3,6 +3,7 @@
 from typing import Any, Self
 
 import optuna
+import ray
 from optuna.samplers import TPESampler
 from optuna.study import Study
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -51,10 +52,9 @@ class SeededSearch(Unsaved, OptunaSearch):
         if trial is None:
             return Searcher.FINISHED
         self._numbers[trial_id] = trial.number
-        settings = trial.settings.model_dump(mode="json")
         return {
             "trial": trial.number,
-            "settings": settings,
+            "prepared": ray.put(trial.prepared),
             "store": trial.folder,
             "run": trial.run,
         }

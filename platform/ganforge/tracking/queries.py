@@ -8,12 +8,14 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from ganforge.schedule import Position
 from ganforge.settings import SettingsError, read_json
 from ganforge.tracking.client import open_client
 from ganforge.training.report import StageResult, read_stages
 
 SETTINGS = "settings.json"
 STAGES = "stages.json"
+STATES = "states"
 
 
 def best_run(uri: str, experiment: str, metric: str, mode: str) -> str:
@@ -60,6 +62,23 @@ def fetch_stages(uri: str, run_id: str) -> list[StageResult]:
         return []
     found = read_stages(json.loads(_text(uri, run_id, STAGES)))
     return [found[index] for index in sorted(found)]
+
+
+def state_path(position: Position) -> str:
+    """The artifact that holds the hashes of the state stored at a position."""
+    return f"{STATES}/{position.index:03d}-{position.step:09d}.json"
+
+
+def fetch_states(uri: str, run_id: str) -> dict[Position, dict[str, str]]:
+    """The hashes of every state that a run stored; none where only stages were recorded."""
+    found: dict[Position, dict[str, str]] = {}
+    if not list_files(uri, run_id, STATES):
+        return found
+    with tempfile.TemporaryDirectory() as folder:
+        for path in fetch_file(uri, run_id, STATES, Path(folder)).glob("*.json"):
+            index, _, step = path.stem.partition("-")
+            found[Position(int(index), int(step))] = json.loads(path.read_text())
+    return found
 
 
 def fetch_experiment(uri: str, run_id: str) -> str:

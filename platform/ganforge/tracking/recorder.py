@@ -4,6 +4,7 @@ A store that is slow or down never slows or ends training.
 """
 
 import io
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from ganforge.tracking.outbox.log import Busy, Entry
 from ganforge.tracking.outbox.outbox import Outbox
 from ganforge.tracking.outbox.remote import RemoteOutbox
 from ganforge.tracking.outbox.sender import Sender
+from ganforge.tracking.queries import state_path
 from ganforge.tracking.run_ref import RunRef
 from ganforge.training.report import Report, StageResult, read_stages
 
@@ -183,6 +185,8 @@ class Recorder:
                     files += grid_files(key, Image.fromarray(grid.cpu().numpy()), mark)
         if report.averaged is not None:
             files.append((f"stages/{index}/generator.safetensors", report.averaged))
+        if report.state is not None:
+            files.append((state_path(report.position), json.dumps(report.state).encode()))
         return files
 
 

@@ -1,6 +1,6 @@
 """The store: save, verify, find and restore the state of a run.
 
-A checkpoint exists when its manifest verifies: sha256 and size of each file beside it. Files are
+A checkpoint exists when its manifest verifies: sha256 and size of each file next to it. Files are
 safetensors, so that nothing in them can run.
 """
 
@@ -21,6 +21,7 @@ from ganforge.systems.base import Player, System
 from ganforge.training.files import MANIFEST, open_folders
 from ganforge.training.lineage import digest
 from ganforge.training.loop import Training
+from ganforge.training.old_manifest import upgraded
 
 logger = logging.getLogger("ganforge")
 #: What a checkpoint's folder is called: stage, step, nonce.
@@ -75,7 +76,7 @@ def restore(system: System, groups: Groups) -> None:
         for key, value in groups[f"optimizer.{player.name}"].items():
             name, _, part = key.rpartition("/")
             parameter = parameters[name]
-            # like Adam's own: moments beside their parameter, in its layout; the step on the CPU
+            # like Adam's own: moments next to their parameter, in its layout; the step on the CPU
             if part != "step" and value.shape == parameter.shape:
                 value = parameter.detach().clone().copy_(value)
             player.optimizer.state[parameter][part] = value.clone()
@@ -95,9 +96,13 @@ def state_hashes(system: System) -> dict[str, str]:
             for name, tensor in tensors.items()
         }
         hashes[f"{part}_sha256"] = tensors_sha256(joined)
-    everything = {f"{g}/{n}": t for g, tensors in groups.items() for n, t in tensors.items()}
-    hashes["state_sha256"] = tensors_sha256(everything)
+    hashes["state_sha256"] = state_hash(groups)
     return hashes
+
+
+def state_hash(groups: Groups) -> str:
+    """sha256 of a whole state."""
+    return tensors_sha256({f"{g}/{n}": t for g, ts in groups.items() for n, t in ts.items()})
 
 
 def pack(tensors: dict[str, Tensor]) -> bytes:
@@ -133,7 +138,7 @@ class Store:
     def names(self) -> list[str]:
         """All checkpoints that have been begun, the newest first."""
         found = [name for name in self.folders.names() if CHECKPOINT_NAME.fullmatch(name)]
-        return sorted(found, key=lambda name: (_place(name), name), reverse=True)
+        return sorted(found, key=lambda name: (_stands_at(name), name), reverse=True)
 
     def load(self, name: str) -> Snapshot:
         """Read and verify one checkpoint; raises Damaged naming what is wrong."""
@@ -149,6 +154,8 @@ class Store:
             if hashlib.sha256(content).hexdigest() != facts["sha256"]:
                 raise Damaged(f"{name}/{file} does not have the sha256 its manifest names")
             groups[file.removesuffix(".safetensors")] = load(content)
+        if not manifest.get("state"):  # of a version that did not record it
+            manifest["state"] = {"state_sha256": state_hash(groups)}
         return Snapshot(groups, manifest)
 
     def manifest(self, name: str) -> dict[str, Any]:
@@ -163,7 +170,7 @@ class Store:
         if not whole or _manifest_bytes({k: found[k] for k in found if k != "sha256"}) != content:
             raise Damaged(f"{name}/{MANIFEST} does not have the sha256 it names")
         del found["sha256"]
-        return found
+        return upgraded(found)
 
     def newest(self) -> Snapshot | None:
         """The newest checkpoint that verifies; a damaged one is named and the one before taken."""
@@ -177,10 +184,21 @@ class Store:
             logger.warning("%s: no checkpoint verifies; starting from the beginning", self.uri)
         return None
 
+    def before(self, position: Position) -> Snapshot | None:
+        """The newest state that verifies of those before `position`."""
+        for name in self.names():
+            if Position(*_stands_at(name)) >= position:
+                continue
+            try:
+                return self.load(name)
+            except Damaged as damage:
+                logger.warning("checkpoint %s: passed over", damage)
+        return None
+
     def at(self, index: int) -> Snapshot | None:
         """The stored end of stage `index`, where it was kept."""
         for name in self.names():
-            if _place(name)[0] != index:
+            if _stands_at(name)[0] != index:
                 continue
             try:
                 if self.manifest(name).get("kind") == "stage":
@@ -193,11 +211,11 @@ class Store:
         """`last` keeps the newest two (a damaged one needs one before it), `best:N` also the N best
         stage ends by the system's metric, `all` everything.
 
-        Whatever lies at or after the state just saved did not verify, else the run had gone on from
-        there: it is deleted, so that it never counts among the newest.
+        Whatever lies at or after the state just saved did not verify, else the run had continued
+        from there: it is deleted, so that it never counts among the newest.
         """
         names = self.names()
-        newer = {n for n in names if n != saved and _place(n) >= _place(saved)}
+        newer = {n for n in names if n != saved and _stands_at(n) >= _stands_at(saved)}
         good = [name for name in names if name not in newer]
         kept = set(good if keep == "all" else good[:2])
         if keep.startswith("best:"):
@@ -215,11 +233,11 @@ class Store:
             except Damaged:
                 continue
             if score is not None:
-                ends.append((score, _place(name), name))
+                ends.append((score, _stands_at(name), name))
         return [name for *_, name in sorted(ends, reverse=True)]
 
 
-def _place(name: str) -> tuple[int, int]:
+def _stands_at(name: str) -> tuple[int, int]:
     index, step = name.partition(".")[0].split("-")
     return int(index), int(step)
 

@@ -4,22 +4,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ganforge.training.lineage import differences
+from ganforge.training.lineage import code_differences, differences
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import StageResult
 
-#: Across environments bits differ. Held-out figures of a stage then agree within these.
+#: Across environments bits differ. Metrics on held-out images then agree within these.
 TOLERANCES = {"validation/psnr": 0.2, "validation/ssim": 0.01, "validation/swd": 3.0}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One stage compared. `lines` name what differs; `exact` says that bits were compared."""
+    """One stage compared. `lines` name what differs; `exact` says that bits were compared;
+    `notes` explain what differs and is no fault."""
 
     index: int
     equal: bool
     exact: bool
     lines: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def obstacles(
@@ -33,7 +35,7 @@ def obstacles(
     present = prepared.lineage().settings
     for result in results:
         index = result.index
-        found["code"] += differences(result.code, prepared.code)
+        found["code"] += code_differences(result.code, prepared.code)
         if result.data != prepared.facts.fingerprint:
             found["data"] += changed_images(images, dict(prepared.facts.digests))
             found["data"].append(
@@ -66,24 +68,40 @@ def plain(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: list(v) if isinstance(v, tuple) else v for key, v in settings.items()}
 
 
-def judge(recorded: StageResult, again: StageResult, *, any_code: bool) -> Verdict:
-    """Compare one stage's results: bits where the environment is the same, else metrics."""
+def differing(recorded: dict[str, str], here: dict[str, str]) -> list[str]:
+    """A line for each group of a state (generator, critic, …) whose hash differs."""
+    return [
+        f"{key}: recorded {value[:12]}, here {here.get(key, 'nothing')[:12]}"
+        for key, value in recorded.items()
+        if value != here.get(key)
+    ]
+
+
+def judge(recorded: StageResult, again: StageResult, *, other_code: bool) -> Verdict:
+    """Compare one stage's results: bits where the environment is the same, else metrics.
+
+    Metrics made by other code from equal states are explained in `notes`: no bit depends on them.
+    """
     exact = recorded.environment == again.environment
-    lines = []
+    lines, notes = [], []
     if exact:
-        for key, value in recorded.hashes.items():
-            here = again.hashes.get(key, "nothing")
-            if value != here:
-                lines.append(f"{key}: recorded {value[:12]}, here {here[:12]}")
-        if not any_code and recorded.stage_id != again.stage_id:
+        lines += differing(recorded.hashes, again.hashes)
+        if not (other_code or recorded.equivalent) and recorded.stage_id != again.stage_id:
             lines.append("stage_id differs")
+    measured_alike = recorded.measurement_id == again.measurement_id
     for name, value in recorded.metrics.items():
         if name.startswith("speed/"):
             continue
         here = again.metrics.get(name)
         allowed = 0.0 if exact else TOLERANCES.get(name)
-        if allowed is None:
+        if allowed is None or (here is not None and abs(here - value) <= allowed):
             continue
-        if here is None or not abs(here - value) <= allowed:
-            lines.append(f"{name}: recorded {value}, here {here}")
-    return Verdict(recorded.index, not lines, exact, tuple(lines))
+        line = f"{name}: recorded {value}, here {here}"
+        if exact and not lines and not measured_alike and name.startswith("validation/"):
+            notes.append(line)
+        else:
+            lines.append(line)
+    if notes:
+        changed = code_differences(recorded.measurement, again.measurement)
+        notes += [f"measured by other code: {line}" for line in changed]
+    return Verdict(recorded.index, not lines, exact, tuple(lines), tuple(notes))

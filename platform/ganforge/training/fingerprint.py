@@ -32,7 +32,7 @@ ROOT = Path(ganforge.__file__).parent
 ENTRIES = (
     "training.loop:train",
     "training.workers:Workers",
-    "training.run:begin",
+    "training.resume:begin",
     "training.run:be_deterministic",
     "training.prepare:build_plan",
     "data.fingerprint:open_catalog",

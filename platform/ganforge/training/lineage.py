@@ -17,8 +17,19 @@ from typing import Any, NamedTuple
 import torch
 
 from ganforge.schedule import Plan
+from ganforge.systems.settings import SystemSettings
 
-PACKAGES = ("torch", "torchvision", "pillow", "numpy", "scikit-image")
+#: Whatever decodes, resizes or computes: another version of one can give other bits.
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "imagecodecs",
+    "tifffile",
+    "scikit-image",
+    "scikit-learn",
+)
 
 
 def digest(value: Any) -> str:
@@ -37,7 +48,8 @@ class Start(NamedTuple):
 class Lineage:
     """The identity of every stage of a run, each with its parent's inside.
 
-    With `start`, the stages up to that state keep the ids they were recorded with.
+    With `start`, the stages up to that state keep the ids they were recorded with. `recorded` are
+    the ids of stages that were trained by other code, which gives the same bits: they stay.
     """
 
     settings: tuple[dict[str, Any], ...]
@@ -46,10 +58,11 @@ class Lineage:
     code: dict[str, str]
     left_at: tuple[int, ...]
     start: Start | None = None
+    recorded: tuple[str, ...] = ()
 
     @cached_property
     def stage_ids(self) -> tuple[str, ...]:
-        found = list(self.start.stage_ids) if self.start else []
+        found = list(self.recorded or (self.start.stage_ids if self.start else ()))
         for index in range(len(found), len(self.settings)):
             record = {
                 "parent": [found[-1], self.left(index - 1)] if found else None,
@@ -82,7 +95,12 @@ class Lineage:
 
 
 def lineage(
-    settings: Any, plan: Plan, data: str, code: dict[str, str], start: Start | None = None
+    settings: SystemSettings,
+    plan: Plan,
+    data: str,
+    code: dict[str, str],
+    start: Start | None = None,
+    recorded: tuple[str, ...] = (),
 ) -> Lineage:
     """The lineage of a run. A stage's own length is not in its identity; its parent's is, through
     the step at which the parent was left."""
@@ -97,11 +115,11 @@ def lineage(
             row["stage.epoch_images"] = stage.epoch_images
         rows.append(row)
     left_at = tuple(stage.steps for stage in plan.stages)
-    return Lineage(tuple(rows), data, plan.seed, code, left_at, start)
+    return Lineage(tuple(rows), data, plan.seed, code, left_at, start, recorded)
 
 
 def environment(device: torch.device, threads: int) -> dict[str, Any]:
-    """What, beside a stage's identity, decides the bits of its results."""
+    """What, next to a stage's identity, decides the bits of its results."""
     found: dict[str, Any] = {}
     for package in PACKAGES:
         try:
@@ -117,7 +135,7 @@ def environment(device: torch.device, threads: int) -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The processor's name as Linux tells it, or what the standard library knows."""
+    """The processor's name as Linux gives it, or what the standard library knows."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -136,3 +154,21 @@ def differences(recorded: dict[str, Any], present: dict[str, Any]) -> list[str]:
         if old != new:
             lines.append(f"{key}: recorded {old}, here {new}")
     return lines
+
+
+def code_differences(recorded: dict[str, str], present: dict[str, str]) -> list[str]:
+    """One line per definition (or file) that differs.
+
+    Records of versions before 0.2 name files, later ones definitions: between the two nothing can
+    be named.
+    """
+    if recorded == present:
+        return []
+    if recorded and present and not recorded.keys() & present.keys():
+        return [
+            f"recorded by {len(recorded)} names, here by {len(present)} others (files, or "
+            "definitions): what changed has no name in common"
+        ]
+    short = [{name: sha[:12] for name, sha in code.items()} for code in (recorded, present)]
+    lines = differences(short[0], short[1])
+    return lines if len(lines) <= 20 else [*lines[:20], f"and {len(lines) - 20} more"]

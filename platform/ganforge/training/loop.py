@@ -6,18 +6,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ganforge.assets import Assets
 from ganforge.data.base import Data
 from ganforge.draws import reseed
 from ganforge.schedule import Plan, Position, Progress
 from ganforge.systems.base import Player, System
 from ganforge.training.report import Report
-from ganforge.training.validation import draw_samples, validate
 from ganforge.training.workers import Workers
 
 
 class NotFinite(RuntimeError):
-    """A term left the real numbers: the run cannot go on from here."""
+    """A term left the real numbers: the run cannot continue from here."""
 
 
 @dataclass
@@ -30,8 +28,8 @@ class Training:
 
 @dataclass
 class Means:
-    """Means of the terms since the last yield: every yield is a place where a run may begin, so
-    that a resumed run reports the same figures."""
+    """Means of the terms since the last yield: a run may begin at every yield, and a resumed run
+    reports the same means."""
 
     sums: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -48,29 +46,71 @@ class Means:
         return means
 
 
-def train(
-    training: Training, plan: Plan, data: Data, workers: Workers, assets: Assets | None = None
-) -> Iterator[Report]:
+@dataclass(frozen=True)
+class Loop:
+    """What every turn of a run needs. `means` are of the terms since the last yield."""
+
+    system: System
+    plan: Plan
+    data: Data
+    workers: Workers
+    means: Means = field(default_factory=Means)
+
+    def turn(self, player: Player, progress: Progress) -> None:
+        """One player's update: its shards' gradients, their fixed sum, one optimizer step."""
+        seed, device = self.plan.seed, self.plan.device
+        index, step, shards = progress.index, progress.step, progress.stage.shards
+        autocast = progress.settings.precision == "bfloat16"
+        with self.workers.turn(self.system, player, shards) as turn:
+            for shard in self.workers.shards(shards):
+                batch = self.data.batch(index, step, shard).to(device)
+                turn.begin_shard()
+                reseed(seed, index, step, player.name, shard)
+                with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                    terms = self.system.losses(player.name, batch, progress)
+                turn.backward(shard, terms)
+        if not turn.names:
+            return
+        gradients, terms = self.workers.reduce(turn)
+        # reading a value back stalls a GPU, so there only every tenth step is looked at
+        if device.type == "cpu" or step % 10 == 0:
+            check_finite(player, terms, progress)
+        player.step(gradients, progress)
+        self.means.add(player.name, terms)
+
+    def report(self, position: Position) -> Report:
+        """The bare report at a position at which the plan yields."""
+        kind, stage = self.plan.yields(position), self.plan.stages[position.index]
+        assert kind is not None
+        metrics = self.means.take() | {
+            "stage/index": float(position.index),
+            "stage/resolution": float(stage.resolution),
+            "stage/alpha": stage.alpha(position.step),
+            "stage/done": self.plan.done(position),
+        }
+        return Report(position, kind, self.plan.images_before(position), metrics)
+
+
+def train(training: Training, plan: Plan, data: Data, workers: Workers) -> Iterator[Report]:
     """Train through `plan` from where `training` is; yield a report where `plan.yields` says.
 
-    The caller owns `training` and may store it at each yield, the only safe points. `assets` are
-    the files that validation needs, by content hash.
+    The caller owns `training` and may measure and store it at each yield, the only safe points.
     """
-    system, means = training.system, Means()
+    loop = Loop(training.system, plan, data, workers)
     for index, stage in plan.stages_from(training.position):
         first = training.position.step_in(index)
         if first == 0:
-            grow(system, plan, index)
+            grow(training.system, plan, index)
             training.position = Position(index, 0)
-            yield report(training, plan, data, workers, means, assets)
+            yield loop.report(training.position)
         for step in range(first, stage.steps):
             progress = plan.progress(index, step)
-            for player in due(system.players, progress):
-                take_turn(system, player, progress, plan, data, workers, means)
+            for player in due(training.system.players, progress):
+                loop.turn(player, progress)
             training.position = Position(index, step + 1)
             if plan.yields(training.position):
-                workers.gather_shard_buffers(system, stage.shards)
-                yield report(training, plan, data, workers, means, assets)
+                workers.gather_shard_buffers(training.system, stage.shards)
+                yield loop.report(training.position)
 
 
 def grow(system: System, plan: Plan, index: int) -> None:
@@ -89,36 +129,6 @@ def due(players: Sequence[Player], progress: Progress) -> Iterator[Player]:
             yield player
 
 
-def take_turn(
-    system: System,
-    player: Player,
-    progress: Progress,
-    plan: Plan,
-    data: Data,
-    workers: Workers,
-    means: Means,
-) -> None:
-    """One player's update: its shards' gradients, their fixed sum, one optimizer step."""
-    index, step, shards = progress.index, progress.step, progress.stage.shards
-    autocast = progress.settings.precision == "bfloat16"
-    with workers.turn(system, player, shards) as turn:
-        for shard in workers.shards(shards):
-            batch = data.batch(index, step, shard).to(plan.device)
-            turn.begin_shard()
-            reseed(plan.seed, index, step, player.name, shard)
-            with torch.autocast(plan.device.type, torch.bfloat16, enabled=autocast):
-                terms = system.losses(player.name, batch, progress)
-            turn.backward(shard, terms)
-    if not turn.names:
-        return
-    gradients, terms = workers.reduce(turn)
-    # reading a value back stalls a GPU, so there only every tenth step is looked at
-    if plan.device.type == "cpu" or step % 10 == 0:
-        check_finite(player, terms, progress)
-    player.step(gradients, progress)
-    means.add(player.name, terms)
-
-
 def check_finite(player: Player, terms: dict[str, Tensor], progress: Progress) -> None:
     for name, value in terms.items():
         if not torch.isfinite(value):
@@ -126,33 +136,3 @@ def check_finite(player: Player, terms: dict[str, Tensor], progress: Progress) -
                 f"{player.name}/{name} is {value.item()} at stage {progress.index}, "
                 f"step {progress.step}: lower the learning rates, or raise the penalty's weight"
             )
-
-
-def report(
-    training: Training,
-    plan: Plan,
-    data: Data,
-    workers: Workers,
-    means: Means,
-    assets: Assets | None = None,
-) -> Report:
-    """The report at the present position; validation and samples where the plan has them."""
-    position = training.position
-    stage = plan.stages[position.index]
-    kind = plan.yields(position)
-    assert kind is not None
-    # a stage's end is described with the weights of its last step, at alpha = 1 after a fade
-    progress = plan.progress(position.index, position.step)
-    metrics = means.take() | {
-        "stage/index": float(position.index),
-        "stage/resolution": float(stage.resolution),
-        "stage/alpha": stage.alpha(position.step),
-        "stage/done": plan.done(position),
-    }
-    if plan.validates(position):
-        metrics |= validate(training.system, data, workers, progress, plan.seed, assets)
-    samples, extra = None, {}
-    if plan.samples(position) and workers.rank == 0:
-        batch = data.samples(position.index).to(plan.device)
-        samples, extra = draw_samples(training.system, batch, progress)
-    return Report(position, kind, plan.images_before(position), metrics, samples, extra=extra)

@@ -18,7 +18,14 @@ from ganforge.systems.catalog import (
     system_file,
 )
 from ganforge.systems.settings import SystemSettings
-from ganforge.training.fingerprint import code_fingerprint, user_sources
+from ganforge.training.fingerprint import (
+    ROOT,
+    Key,
+    Sources,
+    code_fingerprint,
+    definitions,
+    user_sources,
+)
 from ganforge.training.lineage import Lineage, Start, lineage
 
 
@@ -27,7 +34,8 @@ class Prepared:
     """A run, settled: picklable, and free of this machine but for `settings.data.root`.
 
     `sources` are the files of a system that is in no installed package: they travel along, and are
-    written down where this is unpickled.
+    written down where this is unpickled. `measurement` is the code that measures, by name.
+    `accept_code` continues from states of other code without the proof that it gives their bits.
     """
 
     system: str
@@ -37,6 +45,8 @@ class Prepared:
     code: dict[str, str]
     warnings: tuple[str, ...] = ()
     sources: dict[str, str] = field(default_factory=dict)
+    measurement: dict[str, str] = field(default_factory=dict)
+    accept_code: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # the settings' class may be in a file that the other machine does not have yet
@@ -60,8 +70,9 @@ class Prepared:
     def plan(self, device: torch.device | None = None) -> Plan:
         return build_plan(self.settings, self.facts.epoch_images, device)
 
-    def lineage(self, start: Start | None = None) -> Lineage:
-        return lineage(self.settings, self.plan(), self.facts.fingerprint, self.code, start)
+    def lineage(self, start: Start | None = None, recorded: tuple[str, ...] = ()) -> Lineage:
+        facts = self.facts.fingerprint
+        return lineage(self.settings, self.plan(), facts, self.code, start, recorded)
 
 
 def prepare(system: str, settings: SystemSettings) -> Prepared:
@@ -71,7 +82,16 @@ def prepare(system: str, settings: SystemSettings) -> Prepared:
     sources = user_sources(file) if in_file(system) else {}
     facts = _facts(system, settings)
     code = code_fingerprint(load_system(system))
-    return Prepared(system, settings, assets, facts, code, tuple(warnings), sources)
+    measurement = measurement_fingerprint(system)
+    return Prepared(system, settings, assets, facts, code, tuple(warnings), sources, measurement)
+
+
+def measurement_fingerprint(system: str) -> dict[str, str]:
+    """sha256 of each definition that measures and draws, by name: they make metrics, no weights."""
+    kind = load_system(system)
+    read = Sources(ROOT, system_file(system))
+    entries = [Key("training.measure", "measure"), read.key_of(kind)]
+    return definitions(entries, read, members=("validate", "sample", "generated", "strips"))
 
 
 def _revived(given: dict[str, Any]) -> Prepared:

@@ -1,4 +1,4 @@
-"""What the loop yields to whoever listens."""
+"""What the loop yields to its caller, and what is recorded of a finished stage."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -16,7 +16,9 @@ class StageResult:
     """What is recorded of a finished stage: one entry of stages.json.
 
     `hashes` are those of its last state: "generator_sha256" and so on, "state_sha256" over all.
-    What the two ids are made of stands with them, so that a difference can be named.
+    What the ids are made of stands with them, so that a difference can be named. `measurement_id`
+    identifies the code that made the metrics; `equivalent` are the ids of the code under which the
+    stage was trained, where it changed on the way and was seen to give the same bits.
     """
 
     index: int
@@ -35,6 +37,9 @@ class StageResult:
     data: str = ""
     code: dict[str, str] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    measurement_id: str = ""
+    measurement: dict[str, str] = field(default_factory=dict)
+    equivalent: list[str] = field(default_factory=list)
 
     @property
     def state_sha256(self) -> str:
@@ -74,7 +79,8 @@ class Report:
     `images` is the number shown to the critic so far, all stages summed: the axis of every curve.
     `metrics` are named like "critic/wasserstein", "validation/psnr", "stage/alpha". `samples` is
     the sample grid, uint8 (H, W, 3), and `extra` are other grids by name. At a stage end `stage` is
-    its result and `averaged` the safetensors bytes of the averaged generator.
+    its result and `averaged` the safetensors bytes of the averaged generator. `state` are the
+    hashes of a state that is stored here: "generator_sha256" and so on, "state_sha256" over all.
     """
 
     position: Position
@@ -84,4 +90,5 @@ class Report:
     samples: Tensor | None = None
     stage: StageResult | None = None
     averaged: bytes | None = None
+    state: dict[str, str] | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)

@@ -5,17 +5,29 @@ from collections.abc import Generator
 
 import torch
 
+from ganforge.data.base import Data
 from ganforge.data.prepare import open_data
-from ganforge.schedule import Plan, Position
+from ganforge.schedule import Plan
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import SystemSettings
-from ganforge.training.checkpoint import Snapshot, Store, restore
+from ganforge.training.checkpoint import Snapshot, Store
 from ganforge.training.lineage import environment
-from ganforge.training.loop import Training, train
+from ganforge.training.loop import train
+from ganforge.training.measure import measure
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import Report
-from ganforge.training.resume import check_same, check_start, environment_from, find, started
+from ganforge.training.resume import (
+    begin,
+    check_same,
+    check_start,
+    environment_from,
+    equivalent_code,
+    find,
+    recorded_equivalent,
+    replay,
+    started,
+)
 from ganforge.training.run_record import RunRecord
 from ganforge.training.workers import Workers
 
@@ -31,45 +43,53 @@ def run(
 ) -> Generator[Report]:
     """Train; yield reports, each after rank 0 has stored its state if it is to be stored.
 
-    With `resume` the newest state in `store` that verifies is gone on from; its report comes first,
-    again. `start` begins at any state: stages that are over by then keep their ids, those after it
-    may have other settings. With world > 1 torch.distributed's default group must stand.
+    With `resume` the run continues from the newest state in `store` that verifies, whose report
+    comes first, again; other code than its own must give its bits. `start` begins at any state:
+    stages that are over by then keep their ids, those after it may have other settings. With
+    world > 1 torch.distributed's default group must stand.
     """
     settings = prepared.settings
     device = choose_device(settings)
     be_deterministic(settings, device)
     plan = prepared.plan(device)
     workers = Workers(rank, world, device)
-    place = Store(store) if store else None
-    found = find(place, resume, workers)
-    lineage = prepared.lineage(started(found, start))
+    states = Store(store) if store else None
+    found = find(states, resume, workers)
+    began = started(found, start)
+    equivalent, code = recorded_equivalent(found), list[str]()
     if found is not None:
-        check_same(lineage, plan, found)
+        code = check_same(prepared, plan, found)
     elif start is not None:
         check_start(prepared, plan, start)
-    snapshot = found or start
-    present = environment_from(environment(device, settings.threads), snapshot)
-    training = begin(prepared, plan, snapshot)
-    ledger = RunRecord(prepared, plan, lineage, present, snapshot, rank)
-    data = open_data(
-        training.system.Data,
-        settings,
-        plan.stages,
-        training.system.source_scale(settings),
-        settings.seed,
-        prepared.facts.fingerprint,
-    )
+    data = open_run_data(prepared, plan)
     try:
+        if code and found is not None and states is not None:
+            if not prepared.accept_code:
+                replay(prepared, plan, data, workers, states, found, start, code)
+            equivalent = equivalent_code(found, prepared)
+        lineage = prepared.lineage(began, equivalent.stage_ids if equivalent else ())
+        snapshot = found or start
+        present = environment_from(environment(device, settings.threads), snapshot)
+        training = begin(prepared, plan, snapshot)
+        record = RunRecord(prepared, plan, lineage, present, snapshot, rank, equivalent)
         if found is not None:
-            yield ledger.told_again(found, training, data)
+            yield record.reported_again(found, training, data)
         found = snapshot = start = None  # as large as the run itself: let go of it
-        for report in train(training, plan, data, workers, prepared.assets):
-            report = ledger.describe(training, report)
-            if place and rank == 0 and stores(settings, report):
-                place.save(training, ledger.record(report), settings.keep)
+        for report in train(training, plan, data, workers):
+            report = measure(training, plan, data, workers, report, prepared.assets)
+            report = record.describe(training, report)
+            if states and rank == 0 and plan.stores(report.position):
+                states.save(training, record.manifest(report), settings.keep)
             yield report
     finally:
         data.close()
+
+
+def open_run_data(prepared: Prepared, plan: Plan) -> Data:
+    """The data of a prepared run."""
+    kind, settings = load_system(prepared.system), prepared.settings
+    scale, fingerprint = kind.source_scale(settings), prepared.facts.fingerprint
+    return open_data(kind.Data, settings, plan.stages, scale, settings.seed, fingerprint)
 
 
 def choose_device(settings: SystemSettings) -> torch.device:
@@ -93,33 +113,3 @@ def be_deterministic(settings: SystemSettings, device: torch.device) -> None:
         # without it deterministic matrix products are refused; read when cuBLAS is first used
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.allow_tf32 = False
-
-
-def begin(prepared: Prepared, plan: Plan, snapshot: Snapshot | None) -> Training:
-    """A system before its first stage, or as a snapshot left it."""
-    kind = load_system(prepared.system)
-    system = kind(prepared.settings, prepared.assets)
-    training = Training(system, Position())
-    if snapshot is None:
-        return training
-    for index in range(snapshot.position.index + 1):
-        system.grow(index)
-        system.to(plan.device).to(memory_format=torch.channels_last)  # pyright: ignore
-        for player in system.players:
-            player.follow()
-    try:
-        restore(system, snapshot.groups)
-    except (KeyError, RuntimeError) as error:
-        raise SettingsError(
-            f"the stored state does not fit the networks of these settings: {error}"
-        ) from None
-    training.position = snapshot.position
-    return training
-
-
-def stores(settings: SystemSettings, report: Report) -> bool:
-    """Stage ends and checkpoints are stored; without `checkpoint_every` every report but those
-    right after a growth is a checkpoint."""
-    if report.kind != "progress":
-        return True
-    return settings.checkpoint_every is None and report.position.step > 0

@@ -1,24 +1,27 @@
-"""What is told and stored of a run beside its tensors: results of stages, seconds, manifests."""
+"""What is reported and stored of a run with its tensors: results of stages, seconds, manifests."""
 
+import json
 import math
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from ganforge.data.base import Data
 from ganforge.schedule import Kind, Plan, Position
+from ganforge.settings import to_json
 from ganforge.systems.base import System
 from ganforge.systems.catalog import load_system
 from ganforge.training.checkpoint import Snapshot, pack, state_hashes
 from ganforge.training.lineage import Lineage, digest
 from ganforge.training.loop import Training
+from ganforge.training.measure import draw
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import Report, StageResult
-from ganforge.training.validation import draw_samples
+from ganforge.training.resume import Equivalent
 
 
 class Clock:
-    """Seconds and images per second: told to people, never to the training."""
+    """Seconds and images per second: reported to people, never used by the training."""
 
     def __init__(self, images: int, seconds: float):
         self._last = self._stage = time.monotonic()
@@ -42,7 +45,7 @@ class Clock:
 
 
 class RunRecord:
-    """The books of one run: what reports and manifests say, with what came before `snapshot`."""
+    """What reports and manifests say of one run, with what came before `snapshot`."""
 
     def __init__(
         self,
@@ -52,7 +55,9 @@ class RunRecord:
         environment: dict[str, Any],
         snapshot: Snapshot | None,
         rank: int,
+        equivalent: Equivalent | None = None,
     ):
+        self.equivalent = equivalent
         self.prepared, self.plan, self.lineage, self.rank = prepared, plan, lineage, rank
         self.environment, self.environment_id = environment, digest(environment)
         self.stages: list[StageResult] = []
@@ -69,10 +74,18 @@ class RunRecord:
         self.clock = Clock(shown, seconds)
 
     def describe(self, training: Training, report: Report) -> Report:
-        """The report with its speed; at a stage's end with its result and the averaged network."""
+        """The report with its speed, and the hashes of a state that is stored.
+
+        At a stage's end with its result and the averaged network.
+        """
         report = self.clock.timed(report)
+        if not self.plan.stores(report.position):
+            return report
+        hashes = state_hashes(training.system)
+        report = replace(report, state=hashes)
         if report.kind != "stage":
             return report
+        codes = self.equivalent.codes_of(report.position.index) if self.equivalent else ()
         index, stage = report.position.index, self.plan.stages[report.position.index]
         result = StageResult(
             index=index,
@@ -84,13 +97,16 @@ class RunRecord:
             workers=self.prepared.settings.workers,
             stage_id=self.lineage.stage_ids[index],
             environment_id=self.environment_id,
-            hashes=state_hashes(training.system),
+            hashes=hashes,
             metrics=report.metrics,
             parent=self.lineage.parent(index),
             settings=self.lineage.settings[index],
             data=self.lineage.data,
             code=self.lineage.code,
             environment=self.environment,
+            measurement_id=digest(self.prepared.measurement),
+            measurement=self.prepared.measurement,
+            equivalent=list(codes),
         )
         self.stages[index:] = [result]
         self.clock.next_stage()
@@ -98,8 +114,8 @@ class RunRecord:
         averaged = self._averaged(training.system, report.position)
         return replace(report, stage=result, averaged=averaged, metrics=metrics)
 
-    def record(self, report: Report) -> dict[str, Any]:
-        """What a checkpoint's manifest says beside its files."""
+    def manifest(self, report: Report) -> dict[str, Any]:
+        """What a checkpoint's manifest says next to its files."""
         metric = load_system(self.prepared.system).metric
         score = report.metrics.get(metric.name) if report.kind == "stage" else None
         if score is not None:
@@ -111,6 +127,10 @@ class RunRecord:
             "environment_id": self.environment_id,
             "environment": self.environment,
             "identity": self.lineage.facts(),
+            "settings": json.loads(to_json(self.prepared.settings)),
+            "stage": asdict(self.plan.stages[report.position.index]),
+            "state": report.state,
+            "equivalent": self.equivalent and asdict(self.equivalent),
             "start": start and {"stage_ids": start.stage_ids, "step": start.step},
             "metrics": report.metrics,
             "stages": [result.to_json() for result in self.stages],
@@ -118,8 +138,8 @@ class RunRecord:
             "score": score,
         }
 
-    def told_again(self, snapshot: Snapshot, training: Training, data: Data) -> Report:
-        """The report of a stored state: whoever died between storing and telling is told now."""
+    def reported_again(self, snapshot: Snapshot, training: Training, data: Data) -> Report:
+        """The report of a stored state: the process may have died between storing and reporting."""
         manifest, position = snapshot.manifest, snapshot.position
         ended = position.step == self.plan.stages[position.index].steps
         kind: Kind = manifest["kind"]
@@ -127,21 +147,16 @@ class RunRecord:
         if kind == "stage" and not ended:
             kind = "checkpoint"
             metrics = {name: value for name, value in metrics.items() if name != "stages_done"}
-        samples, extra = None, {}
-        if self.plan.samples(position) and self.rank == 0:
-            progress = self.plan.progress(position.index, position.step)
-            batch = data.samples(position.index).to(self.plan.device)
-            samples, extra = draw_samples(training.system, batch, progress)
-        return Report(
+        report = Report(
             position,
             kind,
             self.plan.images_before(position),
             metrics,
-            samples,
             stage=self.stages[position.index] if ended else None,
             averaged=self._averaged(training.system, position) if ended else None,
-            extra=extra,
+            state=manifest["state"],
         )
+        return draw(training, self.plan, data, self.rank, report)
 
     def _averaged(self, system: System, position: Position) -> bytes | None:
         """The deployable network of a stage as safetensors, on rank 0."""
