@@ -18,7 +18,7 @@ _NONE = {"none", "null"}
 
 
 class SettingsError(ValueError):
-    """Bad input: one line per mistake, naming the key, the value, the rule and the remedy."""
+    """Bad input: one line per mistake, naming the key, the value, the rule and the fix."""
 
 
 def setting(
@@ -27,7 +27,7 @@ def setting(
     """Declare a setting.
 
     `per_stage` allows `stages.K.<key>`; `weights=False` says that no value of it can change a
-    weight (logging, cadence, places), so that it stays out of a stage's identity.
+    weight (logging, cadence, paths), so that it stays out of a stage's identity.
     """
     extra: Any = {"per_stage": per_stage, "weights": weights}
     options: dict[str, Any] = {"description": meaning, "json_schema_extra": extra, **rules}
@@ -142,7 +142,7 @@ def _plain(value: Any) -> Any:
 
 
 def validated(kind: type[S], tree: Any) -> S:
-    """Build settings of `kind` from nested plain data, or raise SettingsError in plain words."""
+    """Build settings of `kind` from nested plain data; SettingsError with one line per mistake."""
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
@@ -170,7 +170,7 @@ def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def unknown(key: str, settings: BaseModel) -> str:
-    """The error line for a key that is no setting, with the nearest name."""
+    """The error line for a key that is not a setting, with the nearest name."""
     known = [*flatten(settings), *per_stage_keys(settings), *type(settings).model_fields]
     parts = key.split(".")
     prefix = ""
@@ -188,35 +188,35 @@ def unknown(key: str, settings: BaseModel) -> str:
 
 
 def field_flags(settings: BaseModel) -> dict[str, dict[str, bool]]:
-    """The `per_stage` and `weights` marks of every key of `flatten(settings)`.
+    """The `per_stage` and `weights` flags of every key of `flatten(settings)`.
 
-    A mark on a group of settings holds for everything in it.
+    A flag of a group of settings holds for everything in it.
     """
-    return {key: _mark(type(settings), settings, key.split(".")) for key in flatten(settings)}
+    return {key: _flags_of(type(settings), settings, key.split(".")) for key in flatten(settings)}
 
 
-def _mark(kind: type[BaseModel], value: Any, parts: list[str]) -> dict[str, bool]:
-    mark = {"per_stage": False, "weights": True}
+def _flags_of(kind: type[BaseModel], value: Any, parts: list[str]) -> dict[str, bool]:
+    flags = {"per_stage": False, "weights": True}
     for part in parts:
         if isinstance(value, tuple) and part.isdigit():
             value = value[int(part)]
             continue
         field = type(value).model_fields.get(part) if isinstance(value, BaseModel) else None
         if field is None:
-            return mark
+            return flags
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        mark["per_stage"] |= bool(extra.get("per_stage"))
-        mark["weights"] &= bool(extra.get("weights", True))
+        flags["per_stage"] |= bool(extra.get("per_stage"))
+        flags["weights"] &= bool(extra.get("weights", True))
         value = getattr(value, part)
-    return mark
+    return flags
 
 
 def per_stage_keys(settings: BaseModel) -> set[str]:
     """The keys that may be overridden as `stages.K.<key>`."""
     return {
         key
-        for key, mark in field_flags(settings).items()
-        if mark["per_stage"] and not key.startswith("stages.")
+        for key, flags in field_flags(settings).items()
+        if flags["per_stage"] and not key.startswith("stages.")
     }
 
 

@@ -47,6 +47,7 @@ def check_system(
     name = system if isinstance(system, str) else name_of(system)
     check_settings(name)
     prepared = small(name, changes)
+    check_first_weights(prepared)
     check_images(prepared)
     check_finite(prepared)
     check_turns(prepared)
@@ -111,10 +112,29 @@ def check_settings(name: str) -> None:
     kind = load_system(name)
     for preset, changes in {"defaults": {}, **kind.PRESETS}.items():
         settings = override(kind.Settings(), changes)
-        words = {key: str(value) for key, value in flatten(settings).items()}
-        assert override(settings, words) == settings, f"{preset}: not the same after strings"
+        strings = {key: str(value) for key, value in flatten(settings).items()}
+        assert override(settings, strings) == settings, f"{preset}: not the same after strings"
         again = validated(kind.Settings, read_json(to_json(settings))["settings"])
         assert again == settings, f"{preset}: not the same after settings.json"
+
+
+def check_first_weights(prepared: Prepared) -> None:
+    """First weights are those of the constructor, a function of the seed, in every process."""
+    system = fresh(prepared)
+    first = values(system.state_dict().items())
+    torch.rand(1)
+    other = changed(first, fresh(prepared).state_dict())
+    assert not other, (
+        f"two systems of one seed begin with other weights: {other}; draw them from torch's "
+        "default generator, after super().__init__(settings, assets)"
+    )
+    system.grow(0)
+    grown = system.state_dict()
+    redrawn = changed({n: t for n, t in first.items() if n in grown}, grown)
+    assert not redrawn, (
+        f"grow(0) overwrites weights that the constructor initialised: {redrawn}; initialise a "
+        "network in one of the two"
+    )
 
 
 def check_images(prepared: Prepared) -> None:
@@ -133,10 +153,10 @@ def check_images(prepared: Prepared) -> None:
             f"sample() gives {len(panes)} panes, sample_titles has {len(system.sample_titles)}"
         )
         wanted = tuple(batch.target.shape)
-        for place, images in {"generated()": made, "deploy()": deployed}.items():
+        for source, images in {"generated()": made, "deploy()": deployed}.items():
             shape = tuple(images.shape)
-            assert shape == wanted, f"{place} gives {shape}, not {wanted}"
-            assert images.abs().max() <= 1, f"{place} leaves [-1, 1]"
+            assert shape == wanted, f"{source} gives {shape}, not {wanted}"
+            assert images.abs().max() <= 1, f"{source} leaves [-1, 1]"
         for pane in panes:
             assert len(pane) == len(batch), f"a pane has {len(pane)} images, not {len(batch)}"
 
@@ -215,13 +235,13 @@ def changed(before: dict[str, Tensor], now: dict[str, Tensor]) -> list[str]:
 def check_resume(prepared: Prepared) -> None:
     """A run that is stopped inside a stage and resumed ends in the bits of one that is not."""
     whole = final_hashes(0, 1, [prepared])
-    with tempfile.TemporaryDirectory() as place:
-        running = run(prepared, store=place)
+    with tempfile.TemporaryDirectory() as folder:
+        running = run(prepared, store=folder)
         for report in running:
             if report.position >= Position(len(prepared.settings.stages) - 1, 1):
                 break
         running.close()
-        rows = [r.stage for r in run(prepared, store=place, resume=True) if r.stage]
+        rows = [r.stage for r in run(prepared, store=folder, resume=True) if r.stage]
     assert rows[-1].hashes == whole[0], "a resumed run ends in other bits than a whole one"
 
 

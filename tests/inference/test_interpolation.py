@@ -24,7 +24,7 @@ def trained(folder: Path, name: str, seed: int, **changes) -> Path:
     place = folder / f"{name}{seed}"
     (place / "stages" / "1").mkdir(parents=True)
     (place / "settings.json").write_text(to_json(settings))
-    weights = {f"network.{n}": t.contiguous() for n, t in system.shown().state_dict().items()}
+    weights = {f"network.{n}": t.contiguous() for n, t in system.averaged().state_dict().items()}
     save_file(weights, place / "stages" / "1" / "generator.safetensors")
     return place
 

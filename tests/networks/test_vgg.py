@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from ganforge.assets import resolve_vgg
 from ganforge.networks.vgg import DEVIATION, MEAN, VGGFeatures, layer_numbers, tensor_names
 from ganforge.settings import SettingsError
+from ganforge.systems.perceptual import resolve_vgg
 
 
 @pytest.fixture(scope="module")

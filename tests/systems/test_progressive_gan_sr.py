@@ -5,12 +5,13 @@ import hashlib
 import pytest
 import torch
 
-from ganforge.assets import keep, resolve_vgg
+from ganforge.assets import keep
 from ganforge.data.batch import Batch
 from ganforge.layers import fade_real, upsample_bicubic
 from ganforge.networks.vgg import VGGFeatures, layer_numbers
 from ganforge.schedule import Progress, Stage
 from ganforge.settings import SettingsError, override
+from ganforge.systems.perceptual import resolve_vgg
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR, Settings
 from ganforge.systems.settings import ladder
 
@@ -285,8 +286,8 @@ def test_networks_resolve_by_content(tmp_path, monkeypatch):
     keep(name, assets[name])  # already there: nothing happens
 
 
-def test_auto_goes_on_without_weights_that_cannot_be_had(monkeypatch):
-    import ganforge.assets as room
+def test_auto_continues_without_weights_that_are_unavailable(monkeypatch):
+    import ganforge.systems.perceptual as room
 
     def unreachable(layer: str) -> dict[str, torch.Tensor]:
         raise OSError("no route")
@@ -294,5 +295,5 @@ def test_auto_goes_on_without_weights_that_cannot_be_had(monkeypatch):
     monkeypatch.setattr(room, "_imagenet", unreachable)
     name, assets, warnings = resolve_vgg("auto", "perceptual.network")
     assert (name, assets) == ("none", {}) and "no route" in warnings[0]
-    with pytest.raises(SettingsError, match="cannot be had"):
+    with pytest.raises(SettingsError, match="are unavailable"):
         resolve_vgg("imagenet", "perceptual.network")

@@ -8,6 +8,7 @@ from ganforge.systems.catalog import load_system
 from ganforge.training.prepare import Prepared
 
 CHECKS = (
+    testing.check_first_weights,
     testing.check_images,
     testing.check_finite,
     testing.check_turns,

@@ -4,13 +4,17 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from ganforge.settings import SettingsError, override
 from ganforge.systems.catalog import load_system, materialise, recorded_name
-from ganforge.testing import check_system, small
+from ganforge.systems.players import make_player
+from ganforge.testing import check_first_weights, check_system, fresh, small
+from ganforge.training.loop import grow
 from ganforge.training.prepare import prepare
 
 HERE = Path(__file__).parent / "user"
@@ -125,6 +129,71 @@ def test_a_file_that_is_no_system_is_said_so(tmp_path, text, message):
         load_system(f"{tmp_path}/nothing.py:MyGAN")
 
 
+OWN_WEIGHTS = """
+from torch import nn
+
+from ganforge.systems.dcgan import DCGAN
+
+
+def weights_init(module):
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight.data, 0.0, 0.5)
+
+
+class MyGAN(DCGAN):
+    def __init__(self, settings, assets):
+        super().__init__(settings, assets)
+        self.apply(weights_init)
+"""
+
+
+def test_weights_initialised_in_the_constructor_are_trained(tmp_path):
+    """The usual idiom of a DCGAN: `self.apply(weights_init)`. Its draws follow the seed."""
+    (tmp_path / "own.py").write_text(OWN_WEIGHTS)
+    prepared = small(f"{tmp_path}/own.py:MyGAN")
+    check_first_weights(prepared)
+    first = fresh(prepared)
+    grow(first, prepared.plan(), 0)
+    weight = first.generator.layers[0].weight
+    assert 0.45 < weight.std().item() < 0.55  # DCGAN's own rule gives 0.02
+    other = fresh(replace(prepared, settings=override(prepared.settings, {"seed": 1})))
+    assert not torch.equal(weight, other.generator.layers[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def __init__(self, *given):\n        super().__init__(*given)\n        "
+         "self.apply(weights_init)\n\n    "
+         "def grow(self, index): self.init_networks('generator')", r"grow\(0\) overwrites weights"),
+        ("def grow(self, index): self.apply(weights_init)", r"grow\(0\) overwrites weights"),
+        ("def __init__(self, *given):\n        super().__init__(*given)\n        "
+         "self.generator.layers[0].weight.data.normal_(generator=torch.Generator().manual_seed("
+         "torch.seed() % 99999))", "begin with other weights"),
+    ],
+)  # fmt: skip
+def test_weights_that_would_be_lost_or_differ_are_named(tmp_path, body, message):
+    text = OWN_WEIGHTS.partition("class MyGAN")[0]
+    (tmp_path / "lost.py").write_text(f"import torch\n{text}class MyGAN(DCGAN):\n    {body}\n")
+    with pytest.raises(AssertionError, match=message):
+        check_system(f"{tmp_path}/lost.py:MyGAN", worlds=())
+
+
+def test_a_player_is_named_like_the_setting_of_its_optimizer():
+    settings = override(load_system("wgan_gp").Settings(), {})
+    network = torch.nn.Linear(1, 1)
+    with pytest.raises(SettingsError, match=r"'judge': .*wgan_gp\.Settings has no opt") as raised:
+        make_player(settings, "judge", network)
+    assert "generator, critic" in str(raised.value)
+    assert "declare judge: Adam" in str(raised.value)
+    with pytest.raises(SettingsError, match="no optimizer of that name"):
+        make_player(settings, "latent_size", network)  # a setting, but not an optimizer
+    with pytest.raises(SettingsError, match="every needs the setting 'pace'"):
+        make_player(settings, "critic", network, every="pace")
+    with pytest.raises(SettingsError, match="averaged needs the setting 'average_decay'"):
+        make_player(settings, "critic", network, averaged=True)
+
+
 BROKEN = """
 from ganforge.systems.dcgan import DCGAN
 
@@ -138,7 +207,8 @@ class MyGAN(DCGAN):
     ("body", "message"),
     [
         ("return {'a': super().losses(player, batch, progress)['adversarial'] / 0}", "a is inf"),
-        ("return {'a': self.generator(self.draw(batch)).mean()} if player == 'generator' else {}",
+        ("fake = self.generator(self.draw_latents(batch)); "
+         "return {'a': fake.mean()} if player == 'generator' else {}",
          "leaves parameters of discriminator alone"),
         ("self.generator.layers[0].weight.data.add_(1); "
          "return super().losses(player, batch, progress)",

@@ -70,7 +70,7 @@ class ConvolutionalCritic(nn.Module):
 
 
 class LabelledGenerator(nn.Module):
-    """Latents (N, Z) and labels (N,) to images: an embedding (N, E) is put beside the latent.
+    """Latents (N, Z) and labels (N,) to images: an embedding (N, E) is joined to the latent.
 
     Label conditioning of arXiv:1411.1784 in a convolutional generator.
     """

@@ -1,6 +1,6 @@
 """Networks that grow: the generator from an image, and the critic of progressive growing.
 
-Source: Progressive Growing of GANs (arXiv:1710.10196). Every network is told where it is by
+Source: Progressive Growing of GANs (arXiv:1710.10196). Stage and fade reach every network as
 arguments; growing adds modules and never touches those that are there.
 """
 
@@ -128,7 +128,7 @@ class GrowingUpscaler(nn.Module):
         assert isinstance(block, Block)
         head = Head(block.conv2.weight.shape[0], self.image_channels)
         if self.bicubic_skip:
-            # the branch beside the skip starts at nothing: a new stage starts at bicubic
+            # the branch next to the skip starts at zero: a new stage starts at bicubic
             nn.init.zeros_(head.to_image.weight)
         self.heads[str(index)] = head
         for stale in [name for name in self.heads if int(name) < index - 1]:

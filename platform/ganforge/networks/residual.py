@@ -54,7 +54,7 @@ class SRResNet(nn.Module):
         self.exit = nn.Conv2d(width, channels, 9, padding=4)
 
     def initialise(self) -> None:
-        """Torch's defaults; beside a bicubic skip the network adds nothing at first."""
+        """Torch's defaults; with a bicubic skip the network adds nothing at first."""
         initialise(self)
         if self.bicubic_skip:
             nn.init.zeros_(self.exit.weight)
@@ -131,7 +131,7 @@ class RRDBNet(nn.Module):
 
     def initialise(self, scale: float = 0.1) -> None:
         """Kaiming's normal weights times `scale` (section 3.1: smaller initialisation), bias 0;
-        beside a bicubic skip the network adds nothing at first."""
+        with a bicubic skip the network adds nothing at first."""
         for part in self.modules():
             if isinstance(part, nn.Conv2d):
                 nn.init.kaiming_normal_(part.weight)

@@ -16,7 +16,7 @@ from ganforge.systems.settings import SystemSettings
 
 
 class Metric(NamedTuple):
-    """The figure by which runs are compared, and whether more is better: "max" or "min"."""
+    """The measured number by which runs are compared, and whether more is better: max or min."""
 
     name: str
     mode: str
@@ -85,11 +85,12 @@ class Player:
 
 
 class System(nn.Module):
-    """Base of all systems. A subclass builds its players in `__init__` and its modules in `grow`.
+    """Base of all systems: a subclass builds its networks and players in `__init__`.
 
+    First weights are those that the constructor leaves: it draws from the default generator, which
+    is seeded by `settings.seed` before it begins. Networks that grow add their blocks in `grow`.
     `assets` are files that settings name, by content hash: frozen feature networks. `Data` names
-    the kind of data set (data/kinds.py), `set_metrics` the figures that are measured on whole sets
-    of images (training/set_metrics.py).
+    the kind of data set, `set_metrics` the metrics of whole sets of images.
     """
 
     Settings: ClassVar[type[SystemSettings]]
@@ -108,6 +109,8 @@ class System(nn.Module):
     def __init__(self, settings: Any, assets: dict[str, dict[str, Tensor]]):
         super().__init__()
         self.settings = settings
+        # what a subclass draws in its constructor is a function of the seed alone
+        reseed(settings.seed, "grow", 0, "constructor")
 
     @classmethod
     def resolve(cls, settings: Any) -> tuple[Any, dict[str, dict[str, Tensor]], list[str]]:
@@ -123,10 +126,12 @@ class System(nn.Module):
         return 1
 
     def grow(self, index: int) -> None:
-        """Initialise what stage `index` adds, from the default generator only."""
-        raise TypeError(f"{type(self).__name__} does not say what stage {index} adds")
+        """Add what stage `index` adds and initialise it; networks of one size add nothing.
 
-    def new(self, index: int, name: str, build: Callable[[], None]) -> None:
+        Weights that are there already stay as they are, those of the constructor included.
+        """
+
+    def init_block(self, index: int, name: str, build: Callable[[], None]) -> None:
         """Run `build` with the draws of block `name` of stage `index`.
 
         A block's first weights depend on nothing else, so that runs with more stages share them.
@@ -134,11 +139,15 @@ class System(nn.Module):
         reseed(self.settings.seed, "grow", index, name)
         build()
 
-    def begin(self, index: int, *networks: str) -> None:
-        """`grow` of networks that are whole from the start: draw each one's weights at stage 0."""
-        for name in networks if index == 0 else ():
+    def init_networks(self, *names: str) -> None:
+        """Draw the weights of whole networks anew, each from (seed, name): for the constructor.
+
+        A network's first weights then do not depend on what was built before it. What runs after
+        this call in the constructor, such as `self.apply(weights_init)`, has the last word.
+        """
+        for name in names:
             network: nn.Module = getattr(self, name)
-            self.new(index, name, lambda network=network: _reset(network))
+            self.init_block(0, name, lambda network=network: reset_parameters(network))
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Weighted, named terms of one shard; the loop sums them. Empty: the player sits out."""
@@ -149,19 +158,20 @@ class System(nn.Module):
         raise TypeError(f"{type(self).__name__} draws no samples")
 
     def validate(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Figures per image, each (N,), from averaged weights."""
+        """Metrics of each image, each (N,), from averaged weights."""
         return {}
 
-    def shown(self, player: str = "generator") -> nn.Module:
-        """What a player shows: its averaged network, or the network itself where none is kept."""
+    def averaged(self, player: str = "generator") -> nn.Module:
+        """A player's averaged network, or the network itself where no average is kept."""
         found = next(p for p in self.players if p.name == player)
         return found.module if found.average is None else found.average
 
     def generated(self, batch: Batch, progress: Progress) -> Tensor:
-        """What the averaged generator makes of a batch, each time the same: (N, C, H, W) in
+        """Images of the averaged generator for a batch, the same each time: (N, C, H, W) in
         [-1, 1].
 
-        Without a source, latents are a function of `batch.index`."""
+        Without a source, latents are a function of `batch.index`.
+        """
         raise TypeError(f"{type(self).__name__} generates nothing")
 
     def strips(self, progress: Progress) -> Tensor | None:
@@ -172,13 +182,15 @@ class System(nn.Module):
         """One tensor in, one out: this stage's averaged generator, to upscale, serve, export.
 
         Of images, (N, C, H, W) in [-1, 1] in and out, `source_scale` times as large. A network
-        whose pixels depend on a bounded part of the image says on which by a method
-        `receptive_field(span)`, exactly as in reach.py: then images can be enlarged in tiles.
+        whose pixels depend on a bounded part of the image has a method `receptive_field(span)`,
+        as in reach.py: then images can be enlarged in tiles.
         """
         raise TypeError(f"{type(self).__name__} has nothing to deploy")
 
 
-def _reset(network: nn.Module) -> None:
+def reset_parameters(network: nn.Module) -> None:
+    """Draw all weights anew by each module's own rule."""
+
     def reset(module: nn.Module) -> None:
         method: Callable[[], None] | None = getattr(module, "reset_parameters", None)
         if method is not None:

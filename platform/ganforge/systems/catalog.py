@@ -93,18 +93,18 @@ def materialise(name: str, sources: Mapping[str, str]) -> str:
     digest = hashlib.sha256(json.dumps(dict(sources), sort_keys=True).encode()).hexdigest()
     folder = cache_directory() / "sources" / digest[:16]
     for path, text in sources.items():
-        place = folder / path
-        if place.is_file() and place.read_text(encoding="utf-8") == text:
+        target = folder / path
+        if target.is_file() and target.read_text(encoding="utf-8") == text:
             continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(place) as written:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as written:
             written.write(text.encode())
     main = min((p for p in sources if PurePosixPath(p).name == file), key=len)
     return f"{folder / main}:{attribute}"
 
 
 def _from_file(path: Path) -> object:
-    """The module in a user's file; what lies beside it can be imported by it."""
+    """The module in a user's file, which can import the files next to it."""
     path = path.expanduser().absolute()
     label = f"ganforge_user_{path.stem}"
     if label in sys.modules and sys.modules[label].__file__ == str(path):

@@ -1,9 +1,9 @@
-"""Conditional GAN (arXiv:1411.1784): WGAN-GP (arXiv:1704.00028) that is told the label.
+"""Conditional GAN (arXiv:1411.1784): WGAN-GP (arXiv:1704.00028) with the label as a condition.
 
 ganforge train conditional_gan --preset quick
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,43 +11,30 @@ from torch import Tensor, nn
 from ganforge.assets import Assets
 from ganforge.data.batch import Batch
 from ganforge.losses import gradient_penalty, wasserstein_critic, wasserstein_generator
-from ganforge.networks.convolutional import (
-    LabelledCritic,
-    LabelledGenerator,
-    Norm,
-)
+from ganforge.networks.convolutional import LabelledCritic, LabelledGenerator
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.latent import LatentSystem, StackSettings
-from ganforge.systems.optimizers import Adam
+from ganforge.systems.latent import LatentSystem
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings
+from ganforge.systems.wgan_gp import Settings as WGANGPSettings
 
-ADAM = Adam(learning_rate=1e-4, betas=(0.0, 0.9))
 
-
-class Settings(StackSettings):
-    """Defaults are those of Algorithm 1 of the paper."""
+class Settings(WGANGPSettings):
+    """WGAN-GP's settings, and those of the labels."""
 
     system: str = setting("conditional_gan", "this system")
     num_classes: int = setting(10, "classes; labels are 0 … num_classes - 1", ge=1)
-    embedding_size: int = setting(100, "E: numbers of a label beside the latent", ge=1)
+    embedding_size: int = setting(100, "E: numbers of a label, joined to the latent", ge=1)
     features: int = setting(16, "f: channels of the outermost layers", ge=1)
-    norm: Norm = setting("batch", "the generator's normalisation: batch, instance or none")
-    critic_norm: Literal["instance", "none"] = setting(
-        "instance", "the critic's normalisation; batch norm would mix samples inside the penalty"
-    )
-    batch_size: int = setting(64, "images per step over all workers", ge=1, per_stage=True)
-    critic_steps: int = setting(5, "critic turns for one generator turn", ge=1, per_stage=True)
-    gradient_penalty_weight: float = setting(10.0, "λ of the penalty", ge=0, per_stage=True)
-    generator: Adam = setting(ADAM, "the generator's optimizer", per_stage=True)
-    critic: Adam = setting(ADAM, "the critic's optimizer", per_stage=True)
     stages: tuple[StageSettings, ...] = setting(
         (StageSettings(resolution=64, epochs=100),), "the stages, in order"
     )
 
 
 class ConditionalGAN(LatentSystem):
+    """Equation 2 of arXiv:1411.1784 with the objectives of arXiv:1704.00028, Algorithm 1."""
+
     Settings = Settings
     Data = "labelled"
     settings: Settings
@@ -79,13 +66,11 @@ class ConditionalGAN(LatentSystem):
         self.critic = LabelledCritic(
             settings.num_classes, settings.features, settings.channels, side, settings.critic_norm
         )
+        self.init_networks("generator", "critic")
         self.players = (
-            make_player(self.critic, "critic", settings.critic),
-            make_player(self.generator, "generator", settings.generator, every="critic_steps"),
+            make_player(settings, "critic", self.critic),
+            make_player(settings, "generator", self.generator, every="critic_steps"),
         )
-
-    def grow(self, index: int) -> None:
-        self.begin(index, "generator", "critic")
 
     def images(
         self, network: nn.Module, latent: Tensor, batch: Batch, progress: Progress
@@ -93,7 +78,7 @@ class ConditionalGAN(LatentSystem):
         return network(latent, batch.label)
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        latent, labels = self.draw(batch), batch.label
+        latent, labels = self.draw_latents(batch), batch.label
         if player == "generator":
             fake = self.generator(latent, labels)
             return {"adversarial": wasserstein_generator(self.critic(fake, labels))}

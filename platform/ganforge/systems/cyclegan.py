@@ -3,7 +3,7 @@
 ganforge train cyclegan --data domains
 """
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import model_validator
@@ -21,15 +21,15 @@ from ganforge.systems.base import Metric, System
 from ganforge.systems.history import ReplayPool, shard_of
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.players import make_player
-from ganforge.systems.super_resolution import Bounded
+from ganforge.systems.settings import StageSettings
+from ganforge.systems.super_resolution import ClampedGenerator
 from ganforge.systems.translation import ADAM, TranslationSystemSettings, decayed
-from ganforge.systems.translation import CYCLEGAN as PRESETS
 
 
 class Settings(TranslationSystemSettings):
     """Defaults are those of section 4 and appendix 7.1."""
 
-    system: Literal["cyclegan"] = setting("cyclegan", "this system")  # pyright: ignore
+    system: str = setting("cyclegan", "this system")
     blocks: int = setting(9, "residual blocks of a generator; 6 for 128 px", ge=1)
     discriminator_width: int = setting(64, "channels of a discriminator's first", ge=1)
     generators: Adam = setting(ADAM, "the generators' optimizer", per_stage=True)
@@ -55,7 +55,10 @@ class Settings(TranslationSystemSettings):
 
 
 class CycleGAN(System):
-    # Sources are domain X, targets domain Y: `forward_` turns X into Y, `backward_` Y into X.
+    """Equation 3 of arXiv:1703.10593: least squares in place of logarithms, and λ times the cycles.
+
+    Sources are domain X, targets domain Y: `forward_` turns X into Y, `backward_` Y into X.
+    """
 
     Settings = Settings
     Data = "unpaired"
@@ -63,11 +66,41 @@ class CycleGAN(System):
     metrics = (Metric("validation/cycle", "min"),)
     sample_titles = ("source", "to target", "and back", "target", "to source", "and back")
     shard_buffers = (
-        "pools.forward_.images", "pools.forward_.count",
-        "pools.backward_.images", "pools.backward_.count",
-    )  # fmt: skip
+        "pools.forward_.images",
+        "pools.forward_.count",
+        "pools.backward_.images",
+        "pools.backward_.count",
+    )
     settings: Settings
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+
+    #: `paper` is the defaults.
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "described": {
+            "generators": {"learning_rate": 1e-5, "betas": (0.5, 0.999), "epsilon": 1e-8},
+            "discriminators": {"learning_rate": 1e-5, "betas": (0.5, 0.999), "epsilon": 1e-8},
+            "decay_epochs": None,
+            "data.jitter": None,
+            "stages": (StageSettings(resolution=256, epochs=200),),
+        },
+        "quick": {
+            "width": 8,
+            "blocks": 3,
+            "discriminator_width": 8,
+            "images_per_epoch": 256,
+            "generators": {"learning_rate": 1e-3, "betas": (0.5, 0.999), "epsilon": 1e-8},
+            "discriminators": {"learning_rate": 5e-4, "betas": (0.5, 0.999), "epsilon": 1e-8},
+            "average_decay": 0.98,
+            "decay_epochs": None,
+            "data.view": "crop",
+            "data.jitter": None,
+            "data.max_side": 224,
+            "validation.fraction": 0.3,
+            "validation.images": 8,
+            "validation.samples": 4,
+            "stages": (StageSettings(resolution=64, epochs=4),),
+        },
+    }
 
     def __init__(self, settings: Settings, assets: Assets):
         super().__init__(settings, assets)
@@ -81,17 +114,14 @@ class CycleGAN(System):
         )
         shape = (s.channels, side, side)
         self.pools = nn.ModuleDict({way: ReplayPool(s.shards, s.pool_size, shape) for way in ways})
+        for name in ("generators", "discriminators"):
+            for way, network in getattr(self, name).items():
+                self.init_block(0, f"{name}.{way}", network.initialise)
         # generators first, then discriminators on fresh fakes of the new generators
         self.players = (
-            make_player(self.generators, "generators", s.generators, decayed, averaged=True),
-            make_player(self.discriminators, "discriminators", s.discriminators, decayed),
+            make_player(s, "generators", self.generators, factor=decayed, averaged=True),
+            make_player(s, "discriminators", self.discriminators, factor=decayed),
         )
-
-    def grow(self, index: int) -> None:
-        if index == 0:
-            for name in ("generators", "discriminators"):
-                for way, network in getattr(self, name).items():
-                    self.new(index, f"{name}.{way}", network.initialise)
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         s: Settings = progress.settings
@@ -103,17 +133,19 @@ class CycleGAN(System):
             for way, real, given in (("forward_", y, x), ("backward_", x, y)):
                 with torch.no_grad():
                     fake = self.generators[way](given)
-                shown = self.pools[way].exchange(fake, shard)  # pyright: ignore
-                judge = self.discriminators[way]
-                terms[f"real_{way}"[:-1]] = least_squares(judge(real), 1.0) / 2
-                terms[f"fake_{way}"[:-1]] = least_squares(judge(shown), 0.0) / 2
+                pool = self.pools[way]
+                assert isinstance(pool, ReplayPool)
+                discriminator = self.discriminators[way]
+                terms[f"real_{way}"[:-1]] = least_squares(discriminator(real), 1.0) / 2
+                fake_scores = discriminator(pool.exchange(fake, shard))
+                terms[f"fake_{way}"[:-1]] = least_squares(fake_scores, 0.0) / 2
             return terms
         fake_y, fake_x = to_y(x), to_x(y)
-        judged_y = self.discriminators["forward_"](fake_y)
-        judged_x = self.discriminators["backward_"](fake_x)
+        scores_y = self.discriminators["forward_"](fake_y)
+        scores_x = self.discriminators["backward_"](fake_x)
         terms = {
-            "adversarial_forward": s.adversarial_weight * least_squares(judged_y, 1.0),
-            "adversarial_backward": s.adversarial_weight * least_squares(judged_x, 1.0),
+            "adversarial_forward": s.adversarial_weight * least_squares(scores_y, 1.0),
+            "adversarial_backward": s.adversarial_weight * least_squares(scores_x, 1.0),
             "cycle_source": s.cycle_weight * mean_absolute(to_x(fake_y), x),
             "cycle_target": s.cycle_weight * mean_absolute(to_y(fake_x), y),
         }
@@ -122,17 +154,18 @@ class CycleGAN(System):
             terms["identity_source"] = s.identity_weight * mean_absolute(to_x(x), x)
         return terms
 
-    def _shown(self) -> nn.ModuleDict:
-        shown = self.shown("generators")
-        assert isinstance(shown, nn.ModuleDict)
-        return shown
+    def _averaged_generators(self) -> nn.ModuleDict:
+        generators = self.averaged("generators")
+        assert isinstance(generators, nn.ModuleDict)
+        return generators
 
     def generated(self, batch: Batch, progress: Progress) -> Tensor:
-        return self._shown()["forward_"](batch.source)
+        return self._averaged_generators()["forward_"](batch.source)
 
     def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
         assert batch.source is not None
-        to_y, to_x = self._shown()["forward_"], self._shown()["backward_"]
+        generators = self._averaged_generators()
+        to_y, to_x = generators["forward_"], generators["backward_"]
         fake_y, fake_x = to_y(batch.source), to_x(batch.target)
         return [batch.source, fake_y, to_x(fake_y), batch.target, fake_x, to_y(fake_x)]
 
@@ -144,4 +177,4 @@ class CycleGAN(System):
 
     def deploy(self, progress: Progress) -> nn.Module:
         """From source to target."""
-        return Bounded(self._shown()["forward_"], 4)
+        return ClampedGenerator(self._averaged_generators()["forward_"], 4)

@@ -14,7 +14,7 @@ from ganforge.losses import binary_discriminator, non_saturating
 from ganforge.networks.convolutional import ConvolutionalCritic, ConvolutionalGenerator, Norm
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.latent import LatentSystem, StackSettings
+from ganforge.systems.latent import ConvolutionalSettings, LatentSystem
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings
@@ -22,21 +22,19 @@ from ganforge.systems.settings import StageSettings
 ADAM = Adam(learning_rate=2e-4, betas=(0.5, 0.999))
 
 
-class Settings(StackSettings):
+class Settings(ConvolutionalSettings):
     """Defaults are those of section 4 of the paper."""
 
     system: str = setting("dcgan", "this system")
-    features: int = setting(64, "f: channels of the outermost layers", ge=1)
-    norm: Norm = setting("batch", "normalisation: batch as in the paper, instance, or none")
+    norm: Norm = setting("batch", "both networks' normalisation: batch, instance or none")
     batch_size: int = setting(128, "images per step over all workers", ge=1, per_stage=True)
     generator: Adam = setting(ADAM, "the generator's optimizer", per_stage=True)
     discriminator: Adam = setting(ADAM, "the discriminator's optimizer", per_stage=True)
-    stages: tuple[StageSettings, ...] = setting(
-        (StageSettings(resolution=64, epochs=50),), "the stages, in order"
-    )
 
 
 class DCGAN(LatentSystem):
+    """Figure 1 and section 4 of arXiv:1511.06434, with the objectives of arXiv:1406.2661."""
+
     Settings = Settings
     settings: Settings
 
@@ -62,16 +60,14 @@ class DCGAN(LatentSystem):
         self.discriminator = ConvolutionalCritic(
             settings.features, settings.channels, side, settings.norm
         )
+        self.init_networks("generator", "discriminator")
         self.players = (
-            make_player(self.discriminator, "discriminator", settings.discriminator),
-            make_player(self.generator, "generator", settings.generator),
+            make_player(settings, "discriminator", self.discriminator),
+            make_player(settings, "generator", self.generator),
         )
 
-    def grow(self, index: int) -> None:
-        self.begin(index, "generator", "discriminator")
-
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        latent = self.draw(batch)
+        latent = self.draw_latents(batch)
         if player == "generator":
             logits = self.discriminator(self.generator(latent))
             return {"adversarial": non_saturating(logits)}

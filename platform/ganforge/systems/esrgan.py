@@ -25,7 +25,6 @@ from ganforge.settings import setting
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
 from ganforge.systems.players import make_player
-from ganforge.systems.presets import ESRGAN as PRESETS
 from ganforge.systems.rates import halved
 from ganforge.systems.settings import StageSettings
 from ganforge.systems.super_resolution import (
@@ -40,7 +39,7 @@ _VGG = Perceptual(weight=1.0, before_activation=True, distance="l1")
 class Settings(CropSettings):
     """Defaults are those of section 4.1 and its published configuration."""
 
-    system: Literal["esrgan"] = setting("esrgan", "this system")  # pyright: ignore
+    system: str = setting("esrgan", "this system")
     growth: int = setting(32, "channels that each convolution of a dense block adds", ge=1)
     blocks: int = setting(23, "residual-in-residual dense blocks of the generator", ge=1)
     initial_scale: float = setting(0.1, "first weights are Kaiming's times this", gt=0)
@@ -87,9 +86,52 @@ class Settings(CropSettings):
 
 
 class ESRGAN(SuperResolution):
+    """Equation 3 of arXiv:1809.00219 as the generator's objective, equation 1 as the critic's."""
+
     Settings = Settings
     settings: Settings
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+
+    #: `described`: WGAN-GP as objective, and squared distances of features.
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "described": {
+            "objective": "wasserstein",
+            "critic_norm": False,
+            "generator": {"learning_rate": 1e-4, "betas": (0.0, 0.9), "epsilon": 1e-8},
+            "critic": {"learning_rate": 1e-4, "betas": (0.0, 0.9), "epsilon": 1e-8},
+            "halvings": (),
+            "perceptual.distance": "mse",
+            "precision": "bfloat16",
+            "images_per_epoch": None,
+            "stages": (StageSettings(resolution=96, epochs=100),),
+        },
+        "quick": {
+            "scale": 2,
+            "width": 16,
+            "growth": 8,
+            "blocks": 2,
+            "initial_scale": 0.5,
+            "bicubic_skip": True,
+            "critic_width": 8,
+            "critic_dense": 32,
+            "batch_size": 8,
+            "shards": 2,
+            "images_per_epoch": 256,
+            "generator": {"learning_rate": 2e-3, "betas": (0.9, 0.99), "epsilon": 1e-8},
+            "critic": {"learning_rate": 1e-3, "betas": (0.5, 0.999), "epsilon": 1e-8},
+            "average_decay": 0.98,
+            "perceptual.network": "none",
+            "pixel_weight": 1.0,
+            "stages": (
+                StageSettings(resolution=64, epochs=4, task="pixel"),
+                StageSettings(resolution=64, epochs=2),
+            ),
+            "data.max_side": 224,
+            "validation.fraction": 0.3,
+            "validation.images": 4,
+            "validation.samples": 3,
+        },
+    }
 
     def __init__(self, settings: Settings, assets: Assets):
         super().__init__(settings, assets)
@@ -105,20 +147,16 @@ class ESRGAN(SuperResolution):
             s.critic_dense,
             norm="inner" if s.critic_norm else "none",
         )
+        self.init_block(0, "generator", lambda: self.generator.initialise(s.initial_scale))
+        self.init_block(0, "critic", self.critic.initialise)
         self.players = (
-            make_player(self.critic, "critic", s.critic, _factor),
-            make_player(self.generator, "generator", s.generator, _factor, averaged=True),
+            make_player(s, "critic", self.critic, factor=_factor),
+            make_player(s, "generator", self.generator, factor=_factor, averaged=True),
         )
 
     @classmethod
     def resolve(cls, settings: Settings) -> tuple[Settings, Assets, list[str]]:
         return resolve_perceptual(settings)
-
-    def grow(self, index: int) -> None:
-        if index == 0:
-            scale = self.settings.initial_scale
-            self.new(index, "generator", lambda: self.generator.initialise(scale))
-            self.new(index, "critic", self.critic.initialise)
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         s: Settings = progress.settings

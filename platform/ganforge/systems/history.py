@@ -1,4 +1,4 @@
-"""What players remember: a pool of earlier fakes, and the running mean of their own weights."""
+"""What is kept of earlier steps: a pool of fakes, and the running mean of a player's weights."""
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ class ReplayPool(nn.Module):
         """What the critic is shown in place of `fakes`, (N, C, H, W), detached.
 
         While the pool is not full each fake is stored and shown. Then, with probability ½, a stored
-        image drawn evenly is shown and the fake takes its place; else the fake is shown.
+        image drawn uniformly is shown and the fake replaces it; else the fake is shown.
         """
         shown = []
         for fake in fakes.detach().to(self.images.dtype):
@@ -38,9 +38,9 @@ class ReplayPool(nn.Module):
                 self.images[shard, count] = fake.reshape(-1)
                 self.count[shard] += 1
             elif self.size and torch.rand(()).item() < 0.5:
-                place = int(torch.randint(self.size, ()))
-                earlier = self.images[shard, place].reshape(self.shape).clone()
-                self.images[shard, place] = fake.reshape(-1)
+                slot = int(torch.randint(self.size, ()))
+                earlier = self.images[shard, slot].reshape(self.shape).clone()
+                self.images[shard, slot] = fake.reshape(-1)
                 fake = earlier
             shown.append(fake)
         return torch.stack(shown)
@@ -49,8 +49,8 @@ class ReplayPool(nn.Module):
 def shard_of(batch: Batch, progress: Progress) -> int:
     """Which shard of its global batch a batch is, by its sample numbers."""
     assert batch.index is not None
-    place = int(batch.index[0]) % progress.stage.batch_size
-    return place // progress.stage.shard_size
+    first = int(batch.index[0]) % progress.stage.batch_size
+    return first // progress.stage.shard_size
 
 
 class WeightHistory(nn.Module):

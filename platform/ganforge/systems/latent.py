@@ -1,4 +1,4 @@
-"""What systems from a latent to an image share: fixed noise, sample grids, what is deployed."""
+"""What systems from a latent to an image share: settings, fixed latents, samples, deployment."""
 
 import copy
 from collections.abc import Iterator
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from ganforge.data.batch import Batch
 from ganforge.data.settings import DataSettings, ValidationSettings
 from ganforge.draws import latents
+from ganforge.networks.convolutional import Norm
 from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.base import Metric, System
-from ganforge.systems.settings import SystemSettings, constant_problems
+from ganforge.systems.settings import StageSettings, SystemSettings, constant_problems
 
 
 class LatentSettings(SystemSettings):
@@ -29,8 +30,14 @@ class LatentSettings(SystemSettings):
     )
 
 
-class StackSettings(LatentSettings):
-    """Settings of the convolutional stacks, which ask for one side 2^k ≥ 16."""
+class ConvolutionalSettings(LatentSettings):
+    """Settings of DCGAN's networks (arXiv:1511.06434), whose images have one side 2^k ≥ 16."""
+
+    features: int = setting(64, "f: channels of the outermost layers", ge=1)
+    norm: Norm = setting("batch", "the generator's normalisation: batch, instance or none")
+    stages: tuple[StageSettings, ...] = setting(
+        (StageSettings(resolution=64, epochs=50),), "the stages, in order"
+    )
 
     @model_validator(mode="after")
     def _check_sides(self) -> Self:
@@ -43,7 +50,7 @@ class StackSettings(LatentSettings):
 
 
 class LatentSystem(System):
-    """A subclass has `self.generator`, and says in `images` how it is called."""
+    """A subclass has `self.generator`; `images` calls it, and is overridden for other arguments."""
 
     Data = "images"
     metric = Metric("validation/swd", "min")
@@ -53,7 +60,7 @@ class LatentSystem(System):
     takes = "latent"
     settings: Any
 
-    def draw(self, batch: Batch) -> Tensor:
+    def draw_latents(self, batch: Batch) -> Tensor:
         """Fresh latents (N, Z) for a batch, from the default generator."""
         like = batch.target
         return torch.randn(len(batch), self.settings.latent_size, device=like.device).to(like.dtype)
@@ -61,32 +68,31 @@ class LatentSystem(System):
     def images(
         self, network: nn.Module, latent: Tensor, batch: Batch, progress: Progress
     ) -> Tensor:
-        """What a generator makes of latents (N, Z), for the labels of the batch where it has some:
-        (N, C, r, r)."""
+        """Images (N, C, r, r) of a generator for latents (N, Z), and the batch's labels if any."""
         return network(latent)
 
-    def fixed(self, kind: str, batch: Batch, progress: Progress) -> Tensor:
+    def fixed_images(self, kind: str, batch: Batch, progress: Progress) -> Tensor:
         """Images from latents that are a function of (seed, kind, batch.index) alone."""
         assert batch.index is not None
         latent = latents(self.settings.latent_size, batch.index, self.settings.seed, kind)
-        with evaluating(self.shown()) as network:
+        with eval_mode(self.averaged()) as network:
             made = self.images(network, latent.to(batch.target.dtype), batch, progress)
         return made.clamp(-1, 1)
 
     def generated(self, batch: Batch, progress: Progress) -> Tensor:
-        return self.fixed("validation", batch, progress)
+        return self.fixed_images("validation", batch, progress)
 
     def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
-        return [self.fixed("samples", batch, progress), batch.target]
+        return [self.fixed_images("samples", batch, progress), batch.target]
 
     def deploy(self, progress: Progress) -> nn.Module:
-        return Sampler(
-            self.shown(), self.settings.latent_size, getattr(self.settings, "num_classes", None)
+        return LatentGenerator(
+            self.averaged(), self.settings.latent_size, getattr(self.settings, "num_classes", None)
         )
 
 
-class Sampler(nn.Module):
-    """A generator in use: latents (N, Z), and labels (N,) if it has classes, to images in [-1, 1].
+class LatentGenerator(nn.Module):
+    """A deployed generator: latents (N, Z), with classes also labels (N,), to images in [-1, 1].
 
     `latent_size` is Z; `num_classes` is None for a generator without labels.
     """
@@ -102,7 +108,7 @@ class Sampler(nn.Module):
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[nn.Module]:
+def eval_mode(network: nn.Module) -> Iterator[nn.Module]:
     """The network in eval mode: batch norm by its running statistics."""
     training = network.training
     try:

@@ -1,26 +1,52 @@
 """The perceptual term that several systems share: settings, the network's file, the value."""
 
-from typing import Any, Literal, Self, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
+import torch
 from pydantic import model_validator
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ganforge.assets import Assets, resolve_vgg
+from ganforge.assets import Assets, from_cache, from_path, keep, tensors_sha256
+from ganforge.local_files import cache_directory
 from ganforge.losses import mean_absolute, mean_squared, perceptual
-from ganforge.networks.vgg import VGGFeatures, layer_numbers
-from ganforge.settings import Strict, override, setting
+from ganforge.networks.vgg import VGGFeatures, layer_numbers, tensor_names
+from ganforge.settings import SettingsError, Strict, override, setting
 
 S = TypeVar("S", bound=Any)
 
 
-class Perceptual(Strict):
-    """λ · the mean distance between VGG-19 features of the target and of the generated image."""
+class Comparison(NamedTuple):
+    """Which features are compared, and how."""
+
+    layer: str
+    before_activation: bool
+    distance: Callable[[Tensor, Tensor], Tensor]
+
+
+class VGGTerm(Strict):
+    """λ · the mean squared distance between the features of VGG-19's first block."""
 
     network: str = setting("auto", "VGG-19 weights: auto, imagenet, none, or a file")
     weight: float = setting(1.0, "weight of the term", ge=0, per_stage=True)
+
+    @property
+    def comparison(self) -> Comparison:
+        return Comparison("block1_conv2", False, mean_squared)
+
+
+class Perceptual(VGGTerm):
+    """λ · the mean distance between VGG-19 features of the target and of the generated image."""
+
     layer: str = setting("block5_conv4", "convolution whose features are compared")
     before_activation: bool = setting(False, "features before the ReLU of that convolution")
     distance: Literal["mse", "l1"] = setting("mse", "how features are compared")
+
+    @property
+    def comparison(self) -> Comparison:
+        distance = mean_absolute if self.distance == "l1" else mean_squared
+        return Comparison(self.layer, self.before_activation, distance)
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -29,30 +55,97 @@ class Perceptual(Strict):
         return self
 
 
-def resolve_perceptual(settings: S) -> tuple[S, Assets, list[str]]:
-    """Settings with `perceptual.network` by the hash of its content; that content; warnings."""
-    term: Perceptual = settings.perceptual
-    if term.weight == 0 and not any(stage.overrides for stage in settings.stages):
-        name, assets, warnings = "none", {}, []
-    else:
-        name, assets, warnings = resolve_vgg(term.network, "perceptual.network", term.layer)
-    return override(settings, {"perceptual.network": name}), assets, warnings
-
-
 class PerceptualTerm:
     """The frozen network, outside of the module tree: in no state dict, average or hash."""
 
-    def __init__(self, term: Perceptual, assets: Assets):
+    def __init__(self, term: VGGTerm, assets: Assets):
+        layer, before_activation, _ = term.comparison
         self._features = None
         if term.network in assets:
-            self._features = VGGFeatures(
-                assets[term.network], term.layer, before_activation=term.before_activation
-            )
+            tensors = assets[term.network]
+            self._features = VGGFeatures(tensors, layer, before_activation=before_activation)
 
-    def terms(self, term: Perceptual, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """{"perceptual": its weighted value}, or nothing without a network or a weight."""
+    def terms(
+        self, term: VGGTerm, real: Tensor, fake: Tensor, dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor]:
+        """{"perceptual": its weighted value}, or nothing without a network or a weight.
+
+        The features are computed in `dtype`, or in that of the network's weights.
+        """
         if self._features is None or not term.weight:
             return {}
-        features = self._features.to(fake.device)
-        distance = mean_absolute if term.distance == "l1" else mean_squared
-        return {"perceptual": term.weight * perceptual(features, real, fake, distance)}
+        features = self._features.to(device=fake.device, dtype=dtype)
+        return {
+            "perceptual": term.weight * perceptual(features, real, fake, term.comparison.distance)
+        }
+
+
+def resolve_perceptual(settings: S) -> tuple[S, Assets, list[str]]:
+    """Settings with `perceptual.network` by the hash of its content; that content; warnings."""
+    term: VGGTerm = settings.perceptual
+    if term.weight == 0 and not any(stage.overrides for stage in settings.stages):
+        name, assets, warnings = "none", {}, []
+    else:
+        layer = term.comparison.layer
+        name, assets, warnings = resolve_vgg(term.network, "perceptual.network", layer)
+    return override(settings, {"perceptual.network": name}), assets, warnings
+
+
+def resolve_vgg(
+    network: str, key: str, layer: str = "block1_conv2"
+) -> tuple[str, Assets, list[str]]:
+    """The VGG-19 tensors that `network` names: ("sha256:…" or "none", those tensors, warnings).
+
+    `network` is auto, imagenet, none, a path or "sha256:…" of tensors resolved before; `key` is the
+    setting's name for errors. Tensors of layers beyond `layer` are left out, and a file need not
+    have them. With `auto` the term is left out where torchvision's weights are unavailable.
+    """
+    if network == "none":
+        return "none", {}, []
+    if network.startswith("sha256:"):
+        return network, {network: _up_to(layer, from_cache(network, key), network, key)}, []
+    if network in ("auto", "imagenet"):
+        try:
+            tensors = _imagenet(layer)
+        except (OSError, RuntimeError) as error:
+            reason = (
+                f"torchvision's VGG-19 weights are unavailable ({type(error).__name__}: {error})"
+            )
+            if network == "imagenet":
+                raise SettingsError(
+                    f"{key} = imagenet: {reason}; give the path of a VGG-19 file, or none"
+                ) from None
+            return "none", {}, [f"{key} = auto: training without the perceptual term, {reason}"]
+    else:
+        found = from_path(network, key, "auto, imagenet, none or a path")
+        tensors = _up_to(layer, found, network, key)
+    name = "sha256:" + tensors_sha256(tensors)
+    keep(name, tensors)
+    return name, {name: tensors}, []
+
+
+def _up_to(layer: str, found: Mapping[str, Tensor], network: str, key: str) -> dict[str, Tensor]:
+    """The tensors of the layers up to `layer`, if all are there."""
+    wanted = tensor_names(layer)
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise SettingsError(
+            f"{key} = {network}: has no {missing[0]}, which the layer {layer} needs; give a "
+            "VGG-19 state dict with torchvision's names that holds it, or choose a layer before it"
+        )
+    return {name: found[name].float() for name in sorted(wanted)}
+
+
+def _imagenet(layer: str) -> dict[str, Tensor]:
+    """Torchvision's ImageNet weights up to a layer, fetched once."""
+    path = cache_directory() / "assets" / f"vgg19-imagenet-{layer}.safetensors"
+    if path.exists():
+        return load_file(path)
+    # torchvision takes seconds to import, and only this one choice needs it
+    from torchvision.models import VGG19_Weights
+
+    weights = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    tensors = {name: weights[name].clone() for name in tensor_names(layer)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+    return tensors

@@ -3,7 +3,7 @@
 ganforge train pix2pix --data pairs
 """
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import model_validator
@@ -22,15 +22,15 @@ from ganforge.settings import setting
 from ganforge.systems.base import Metric, System
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.players import make_player
-from ganforge.systems.super_resolution import Bounded
+from ganforge.systems.settings import StageSettings
+from ganforge.systems.super_resolution import ClampedGenerator
 from ganforge.systems.translation import ADAM, TranslationSystemSettings, decayed
-from ganforge.systems.translation import PIX2PIX as PRESETS
 
 
 class Settings(TranslationSystemSettings):
     """Defaults are those of section 6.2 and its published code."""
 
-    system: Literal["pix2pix"] = setting("pix2pix", "this system")  # pyright: ignore
+    system: str = setting("pix2pix", "this system")
     test_dropout: bool = setting(True, "dropout stays on where images are shown and measured")
     test_statistics: bool = setting(True, "images are then normalised by their own statistics")
     generator: Adam = setting(ADAM, "the generator's optimizer", per_stage=True)
@@ -50,6 +50,8 @@ class Settings(TranslationSystemSettings):
 
 
 class Pix2Pix(System):
+    """Equation 4 of arXiv:1611.07004: the conditional GAN of equation 1 and λ times L1."""
+
     Settings = Settings
     Data = "paired"
     generator_weights = ("adversarial_weight", "l1_weight")
@@ -61,7 +63,42 @@ class Pix2Pix(System):
     )
     sample_titles = ("source", "generated", "target")
     settings: Settings
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+
+    #: `paper` is the defaults.
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "described": {
+            "batch_size": 16,
+            "shards": 4,
+            "decay_epochs": None,
+            "data.jitter": None,
+            "data.colour_jitter": 0.2,
+            "precision": "bfloat16",
+            "stages": (StageSettings(resolution=256, epochs=500),),
+        },
+        "quick": {
+            "width": 16,
+            "discriminator_width": 8,
+            "batch_size": 4,
+            "shards": 2,
+            "images_per_epoch": 512,
+            "generator": {"learning_rate": 1e-3, "betas": (0.5, 0.999), "epsilon": 1e-8},
+            "discriminator": {"learning_rate": 5e-4, "betas": (0.5, 0.999), "epsilon": 1e-8},
+            "l1_weight": 20.0,
+            "average_decay": 0.98,
+            "test_dropout": False,
+            "test_statistics": False,
+            "decay_epochs": None,
+            "data.view": "crop",
+            "data.edge_sigma": 1.5,
+            "data.jitter": None,
+            "data.max_side": 224,
+            "validation.fraction": 0.3,
+            "validation.images": 8,
+            "validation.samples": 4,
+            "stages": (StageSettings(resolution=64, epochs=5),),
+        },
+    }
 
     def __init__(self, settings: Settings, assets: Assets):
         super().__init__(settings, assets)
@@ -74,15 +111,12 @@ class Pix2Pix(System):
             test_statistics=s.test_statistics,
         )
         self.discriminator = PatchGAN(2 * s.channels, s.discriminator_width)
+        self.init_block(0, "generator", self.generator.initialise)
+        self.init_block(0, "discriminator", self.discriminator.initialise)
         self.players = (
-            make_player(self.discriminator, "discriminator", s.discriminator, decayed),
-            make_player(self.generator, "generator", s.generator, decayed, averaged=True),
+            make_player(s, "discriminator", self.discriminator, factor=decayed),
+            make_player(s, "generator", self.generator, factor=decayed, averaged=True),
         )
-
-    def grow(self, index: int) -> None:
-        if index == 0:
-            self.new(index, "generator", self.generator.initialise)
-            self.new(index, "discriminator", self.discriminator.initialise)
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         s: Settings = progress.settings
@@ -110,7 +144,7 @@ class Pix2Pix(System):
 
     def generated(self, batch: Batch, progress: Progress) -> Tensor:
         reseed(self.settings.seed, "dropout")
-        return self.shown()(batch.source)
+        return self.averaged()(batch.source)
 
     def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
         assert batch.source is not None
@@ -126,7 +160,7 @@ class Pix2Pix(System):
 
     def deploy(self, progress: Progress) -> nn.Module:
         """Without dropout: the same image each time."""
-        made = Bounded(self.shown(), self.settings.stages[0].resolution)
+        made = ClampedGenerator(self.averaged(), self.settings.stages[0].resolution)
         assert isinstance(made.network, Pix2PixUNet)
         made.network.test_dropout = False
         return made

@@ -1,4 +1,4 @@
-"""Players whose optimizer has the name of a setting."""
+"""Players whose optimizer, pace and average are settings."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,26 +6,37 @@ from typing import Any
 from torch import nn
 
 from ganforge.schedule import Progress
+from ganforge.settings import SettingsError
 from ganforge.systems.base import Player
 from ganforge.systems.optimizers import Adam, RMSprop
+from ganforge.systems.settings import SystemSettings
 
 
 def make_player(
-    module: nn.Module,
+    settings: SystemSettings,
     name: str,
-    optimizer: Adam | RMSprop,
-    factor: Callable[[Progress], float] = lambda progress: 1.0,
+    module: nn.Module,
     *,
     every: str = "",
+    factor: Callable[[Progress], float] = lambda progress: 1.0,
     after_step: Callable[[nn.Module], None] | None = None,
     averaged: bool = False,
 ) -> Player:
-    """The player of `module`, named like the setting of its optimizer.
+    """The player that trains `module` with the optimizer of the setting `name`.
 
-    `factor` multiplies the learning rate; `every` names the setting that says in which steps it
-    has its turn, `after_step` is the player's. With `averaged` it keeps an average by the setting
-    `average_decay`.
+    `every` names the setting that holds the number of batches from turn to turn; `factor`
+    multiplies the learning rate; `after_step` is the player's. With `averaged` an exponential
+    moving average of the module is kept, by the setting `average_decay`.
     """
+    optimizer = getattr(settings, name, None)
+    if not isinstance(optimizer, Adam | RMSprop):
+        raise SettingsError(_not_an_optimizer(settings, name))
+    for key, use in ((every, "every"), ("average_decay" if averaged else "", "averaged")):
+        if key and not hasattr(settings, key):
+            raise SettingsError(
+                f"player '{name}': {use} needs the setting '{key}', which {_title(settings)} does "
+                f"not have; declare it: {key} = setting(…)"
+            )
 
     def options(progress: Progress) -> dict[str, Any]:
         found = getattr(progress.settings, name).options()
@@ -41,3 +52,17 @@ def make_player(
         average=nn.Module() if averaged else None,
         decay=lambda settings: settings.average_decay,
     )
+
+
+def _not_an_optimizer(settings: SystemSettings, name: str) -> str:
+    names = type(settings).model_fields
+    known = [key for key in names if isinstance(getattr(settings, key), Adam | RMSprop)]
+    return (
+        f"player '{name}': {_title(settings)} has no optimizer of that name (its optimizers: "
+        f"{', '.join(known) or 'none'}); a player is named like the setting of its optimizer: "
+        f"rename the player, or declare {name}: Adam = setting(Adam(), …, per_stage=True)"
+    )
+
+
+def _title(settings: SystemSettings) -> str:
+    return f"{type(settings).__module__}.{type(settings).__qualname__}"

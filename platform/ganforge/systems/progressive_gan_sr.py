@@ -10,33 +10,30 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from ganforge.assets import Assets, resolve_vgg
+from ganforge.assets import Assets
 from ganforge.data.batch import Batch
 from ganforge.layers import fade_real
 from ganforge.losses import (
     drift,
     gradient_penalty,
     mean_absolute,
-    perceptual,
     wasserstein_critic,
     wasserstein_generator,
 )
 from ganforge.networks.progressive import GrowingCritic, GrowingUpscaler, generator_plan
-from ganforge.networks.vgg import VGGFeatures
 from ganforge.reach import Span
 from ganforge.schedule import Progress
-from ganforge.settings import Strict, setting
+from ganforge.settings import setting
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.perceptual import PerceptualTerm, VGGTerm, resolve_perceptual
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings, SystemSettings, doubling_problems, ladder
 from ganforge.systems.super_resolution import SuperResolution
 
 
-class Perceptual(Strict):
-    """The VGG-19 block-1 term: λ·mean((φ(hr) - φ(G(lr)))²)."""
+class GatedPerceptual(VGGTerm):
+    """The VGG-19 block-1 term, λ·mean((φ(hr) - φ(G(lr)))²), from images of a least size on."""
 
-    network: str = setting("auto", "VGG-19 weights: auto, imagenet, none, or a file")
-    weight: float = setting(1.0, "weight of the term", ge=0, per_stage=True)
     min_size: int = setting(32, "smallest side at which the term is used", ge=1)
     gate: Literal["hr", "lr"] = setting("hr", "the side that is compared with min_size")
 
@@ -60,7 +57,7 @@ class Settings(SystemSettings):
         1.0, "weight of -D(G(lr)); 0 trains no critic", ge=0, per_stage=True
     )
     pixel_weight: float = setting(0.0, "weight of mean |hr - G(lr)|", ge=0, per_stage=True)
-    perceptual: Perceptual = setting(Perceptual(), "perceptual term")
+    perceptual: GatedPerceptual = setting(GatedPerceptual(), "perceptual term")
     average_decay: float = setting(
         0.999, "decay per step of the averaged generator", ge=0, lt=1, per_stage=True
     )
@@ -77,6 +74,9 @@ class Settings(SystemSettings):
 
 
 class ProgressiveGANSR(SuperResolution):
+    """The fade-in of arXiv:1710.10196, section 2, and its objective (appendix A.1) with two more
+    terms: pixels, and features of VGG-19."""
+
     Settings = Settings
     settings: Settings
 
@@ -128,46 +128,37 @@ class ProgressiveGANSR(SuperResolution):
 
     def __init__(self, settings: Settings, assets: Assets):
         super().__init__(settings, assets)
-        network = settings.perceptual.network
-        # in a list: a frozen network is in no state dict, average or hash
-        self._features = [VGGFeatures(assets[network])] if network in assets else []
+        self._perceptual = PerceptualTerm(settings.perceptual, assets)
         self.generator = GrowingUpscaler(
             settings.channels, settings.width, settings.scale, bicubic_skip=settings.bicubic_skip
         )
         self.critic = GrowingCritic(settings.channels, settings.width)
         start = settings.stages[0].resolution // settings.scale
         self.plan = generator_plan(settings.plan, settings.width, start, len(settings.stages))
-        s = settings
         self.players = (
-            make_player(self.critic, "critic", s.critic),
-            make_player(
-                self.generator, "generator", s.generator, every="critic_steps", averaged=True
-            ),
+            make_player(settings, "critic", self.critic),
+            make_player(settings, "generator", self.generator, every="critic_steps", averaged=True),
         )
 
     @classmethod
     def resolve(cls, settings: Settings) -> tuple[Settings, Assets, list[str]]:
-        if settings.perceptual.weight == 0 and not any(s.overrides for s in settings.stages):
-            name, assets, warnings = "none", {}, []
-        else:
-            name, assets, warnings = resolve_vgg(settings.perceptual.network, "perceptual.network")
-        term = settings.perceptual.model_copy(update={"network": name})
-        return settings.model_copy(update={"perceptual": term}), assets, warnings
+        return resolve_perceptual(settings)
 
     def grow(self, index: int) -> None:
         resolution = self.settings.stages[index].resolution
         generator, critic = self.generator, self.critic
         if index == 0:
-            self.new(index, "generator.base", generator.grow_base)
-            self.new(index, "critic.end", critic.grow_end)
+            self.init_block(index, "generator.base", generator.grow_base)
+            self.init_block(index, "critic.end", critic.grow_end)
             side = resolution // 2
             while side > 4:
-                self.new(index, f"critic.{side}", lambda r=side: critic.grow_block(r))
+                self.init_block(index, f"critic.{side}", lambda r=side: critic.grow_block(r))
                 side //= 2
-        self.new(index, "generator.block", lambda: generator.grow_block(index, self.plan[index]))
-        self.new(index, "generator.head", lambda: generator.grow_head(index))
-        self.new(index, f"critic.{resolution}", lambda: critic.grow_block(resolution))
-        self.new(index, "critic.from_image", lambda: critic.grow_from_image(resolution))
+        channels = self.plan[index]
+        self.init_block(index, "generator.block", lambda: generator.grow_block(index, channels))
+        self.init_block(index, "generator.head", lambda: generator.grow_head(index))
+        self.init_block(index, f"critic.{resolution}", lambda: critic.grow_block(resolution))
+        self.init_block(index, "critic.from_image", lambda: critic.grow_from_image(resolution))
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         s: Settings = progress.settings
@@ -195,9 +186,8 @@ class ProgressiveGANSR(SuperResolution):
             terms["adversarial"] = s.adversarial_weight * wasserstein_generator(scores)
         if s.pixel_weight:
             terms["pixel"] = s.pixel_weight * mean_absolute(real, fake)
-        if self._features and s.perceptual.weight and self._gate_open(batch, s):
-            features = self._features[0].to(fake.device, fake.dtype)
-            terms["perceptual"] = s.perceptual.weight * perceptual(features, real, fake)
+        if self._gate_open(batch, s):
+            terms |= self._perceptual.terms(s.perceptual, real, fake, fake.dtype)
         return terms
 
     @staticmethod

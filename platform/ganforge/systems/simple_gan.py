@@ -43,6 +43,8 @@ class Settings(LatentSettings):
 
 
 class SimpleGAN(LatentSystem):
+    """Equation 1 of arXiv:1406.2661; the generator's objective does not saturate (section 3)."""
+
     Settings = Settings
     settings: Settings
 
@@ -62,16 +64,14 @@ class SimpleGAN(LatentSystem):
         side = settings.stages[0].resolution
         self.generator = MLPGenerator(settings.latent_size, settings.channels, side)
         self.discriminator = MLPDiscriminator(settings.channels, side)
+        self.init_networks("generator", "discriminator")
         self.players = (
-            make_player(self.discriminator, "discriminator", settings.discriminator),
-            make_player(self.generator, "generator", settings.generator),
+            make_player(settings, "discriminator", self.discriminator),
+            make_player(settings, "generator", self.generator),
         )
 
-    def grow(self, index: int) -> None:
-        self.begin(index, "generator", "discriminator")
-
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        latent = self.draw(batch)
+        latent = self.draw_latents(batch)
         if player == "generator":
             logits = self.discriminator(self.generator(latent))
             return {"adversarial": non_saturating(logits)}

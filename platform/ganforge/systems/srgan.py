@@ -24,7 +24,6 @@ from ganforge.settings import setting
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
 from ganforge.systems.players import make_player
-from ganforge.systems.presets import SRGAN as PRESETS
 from ganforge.systems.settings import StageSettings
 from ganforge.systems.super_resolution import (
     CropSettings,
@@ -38,7 +37,7 @@ _SLOWER = {"generator.learning_rate": 1e-5, "discriminator.learning_rate": 1e-5}
 class Settings(CropSettings):
     """Defaults are those of section 3.2: 1e6 updates on pixels, then 1e5 and 1e5 adversarial."""
 
-    system: Literal["srgan"] = setting("srgan", "this system")  # pyright: ignore
+    system: str = setting("srgan", "this system")
     blocks: int = setting(16, "residual blocks of the generator", ge=1)
     tanh: bool = setting(False, "the generator ends in tanh (described) or is linear (published)")
     discriminator_form: Literal["published", "reference"] = setting(
@@ -63,9 +62,67 @@ class Settings(CropSettings):
 
 
 class SRGAN(SuperResolution):
+    """Equations 2 and 3 of arXiv:1609.04802: adversarial term, content term of VGG features."""
+
     Settings = Settings
     settings: Settings
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+
+    #: `described`: the description's tanh and its 100 epochs. `distortion`: pixels alone.
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "described": {
+            "tanh": True,
+            "images_per_epoch": None,
+            "stages": (StageSettings(resolution=96, epochs=100),),
+        },
+        "quick": {
+            "scale": 2,
+            "width": 16,
+            "blocks": 4,
+            "bicubic_skip": True,
+            "critic_width": 8,
+            "critic_dense": 32,
+            "batch_size": 8,
+            "shards": 2,
+            "images_per_epoch": 512,
+            "generator": {"learning_rate": 4e-4, "betas": (0.9, 0.99), "epsilon": 1e-8},
+            "discriminator": {"learning_rate": 1e-3, "betas": (0.5, 0.999), "epsilon": 1e-8},
+            "average_decay": 0.98,
+            "perceptual.network": "none",
+            "pixel_distance": "l1",
+            "pixel_weight": 1.0,
+            "stages": (
+                StageSettings(resolution=64, epochs=4, task="pixel"),
+                StageSettings(resolution=64, epochs=2),
+            ),
+            "data.max_side": 224,
+            "validation.fraction": 0.3,
+            "validation.images": 4,
+            "validation.samples": 3,
+        },
+        "distortion": {
+            "scale": 2,
+            "width": 32,
+            "blocks": 4,
+            "bicubic_skip": True,
+            "batch_size": 8,
+            "shards": 2,
+            "images_per_epoch": 2048,
+            "generator": {"learning_rate": 5e-4, "betas": (0.9, 0.99), "epsilon": 1e-8},
+            "average_decay": 0.99,
+            "perceptual.network": "none",
+            "pixel_distance": "l1",
+            "stages": (
+                StageSettings(resolution=64, epochs=4, task="pixel"),
+                StageSettings(
+                    resolution=64,
+                    epochs=1,
+                    task="pixel",
+                    overrides={"generator.learning_rate": 1e-4},
+                ),
+            ),
+        },
+    }
 
     def __init__(self, settings: Settings, assets: Assets):
         super().__init__(settings, assets)
@@ -83,19 +140,16 @@ class SRGAN(SuperResolution):
             norm="all" if reference else "inner",
             prelu=reference,
         )
+        self.init_block(0, "generator", self.generator.initialise)
+        self.init_block(0, "discriminator", self.discriminator.initialise)
         self.players = (
-            make_player(self.discriminator, "discriminator", s.discriminator),
-            make_player(self.generator, "generator", s.generator, averaged=True),
+            make_player(s, "discriminator", self.discriminator),
+            make_player(s, "generator", self.generator, averaged=True),
         )
 
     @classmethod
     def resolve(cls, settings: Settings) -> tuple[Settings, Assets, list[str]]:
         return resolve_perceptual(settings)
-
-    def grow(self, index: int) -> None:
-        if index == 0:
-            self.new(index, "generator", self.generator.initialise)
-            self.new(index, "discriminator", self.discriminator.initialise)
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         s: Settings = progress.settings

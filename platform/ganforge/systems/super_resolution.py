@@ -1,4 +1,4 @@
-"""What SRGAN, ESRGAN and SuperResGANUnet share: settings of the data, figures, samples."""
+"""What the super-resolution systems share: settings of the data, metrics, samples, deployment."""
 
 import copy
 from typing import ClassVar, Literal, Self
@@ -58,11 +58,11 @@ class CropSettings(SuperResolutionSettings):
     """What SRGAN and ESRGAN share: crops for a critic of 16-fold reduction, and three terms."""
 
     bicubic_skip: bool = setting(False, "the generator adds to the bicubic enlargement")
-    critic_width: int = setting(64, "channels of the first convolution that judges", ge=1)
-    critic_dense: int = setting(1024, "width of the dense layer that judges", ge=1)
+    critic_width: int = setting(64, "channels of the critic's first convolution", ge=1)
+    critic_dense: int = setting(1024, "width of the critic's dense layer", ge=1)
     perceptual: Perceptual = setting(Perceptual(), "content term")
     adversarial_weight: float = setting(
-        1e-3, "weight of the adversarial term; 0 trains nothing that judges", ge=0, per_stage=True
+        1e-3, "weight of the adversarial term; 0 trains no critic", ge=0, per_stage=True
     )
     pixel_weight: float = setting(
         0.0, "weight of the pixel term in adversarial stages", ge=0, per_stage=True
@@ -95,7 +95,7 @@ class SuperResolution(System):
 
     def generated(self, batch: Batch, progress: Progress) -> Tensor:
         assert batch.source is not None
-        return self.shown()(batch.source).clamp(-1, 1)
+        return self.averaged()(batch.source).clamp(-1, 1)
 
     def sample(self, batch: Batch, progress: Progress) -> list[Tensor]:
         assert batch.source is not None
@@ -108,15 +108,16 @@ class SuperResolution(System):
         return measure(self.generated(batch, progress), batch, self.settings.scale)
 
     def deploy(self, progress: Progress) -> nn.Module:
-        network = self.shown()
-        return SeeingBounded(network) if hasattr(network, "receptive_field") else Bounded(network)
+        network = self.averaged()
+        tileable = hasattr(network, "receptive_field")
+        return TileableGenerator(network) if tileable else ClampedGenerator(network)
 
 
-class Bounded(nn.Module):
-    """A copy of a generator whose output is cut to [-1, 1].
+class ClampedGenerator(nn.Module):
+    """A copy of a generator whose output is clamped to [-1, 1].
 
-    Sides are filled up to whole multiples of `multiple` by repeating the border, and the surplus is
-    cut off: networks that halve images take no other sides.
+    Sides are padded to whole multiples of `multiple` by repeating the border, and the output is
+    cropped again: networks that halve images take no other sides.
     """
 
     def __init__(self, network: nn.Module, multiple: int = 1):
@@ -133,8 +134,8 @@ class Bounded(nn.Module):
         return self.network(images)[..., :height, :width].clamp(-1, 1)
 
 
-class SeeingBounded(Bounded):
-    """The same of a generator whose pixels depend on a bounded part of the image."""
+class TileableGenerator(ClampedGenerator):
+    """A clamped generator whose pixels depend on a bounded part of the image."""
 
     def receptive_field(self, span: Span) -> Span:
         """Source positions that target positions depend on, for enlargement in tiles."""

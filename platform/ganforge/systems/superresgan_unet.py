@@ -26,7 +26,6 @@ from ganforge.settings import setting
 from ganforge.systems.history import Histories, ReplayPool, WeightHistory, shard_of
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.players import make_player
-from ganforge.systems.presets import SUPERRESGAN_UNET as PRESETS
 from ganforge.systems.rates import linear_to_zero
 from ganforge.systems.settings import StageSettings
 from ganforge.systems.super_resolution import (
@@ -38,7 +37,7 @@ from ganforge.systems.super_resolution import (
 class Settings(SuperResolutionSettings):
     """Defaults are those of the reference training."""
 
-    system: Literal["superresgan_unet"] = setting("superresgan_unet", "this system")  # pyright: ignore
+    system: str = setting("superresgan_unet", "this system")
     scale: Literal[2, 4, 8] = setting(2, "super-resolution factor")  # pyright: ignore
     head: int = setting(512, "channels between the U-Net and its enlargement", ge=1)
     levels: int = setting(5, "halvings of the U-Net", ge=2, le=8)
@@ -88,11 +87,54 @@ class Settings(SuperResolutionSettings):
 
 
 class SuperResGANUnet(SuperResolution):
+    """A U-Net (arXiv:1611.07004, section 3.2) trained on L1, critics' features (arXiv:1606.03498,
+    section 3.1) or least squares (arXiv:1611.04076, equation 2)."""
+
     generator_weights = ("adversarial_weight", "l1_weight", "history_weight")
     Settings = Settings
     settings: Settings
     shard_buffers = ("pool.images", "pool.count")
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+
+    #: `planned`: the extensions that the description names and its training leaves out.
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "described": {},
+        "least_squares": {"objective": "least_squares", "adversarial_weight": 0.025},
+        "two_critics": {
+            "objective": "least_squares",
+            "critics": "global_and_patch",
+            "adversarial_weight": 0.025,
+            "l1_weight": 0.5,
+        },
+        "planned": {
+            "objective": "feature_matching",
+            "critics": "global_and_patch",
+            "l1_weight": 0.5,
+            "l1_epochs": 50,
+            "kernels": 32,
+            "pool_size": 50,
+            "history_weight": 1e-3,
+        },
+        "quick": {
+            "width": 16,
+            "head": 32,
+            "levels": 3,
+            "critics": "patch",
+            "critic_width": 8,
+            "batch_size": 8,
+            "shards": 2,
+            "images_per_epoch": 512,
+            "generator": {"learning_rate": 2e-3, "betas": (0.9, 0.99), "epsilon": 1e-8},
+            "critic": {"learning_rate": 1e-3, "betas": (0.5, 0.999), "epsilon": 1e-8},
+            "average_decay": 0.98,
+            "data.view": "crop",
+            "stages": (StageSettings(resolution=64, epochs=12),),
+            "data.max_side": 224,
+            "validation.fraction": 0.3,
+            "validation.images": 4,
+            "validation.samples": 3,
+        },
+    }
 
     def __init__(self, settings: Settings, assets: Assets):
         super().__init__(settings, assets)
@@ -110,20 +152,20 @@ class SuperResGANUnet(SuperResolution):
         if s.pool_size:
             self.pool = ReplayPool(s.shards, s.pool_size, (s.channels, side, side))
         self.histories = Histories()
+        self.init_block(0, "generator", self.generator.initialise)
+        for kind, critic in self.critics.items():
+            self.init_block(0, f"critic.{kind}", critic.initialise)  # pyright: ignore
         self.players = (
-            make_player(self.generator, "generator", s.generator, averaged=True),
-            make_player(self.critics, "critic", s.critic),
+            make_player(s, "generator", self.generator, averaged=True),
+            make_player(s, "critic", self.critics),
         )
         for player in self.players:
             player.after_step = partial(self.histories.remember, player.name)
 
     def grow(self, index: int) -> None:
-        if index:
-            return
-        self.new(index, "generator", self.generator.initialise)
-        for kind, critic in self.critics.items():
-            self.new(index, f"critic.{kind}", critic.initialise)  # pyright: ignore
-        if any(self.settings.at(k).history_weight for k in range(len(self.settings.stages))):
+        """The weights' history begins with the first weights."""
+        stages = range(len(self.settings.stages))
+        if index == 0 and any(self.settings.at(k).history_weight for k in stages):
             for player in self.players:
                 self.histories[player.name] = WeightHistory(player.module)
 

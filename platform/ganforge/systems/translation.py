@@ -1,6 +1,6 @@
 """What Pix2Pix and CycleGAN share: one image a step, and rates that fall to zero."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ganforge.schedule import Progress
 from ganforge.settings import setting
@@ -59,68 +59,3 @@ def decayed(progress: Progress) -> float:
     """What the learning rates are multiplied by."""
     s: TranslationSystemSettings = progress.settings
     return linear_to_zero(progress, s.constant_epochs, s.decay_epochs)
-
-
-#: `paper` is the defaults.
-PIX2PIX: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "described": {
-        "batch_size": 16,
-        "shards": 4,
-        "decay_epochs": None,
-        "data.jitter": None,
-        "data.colour_jitter": 0.2,
-        "precision": "bfloat16",
-        "stages": (StageSettings(resolution=256, epochs=500),),
-    },
-    "quick": {
-        "width": 16,
-        "discriminator_width": 8,
-        "batch_size": 4,
-        "shards": 2,
-        "images_per_epoch": 512,
-        "generator": {"learning_rate": 1e-3, "betas": (0.5, 0.999), "epsilon": 1e-8},
-        "discriminator": {"learning_rate": 5e-4, "betas": (0.5, 0.999), "epsilon": 1e-8},
-        "l1_weight": 20.0,
-        "average_decay": 0.98,
-        "test_dropout": False,
-        "test_statistics": False,
-        "decay_epochs": None,
-        "data.view": "crop",
-        "data.edge_sigma": 1.5,
-        "data.jitter": None,
-        "data.max_side": 224,
-        "validation.fraction": 0.3,
-        "validation.images": 8,
-        "validation.samples": 4,
-        "stages": (StageSettings(resolution=64, epochs=5),),
-    },
-}
-
-CYCLEGAN: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "described": {
-        "generators": {"learning_rate": 1e-5, "betas": (0.5, 0.999), "epsilon": 1e-8},
-        "discriminators": {"learning_rate": 1e-5, "betas": (0.5, 0.999), "epsilon": 1e-8},
-        "decay_epochs": None,
-        "data.jitter": None,
-        "stages": (StageSettings(resolution=256, epochs=200),),
-    },
-    "quick": {
-        "width": 8,
-        "blocks": 3,
-        "discriminator_width": 8,
-        "images_per_epoch": 256,
-        "generators": {"learning_rate": 1e-3, "betas": (0.5, 0.999), "epsilon": 1e-8},
-        "discriminators": {"learning_rate": 5e-4, "betas": (0.5, 0.999), "epsilon": 1e-8},
-        "average_decay": 0.98,
-        "decay_epochs": None,
-        "data.view": "crop",
-        "data.jitter": None,
-        "data.max_side": 224,
-        "validation.fraction": 0.3,
-        "validation.images": 8,
-        "validation.samples": 4,
-        "stages": (StageSettings(resolution=64, epochs=4),),
-    },
-}

@@ -14,24 +14,21 @@ from ganforge.losses import wasserstein_critic, wasserstein_generator
 from ganforge.networks.convolutional import (
     ConvolutionalCritic,
     ConvolutionalGenerator,
-    Norm,
     clip_weights,
 )
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.latent import LatentSystem, StackSettings
+from ganforge.systems.latent import ConvolutionalSettings, LatentSystem
 from ganforge.systems.optimizers import RMSprop
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings
 
 
-class Settings(StackSettings):
+class Settings(ConvolutionalSettings):
     """Defaults are those of Algorithm 1 of the paper."""
 
     system: str = setting("wgan", "this system")
     latent_size: int = setting(128, "Z: numbers in a latent, from N(0, 1)", ge=1)
-    features: int = setting(64, "f: channels of the outermost layers", ge=1)
-    norm: Norm = setting("batch", "the generator's normalisation: batch, instance or none")
     critic_norm: Literal["instance", "none"] = setting(
         "instance", "the critic's normalisation; none: the paper's plain critic"
     )
@@ -40,12 +37,11 @@ class Settings(StackSettings):
     clip: float = setting(0.01, "c: the critic's weights are kept in [-c, c]", gt=0)
     generator: RMSprop = setting(RMSprop(), "the generator's optimizer", per_stage=True)
     critic: RMSprop = setting(RMSprop(), "the critic's optimizer", per_stage=True)
-    stages: tuple[StageSettings, ...] = setting(
-        (StageSettings(resolution=64, epochs=50),), "the stages, in order"
-    )
 
 
 class WGAN(LatentSystem):
+    """Algorithm 1 of arXiv:1701.07875: equation 2 as objective, the critic's weights clipped."""
+
     Settings = Settings
     settings: Settings
 
@@ -72,21 +68,19 @@ class WGAN(LatentSystem):
         self.critic = ConvolutionalCritic(
             settings.features, settings.channels, side, settings.critic_norm
         )
+        self.init_networks("generator", "critic")
         self.players = (
             make_player(
-                self.critic,
+                settings,
                 "critic",
-                settings.critic,
+                self.critic,
                 after_step=lambda critic: clip_weights(critic, settings.clip),
             ),
-            make_player(self.generator, "generator", settings.generator, every="critic_steps"),
+            make_player(settings, "generator", self.generator, every="critic_steps"),
         )
 
-    def grow(self, index: int) -> None:
-        self.begin(index, "generator", "critic")
-
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        latent = self.draw(batch)
+        latent = self.draw_latents(batch)
         if player == "generator":
             return {"adversarial": wasserstein_generator(self.critic(self.generator(latent)))}
         with torch.no_grad():

@@ -11,14 +11,10 @@ from torch import Tensor
 from ganforge.assets import Assets
 from ganforge.data.batch import Batch
 from ganforge.losses import gradient_penalty, wasserstein_critic, wasserstein_generator
-from ganforge.networks.convolutional import (
-    ConvolutionalCritic,
-    ConvolutionalGenerator,
-    Norm,
-)
+from ganforge.networks.convolutional import ConvolutionalCritic, ConvolutionalGenerator
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.latent import LatentSystem, StackSettings
+from ganforge.systems.latent import ConvolutionalSettings, LatentSystem
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings
@@ -26,12 +22,10 @@ from ganforge.systems.settings import StageSettings
 ADAM = Adam(learning_rate=1e-4, betas=(0.0, 0.9))
 
 
-class Settings(StackSettings):
+class Settings(ConvolutionalSettings):
     """Defaults are those of Algorithm 1 of the paper."""
 
     system: str = setting("wgan_gp", "this system")
-    features: int = setting(64, "f: channels of the outermost layers", ge=1)
-    norm: Norm = setting("batch", "the generator's normalisation: batch, instance or none")
     critic_norm: Literal["instance", "none"] = setting(
         "instance", "the critic's normalisation; batch norm would mix samples inside the penalty"
     )
@@ -40,12 +34,11 @@ class Settings(StackSettings):
     gradient_penalty_weight: float = setting(10.0, "λ of the penalty", ge=0, per_stage=True)
     generator: Adam = setting(ADAM, "the generator's optimizer", per_stage=True)
     critic: Adam = setting(ADAM, "the critic's optimizer", per_stage=True)
-    stages: tuple[StageSettings, ...] = setting(
-        (StageSettings(resolution=64, epochs=50),), "the stages, in order"
-    )
 
 
 class WGANGP(LatentSystem):
+    """Algorithm 1 of arXiv:1704.00028: equation 3 as the critic's objective."""
+
     Settings = Settings
     settings: Settings
 
@@ -71,16 +64,14 @@ class WGANGP(LatentSystem):
         self.critic = ConvolutionalCritic(
             settings.features, settings.channels, side, settings.critic_norm
         )
+        self.init_networks("generator", "critic")
         self.players = (
-            make_player(self.critic, "critic", settings.critic),
-            make_player(self.generator, "generator", settings.generator, every="critic_steps"),
+            make_player(settings, "critic", self.critic),
+            make_player(settings, "generator", self.generator, every="critic_steps"),
         )
 
-    def grow(self, index: int) -> None:
-        self.begin(index, "generator", "critic")
-
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        latent = self.draw(batch)
+        latent = self.draw_latents(batch)
         if player == "generator":
             return {"adversarial": wasserstein_generator(self.critic(self.generator(latent)))}
         with torch.no_grad():

@@ -29,6 +29,6 @@ class MyGAN(WGANGP):
     def losses(self, player, batch, progress):
         if player == "generator":
             return super().losses(player, batch, progress)
-        fake = self.generator(self.draw(batch)).detach()
+        fake = self.generator(self.draw_latents(batch)).detach()
         margin = progress.settings.margin
         return {"hinge": hinge(self.critic(batch.target), self.critic(fake), margin)}
