@@ -78,7 +78,7 @@ def test_a_file_of_the_wrong_length_is_made_again(folder: Path, tmp_path: Path) 
     assert not left.exists()
 
 
-def test_a_place_that_cannot_be_written_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(folder: Path, tmp_path: Path) -> None:
     images = _images(folder, tmp_path)
     blocked = tmp_path / "file"
     blocked.touch()

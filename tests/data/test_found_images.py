@@ -19,7 +19,7 @@ def _said(root: Path | str, channels: int = 3, needed_side: int = 32) -> str:
         usable_source(DataSettings(root=str(root)), channels, needed_side)
     message = str(caught.value)
     assert "\n" not in message
-    assert ";" in message  # the remedy follows
+    assert ";" in message  # the fix follows
     return message
 
 
@@ -74,7 +74,7 @@ def test_small_images_are_counted_and_the_first_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"just text", b"\x89PNG\r\n\x1a\n\0\0"])
-def test_files_that_are_no_images_are_named(folder: Path, content: bytes) -> None:
+def test_files_that_are_not_images_are_named(folder: Path, content: bytes) -> None:
     (folder / "p2.png").write_bytes(content)
     assert "p2.png" in _said(folder)
 
@@ -84,7 +84,7 @@ def test_a_gif_called_png_is_refused(folder: Path) -> None:
     assert "p2.png" in _said(folder)
 
 
-def test_a_image_of_900_million_pixels_is_refused_from_its_header(folder: Path) -> None:
+def test_an_image_of_900_million_pixels_is_refused_from_its_header(folder: Path) -> None:
     header = b"IHDR" + struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     (folder / "p2.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IDAT")

@@ -126,7 +126,7 @@ def test_of_each_class_the_same_part_is_held_out(opened: Open, classes: Path) ->
     assert (data.num_train, data.num_measured, data.num_validation) == (14, 6, 1)
 
 
-def test_the_grid_goes_round_the_labels(opened: Open) -> None:
+def test_the_grid_repeats_the_labels_in_turn(opened: Open) -> None:
     data = opened("labelled", held_out={"samples": 8})
     grid = data.samples(1)
     assert grid.label is not None and grid.index is not None
@@ -200,7 +200,7 @@ def test_digits_are_enlarged_and_never_mirrored_unless_asked(digits: Callable[..
     assert 15 < sum(mirrored) < 45
 
 
-def test_photographs_are_mirrored_unless_told_not_to(opened: Open) -> None:
+def test_photographs_are_mirrored_unless_switched_off(opened: Open) -> None:
     default, never = opened("images"), opened("images", horizontal_flip=False)
     always = opened("images", horizontal_flip=True)
     keys = list(itertools.product((0,), range(6), range(4)))

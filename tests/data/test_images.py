@@ -81,7 +81,7 @@ def test_channels_are_a_choice_of_the_reader(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(load(known, 1)), grey)
 
 
-def test_a_image_that_changes_during_a_run_is_an_error(tmp_path: Path) -> None:
+def test_an_image_that_changes_during_a_run_is_an_error(tmp_path: Path) -> None:
     pixels = noise(5, 20, 30)
     path = tmp_path / "c.png"
     path.write_bytes(_file(Image.fromarray(pixels)))

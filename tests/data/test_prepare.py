@@ -62,14 +62,14 @@ def test_a_worker_with_other_images_is_refused(settings: Settings, folder: Path)
         open_data(KIND, settings(), stages(), SCALE, SEED, facts.fingerprint)
 
 
-def test_a_image_that_ends_early_is_named_by_the_driver(settings: Settings, folder: Path) -> None:
+def test_an_image_that_ends_early_is_named_by_the_driver(settings: Settings, folder: Path) -> None:
     path = folder / "p5.png"
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(SettingsError, match=r"p5\.png: cannot be read"):
         prepare_data(KIND, settings(), SCALE, SEED)
 
 
-def test_a_resolution_that_is_no_multiple_of_the_scale(settings: Settings) -> None:
+def test_a_resolution_that_is_not_a_multiple_of_the_scale(settings: Settings) -> None:
     with pytest.raises(SettingsError, match=r"stages\.0\.resolution = 16: .* scale \(3\)"):
         prepare_data(KIND, settings(), 3, SEED)
 

@@ -1,4 +1,4 @@
-"""Where images come from, and what is said when they cannot be had."""
+"""Where images come from, and what is said when they are unavailable."""
 
 import struct
 from pathlib import Path
@@ -162,7 +162,7 @@ def test_a_part_of_faces_is_read_as_images_without_labels(tmp_path: Path) -> Non
     ("name", "files"),
     [("MNIST", "MNIST/raw"), ("CIFAR10", "cifar-10-batches-py"), ("CelebA", "celeba")],
 )
-def test_a_set_that_is_not_here_names_its_folder_and_the_remedy(
+def test_a_set_that_is_not_here_names_its_folder_and_the_fix(
     tmp_path: Path, name: str, files: str
 ) -> None:
     message = said(conditional(tmp_path, source=f"torchvision:{name}"), "images")

@@ -57,7 +57,7 @@ def test_order_and_split_change_it(folder: Path, tmp_path: Path) -> None:
     assert _catalog(folder, cache).fingerprint != first.fingerprint
 
 
-def test_a_note_cut_short_by_a_crash_is_not_believed(folder: Path, tmp_path: Path) -> None:
+def test_a_record_cut_short_by_a_crash_is_not_believed(folder: Path, tmp_path: Path) -> None:
     first = _catalog(folder, tmp_path / "cache")
     notes = [path for path in (tmp_path / "cache" / "decoded").rglob("*") if path.is_file()]
     assert len(notes) == 7

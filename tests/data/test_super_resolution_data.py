@@ -191,7 +191,7 @@ def test_validation_shows_held_out_images_only(opened: Open, settings: Settings,
     assert opened(view=view, held_out={"images": 1}).num_validation == 1
 
 
-def test_the_grid_repeats_no_image_and_shows_one_place_at_all_stages(opened: Open) -> None:
+def test_the_grid_repeats_no_image_and_shows_one_part_at_all_stages(opened: Open) -> None:
     data = opened(view="crop")
     first, last = data.samples(0), data.samples(1)
     assert _equal(first, last)

@@ -65,10 +65,10 @@ def domains(tmp_path: Path) -> Path:
 
 def settings(kind: str, root: Path | None, tmp_path: Path, **data: Any) -> SystemSettings:
     group = PairedSettings if kind == "paired" else TranslationSettings
-    place = None if root is None else str(root)
+    folder = None if root is None else str(root)
     return SystemSettings(
         stages=(StageSettings(resolution=SIDE), StageSettings(resolution=2 * SIDE)),
-        data=group(root=place, cache_directory=str(tmp_path / "cache"), **data),
+        data=group(root=folder, cache_directory=str(tmp_path / "cache"), **data),
         validation=ValidationSettings(fraction=0.3, samples=3, images=5),
     )
 

@@ -78,7 +78,7 @@ class ImageData:
 
     def samples(self, index: int) -> Batch:
         """The fixed held-out images of the sample grid at this stage's resolution; too few are
-        repeated. Labels go round: 0, 1, 2, …, 0, 1, 2, …"""
+        repeated. Labels repeat: 0, 1, 2, …, 0, 1, 2, …"""
         return self._held_out(index, self._grid, range(len(self._grid)))
 
     def close(self) -> None:
@@ -147,6 +147,6 @@ class ImageData:
 
 
 class LabelledData(ImageData):
-    """The same, with the number of each image's class."""
+    """ImageData with the number of each image's class."""
 
     labelled = True

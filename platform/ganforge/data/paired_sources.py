@@ -58,7 +58,7 @@ def find_paired(settings: ImageSettings) -> Source:
     if data.root is None:
         raise SettingsError(
             f"data.pairing = {pairing}: needs data.root, the folder with the pairs; the built-in "
-            "photographs have edges alone"
+            "photographs can only be used with edges"
         )
     if pairing == "side_by_side":
         return _side_by_side(settings, data, side)
@@ -113,7 +113,7 @@ def _two_folders(settings: ImageSettings) -> tuple[list[SourceImage], list[Sourc
     folder, found = Path(root).expanduser(), []
     if folder.is_dir() and not all((folder / name).is_dir() for name in _NAMES):
         other = (
-            "; or set data.pairing = side_by_side for files with both halves, or edges for "
+            "; or set data.pairing = side_by_side for files with both images, or edges for "
             "photographs alone"
         )
         raise SettingsError(

@@ -199,8 +199,8 @@ class PairedData(TranslationData):
 
 
 class UnpairedData(TranslationData):
-    """Two sets. An epoch is as long as the larger; the smaller goes round, and each has an order of
-    its own, so that every epoch pairs them anew."""
+    """Two sets. An epoch is as long as the larger; the smaller is repeated, and each has an order
+    of its own, so that every epoch pairs them anew."""
 
     def _divided(self, catalog: Catalog) -> tuple[list[list[Numbers]], list[Numbers]]:
         def of(numbers: Sequence[int], label: int) -> list[int]:
