@@ -56,7 +56,7 @@ def test_compression_is_jpegs():
     assert np.array_equal(degrade(smooth(), 2, Degradation(jpeg=(30.0, 30.0)), 1), expected)
 
 
-def test_draws_are_those_of_the_place():
+def test_draws_depend_on_the_given_parts_alone():
     how = Degradation(blur=(0.0, 3.0), noise=(0.0, 20.0), jpeg=(20.0, 90.0))
     pixels = noise(1, 40, 40)
     one = degrade(pixels, 2, how, 3, "sample", 0, 7)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import SCALE, SEED, Open, Settings, stages
 
-from ganforge.data.places import cache_directory
+from ganforge.data.cache import cache_directory
 from ganforge.data.prepare import open_data, prepare_data
 from ganforge.data.settings import DataSettings
-from ganforge.data.stream import SuperResolutionData
+from ganforge.data.super_resolution import SuperResolutionData
 from ganforge.settings import SettingsError
 
 KIND = "super_resolution"
@@ -48,8 +48,8 @@ def test_a_worker_reuses_what_the_driver_packed(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = prepare_data(KIND, settings(), SCALE, SEED)
-    monkeypatch.setattr("ganforge.data.packed._write", None)
-    monkeypatch.setattr("ganforge.data.fingerprint.decode", None)
+    monkeypatch.setattr("ganforge.data.cache._write", None)
+    monkeypatch.setattr("ganforge.data.cache.decode", None)
     data = open_data(KIND, settings(), stages(), SCALE, SEED, facts.fingerprint)
     assert data.fingerprint == facts.fingerprint
     assert len(list((tmp_path / "cache" / "packed").glob("*.pixels"))) == 3
@@ -62,14 +62,14 @@ def test_a_worker_with_other_images_is_refused(settings: Settings, folder: Path)
         open_data(KIND, settings(), stages(), SCALE, SEED, facts.fingerprint)
 
 
-def test_a_image_that_ends_early_is_named_by_the_driver(settings: Settings, folder: Path) -> None:
+def test_an_image_that_ends_early_is_named_by_the_driver(settings: Settings, folder: Path) -> None:
     path = folder / "p5.png"
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(SettingsError, match=r"p5\.png: cannot be read"):
         prepare_data(KIND, settings(), SCALE, SEED)
 
 
-def test_a_resolution_that_is_no_multiple_of_the_scale(settings: Settings) -> None:
+def test_a_resolution_that_is_not_a_multiple_of_the_scale(settings: Settings) -> None:
     with pytest.raises(SettingsError, match=r"stages\.0\.resolution = 16: .* scale \(3\)"):
         prepare_data(KIND, settings(), 3, SEED)
 
@@ -112,6 +112,6 @@ def test_prefetching_holds_at_most_the_next_step(opened: Open) -> None:
         for shard in range(4):
             data.batch(0, step, shard)
     data.batch(1, 0, 2)
-    assert isinstance(data, SuperResolutionData) and data._prefetch is not None
-    assert list(data._prefetch._ahead) == [(1, 1, 2)]
+    assert isinstance(data, SuperResolutionData)
+    assert list(data._batches._ahead) == [(1, 1, 2)]
     data.close()

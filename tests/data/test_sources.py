@@ -1,4 +1,4 @@
-"""Where images come from, and what is said when they cannot be had."""
+"""Where images come from, and what is said when they are unavailable."""
 
 import struct
 from pathlib import Path
@@ -10,12 +10,11 @@ import torch
 from conftest import SEED, Settings
 from PIL import Image
 
-from ganforge.data.fingerprint import split
 from ganforge.data.kinds import kind_of
 from ganforge.data.prepare import open_data, prepare_data
-from ganforge.data.sets import _faces
 from ganforge.data.settings import DataSettings
-from ganforge.data.sources import check, find_source
+from ganforge.data.sources import _faces, find_source, usable_source
+from ganforge.data.split import split
 from ganforge.schedule import Stage
 from ganforge.settings import SettingsError, setting, validated
 from ganforge.systems.settings import StageSettings, SystemSettings
@@ -68,11 +67,11 @@ def test_a_folder_comes_before_the_source(folder: Path) -> None:
 
 def test_small_images_are_enlarged_where_asked_and_never_cropped(folder: Path) -> None:
     given = DataSettings(root=str(folder), smaller="enlarge")
-    assert len(check(given, 3, 512).images) == 7
+    assert len(usable_source(given, 3, 512).images) == 7
     with pytest.raises(SettingsError, match="smaller than the target side"):
-        check(given.model_copy(update={"view": "crop"}), 3, 512)
+        usable_source(given.model_copy(update={"view": "crop"}), 3, 512)
     with pytest.raises(SettingsError, match=r"data\.source = digits: 1797 of 1797 images"):
-        check(DataSettings(source="digits", view="crop"), 1, 32)
+        usable_source(DataSettings(source="digits", view="crop"), 1, 32)
 
 
 @pytest.mark.parametrize(("fraction", "sizes"), [(0.1, (50, 30, 20)), (0.5, (3, 2, 2))])
@@ -163,7 +162,7 @@ def test_a_part_of_faces_is_read_as_images_without_labels(tmp_path: Path) -> Non
     ("name", "files"),
     [("MNIST", "MNIST/raw"), ("CIFAR10", "cifar-10-batches-py"), ("CelebA", "celeba")],
 )
-def test_a_set_that_is_not_here_names_its_folder_and_the_remedy(
+def test_a_set_that_is_not_here_names_its_folder_and_the_fix(
     tmp_path: Path, name: str, files: str
 ) -> None:
     message = said(conditional(tmp_path, source=f"torchvision:{name}"), "images")

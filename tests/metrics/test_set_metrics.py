@@ -17,7 +17,8 @@ from ganforge.metrics.features import (
 )
 from ganforge.metrics.fid_kid import frechet_distance, kernel_distance, moments
 from ganforge.metrics.ms_ssim import Diversity, ms_ssim, num_scales
-from ganforge.metrics.set_metrics import SlicedWasserstein, chosen
+from ganforge.metrics.set_metrics import chosen
+from ganforge.metrics.swd import SlicedWasserstein
 from ganforge.schedule import Progress, Stage
 from ganforge.settings import SettingsError, override
 from ganforge.systems.base import System

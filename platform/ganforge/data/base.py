@@ -1,4 +1,4 @@
-"""What every kind of data set gives to the loop, and what it needs to be told."""
+"""What every kind of data set gives to the loop, and the settings that it needs."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -35,7 +35,7 @@ class Data(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of threads and files."""
+        """Release threads and files."""
         ...
 
 

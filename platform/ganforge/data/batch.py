@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from ganforge.data.images import Pixels
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Batch:
         return Batch(**{n: torch.cat([getattr(b, n) for b in batches]) for n in names})
 
 
-def to_tensor(planes: Sequence[NDArray[np.uint8]]) -> Tensor:
+def to_tensor(planes: Sequence[Pixels]) -> Tensor:
     """Pixels (H, W, C) of equal sides as (N, C, H, W) in [-1, 1]: exactly -1 of 0 and 1 of 255.
 
     NumPy, since torch's operations on the prefetching thread would start a second pool of threads.
@@ -56,3 +57,14 @@ def to_tensor(planes: Sequence[NDArray[np.uint8]]) -> Tensor:
     out /= np.float32(127.5)
     out -= np.float32(1)
     return torch.from_numpy(out)
+
+
+def numbered(numbers: range) -> Tensor:
+    """Sample numbers as the `index` of a batch."""
+    return torch.arange(numbers.start, numbers.stop, dtype=torch.int64)
+
+
+def paired_batch(pairs: Sequence[tuple[Pixels, Pixels]], numbers: range) -> Batch:
+    """One batch of (target, source) with equal sides; `numbers` become its `index`."""
+    targets, sources = zip(*pairs, strict=True)
+    return Batch(to_tensor(targets), to_tensor(sources), index=numbered(numbers))

@@ -1,163 +1,193 @@
-"""The data sets of systems that make images of noise: real images, with labels or without."""
+"""Image files: which ones a folder holds, their headers, and their upright 8-bit pixels."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
 
 import numpy as np
-import torch
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
-from ganforge.data.base import ImageSettings
-from ganforge.data.batch import Batch, to_tensor
-from ganforge.data.decode import Pixels
-from ganforge.data.fingerprint import Catalog, mirrors
-from ganforge.data.order import item, sample_numbers
-from ganforge.data.packed import open_views
-from ganforge.data.prefetch import Prefetch
-from ganforge.data.views import Bounded, Reduced, View, bounded, cells
-from ganforge.draws import Draws
-from ganforge.schedule import Stage
+from ganforge.settings import SettingsError
 
-CHUNK = 16  # held-out images that are measured together, by one worker
+Pixels = NDArray[np.uint8]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+MAX_PIXELS = 178_956_970  # where Pillow itself refuses; a file of 109 kB can hold 900 million
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+_GREY = {"1", "L", "LA"}
+_COLOUR = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
 
 
-class ImageData:
-    """Batches of real images at the stage's resolution; `Data` states the contract.
+@dataclass(frozen=True)
+class SourceImage:
+    """A file, or an item of a data set that keeps many images in one file.
 
-    view = resize: whole images. view = crop: windows of the originals of the last stage's side,
-    reduced to this stage's resolution, so that all stages of a growing system show as much of a
-    scene; an item of an epoch is then a cell of an image, so that large ones count by their area.
+    `name` is its path below the root, in POSIX form; images that show one scene share a `scene`
+    and stay on one side of the split. `label` is the number of its class, where it has one. An item
+    has its `pixels`, (H, W) or (H, W, 3) uint8, and its `path` is only a name.
     """
 
-    labelled: ClassVar[bool] = False
+    name: str
+    path: Path
+    scene: str = ""
+    label: int | None = None
+    pixels: Pixels | None = field(default=None, compare=False, repr=False)
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        settings: ImageSettings,
-        stages: Sequence[Stage],
-        scale: int,
-        seed: int,
-        *,
-        prefetch: bool = True,
-    ):
-        data, held_out = settings.data, settings.validation
-        self.fingerprint = catalog.fingerprint
-        self.num_train = len(catalog.train)
-        self._catalog, self._seed = catalog, seed
-        self._stages, self._mirror = tuple(stages), mirrors(data, catalog)
-        self._side = stages[-1].resolution if data.view == "crop" else None
-
-        views: list[View] = [
-            Reduced(stage.resolution) if self._side is None else Bounded(data.max_side)
-            for stage in stages
-        ]
-        sets = open_views(dict.fromkeys(views, catalog.images), settings)
-        self._sets = [sets[view] for view in views]
-        self._items = np.repeat(catalog.train, self._shares(data.max_side))
-        self.epoch_images = (len(self._items),) * len(stages)
-
-        count = len(catalog.validation)
-        self.num_measured = held_out.images
-        if self._side is None:
-            self.num_measured = min(count, held_out.images)
-        self.num_validation = -(-self.num_measured // CHUNK)
-        self._measured = [catalog.validation[n % count] for n in range(self.num_measured)]
-        self._grid = self._chosen(held_out.samples)
-        self._prefetch = Prefetch(self._made, self._stages) if prefetch else None
-        self._make = self._prefetch or self._made
-
-    def batch(self, index: int, step: int, shard: int) -> Batch:
-        """One shard at a step of stage `index`: target (n, C, r, r) float32 in [-1, 1], label (n,)
-        where images have one, and sample numbers (n,)."""
-        return self._make(index, step, shard)
-
-    def validation(self, index: int, number: int) -> Batch:
-        """Chunk `number` of the held-out images that are measured, at stage `index`: the same
-        images, or windows, at every stage."""
-        first = number * CHUNK
-        here = range(first, min(first + CHUNK, self.num_measured))
-        return self._held_out(index, [self._measured[n] for n in here], here)
-
-    def samples(self, index: int) -> Batch:
-        """The fixed held-out images of the sample grid at this stage's resolution; too few are
-        repeated. Labels go round: 0, 1, 2, …, 0, 1, 2, …"""
-        return self._held_out(index, self._grid, range(len(self._grid)))
-
-    def close(self) -> None:
-        """Stop prefetching."""
-        if self._prefetch is not None:
-            self._prefetch.close()
-
-    def _shares(self, max_side: int | None) -> list[int]:
-        known = [self._catalog.images[number] for number in self._catalog.train]
-        if self._side is None:
-            return [1] * len(known)
-        sides = [bounded(one.height, one.width, max_side) for one in known]
-        return [cells(side, self._side, 1) for side in sides]
-
-    def _chosen(self, count: int) -> list[int]:
-        """The held-out images of the grid: in drawn order, class by class in turn."""
-        by_class: dict[int, list[int]] = {}
-        for number in self._catalog.validation:
-            label = self._catalog.images[number].image.label if self.labelled else None
-            by_class.setdefault(label or 0, []).append(number)
-        rows = [by_class[label] for label in sorted(by_class)]
-        return [
-            rows[n % len(rows)][n // len(rows) % len(rows[n % len(rows)])] for n in range(count)
-        ]
-
-    def _made(self, index: int, step: int, shard: int) -> Batch:
-        numbers = sample_numbers(self._stages[index], step, shard)
-        chosen = [
-            int(self._items[item(len(self._items), self._seed, number)]) for number in numbers
-        ]
-        planes = [
-            self._sample(index, item, number) for item, number in zip(chosen, numbers, strict=True)
-        ]
-        return self._batch(planes, chosen, numbers)
-
-    def _sample(self, index: int, item: int, number: int) -> Pixels:
-        """One sample; its window and its flip are drawn from stage and number."""
-        draws = Draws(self._seed, "sample", index, number)
-        plane = self._view(index, item, draws)
-        return plane[:, ::-1] if self._mirror and draws.below(2) else plane
-
-    def _held_out(self, index: int, chosen: list[int], numbers: range) -> Batch:
-        planes = [
-            self._view(index, item, Draws(self._seed, "held out", number))
-            for item, number in zip(chosen, numbers, strict=True)
-        ]
-        return self._batch(planes, chosen, numbers)
-
-    def _view(self, index: int, item: int, draws: Draws) -> Pixels:
-        """An image as stage `index` sees it, (r, r, C)."""
-        (plane,) = self._sets[index][item]
-        if self._side is None:
-            return plane
-        top = draws.below(plane.shape[0] - self._side + 1)
-        left = draws.below(plane.shape[1] - self._side + 1)
-        window = plane[top : top + self._side, left : left + self._side]
-        return _reduced(window, self._stages[index].resolution)
-
-    def _batch(self, planes: Sequence[Pixels], chosen: list[int], numbers: range) -> Batch:
-        label = None
-        if self.labelled:
-            known = self._catalog.images
-            label = torch.tensor([known[item].image.label for item in chosen])
-        index = torch.arange(numbers.start, numbers.stop, dtype=torch.int64)
-        return Batch(to_tensor(planes), label=label, index=index)
+    @property
+    def group(self) -> str:
+        return self.scene or self.name
 
 
-class LabelledData(ImageData):
-    """The same, with the number of each image's class."""
+@dataclass(frozen=True)
+class Decoded:
+    """An image whose pixels are known: their sha256 and sides, upright, in 8 bits."""
 
-    labelled = True
+    image: SourceImage
+    digest: str
+    height: int
+    width: int
 
 
-def _reduced(window: Pixels, resolution: int) -> Pixels:
-    if len(window) == resolution:
-        return window
-    image = Image.fromarray(window if window.shape[-1] == 3 else window[..., 0])
-    small = np.asarray(image.resize((resolution, resolution), Image.Resampling.BICUBIC))
-    return small if small.ndim == 3 else small[..., None]
+def find_images(root: str) -> list[SourceImage]:
+    """The images below `root`, sorted by relative POSIX path.
+
+    Names that start with a dot are skipped: other systems leave such files behind.
+    """
+    folder = Path(root).expanduser()
+    if not folder.exists():
+        raise SettingsError(
+            f"data.root = {root}: there is no such folder; give an existing one, on every machine, "
+            "or none for the built-in images"
+        )
+    if not folder.is_dir():
+        raise SettingsError(f"data.root = {root}: is a file; give the folder that holds the images")
+    try:
+        paths = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
+    except OSError as error:
+        raise SettingsError(
+            f"data.root = {root}: {error.filename} cannot be listed ({error.strerror}); "
+            "change its permissions or remove it"
+        ) from None
+    return [SourceImage(name, paths[name]) for name in sorted(paths)]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    seen: set[str] = set()
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        real = os.path.realpath(here)
+        if real in seen:  # a link back up
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield Path(here, name)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def read_header(source: SourceImage) -> tuple[int, int]:
+    """Width and height as stored; SettingsError if the header shows that it cannot be used."""
+    if source.pixels is not None:
+        return source.pixels.shape[1], source.pixels.shape[0]
+    try:
+        with source.path.open("rb") as file:
+            return _opened(file, source).size
+    except OSError as error:
+        raise _unreadable(source, error.strerror or error) from None
+
+
+def decode(content: bytes, source: SourceImage) -> Pixels:
+    """Upright 8-bit pixels: (H, W) of a grey image, (H, W, 3) of any other.
+
+    The EXIF orientation is applied, alpha dropped, CMYK and palettes become RGB, of several frames
+    the first is read.
+    """
+    image = _opened(io.BytesIO(content), source)
+    sixteen = _sixteen(image)
+    try:
+        image = ImageOps.exif_transpose(image)
+        if sixteen:
+            # Pillow's own conversion clips at 255, which leaves almost everything white.
+            deep = np.asarray(image).astype(np.uint32)
+            return ((deep * 255 + 32767) // 65535).astype(np.uint8)
+        return np.asarray(image.convert("L" if image.mode in _GREY else "RGB"))
+    except Exception as error:  # what Pillow raises on broken files has no common base
+        raise _unreadable(source, error) from None
+
+
+def _opened(file: IO[bytes], source: SourceImage) -> Image.Image:
+    try:
+        image = Image.open(file, formats=_FORMATS)
+    except Image.DecompressionBombError:
+        raise SettingsError(
+            f"{source.path}: has more than {MAX_PIXELS} pixels, the most that are decoded; "
+            "cut it into smaller images or remove it"
+        ) from None
+    except Image.UnidentifiedImageError:
+        raise _unreadable(
+            source, "its content is cut short or is not one of " + ", ".join(_FORMATS)
+        ) from None
+    except Exception as error:  # as above
+        raise _unreadable(source, error) from None
+    if not (image.mode in _GREY or image.mode in _COLOUR or _sixteen(image)):
+        raise SettingsError(
+            f"{source.path}: its pixels are of kind {image.mode}; grey or colour of 8 or 16 bits "
+            "can be read: convert it or remove it"
+        )
+    return image
+
+
+def _sixteen(image: Image.Image) -> bool:
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+
+
+def _unreadable(source: SourceImage, reason: object) -> SettingsError:
+    return SettingsError(
+        f"{source.path}: cannot be read as an image ({reason}); replace or remove it"
+    )
+
+
+def digest(pixels: Pixels) -> str:
+    """sha256 over the kind, the sides and the bytes of decoded pixels."""
+    kind = "L" if pixels.ndim == 2 else "RGB"
+    found = hashlib.sha256(f"{kind} {pixels.shape[1]} {pixels.shape[0]}\n".encode())
+    found.update(np.ascontiguousarray(pixels).data)
+    return found.hexdigest()
+
+
+def load(known: Decoded, channels: int) -> Image.Image:
+    """The image in grey (`channels` = 1) or RGB (3); SettingsError if its pixels have changed."""
+    source = known.image
+    pixels = source.pixels
+    if pixels is None:
+        try:
+            pixels = decode(source.path.read_bytes(), source)
+        except OSError as error:
+            raise _unreadable(source, error.strerror or error) from None
+    if digest(pixels) != known.digest:
+        raise SettingsError(
+            f"{source.path}: has changed since this run began; restore it, or start a new run"
+        )
+    return Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
+
+
+def to_image(pixels: Pixels) -> Image.Image:
+    """(H, W, 1) or (H, W, 3) pixels as an image."""
+    return Image.fromarray(
+        np.ascontiguousarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+    )
+
+
+def to_pixels(image: Image.Image) -> Pixels:
+    """An image as (H, W, C) pixels."""
+    array = np.asarray(image)
+    return array if array.ndim == 3 else array[..., None]

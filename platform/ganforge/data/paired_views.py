@@ -7,8 +7,7 @@ from importlib.metadata import version
 import numpy as np
 from PIL import Image
 
-from ganforge.data.decode import Pixels
-from ganforge.data.degrade import to_image
+from ganforge.data.images import Pixels, to_image
 from ganforge.data.views import Bounded, Reduced, Sides
 
 

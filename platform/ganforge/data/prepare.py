@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ganforge.data.base import Data, ImageSettings
-from ganforge.data.fingerprint import Catalog, open_catalog
+from ganforge.data.cache import cache_directory
 from ganforge.data.kinds import kind_of
-from ganforge.data.places import cache_directory
-from ganforge.data.sources import place
+from ganforge.data.sources import source_setting
+from ganforge.data.split import Catalog, open_catalog
 from ganforge.schedule import Stage
 from ganforge.settings import SettingsError
 
@@ -71,14 +71,14 @@ def open_data(
     *,
     prefetch: bool = True,
 ) -> Data:
-    """The data of a run, in any process; what was packed on this machine is used again.
+    """The data of a run, in any process; what was packed on this machine is reused.
 
     `fingerprint` is the driver's; other images here are a SettingsError.
     """
     catalog = _catalog(kind, settings, seed)
     if fingerprint is not None and catalog.fingerprint != fingerprint:
         raise SettingsError(
-            f"{place(settings.data)}: the images on this machine (fingerprint "
+            f"{source_setting(settings.data)}: the images on this machine (fingerprint "
             f"{catalog.fingerprint[:12]}, {len(catalog.images)} images) are not the driver's "
             f"({fingerprint[:12]}); every machine needs the same files and the same Pillow: copy "
             "the folder again"

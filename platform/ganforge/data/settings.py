@@ -8,7 +8,7 @@ from ganforge.settings import Strict, setting
 
 
 class Degradation(Strict):
-    """What is done to low-resolution images beside the bicubic reduction; nothing by default.
+    """What is done to low-resolution images besides the bicubic reduction; nothing by default.
     Each is drawn evenly from its range, sample by sample."""
 
     blur: tuple[float, float] = setting(
@@ -48,24 +48,26 @@ class DataSettings(Strict):
         "torchvision:CelebA",
         "torchvision:EuroSAT",
     ] = setting("photographs", "images used where data.root is none", weights=False)
-    download: bool = setting(False, "fetch a torchvision data set that is not here", weights=False)
+    download: bool = setting(
+        False, "download a torchvision data set that is not on this machine", weights=False
+    )
     view: Literal["resize", "crop"] = setting(
         "resize", "whole images at the stage's size, or random crops of the originals"
     )
     max_side: int | None = setting(
         None,
-        "larger images are reduced to this longer side for view = crop; none: as they are",
+        "view = crop: larger images are first reduced to this longer side; none: not reduced",
         ge=16,
     )
     smaller: Literal["refuse", "skip", "enlarge"] = setting(
-        "refuse", "what is done with images smaller than the last stage needs", weights=False
+        "refuse", "what to do with images smaller than the last stage needs", weights=False
     )
     horizontal_flip: bool | None = setting(
         None, "mirror half of the samples; none: photographs yes, digits and clothes no"
     )
     rotate: bool = setting(False, "turn samples by 0, 90, 180 or 270 degrees")
     degradation: Degradation = setting(
-        Degradation(), "what is done to low-resolution images beside the reduction"
+        Degradation(), "what is done to low-resolution images besides the reduction"
     )
     low_resolution_from: Literal["original", "target"] = setting(
         "target", "what the low resolution of view = resize is computed from"
@@ -93,7 +95,7 @@ class PairedSettings(TranslationSettings):
 
     pairing: Literal["auto", "folders", "side_by_side", "edges"] = setting(
         "auto",
-        "folders source/ and target/, both halves in one file, or edges of photographs; "
+        "folders source/ and target/, both images in one file, or edges of photographs; "
         "auto: folders, and edges of the built-in photographs",
     )
     split_column: int | None = setting(
@@ -121,14 +123,15 @@ class ValidationSettings(Strict):
         512, "longer sides are cut to their centre, in pixels", ge=32, weights=False
     )
     every_epochs: int | None = setting(
-        None, "also measure each so many epochs; none: at stage ends", ge=1, weights=False
+        None, "also measure every so many epochs; none: only at stage ends", ge=1, weights=False
     )
     sliced_wasserstein: bool = setting(
         True, "sliced Wasserstein distance between sets of images", weights=False
     )
     fid_network: str = setting(
         "auto",
-        "features of FID and KID: proxy, inception (beside the proxy), none; auto: if it is here",
+        "features of FID and KID: proxy, inception (in addition to the proxy), none; auto: "
+        "inception if its file is on this machine",
         pattern=r"^(auto|proxy|inception|none|sha256:[0-9a-f]{64})$",
         weights=False,
     )

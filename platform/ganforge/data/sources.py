@@ -1,16 +1,21 @@
-"""Where images come from, and whether they can be used: from names and headers alone."""
+"""Where images come from: a folder, the built-in photographs and digits, or a torchvision data
+set; and whether they can be used. Names and headers alone are read."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
 
-from ganforge.data.builtin import builtin_images
-from ganforge.data.catalog import find_images
-from ganforge.data.decode import read_header
-from ganforge.data.digits import CLASSES as DIGITS
-from ganforge.data.digits import digit_images
-from ganforge.data.sets import open_set
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ganforge.data.base import ImageSettings
+from ganforge.data.cache import cache_directory
+from ganforge.data.images import SourceImage, find_images, read_header
 from ganforge.data.settings import DataSettings
-from ganforge.data.source_image import SourceImage
 from ganforge.data.views import bounded
+from ganforge.local_files import locked
 from ganforge.settings import SettingsError
 
 
@@ -18,8 +23,8 @@ from ganforge.settings import SettingsError
 class Source:
     """Images in order. Labels are numbers of `classes`, of which there are none without labels.
 
-    `mirror`: a mirrored image is as good as the original, which is not so of digits. `enlarge`:
-    the images are smaller than networks want them, and are enlarged as a matter of course.
+    `mirror`: a mirrored image is still a valid one, which is not true of digits. `enlarge`: the
+    images are smaller than the networks' inputs and are always enlarged.
     """
 
     images: tuple[SourceImage, ...]
@@ -28,7 +33,7 @@ class Source:
     enlarge: bool = False
 
 
-def place(data: DataSettings) -> str:
+def source_setting(data: DataSettings) -> str:
     """The setting that says where the images are, for messages."""
     return f"data.source = {data.source}" if data.root is None else f"data.root = {data.root}"
 
@@ -36,22 +41,21 @@ def place(data: DataSettings) -> str:
 def find_source(data: DataSettings, *, labelled: bool = False) -> Source:
     """The images that settings name; `labelled` needs classes, which a folder has as sub-folders.
 
-    A folder comes first: `data.source` is what is used without one.
+    `data.root` comes first; `data.source` is used without one.
     """
     if data.root is not None:
         images = find_images(data.root)
         return _by_folder(data, images) if labelled else Source(tuple(images))
     if data.source == "digits":
-        return Source(tuple(digit_images()), DIGITS, mirror=False, enlarge=True)
+        return Source(tuple(builtin_digits()), DIGITS, mirror=False, enlarge=True)
     if data.source == "photographs":
-        source = Source(tuple(builtin_images()))
+        source = Source(tuple(builtin_photographs()))
     else:
-        found = open_set(data)
-        source = Source(tuple(found.images), found.classes, found.mirror, enlarge=True)
+        source = torchvision_source(data)
     if labelled and not source.classes:
         raise SettingsError(
-            f"{place(data)}: these images have no classes; set data.root to a folder with a "
-            "sub-folder for each class, or data.source to digits"
+            f"{source_setting(data)}: these images have no classes; set data.root to a folder with "
+            "a sub-folder for each class, or data.source to digits"
         )
     return source
 
@@ -60,9 +64,9 @@ def _by_folder(data: DataSettings, images: list[SourceImage]) -> Source:
     outside = [image.name for image in images if "/" not in image.name]
     if outside:
         raise SettingsError(
-            f"{place(data)}: {len(outside)} of {len(images)} images lie outside of sub-folders "
-            f"(the first is {outside[0]}), so their class is not known; put each image into the "
-            "folder of its class"
+            f"{source_setting(data)}: {len(outside)} of {len(images)} images lie outside of "
+            f"sub-folders (the first is {outside[0]}), so their class is not known; put each image "
+            "into the folder of its class"
         )
     classes = tuple(sorted({image.name.partition("/")[0] for image in images}))
     number = {name: label for label, name in enumerate(classes)}
@@ -70,19 +74,18 @@ def _by_folder(data: DataSettings, images: list[SourceImage]) -> Source:
     return Source(tuple(labelled), classes)
 
 
-def check(data: DataSettings, channels: int, needed_side: int, *, labelled: bool = False) -> Source:
+def usable_source(
+    data: DataSettings, channels: int, needed_side: int, *, labelled: bool = False
+) -> Source:
     """The images, if they can be used for targets of side `needed_side`; else SettingsError.
 
     Only headers are read, so that thousands of images take seconds.
     """
-    if channels not in (1, 3):
-        raise SettingsError(
-            f"channels = {channels}: images have 3 (colour) or 1 (grey); set 3 or 1"
-        )
+    check_channels(channels)
     source = find_source(data, labelled=labelled)
     if not source.images:
         raise SettingsError(
-            f"{place(data)}: has no images; put PNG, JPEG, WebP, TIFF or BMP files "
+            f"{source_setting(data)}: has no images; put PNG, JPEG, WebP, TIFF or BMP files "
             "there or below it"
         )
     sides = {image.name: read_header(image) for image in source.images}
@@ -91,7 +94,7 @@ def check(data: DataSettings, channels: int, needed_side: int, *, labelled: bool
         source = _large_enough(source, sides, data, needed_side)
     if len({image.group for image in source.images}) < 2:
         raise SettingsError(
-            f"{place(data)}: has {len(source.images)} image; at least 2 are needed, "
+            f"{source_setting(data)}: has {len(source.images)} image; at least 2 are needed, "
             "one to train and one held out; add images"
         )
     return source
@@ -114,8 +117,223 @@ def _large_enough(
     first = next(image for image in source.images if image not in kept)
     width, height = sides[first.name]
     raise SettingsError(
-        f"{place(data)}: {small} of {len(source.images)} images are smaller than "
+        f"{source_setting(data)}: {small} of {len(source.images)} images are smaller than "
         f"the target side of the last stage, {needed_side} (the first is {first.name}, "
         f"{width}×{height}); remove them, set data.smaller = skip, or "
         "end the stages at a smaller resolution"
     )
+
+
+def find_unlabelled(settings: ImageSettings) -> Source:
+    """Images of which no label is used; else SettingsError."""
+    return usable_source(settings.data, settings.channels, largest_resolution(settings))
+
+
+def find_labelled(settings: ImageSettings) -> Source:
+    """Images of as many classes as the system has labels for (`num_classes`, if it has that
+    setting); else SettingsError."""
+    source = usable_source(
+        settings.data, settings.channels, largest_resolution(settings), labelled=True
+    )
+    here = source_setting(settings.data)
+    wanted = getattr(settings, "num_classes", len(source.classes))
+    if len(source.classes) != wanted:
+        names = ", ".join(source.classes[:5]) + (", …" if len(source.classes) > 5 else "")
+        raise SettingsError(
+            f"num_classes = {wanted}: {here} has {len(source.classes)} classes ({names}); "
+            f"set num_classes = {len(source.classes)}, or give other images"
+        )
+    labels = [image.label for image in source.images]
+    for number, name in enumerate(source.classes):
+        if labels.count(number) < 2:
+            raise SettingsError(
+                f"{here}: class {name} has {labels.count(number)} usable images; at least 2 are "
+                "needed, one to train and one held out; add images or remove the class"
+            )
+    return source
+
+
+def largest_resolution(settings: ImageSettings) -> int:
+    """The side of the largest targets of all stages."""
+    return max(stage.resolution for stage in settings.stages)
+
+
+def check_channels(channels: int) -> None:
+    """SettingsError unless images can have that many channels."""
+    if channels not in (1, 3):
+        raise SettingsError(
+            f"channels = {channels}: images have 3 (colour) or 1 (grey); set 3 or 1"
+        )
+
+
+# package, folder, files; docs/data.md says who made them and under which terms
+_PHOTOGRAPHS = {
+    "skimage": (
+        "data",
+        (
+            "astronaut.png",
+            "chelsea.png",
+            "coffee.png",
+            "hubble_deep_field.jpg",
+            "ihc.png",
+            "motorcycle_left.png",
+            "motorcycle_right.png",
+            "retina.jpg",
+            "rocket.jpg",
+        ),
+    ),
+    "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
+}
+
+
+def builtin_photographs() -> list[SourceImage]:
+    """The eleven photographs of ten scenes in the installed scikit-learn and scikit-image."""
+    images = []
+    for package, (folder, names) in _PHOTOGRAPHS.items():
+        for name in names:
+            path = _inside(package, f"{folder}/{name}")
+            if path is None:
+                raise SettingsError(
+                    f"data.source = photographs: the photograph {package}/{name} is missing; "
+                    "`pip install scikit-learn scikit-image`, or set data.root to a folder"
+                )
+            scene = "motorcycle" if name.startswith("motorcycle") else ""
+            images.append(SourceImage(f"{package}/{name}", path, scene))
+    return images
+
+
+def _inside(package: str, name: str) -> Path | None:
+    """A file of an installed package, which is located, not imported: it is slow to import."""
+    spec = find_spec(package)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    path = Path(folders[0], name) if folders else None
+    return path if path is not None and path.is_file() else None
+
+
+DIGITS = tuple("0123456789")
+
+
+def builtin_digits() -> list[SourceImage]:
+    """The 1,797 handwritten digits in the installed scikit-learn, 8 × 8 pixels, with labels.
+
+    In the order of `sklearn.datasets.load_digits`, levels 0 … 16 stretched to 0 … 255.
+    """
+    path = _inside("sklearn", "datasets/data/digits.csv.gz")
+    if path is None:
+        raise SettingsError(
+            "data.source = digits: sklearn/datasets/data/digits.csv.gz is missing; "
+            "`pip install scikit-learn`, or set data.root to a folder"
+        )
+    table = np.loadtxt(path, delimiter=",")
+    levels = np.round(table[:, :64] * 255 / 16).astype(np.uint8).reshape(-1, 8, 8)
+    return _labelled_items("digits", 4, levels, table[:, 64])
+
+
+def _labelled_items(
+    name: str, digits: int, levels: NDArray[np.uint8], labels: Iterable[float]
+) -> list[SourceImage]:
+    """Images that one file holds, (n, H, W) or (n, H, W, 3), numbered with so many digits."""
+    items = []
+    for number, (label, pixels) in enumerate(zip(labels, levels, strict=True)):
+        key = f"{name}/{number:0{digits}d}"
+        items.append(SourceImage(key, Path(key), "", int(label), pixels))
+    return items
+
+
+class _Arrays(Protocol):
+    """A torchvision data set that keeps its images together in memory."""
+
+    @property
+    def data(self) -> ArrayLike: ...
+    @property
+    def targets(self) -> ArrayLike: ...
+
+
+class _Folders(Protocol):
+    """A torchvision data set with one folder for each class."""
+
+    @property
+    def samples(self) -> Sequence[tuple[str, int]]: ...
+
+
+class _Faces(Protocol):
+    """torchvision's CelebA."""
+
+    @property
+    def root(self) -> str | Path: ...
+    @property
+    def base_folder(self) -> str: ...
+    @property
+    def filename(self) -> Sequence[str]: ...
+
+
+def _arrays(found: _Arrays, name: str) -> list[SourceImage]:
+    levels = np.asarray(found.data, dtype=np.uint8)
+    return _labelled_items(name, 5, levels, np.asarray(found.targets))
+
+
+def _folders(found: _Folders, name: str) -> list[SourceImage]:
+    return [
+        SourceImage(
+            f"{name}/{Path(path).parent.name}/{Path(path).name}", Path(path), "", int(label)
+        )
+        for path, label in sorted(found.samples)
+    ]
+
+
+def _faces(found: _Faces, name: str) -> list[SourceImage]:
+    """The aligned faces, without labels."""
+    folder = Path(found.root, found.base_folder, "img_align_celeba")
+    return [SourceImage(f"{name}/{file}", folder / file) for file in sorted(found.filename)]
+
+
+@dataclass(frozen=True)
+class _TorchvisionSet:
+    """How a data set is read. `files` is where its files are expected, below torchvision's
+    folder; `options` are the arguments of its class."""
+
+    read: Callable[[Any, str], list[SourceImage]]
+    files: str
+    options: Mapping[str, bool | str]
+    mirror: bool
+
+
+_TORCHVISION_SETS = {
+    "MNIST": _TorchvisionSet(_arrays, "MNIST/raw", {"train": True}, mirror=False),
+    "FashionMNIST": _TorchvisionSet(_arrays, "FashionMNIST/raw", {"train": True}, mirror=False),
+    "CIFAR10": _TorchvisionSet(_arrays, "cifar-10-batches-py", {"train": True}, mirror=True),
+    "CelebA": _TorchvisionSet(_faces, "celeba", {"split": "train"}, mirror=True),
+    "EuroSAT": _TorchvisionSet(_folders, "eurosat/2750", {}, mirror=True),
+}
+
+
+def torchvision_source(data: DataSettings) -> Source:
+    """The training images of the data set that `data.source` names; SettingsError where its files
+    are not on this machine. They are downloaded only with `data.download`."""
+    # torchvision takes seconds to import, and only these sources need it
+    from torchvision import datasets
+
+    name = data.source.removeprefix("torchvision:")
+    known = _TORCHVISION_SETS[name]
+    folder = cache_directory(data) / "torchvision"
+    data_set = getattr(datasets, name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if data.download:
+            with locked(folder / name):
+                found = data_set(str(folder), download=True, **known.options)
+        else:
+            found = data_set(str(folder), **known.options)
+    except (OSError, RuntimeError, ImportError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        fix = (
+            "put its files there, or set data.root to a folder of images"
+            if data.download
+            else "set data.download = true where the network allows, or put its files there"
+        )
+        raise SettingsError(
+            f"data.source = {data.source}: cannot be read from {folder / known.files} "
+            f"({reason}); {fix}"
+        ) from None
+    classes = () if name == "CelebA" else tuple(str(label) for label in found.classes)
+    return Source(tuple(known.read(found, name)), classes, known.mirror, enlarge=True)

@@ -1,4 +1,4 @@
-"""The data sets of systems that turn one kind of image into another: in pairs, or not."""
+"""The data sets of systems that turn one kind of image into another: in pairs, or unpaired."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -7,17 +7,14 @@ import numpy as np
 from PIL import ImageEnhance
 
 from ganforge.data.base import ImageSettings
-from ganforge.data.batch import Batch
-from ganforge.data.decode import Pixels
-from ganforge.data.degrade import between, to_image, to_pixels
-from ganforge.data.domains import SOURCE, TARGET, pairing_of
-from ganforge.data.fingerprint import Catalog, mirrors
-from ganforge.data.order import item, sample_numbers
-from ganforge.data.packed import Planes, open_views
+from ganforge.data.batch import Batch, paired_batch
+from ganforge.data.cache import Planes, open_views
+from ganforge.data.images import Pixels, to_image, to_pixels
+from ganforge.data.paired_sources import SOURCE, TARGET, pairing_of
 from ganforge.data.paired_views import Edges, Halves
-from ganforge.data.pairs import to_batch
-from ganforge.data.prefetch import Prefetch
+from ganforge.data.sampling import Prefetch, between, draw_window, item, sample_numbers
 from ganforge.data.settings import PairedSettings, TranslationSettings
+from ganforge.data.split import Catalog, mirrors
 from ganforge.data.views import Bounded, Reduced, View, cells
 from ganforge.draws import Draws, derive
 from ganforge.schedule import Stage
@@ -70,8 +67,7 @@ class TranslationData(ABC):
             self.num_measured = min(self.num_measured, len(self.held))
         self.num_validation = -(-self.num_measured // CHUNK)
         self._num_samples = settings.validation.samples
-        self._prefetch = Prefetch(self._made, self._stages) if prefetch else None
-        self._make = self._prefetch or self._made
+        self._batches = Prefetch(self._stages, ahead=prefetch)
 
     @abstractmethod
     def _divided(self, catalog: Catalog) -> tuple[list[list[Numbers]], list[Numbers]]:
@@ -82,13 +78,13 @@ class TranslationData(ABC):
         """The images of sample `number` of stage `index`."""
 
     @abstractmethod
-    def _draws(self, *place: int | str) -> tuple[Draws, Draws]:
+    def _draws(self, *parts: int | str) -> tuple[Draws, Draws]:
         """Where windows and flips of target and source are drawn from."""
 
     def batch(self, index: int, step: int, shard: int) -> Batch:
         """One shard at a step of stage `index`: target and source (n, C, r, r) float32 in [-1, 1],
         and sample numbers (n,)."""
-        return self._make(index, step, shard)
+        return self._batches(self._make, index, step, shard)
 
     def validation(self, index: int, number: int) -> Batch:
         """Chunk `number` of the held-out samples that are measured: whole images at the stage's
@@ -102,19 +98,18 @@ class TranslationData(ABC):
 
     def close(self) -> None:
         """Stop prefetching."""
-        if self._prefetch is not None:
-            self._prefetch.close()
+        self._batches.close()
 
-    def _made(self, index: int, step: int, shard: int) -> Batch:
+    def _make(self, index: int, step: int, shard: int) -> Batch:
         numbers = sample_numbers(self._stages[index], step, shard)
-        return to_batch([self._sample(index, number) for number in numbers], numbers)
+        return paired_batch([self._sample(index, number) for number in numbers], numbers)
 
     def _sample(self, index: int, number: int) -> tuple[Pixels, Pixels]:
-        place = (self._seed, "sample", index, number)
+        parts = (self._seed, "sample", index, number)
         planes = self._planes(self._trained[index], self._chosen(index, number))
-        draws, side = self._draws(*place), self._stages[index].resolution
+        draws, side = self._draws(*parts), self._stages[index].resolution
         target, source = (self._augmented(p, side, d) for p, d in zip(planes, draws, strict=True))
-        return target, self._coloured(source, Draws(*place, "colour"))
+        return target, self._coloured(source, Draws(*parts, "colour"))
 
     def _augmented(self, plane: Pixels, side: int, draws: Draws) -> Pixels:
         """A window, mirrored and turned as drawn."""
@@ -131,7 +126,7 @@ class TranslationData(ABC):
             pairs.append(
                 (_window(planes[0], side, for_target), _window(planes[1], side, for_source))
             )
-        return to_batch(pairs, numbers)
+        return paired_batch(pairs, numbers)
 
     def _view(self, stage: Stage, *, jitter: bool) -> View:
         """What is packed for a stage: whole images at one size, or the originals."""
@@ -178,8 +173,8 @@ class PairedData(TranslationData):
         (items,) = self._items[index]
         return items[item(len(items), self._seed, number)]
 
-    def _draws(self, *place: int | str) -> tuple[Draws, Draws]:
-        return Draws(*place), Draws(*place)
+    def _draws(self, *parts: int | str) -> tuple[Draws, Draws]:
+        return Draws(*parts), Draws(*parts)
 
     def _view(self, stage: Stage, *, jitter: bool) -> View:
         data, inner = self._data, super()._view(stage, jitter=jitter)
@@ -204,8 +199,8 @@ class PairedData(TranslationData):
 
 
 class UnpairedData(TranslationData):
-    """Two sets. An epoch is as long as the larger; the smaller goes round, and each has an order of
-    its own, so that every epoch pairs them anew."""
+    """Two sets. An epoch is as long as the larger; the smaller is repeated, and each has an order
+    of its own, so that every epoch pairs them anew."""
 
     def _divided(self, catalog: Catalog) -> tuple[list[list[Numbers]], list[Numbers]]:
         def of(numbers: Sequence[int], label: int) -> list[int]:
@@ -223,12 +218,11 @@ class UnpairedData(TranslationData):
             found.append(items[item(len(items), derive(self._seed, name), number)][0])
         return found[0], found[1]
 
-    def _draws(self, *place: int | str) -> tuple[Draws, Draws]:
-        return Draws(*place, "target"), Draws(*place, "source")
+    def _draws(self, *parts: int | str) -> tuple[Draws, Draws]:
+        return Draws(*parts, "target"), Draws(*parts, "source")
 
 
 def _window(plane: Pixels, side: int, draws: Draws) -> Pixels:
     """A window of `side` anywhere in a plane."""
-    top = draws.below(plane.shape[0] - side + 1)
-    left = draws.below(plane.shape[1] - side + 1)
+    top, left = draw_window(draws, plane.shape[0], plane.shape[1], side)
     return plane[top : top + side, left : left + side]

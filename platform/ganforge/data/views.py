@@ -1,4 +1,4 @@
-"""What is made of an original image: the planes that are packed, and the pair of one window.
+"""What is made of an original image: the planes of pixels that are kept in the cache.
 
 Every resize is Pillow's bicubic, which is antialiased, and is rounded to 8 bits, as the files of
 the standard benchmarks are.
@@ -7,10 +7,9 @@ the standard benchmarks are.
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 from PIL import Image
 
-from ganforge.data.decode import Pixels
+from ganforge.data.images import Pixels, to_pixels
 
 Sides = tuple[int, int]  # height, width
 
@@ -42,10 +41,10 @@ class Square:
     def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
         side = min(image.size)
         square = _centre(image, side, side)
-        target = _resized(square, self.resolution, self.resolution)
+        target = resized(square, self.resolution, self.resolution)
         origin = target if self.low_resolution_from == "target" else square
         low = self.resolution // self.scale
-        return _pixels(target), _pixels(_resized(origin, low, low))
+        return to_pixels(target), to_pixels(resized(origin, low, low))
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Reduced:
     def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
         side = min(image.size)
         square = _centre(image, side, side)
-        return (_pixels(_resized(square, self.resolution, self.resolution)),)
+        return (to_pixels(resized(square, self.resolution, self.resolution)),)
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Bounded:
         return (bounded(height, width, self.reduce),)
 
     def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
-        return (_pixels(_reduced(image, self.reduce)),)
+        return (to_pixels(_limited(image, self.reduce)),)
 
 
 def bounded(height: int, width: int, reduce: int | None) -> Sides:
@@ -87,8 +86,8 @@ def bounded(height: int, width: int, reduce: int | None) -> Sides:
 @dataclass(frozen=True)
 class Whole:
     """The original, cut right and below to multiples of `scale`, and the low resolution of all of
-    it: (target, source). Windows of both at one place belong together. `reduce` bounds the longer
-    side first."""
+    it: (target, source). Windows of both at the same position belong together. `reduce` bounds the
+    longer side first."""
 
     scale: int
     reduce: int | None = None
@@ -100,15 +99,15 @@ class Whole:
 
     def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
         (height, width), low = self.sides(image.height, image.width)
-        target = _reduced(image, self.reduce).crop((0, 0, width, height))
-        return _pixels(target), _pixels(_resized(target, low[1], low[0]))
+        target = _limited(image, self.reduce).crop((0, 0, width, height))
+        return to_pixels(target), to_pixels(resized(target, low[1], low[0]))
 
 
 @dataclass(frozen=True)
 class Centre:
     """The centre of at most `max_side`, and the low resolution of this cut: (target, source).
 
-    Sides of the source are multiples of 16, so that networks that halve it several times take it,
+    Sides of the source are multiples of 16, so that networks that halve it several times accept it,
     or any whole number where the image is smaller than that.
     """
 
@@ -127,8 +126,8 @@ class Centre:
 
     def planes(self, image: Image.Image) -> tuple[Pixels, ...]:
         (height, width), low = self.sides(image.height, image.width)
-        target = _centre(_reduced(image, self.reduce), width, height)
-        return _pixels(target), _pixels(_resized(target, low[1], low[0]))
+        target = _centre(_limited(image, self.reduce), width, height)
+        return to_pixels(target), to_pixels(resized(target, low[1], low[0]))
 
 
 def cells(sides: Sides, resolution: int, scale: int) -> int:
@@ -137,9 +136,9 @@ def cells(sides: Sides, resolution: int, scale: int) -> int:
     return max(1, height * width)
 
 
-def _reduced(image: Image.Image, reduce: int | None) -> Image.Image:
+def _limited(image: Image.Image, reduce: int | None) -> Image.Image:
     height, width = bounded(image.height, image.width, reduce)
-    return image if image.size == (width, height) else _resized(image, width, height)
+    return image if image.size == (width, height) else resized(image, width, height)
 
 
 def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -147,10 +146,6 @@ def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+def resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Pillow's bicubic, rounded to 8 bits."""
     return image.resize((width, height), Image.Resampling.BICUBIC)
-
-
-def _pixels(image: Image.Image) -> Pixels:
-    array = np.asarray(image)
-    return array if array.ndim == 3 else array[..., None]

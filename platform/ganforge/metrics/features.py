@@ -1,10 +1,10 @@
 """Networks whose features FID and KID compare: a seeded random one, and Inception where it is here.
 
-Figures over the random network are proxies and named so: they order the runs of one experiment and
+Metrics over the random network are proxies and named so: they rank the runs of one experiment and
 cannot be compared with published ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganforge.assets import Assets, from_cache, keep, present, tensors_sha256
-from ganforge.metrics.fid_kid import frechet_distance, kernel_distance, moments
 from ganforge.settings import SettingsError
 
 KEY = "validation.fid_network"
@@ -73,42 +72,20 @@ def _resized(images: Tensor, side: int) -> Tensor:
     return F.interpolate(images, (side, side), mode="bilinear", antialias=True)
 
 
-class Distances:
-    """FID and KID between two sets, by the features of one network; `suffix` ends their names."""
-
-    def __init__(self, network: nn.Module, names: Sequence[str], suffix: str = ""):
-        self.network, self.names, self.suffix = network, names, suffix
-
-    def describe(self, images: Tensor, index: Tensor) -> Tensor:
-        colour = images.float().expand(-1, 3, -1, -1)
-        return self.network(colour).cpu()
-
-    def compare(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> dict[str, float]:
-        first, second = (torch.cat(list(chunks)).double() for chunks in (real, fake))
-        if min(len(first), len(second)) < 2:
-            return {}
-        found = {}
-        if "fid" in self.names:
-            found[f"fid{self.suffix}"] = frechet_distance(moments(first), moments(second))
-        if "kid" in self.names:
-            found[f"kid{self.suffix}"] = kernel_distance(first, second)
-        return found
-
-
 def resolve_features(network: str) -> tuple[str, Assets]:
-    """What `validation.fid_network` comes to on this machine: proxy, none or "sha256:…" of the
-    Inception that is measured beside the proxy, with its tensors.
+    """What `validation.fid_network` means on this machine: proxy, none or "sha256:…" of the
+    Inception that is measured in addition to the proxy, with its tensors.
 
-    Run once by the driver. `auto` takes Inception where torchvision has its file already and
-    fetches nothing; `inception` fetches it, and is a SettingsError where that fails.
+    Run once by the driver. `auto` uses Inception if torchvision's file is on the machine and
+    downloads nothing; `inception` downloads it, and a failure is a SettingsError.
     """
     if network in ("proxy", "none"):
         return network, {}
-    if network.startswith("sha256:"):  # a recorded run: the figure is no reason to refuse it
+    if network.startswith("sha256:"):  # a recorded run: a metric is not a reason to refuse it
         return (network, {network: from_cache(network, KEY)}) if present(network) else ("proxy", {})
     if network == "auto" and not _inception_file().is_file():
         return "proxy", {}
-    # as above
+    # torchvision takes seconds to import
     from torchvision.models import Inception_V3_Weights
 
     try:
@@ -117,7 +94,7 @@ def resolve_features(network: str) -> tuple[str, Assets]:
         if network == "auto":
             return "proxy", {}
         raise SettingsError(
-            f"{KEY} = inception: torchvision's Inception weights cannot be had "
+            f"{KEY} = inception: torchvision's Inception weights are unavailable "
             f"({type(error).__name__}: {error}); put them at {_inception_file()}, or set proxy"
         ) from None
     tensors = {name: tensor.contiguous() for name, tensor in found.items()}

@@ -1,7 +1,9 @@
-"""Distances between two sets of features, in float64: FID and KID."""
+"""FID and KID: distances between the features of two sets of images, in float64."""
+
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,3 +45,25 @@ def kernel_distance(first: Tensor, second: Tensor) -> float:
         return (found.sum() - found.trace()) / (len(points) * (len(points) - 1))
 
     return (among(first) + among(second) - 2 * kernel(first, second).mean()).item()
+
+
+class Distances:
+    """FID and KID between two sets, by the features of one network; `suffix` ends their names."""
+
+    def __init__(self, network: nn.Module, names: Sequence[str], suffix: str = ""):
+        self.network, self.names, self.suffix = network, names, suffix
+
+    def describe(self, images: Tensor, index: Tensor) -> Tensor:
+        colour = images.float().expand(-1, 3, -1, -1)
+        return self.network(colour).cpu()
+
+    def compare(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> dict[str, float]:
+        first, second = (torch.cat(list(chunks)).double() for chunks in (real, fake))
+        if min(len(first), len(second)) < 2:
+            return {}
+        found = {}
+        if "fid" in self.names:
+            found[f"fid{self.suffix}"] = frechet_distance(moments(first), moments(second))
+        if "kid" in self.names:
+            found[f"kid{self.suffix}"] = kernel_distance(first, second)
+        return found

@@ -1,6 +1,6 @@
 """How good images are: PSNR and SSIM as the super-resolution literature reports them.
 
-Each figure of an image is computed from that image alone, so that it has the same bits in any
+Each metric of an image is computed from that image alone, so that it has the same bits in any
 batch and on any worker.
 """
 
@@ -27,7 +27,7 @@ def to_bytes(images: Tensor) -> Tensor:
 
 
 def luma(images: Tensor) -> Tensor:
-    """The channel on which figures are measured: (N, C, H, W) in [-1, 1] to (N, H, W) float64.
+    """The channel on which metrics are measured: (N, C, H, W) in [-1, 1] to (N, H, W) float64.
 
     Images are rounded to 8 bits first. Y = 16 + 65.481·R + 128.553·G + 24.966·B with R, G, B in
     [0, 1] (ITU-R BT.601, 16 … 235, not rounded again, as BasicSR has it); images of a single
@@ -37,13 +37,13 @@ def luma(images: Tensor) -> Tensor:
     if levels.shape[1] == 1:
         return levels[:, 0]
     if levels.shape[1] != 3:
-        raise ValueError(f"{levels.shape[1]} channels: figures need images of 1 or 3 channels")
+        raise ValueError(f"{levels.shape[1]} channels: metrics need images of 1 or 3 channels")
     red, green, blue = (levels / PEAK).unbind(1)
     return 16 + 65.481 * red + 128.553 * green + 24.966 * blue
 
 
 def _rounded(images: Tensor) -> Tensor:
-    """8-bit levels in float64; what is not a number stays so and shows in the figures."""
+    """8-bit levels in float64; what is not a number stays so and shows in the metrics."""
     return ((images.double().clamp(-1, 1) + 1) * 127.5).round()
 
 
@@ -122,14 +122,16 @@ def measure(generated: Tensor, batch: Batch, scale: int) -> dict[str, Tensor]:
     A border of `scale` pixels is shaved. Images too small for a window of SSIM have no ssim.
     """
     if batch.source is None:
-        raise ValueError("the batch has no source: bicubic figures need the low-resolution images")
-    figures = {}
+        raise ValueError(
+            "the batch has no source: the bicubic metrics need the low-resolution images"
+        )
+    metrics: dict[str, Tensor] = {}
     fits = min(batch.target.shape[-2:]) >= WINDOW + 2 * scale
     for suffix, images in (("", generated), ("_bicubic", bicubic(batch.source, scale))):
         if images.shape != batch.target.shape:
             shapes = f"{tuple(images.shape)}, target {tuple(batch.target.shape)}"
             raise ValueError(f"images of another shape than the target: {shapes}")
-        figures[f"psnr{suffix}"] = psnr(images, batch.target, scale)
+        metrics[f"psnr{suffix}"] = psnr(images, batch.target, scale)
         if fits:
-            figures[f"ssim{suffix}"] = ssim(images, batch.target, scale)
-    return figures
+            metrics[f"ssim{suffix}"] = ssim(images, batch.target, scale)
+    return metrics

@@ -62,7 +62,7 @@ def _terms(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 class Diversity:
     """Mean MS-SSIM of neighbours in a set: high where images resemble each other.
 
-    Beside it the same of the real images, which says how much they resemble each other.
+    The same of the real images is reported with it: it says how much they resemble each other.
     """
 
     def describe(self, images: Tensor, index: Tensor) -> list[float]:

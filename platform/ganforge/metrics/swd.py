@@ -2,7 +2,7 @@
 
 Section 5 of Progressive Growing of GANs (arXiv:1710.10196): patches of a Laplacian pyramid, as
 points of R^(49·C), compared along random directions. Images are described one at a time, so that
-workers can share the work; whoever has all descriptors, in image order, compares them.
+workers can share the work; the process that has all descriptors, in image order, compares them.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganforge.draws import derive
+from ganforge.layers import upsample_nearest
 
 PATCH = 7
 #: A level whose smaller side is below this is not made.
@@ -159,3 +160,30 @@ def sliced_wasserstein(
     if distances:
         distances["mean"] = sum(distances.values()) / len(distances)
     return distances
+
+
+class SlicedWasserstein:
+    """Sliced Wasserstein distance of each level of a Laplacian pyramid, and their mean as "swd".
+
+    Images too small for a patch, the first of a growing system, are enlarged by nearest neighbour
+    first, so that every stage has this metric.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def describe(self, images: Tensor, index: Tensor) -> list[list[Tensor]]:
+        shown = images.float().cpu()
+        if min(shown.shape[-2:]) < PATCH:
+            shown = upsample_nearest(shown, -(-PATCH // min(shown.shape[-2:])))
+        return [
+            descriptors(image, self.seed, "swd", number)
+            for image, number in zip(shown, index.tolist(), strict=True)
+        ]
+
+    def compare(
+        self, real: Sequence[list[list[Tensor]]], fake: Sequence[list[list[Tensor]]]
+    ) -> dict[str, float]:
+        first, second = ([one for chunk in chunks for one in chunk] for chunks in (real, fake))
+        found = sliced_wasserstein(first, second, self.seed, "swd")
+        return {f"swd_{n}" if n != "mean" else "swd": value for n, value in found.items()}

@@ -35,7 +35,7 @@ ENTRIES = (
     "training.resume:begin",
     "training.run:be_deterministic",
     "training.prepare:build_plan",
-    "data.fingerprint:open_catalog",
+    "data.split:open_catalog",
     "schedule:Plan",
 )
 #: What is not followed, with the reason why no weight can change unseen.

@@ -1,4 +1,4 @@
-"""Planes of images by number: from one memory-mapped file, or decoded when asked for."""
+"""This machine's cache of images: the hashes of decoded files, and packed planes of pixels."""
 
 import hashlib
 import json
@@ -7,24 +7,79 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import PIL
+from PIL import features
 
+from ganforge import local_files
 from ganforge.data.base import ImageSettings
-from ganforge.data.decode import Pixels, load
-from ganforge.data.fingerprint import THREADS
-from ganforge.data.places import FORMAT, cache_directory, unwritable
-from ganforge.data.source_image import Decoded
+from ganforge.data.images import Decoded, Pixels, SourceImage, decode, digest, load
+from ganforge.data.settings import DataSettings
 from ganforge.data.views import View
 from ganforge.local_files import locked, replacing
+from ganforge.settings import SettingsError
 
+# What can change a decoded or resized pixel, besides the file: enters every name in the cache.
+FORMAT = (
+    f"1-{PIL.__version__}-{features.version('jpg')}-{features.version_feature('libjpeg_turbo')}"
+)
 RECENT_BYTES = 256 * 2**20  # kept by a set that decodes on demand
+THREADS = 4  # Pillow and hashlib release the interpreter's lock; no result depends on this
+_END = "end\n"  # a record cut short by a crash lacks it
+
+
+def cache_directory(data: DataSettings) -> Path:
+    """`data.cache_directory`, else $GANFORGE_CACHE, else ~/.cache/ganforge."""
+    given = data.cache_directory
+    return Path(given).expanduser() if given else local_files.cache_directory()
+
+
+def unwritable(directory: Path, error: OSError) -> SettingsError:
+    """The error for a cache that cannot be written."""
+    return SettingsError(
+        f"data.cache_directory = {directory}: cannot be written ({error.strerror}); set it to a "
+        "folder with free space, or data.cache_bytes = 0 to decode images on demand"
+    )
+
+
+def identify(images: Sequence[SourceImage], directory: Path) -> tuple[Decoded, ...]:
+    """Each image with the hash of its decoded pixels, which `directory` remembers."""
+    with ThreadPoolExecutor(THREADS) as threads:
+        return tuple(threads.map(lambda image: _identify(image, directory), images))
+
+
+def _identify(image: SourceImage, directory: Path) -> Decoded:
+    """The hash of the decoded pixels, remembered under the hash of the file's bytes.
+
+    The times of files play no part: a copy or a checkout changes them, an edit may not.
+    """
+    if image.pixels is not None:
+        return Decoded(image, digest(image.pixels), *image.pixels.shape[:2])
+    try:
+        content = image.path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{image.path}: cannot be read ({error.strerror})") from None
+    name = hashlib.sha256(content).hexdigest()
+    record = directory / "decoded" / FORMAT / name[:2] / name[2:]
+    with suppress(OSError, ValueError):
+        found, height, width, end = record.read_text().split(" ")
+        if end == _END:
+            return Decoded(image, found, int(height), int(width))
+    pixels = decode(content, image)
+    known = Decoded(image, digest(pixels), *pixels.shape[:2])
+    with suppress(OSError):  # a cache that cannot be written only costs time
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(record, durable=False) as file:
+            file.write(f"{known.digest} {known.height} {known.width} {_END}".encode())
+    return known
 
 
 class Planes(Protocol):
-    """The planes that a view makes of each image, (H, W, C) uint8, not to be written."""
+    """The planes that a view makes of each image, (H, W, C) uint8, read-only."""
 
     def __len__(self) -> int: ...
 
@@ -70,13 +125,13 @@ class Packed:
 
 
 class OnDemand:
-    """The same planes, decoded when asked for; the latest are kept, up to RECENT_BYTES."""
+    """The same planes, decoded on demand; the most recent are kept, up to RECENT_BYTES."""
 
     def __init__(self, images: Sequence[Decoded], view: View, channels: int):
         self._images, self._view, self._channels = images, view, channels
         self._recent: OrderedDict[int, tuple[Pixels, ...]] = OrderedDict()
         self._held = 0
-        self._lock = threading.Lock()  # the prefetching thread asks too
+        self._lock = threading.Lock()  # the prefetching thread reads too
 
     def __len__(self) -> int:
         return len(self._images)
@@ -140,14 +195,14 @@ def _write(path: Path, images: Sequence[Decoded], view: View, channels: int) -> 
     table = layout(images, view, channels)
     with replacing(path) as file, ThreadPoolExecutor(THREADS) as threads:
 
-        def place(number: int) -> None:
+        def write_one(number: int) -> None:
             planes = view.planes(load(images[number], channels))
             for plane, (offset, height, width) in zip(planes, table[number], strict=True):
                 assert plane.shape == (height, width, channels)
                 # Written, not mapped: a full disk is then an error instead of a signal.
                 _write_at(file.fileno(), plane.tobytes(), offset)
 
-        for _ in threads.map(place, range(len(images))):
+        for _ in threads.map(write_one, range(len(images))):
             pass
 
 

@@ -11,10 +11,10 @@ from conftest import SCALE, SEED, Open, Settings, stages
 from PIL import Image
 
 from ganforge.data.batch import Batch
-from ganforge.data.fingerprint import Catalog, open_catalog
-from ganforge.data.pairs import Pairs, open_sets
-from ganforge.data.places import cache_directory
+from ganforge.data.cache import cache_directory
 from ganforge.data.sources import find_source
+from ganforge.data.split import Catalog, open_catalog
+from ganforge.data.super_resolution import SuperResolutionData, open_sets
 from ganforge.systems.settings import SystemSettings
 
 VIEWS = ["resize", "crop"]
@@ -30,10 +30,10 @@ def _catalog(settings: SystemSettings) -> Catalog:
     return open_catalog(source, settings.validation.fraction, SEED, cache_directory(settings.data))
 
 
-def _pairs(settings: SystemSettings) -> tuple[Catalog, list, Pairs]:
+def _pairs(settings: SystemSettings) -> tuple[Catalog, list, SuperResolutionData]:
     catalog = _catalog(settings)
     sets, _ = open_sets(catalog, settings, [16, 32], SCALE)
-    return catalog, sets, Pairs(catalog, settings.data, stages(), sets, SCALE, SEED)
+    return catalog, sets, SuperResolutionData(catalog, settings, stages(), SCALE, SEED)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -120,10 +120,9 @@ def test_about_half_of_the_samples_are_mirrored(settings: Settings) -> None:
 def test_a_source_window_is_that_of_the_whole_image(settings: Settings, scale: int) -> None:
     given = settings(view="crop", horizontal_flip=False)
     catalog = _catalog(given)
-    sets, _ = open_sets(catalog, given, [16, 32], scale)
-    pairs = Pairs(catalog, given.data, stages(), sets, scale, SEED)
+    pairs = SuperResolutionData(catalog, given, stages(), scale, SEED)
     low = 32 // scale
-    windows = {}  # noise: the bytes of a target name its place
+    windows = {}  # noise: the bytes of a target name its position
     for n in catalog.train:
         with Image.open(catalog.images[n].image.path) as image:
             height, width = image.height // scale, image.width // scale
@@ -192,7 +191,7 @@ def test_validation_shows_held_out_images_only(opened: Open, settings: Settings,
     assert opened(view=view, held_out={"images": 1}).num_validation == 1
 
 
-def test_the_grid_repeats_no_image_and_shows_one_place_at_all_stages(opened: Open) -> None:
+def test_the_grid_repeats_no_image_and_shows_one_part_at_all_stages(opened: Open) -> None:
     data = opened(view="crop")
     first, last = data.samples(0), data.samples(1)
     assert _equal(first, last)

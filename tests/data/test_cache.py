@@ -8,12 +8,11 @@ import pytest
 from conftest import SCALE
 from PIL import Image
 
-from ganforge.data import packed
-from ganforge.data.catalog import find_images
-from ganforge.data.fingerprint import open_catalog
-from ganforge.data.packed import OnDemand, num_bytes, pack
-from ganforge.data.source_image import Decoded
+from ganforge.data import cache as cache_module
+from ganforge.data.cache import OnDemand, num_bytes, pack
+from ganforge.data.images import Decoded, find_images
 from ganforge.data.sources import Source
+from ganforge.data.split import open_catalog
 from ganforge.data.views import Centre, Square, View, Whole
 from ganforge.settings import SettingsError
 
@@ -35,7 +34,7 @@ def _images(folder: Path, cache: Path) -> tuple[Decoded, ...]:
 def test_packed_and_on_demand_are_equal(
     folder: Path, tmp_path: Path, view: View, channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed, "RECENT_BYTES", 9000)  # some are kept, some are not
+    monkeypatch.setattr(cache_module, "RECENT_BYTES", 9000)  # some are kept, some are not
     images = _images(folder, tmp_path)
     one, other = pack(images, view, channels, tmp_path), OnDemand(images, view, channels)
     assert len(one) == len(other) == 7
@@ -79,7 +78,7 @@ def test_a_file_of_the_wrong_length_is_made_again(folder: Path, tmp_path: Path) 
     assert not left.exists()
 
 
-def test_a_place_that_cannot_be_written_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(folder: Path, tmp_path: Path) -> None:
     images = _images(folder, tmp_path)
     blocked = tmp_path / "file"
     blocked.touch()
@@ -89,8 +88,8 @@ def test_a_place_that_cannot_be_written_is_named(folder: Path, tmp_path: Path) -
 
 def _race(images: tuple[Decoded, ...], cache: Path, start, answers) -> None:
     made = []
-    write = packed._write
-    packed._write = lambda *given: (made.append(1), write(*given))[1]
+    write = cache_module._write
+    cache_module._write = lambda *given: (made.append(1), write(*given))[1]
     start.wait()
     planes = pack(images, VIEWS[0], 3, cache)
     answers.put((len(made), [plane.tobytes() for plane in planes[3]]))

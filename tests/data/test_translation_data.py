@@ -14,9 +14,10 @@ from PIL import Image
 
 from ganforge.data.base import Data
 from ganforge.data.batch import Batch
-from ganforge.data.builtin import DOMAINS, builtin_images
+from ganforge.data.paired_sources import DOMAINS
 from ganforge.data.prepare import open_data, prepare_data
 from ganforge.data.settings import PairedSettings, TranslationSettings, ValidationSettings
+from ganforge.data.sources import builtin_photographs
 from ganforge.schedule import Stage
 from ganforge.settings import SettingsError
 from ganforge.systems.settings import StageSettings, SystemSettings
@@ -41,9 +42,9 @@ def pairs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def halves(tmp_path: Path) -> Path:
+def side_by_side(tmp_path: Path) -> Path:
     """The same, side by side, the source on the left."""
-    root = tmp_path / "halves"
+    root = tmp_path / "side_by_side"
     for number in range(6):
         pixels = noise(number, 30 + number, 40)
         save(root / f"p{number}.png", np.concatenate([pixels, 255 - pixels], axis=1))
@@ -64,10 +65,10 @@ def domains(tmp_path: Path) -> Path:
 
 def settings(kind: str, root: Path | None, tmp_path: Path, **data: Any) -> SystemSettings:
     group = PairedSettings if kind == "paired" else TranslationSettings
-    place = None if root is None else str(root)
+    folder = None if root is None else str(root)
     return SystemSettings(
         stages=(StageSettings(resolution=SIDE), StageSettings(resolution=2 * SIDE)),
-        data=group(root=place, cache_directory=str(tmp_path / "cache"), **data),
+        data=group(root=folder, cache_directory=str(tmp_path / "cache"), **data),
         validation=ValidationSettings(fraction=0.3, samples=3, images=5),
     )
 
@@ -98,8 +99,10 @@ AUGMENTED = [
 
 
 @pytest.mark.parametrize("data", AUGMENTED, ids=str)
-def test_both_sides_of_a_pair_are_cut_mirrored_and_turned_alike(pairs, halves, tmp_path, data):
-    for root, more in ((pairs, {}), (halves, {"pairing": "side_by_side"})):
+def test_both_sides_of_a_pair_are_cut_mirrored_and_turned_alike(
+    pairs, side_by_side, tmp_path, data
+):
+    for root, more in ((pairs, {}), (side_by_side, {"pairing": "side_by_side"})):
         found = opened("paired", root, tmp_path, **data, **more)
         for index, step, shard in itertools.product((0, 1), range(4), range(2)):
             batch = found.batch(index, step, shard)
@@ -132,17 +135,19 @@ def test_equal_in_two_objects_in_any_order_packed_or_not(pairs, domains, tmp_pat
     one.close()
 
 
-def test_side_by_side_takes_the_column_and_the_side(halves, tmp_path):
-    left = opened("paired", halves, tmp_path, pairing="side_by_side")
-    right = opened("paired", halves, tmp_path, pairing="side_by_side", source_side="right")
+def test_side_by_side_takes_the_column_and_the_side(side_by_side, tmp_path):
+    left = opened("paired", side_by_side, tmp_path, pairing="side_by_side")
+    right = opened("paired", side_by_side, tmp_path, pairing="side_by_side", source_side="right")
     for number in range(3):
         one, other = left.batch(0, number, 0), right.batch(0, number, 0)
         assert torch.equal(one.target, source_of(other))
         assert torch.equal(source_of(one), other.target)
     with pytest.raises(SettingsError, match=r"data\.split_column = 80: p0\.png is 80 pixels wide"):
-        opened("paired", halves, tmp_path, pairing="side_by_side", split_column=80)
+        opened("paired", side_by_side, tmp_path, pairing="side_by_side", split_column=80)
     with pytest.raises(SettingsError, match=r"the halves of data\.view = crop equal"):
-        opened("paired", halves, tmp_path, pairing="side_by_side", split_column=30, view="crop")
+        opened(
+            "paired", side_by_side, tmp_path, pairing="side_by_side", split_column=30, view="crop"
+        )
 
 
 def test_colours_change_on_sources_alone_and_as_often_as_asked(pairs, tmp_path):
@@ -235,7 +240,7 @@ def test_both_files_of_a_pair_are_on_one_side_of_the_split(pairs, tmp_path):
 
 
 def test_built_in_domains_are_real_images(tmp_path):
-    names = {image.name for image in builtin_images()}
+    names = {image.name for image in builtin_photographs()}
     assert {name for domain in DOMAINS.values() for name in domain} <= names
     found = opened("unpaired", None, tmp_path, view="crop", max_side=128)
     assert found.num_train == 3 and found.epoch_images[0] > 50

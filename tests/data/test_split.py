@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganforge.data.builtin import builtin_images
-from ganforge.data.catalog import find_images
-from ganforge.data.fingerprint import Catalog, open_catalog, split
-from ganforge.data.sources import Source
+from ganforge.data.images import find_images
+from ganforge.data.sources import Source, builtin_photographs
+from ganforge.data.split import Catalog, open_catalog, split
 
 
 def _catalog(root: Path, cache: Path, fraction: float = 0.3, seed: int = 3) -> Catalog:
@@ -58,7 +57,7 @@ def test_order_and_split_change_it(folder: Path, tmp_path: Path) -> None:
     assert _catalog(folder, cache).fingerprint != first.fingerprint
 
 
-def test_a_note_cut_short_by_a_crash_is_not_believed(folder: Path, tmp_path: Path) -> None:
+def test_a_record_cut_short_by_a_crash_is_not_believed(folder: Path, tmp_path: Path) -> None:
     first = _catalog(folder, tmp_path / "cache")
     notes = [path for path in (tmp_path / "cache" / "decoded").rglob("*") if path.is_file()]
     assert len(notes) == 7
@@ -87,7 +86,7 @@ def test_groups_are_never_divided() -> None:
 
 
 def test_the_motorcycles_stay_together() -> None:
-    images = builtin_images()
+    images = builtin_photographs()
     sides = {
         sum(images[n].scene == "motorcycle" for n in split([p.group for p in images], 0.4, s)[1])
         for s in range(30)

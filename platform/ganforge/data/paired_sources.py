@@ -1,26 +1,46 @@
-"""Which images are sources and which are targets: from names and headers alone."""
+"""Which images are sources and which are targets. Names and headers alone are read."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ganforge.data.base import ImageSettings
-from ganforge.data.builtin import DOMAINS, builtin_images
-from ganforge.data.catalog import find_images
-from ganforge.data.decode import read_header
+from ganforge.data.images import SourceImage, find_images, read_header
 from ganforge.data.settings import PairedSettings
-from ganforge.data.source_image import SourceImage
-from ganforge.data.sources import Source, check
+from ganforge.data.sources import (
+    Source,
+    builtin_photographs,
+    check_channels,
+    largest_resolution,
+    usable_source,
+)
 from ganforge.data.views import bounded
 from ganforge.settings import SettingsError
 
 #: Labels of the two kinds.
 SOURCE, TARGET = 0, 1
 _NAMES = ("source", "target")
+#: Two domains of photographs with different colours and subjects: warm close-ups, and cool
+#: images of distant things.
+DOMAINS = {
+    "source": (
+        "skimage/chelsea.png",
+        "skimage/coffee.png",
+        "skimage/ihc.png",
+        "skimage/retina.jpg",
+    ),
+    "target": (
+        "skimage/hubble_deep_field.jpg",
+        "skimage/rocket.jpg",
+        "sklearn/china.jpg",
+        "sklearn/flower.jpg",
+    ),
+}
 Sides = dict[str, tuple[int, int]]  # width and height by name
 
 
 def pairing_of(data: PairedSettings) -> str:
-    """How pairs are made: `data.pairing`, or what it stands for."""
+    """How pairs are made: `data.pairing` with auto resolved."""
     if data.pairing != "auto":
         return data.pairing
     return "edges" if data.root is None else "folders"
@@ -30,15 +50,15 @@ def find_paired(settings: ImageSettings) -> Source:
     """Images that are pairs: two files of one scene, or one file; else SettingsError."""
     data = settings.data
     assert isinstance(data, PairedSettings)
-    pairing, side = pairing_of(data), _needed_side(settings)
+    pairing, side = pairing_of(data), largest_resolution(settings)
     if pairing == "edges":
         if data.view == "resize":
             data = data.model_copy(update={"smaller": "enlarge"})
-        return check(data, settings.channels, side)
+        return usable_source(data, settings.channels, side)
     if data.root is None:
         raise SettingsError(
             f"data.pairing = {pairing}: needs data.root, the folder with the pairs; the built-in "
-            "photographs have edges alone"
+            "photographs can only be used with edges"
         )
     if pairing == "side_by_side":
         return _side_by_side(settings, data, side)
@@ -67,7 +87,7 @@ def find_paired(settings: ImageSettings) -> Source:
 def find_unpaired(settings: ImageSettings) -> Source:
     """Images of two sets, by their labels; else SettingsError."""
     if settings.data.root is None:
-        known = {image.name: image for image in builtin_images()}
+        known = {image.name: image for image in builtin_photographs()}
         found = [
             replace(known[name], label=label)
             for label, domain in enumerate(_NAMES)
@@ -83,12 +103,8 @@ def find_unpaired(settings: ImageSettings) -> Source:
                     "least 2 are needed, one to train and one held out; add images"
                 )
     sides = {image.name: read_header(image) for image in found}
-    _check(settings, found, sides, _needed_side(settings))
+    _check(settings, found, sides, largest_resolution(settings))
     return Source(tuple(found), _NAMES)
-
-
-def _needed_side(settings: ImageSettings) -> int:
-    return max(stage.resolution for stage in settings.stages)
 
 
 def _two_folders(settings: ImageSettings) -> tuple[list[SourceImage], list[SourceImage]]:
@@ -97,7 +113,7 @@ def _two_folders(settings: ImageSettings) -> tuple[list[SourceImage], list[Sourc
     folder, found = Path(root).expanduser(), []
     if folder.is_dir() and not all((folder / name).is_dir() for name in _NAMES):
         other = (
-            "; or set data.pairing = side_by_side for files with both halves, or edges for "
+            "; or set data.pairing = side_by_side for files with both images, or edges for "
             "photographs alone"
         )
         raise SettingsError(
@@ -133,23 +149,22 @@ def _side_by_side(settings: ImageSettings, data: PairedSettings, side: int) -> S
     return Source(tuple(images))
 
 
-def _check(settings: ImageSettings, images, sides: Sides, needed: int) -> None:
+def _check(
+    settings: ImageSettings, images: Sequence[SourceImage], sides: Sides, needed: int
+) -> None:
     """Colour or grey, large enough, and at least two of them."""
     data = settings.data
-    place = "none" if data.root is None else data.root
-    if settings.channels not in (1, 3):
-        raise SettingsError(
-            f"channels = {settings.channels}: images have 3 (colour) or 1 (grey); set 3 or 1"
-        )
+    root = "none" if data.root is None else data.root
+    check_channels(settings.channels)
     if len({image.group for image in images}) < 2:
         raise SettingsError(
-            f"data.root = {place}: has one pair; at least 2 are needed, one to train and one held "
+            f"data.root = {root}: has one pair; at least 2 are needed, one to train and one held "
             "out; add images"
         )
     for name, (width, height) in sides.items():
         if data.view == "crop" and min(bounded(height, width, data.max_side)) < needed:
             raise SettingsError(
-                f"data.root = {place}: {name} is {width}×{height}, smaller than the windows of the "
+                f"data.root = {root}: {name} is {width}×{height}, smaller than the windows of the "
                 f"stages ({needed}); remove it, set data.view = resize, or end at a smaller "
                 "resolution"
             )

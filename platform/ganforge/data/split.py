@@ -1,25 +1,17 @@
-"""What the images are: decoded pixels, their order and the split, as one hash."""
+"""Which images are held out, and the fingerprint: pixels, order and split as one hash."""
 
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganforge.data.decode import decode, digest
-from ganforge.data.places import FORMAT
+from ganforge.data.cache import identify
+from ganforge.data.images import Decoded
 from ganforge.data.settings import DataSettings
-from ganforge.data.source_image import Decoded, SourceImage
 from ganforge.data.sources import Source
 from ganforge.draws import permutation
-from ganforge.local_files import replacing
-from ganforge.settings import SettingsError
-
-_END = "end\n"  # a note cut short by a crash lacks it
-THREADS = 4  # Pillow and hashlib release the interpreter's lock; no result depends on this
 
 
 @dataclass(frozen=True)
@@ -28,7 +20,7 @@ class Catalog:
 
     `train` and `validation` are numbers into `images`; those held out are in drawn order, so that
     the first few are a fair sample. `classes` are named where images have labels; `mirror` says
-    that a mirrored image is as good as the original.
+    that a mirrored image is still a valid one.
     """
 
     images: tuple[Decoded, ...]
@@ -40,19 +32,18 @@ class Catalog:
 
 
 def mirrors(data: DataSettings, catalog: Catalog) -> bool:
-    """Whether half of the samples are mirrored: as settings say, or else as suits the source."""
+    """Whether half of the samples are mirrored: as the setting says, else as the source allows."""
     return catalog.mirror if data.horizontal_flip is None else data.horizontal_flip
 
 
 def open_catalog(source: Source, fraction: float, seed: int, directory: Path) -> Catalog:
-    """Decode (or remember) every image and split them.
+    """Decode every image, or look up its hash in the cache `directory`, and split them.
 
     The fingerprint changes with a pixel, a label, the order or the split; not with the folder's
-    place or with a file that was encoded anew without loss.
+    path or with a file that was encoded again without loss.
     """
     images = source.images
-    with ThreadPoolExecutor(THREADS) as threads:
-        known = tuple(threads.map(lambda image: _identify(image, directory), images))
+    known = identify(images, directory)
     labels = [image.label for image in images]
     train, validation = split([image.group for image in images], fraction, seed, labels)
     listing: list[object] = [[item.digest for item in known], train, validation]
@@ -99,29 +90,3 @@ def _quotas(labels: Sequence[int | None], wanted: int) -> dict[int | None, int]:
     for label in order[: wanted - sum(found.values())]:
         found[label] += 1
     return {label: max(min(1, counts[label] - 1), share) for label, share in found.items()}
-
-
-def _identify(image: SourceImage, directory: Path) -> Decoded:
-    """The hash of the decoded pixels, remembered under the hash of the file's bytes.
-
-    Times of files are not asked: a copy or a checkout changes them, an edit need not.
-    """
-    if image.pixels is not None:
-        return Decoded(image, digest(image.pixels), *image.pixels.shape[:2])
-    try:
-        content = image.path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{image.path}: cannot be read ({error.strerror})") from None
-    name = hashlib.sha256(content).hexdigest()
-    note = directory / "decoded" / FORMAT / name[:2] / name[2:]
-    with suppress(OSError, ValueError):
-        found, height, width, end = note.read_text().split(" ")
-        if end == _END:
-            return Decoded(image, found, int(height), int(width))
-    pixels = decode(content, image)
-    known = Decoded(image, digest(pixels), *pixels.shape[:2])
-    with suppress(OSError):  # a cache that cannot be written only costs time
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(note, durable=False) as file:
-            file.write(f"{known.digest} {known.height} {known.width} {_END}".encode())
-    return known

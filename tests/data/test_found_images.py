@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganforge.data.catalog import find_images
+from ganforge.data.images import find_images
 from ganforge.data.settings import DataSettings
-from ganforge.data.sources import check
+from ganforge.data.sources import usable_source
 from ganforge.settings import SettingsError
 
 
 def _said(root: Path | str, channels: int = 3, needed_side: int = 32) -> str:
     with pytest.raises(SettingsError) as caught:
-        check(DataSettings(root=str(root)), channels, needed_side)
+        usable_source(DataSettings(root=str(root)), channels, needed_side)
     message = str(caught.value)
     assert "\n" not in message
-    assert ";" in message  # the remedy follows
+    assert ";" in message  # the fix follows
     return message
 
 
@@ -42,7 +42,7 @@ def test_finds_every_format_below_the_folder_in_order_of_names(tmp_path: Path) -
     (tmp_path / "readme.txt").write_text("text")
     found = [image.name for image in find_images(str(tmp_path))]
     assert found == ["B.bmp", "a.png", "b.tiff", "b/z.JPG", "c.webp", "d.jpeg", "e.TIF"]
-    assert len(check(DataSettings(root=str(tmp_path)), 3, 40).images) == 7
+    assert len(usable_source(DataSettings(root=str(tmp_path)), 3, 40).images) == 7
 
 
 def test_a_link_back_up_ends(folder: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_link_back_up_ends(folder: Path) -> None:
 
 
 def test_the_builtin_photographs_are_eleven_of_ten_scenes() -> None:
-    images = check(DataSettings(), 3, 256).images
+    images = usable_source(DataSettings(), 3, 256).images
     assert len(images) == 11
     assert len({image.group for image in images}) == 10
 
@@ -74,7 +74,7 @@ def test_small_images_are_counted_and_the_first_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"just text", b"\x89PNG\r\n\x1a\n\0\0"])
-def test_files_that_are_no_images_are_named(folder: Path, content: bytes) -> None:
+def test_files_that_are_not_images_are_named(folder: Path, content: bytes) -> None:
     (folder / "p2.png").write_bytes(content)
     assert "p2.png" in _said(folder)
 
@@ -84,7 +84,7 @@ def test_a_gif_called_png_is_refused(folder: Path) -> None:
     assert "p2.png" in _said(folder)
 
 
-def test_a_image_of_900_million_pixels_is_refused_from_its_header(folder: Path) -> None:
+def test_an_image_of_900_million_pixels_is_refused_from_its_header(folder: Path) -> None:
     header = b"IHDR" + struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     (folder / "p2.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IDAT")
