@@ -78,7 +78,7 @@ def test_a_loss_is_said_with_its_machines_and_its_cost(
     assert lost.losses == [] and lost.machines == ("one", "two")
     place(lost, "second")
     told = Progress(4, "validation/psnr").line(lost, "placed")
-    assert "trial 1  runs on one: lost a worker on one, two; goes on from image 0" in told
+    assert "trial 1  runs on one: lost a worker on one, two; continues from image 0" in told
     assert "up to 8 images are done again" in told
 
 
