@@ -21,7 +21,7 @@ from ganforge.commands.cli import main
 from ganforge.doctor.machine import check_machine
 from ganforge.schedule import Position
 from ganforge.search.dashboard import Progress
-from ganforge.search.placement import next_yield, place, stored
+from ganforge.search.placement import next_yield, stored, update_machines
 from ganforge.search.trial import Trial
 from ganforge.settings import SettingsError
 from ganforge.training.files import open_folders
@@ -92,11 +92,11 @@ def test_a_loss_is_said_with_its_machines_and_its_cost(
     lost = trial(str(tmp_path))
     places = {"first": ["one", "two"], "second": ["one", "one"]}
     monkeypatch.setattr("ganforge.search.placement.machines_of", places.__getitem__)
-    place(lost, "first")
+    update_machines(lost, "first")
     assert lost.losses == [] and lost.machines == ("one", "two")
-    place(lost, "second")
+    update_machines(lost, "second")
     told = Progress(4, "validation/psnr").line(lost, "placed")
-    assert "trial 1  runs on one: lost a worker on one, two; goes on from image 0" in told
+    assert "trial 1  runs on one: lost a worker on one, two; continues from image 0" in told
     assert "up to 8 images are done again" in told
 
 

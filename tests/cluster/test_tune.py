@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from ray._private.state import actors
 from small import METRIC
 
 from ganforge.cluster.placement import held
+from ganforge.search.request import SearchRequest
 from ganforge.search.result import SearchResult
 from ganforge.search.search import search
 from ganforge.search.trial import Trial
@@ -55,17 +56,11 @@ def searched(
         times[name].setdefault(trial.number, time.monotonic())
 
     uri = f"sqlite:///{place}/mlflow.db"
-    result = search(
-        prepared,
-        SPACE,
-        num_trials=NUM_TRIALS,
-        storage=str(place / "storage"),
-        tracking_uri=uri,
-        experiment="eight",
-        metric=METRIC,
-        seed=3,
-        listener=listen,
+    storage = str(place / "storage")
+    request = SearchRequest(
+        prepared, SPACE, METRIC, storage, uri, "eight", num_trials=NUM_TRIALS, seed=3
     )
+    result = search(request, listen)
     yield Searched(
         result,
         uri,
@@ -172,16 +167,10 @@ def test_a_finished_search_resumes_to_itself(
 ) -> None:
     def again(**changes: object) -> SearchResult:
         wanted = {"seed": 3, "num_trials": NUM_TRIALS} | changes
-        return search(
-            prepared,
-            SPACE,
-            storage=str(searched.storage),
-            tracking_uri=searched.uri,
-            experiment="eight",
-            metric=METRIC,
-            resume=True,
-            **wanted,  # type: ignore[arg-type]
+        request = SearchRequest(
+            prepared, SPACE, METRIC, str(searched.storage), searched.uri, "eight", resume=True
         )
+        return search(replace(request, **wanted))  # type: ignore[arg-type]
 
     def report() -> bytes:
         assert searched.result.parent is not None
@@ -190,7 +179,7 @@ def test_a_finished_search_resumes_to_itself(
 
     before = report()
     result = again()
-    # read back from its runs, no second is lost
+    # from the journal: no second is lost
     assert report() == before and before.count(b"\n") == NUM_TRIALS + 1
     assert [t.state for t in result.trials] == [t.state for t in searched.result.trials]
     assert result.parent == searched.result.parent

@@ -7,6 +7,7 @@ from ray import tune
 from small import METRIC, SYSTEM, tiny
 
 from ganforge.cluster.session import session
+from ganforge.search.request import SearchRequest
 from ganforge.search.search import search
 from ganforge.training.prepare import prepare
 
@@ -18,17 +19,18 @@ SPACE = {
 
 def main(place: Path, trials: int, resume: bool) -> None:
     with session(num_cpus=1):
-        search(
+        request = SearchRequest(
             prepare(SYSTEM, tiny(images_per_epoch=16)),
             SPACE,
+            METRIC,
+            str(place / "storage"),
+            f"sqlite:///{place}/mlflow.db",
+            "killed",
             num_trials=trials,
-            storage=str(place / "storage"),
-            tracking_uri=f"sqlite:///{place}/mlflow.db",
-            experiment="killed",
-            metric=METRIC,
             seed=5,
             resume=resume,
         )
+        search(request)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What MLflow shows of trials: from what the driver heard, and from what was recorded before."""
+"""What MLflow shows of trials, from what the driver holds."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from run_files import log_files
 from small import METRIC, SYSTEM, tiny
 
 from ganforge.search.pages import search_page, search_view, trial_page
-from ganforge.search.report.collect import Store, report_files, row
+from ganforge.search.report.collect import report_files, row
 from ganforge.search.trial import Trial
 from ganforge.tracking.queries import fetch_file, list_files
 from ganforge.tracking.run_ref import RunRef
@@ -64,22 +64,19 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> RunRef:
     return run
 
 
-def test_seconds_heard_and_seconds_read_back_are_the_same(recorded: RunRef) -> None:
-    heard = trial(0, recorded)
-    heard.stages = read_stages(ROWS)
-    resumed, store = trial(0, recorded), Store()
-    assert row(heard, METRIC.name, store) == row(resumed, METRIC.name, store)
-    assert [stage.seconds for stage in row(resumed, METRIC.name, store).stages] == [10.0, 11.0]
-    assert [stage.bicubic(METRIC.name) for stage in row(resumed, METRIC.name, store).stages] == [
-        19.0,
-        19.0,
-    ]
-    assert row(trial(1), METRIC.name, store).stages[0].seconds == 0.0  # it never had a record
+def test_a_row_has_the_seconds_and_the_bicubic_score_of_each_stage(recorded: RunRef) -> None:
+    reported = trial(0, recorded)
+    reported.stages = read_stages(ROWS)
+    stages = row(reported, METRIC.name).stages
+    assert [stage.seconds for stage in stages] == [10.0, 11.0]
+    assert all(stage.bicubic(METRIC.name) is not None for stage in stages)
+    assert row(trial(1), METRIC.name).stages[0].seconds == 0.0  # only its score is known
 
 
 def test_a_report_lies_in_the_run_of_its_search(recorded: RunRef, tmp_path: Path) -> None:
     parent = open_run(recorded.uri, "pages", Opening("search", "s", tiny()))
     trials = [trial(0, recorded), trial(1)]
+    trials[0].stages = read_stages(ROWS)
     study = optuna.create_study(direction="maximize")
     files, left_out = report_files("Search s", trials, trials[0], study, METRIC, [])
     log_files(parent, files)
@@ -87,19 +84,19 @@ def test_a_report_lies_in_the_run_of_its_search(recorded: RunRef, tmp_path: Path
     names = {Path(path).name for path in list_files(recorded.uri, parent.run_id, "report")}
     tables = {"trials.csv", "trials.parquet"}
     images = {"optimization_history.png", "stage_ranks.png", "parallel_coordinates.png"}
-    assert names == tables | images | {"film.webp", "report.html"}
+    assert names == tables | images | {"animation.webp", "report.html"}
     found = fetch_file(recorded.uri, parent.run_id, "report/trials.csv", tmp_path)
     assert pd.read_csv(found)["stage 1 device-seconds"].iloc[0] == 22.0
-    shown = Image.open(fetch_file(recorded.uri, parent.run_id, "report/film.webp", tmp_path))
+    shown = Image.open(fetch_file(recorded.uri, parent.run_id, "report/animation.webp", tmp_path))
     assert shown.n_frames == 3 and shown.size[0] == 80
 
 
-def test_a_store_that_cannot_be_read_costs_the_film_and_the_seconds_alone(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_read_costs_the_animation_alone(tmp_path: Path) -> None:
     gone = trial(0, RunRef(f"sqlite:///{tmp_path}/none/mlflow.db", "abc"))
     study = optuna.create_study(direction="maximize")
     files, left_out = report_files("Search s", [gone, gone], gone, study, METRIC, [])
-    assert any(line.startswith("film: ") for line in left_out)
-    assert "report/stage_ranks.png" in files and "report/film.webp" not in files
+    assert any(line.startswith("animation: ") for line in left_out)
+    assert "report/stage_ranks.png" in files and "report/animation.webp" not in files
 
 
 def test_pages_name_the_best_trial_and_how_to_get_it_again(prepared: Prepared) -> None:

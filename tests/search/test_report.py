@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 from PIL import Image
 
-from ganforge.search.report.animation import Frame, film, in_order
+from ganforge.search.report.animation import Frame, animate, in_order
 from ganforge.search.report.build import Searched, build_report
 from ganforge.search.report.importance import importance
 from ganforge.search.report.parallel import Scale
@@ -117,12 +117,12 @@ def test_ranks_by_stage():
 
 def test_a_scale_places_numbers_by_size_and_words_in_order():
     log = Scale([1e-1, 1e-3, 1e-2], True)
-    assert [log.place(v) for v in (1e-3, 1e-2, 1e-1)] == pytest.approx([0, 0.5, 1])
+    assert [log.position(v) for v in (1e-3, 1e-2, 1e-1)] == pytest.approx([0, 0.5, 1])
     words = Scale(["b", "a", "b"], True)
-    assert [words.place(v) for v in ("a", "b")] == [0.0, 1.0] and not words.log
-    assert Scale([3, 3], False).place(3) == 0.5
+    assert [words.position(v) for v in ("a", "b")] == [0.0, 1.0] and not words.log
+    assert Scale([3, 3], False).position(3) == 0.5
     assert Scale([True, False], False).ticks() == [(0.0, "False"), (1.0, "True")]
-    assert math.isnan(log.place(None))
+    assert math.isnan(log.position(None))
     assert [word for _, word in Scale(list(range(9)), False).ticks()] == ["0", "2", "4", "6", "8"]
 
 
@@ -133,7 +133,7 @@ def test_a_search_gives_every_file():
     ]
     files, left_out = build_report(searched(ROWS + more))
     assert left_out == []
-    names = ("film.webp", "optimization_history.png", "stage_ranks.png", "importance.png")
+    names = ("animation.webp", "optimization_history.png", "stage_ranks.png", "importance.png")
     for name in (*names, "parallel_coordinates.png"):
         assert Image.open(io.BytesIO(files[f"report/{name}"])).size[0] > 60
     page = files["report/report.html"].decode()
@@ -159,14 +159,14 @@ def test_a_search_gives_every_file():
 def test_what_cannot_be_drawn_is_left_out_with_a_reason(rows: list[TrialRow]):
     files, left_out = build_report(replace(searched(rows), frames=[]))
     assert {"report/trials.csv", "report/trials.parquet", "report/report.html"} <= files.keys()
-    assert any(line.startswith("film: ") for line in left_out)
+    assert any(line.startswith("animation: ") for line in left_out)
     assert all("\n" not in line and "Error" not in line for line in left_out)
     page = files["report/report.html"].decode()
     assert page.count("Left out: ") == len(left_out)
 
 
-def test_a_film_has_one_frame_size_and_is_small():
-    content = film(frames(5, width=900, height=1500))
+def test_an_animation_has_one_frame_size_and_is_small():
+    content = animate(frames(5, width=900, height=1500))
     assert len(content) <= 2_000_000
     shown = Image.open(io.BytesIO(content))
     assert shown.n_frames == 5 and shown.size == (720, 930)
@@ -180,7 +180,7 @@ def test_noise_is_shrunk_until_it_fits():
         buffer = io.BytesIO()
         Image.effect_noise((700, 900), 120).convert("RGB").save(buffer, "PNG")
         noise.append(Frame(buffer.getvalue(), f"{number}", number / 6, False))
-    content = film(noise)
+    content = animate(noise)
     assert len(content) <= 2_000_000 and Image.open(io.BytesIO(content)).n_frames == 6
 
 

@@ -4,17 +4,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.samplers import TPESampler
 from ray import tune
 from small import tiny
 
 from ganforge.search.journal import Journal, latest, local_file
+from ganforge.search.space import distributions
 from ganforge.search.strategies.halving import Halving
-from ganforge.search.study import SearchState
+from ganforge.search.study import SearchState, new_study
 from ganforge.search.trial import Trial
-from ganforge.search.tune_adapter import SeededSearch
 from ganforge.settings import SettingsError, override
+from ganforge.systems.base import Metric
 from ganforge.training.prepare import build_plan
+from ganforge.training.report import StageResult
 
 SPACE = {
     "generator.learning_rate": tune.loguniform(1e-4, 1e-2),
@@ -33,13 +37,14 @@ def settle(params: dict[str, Any]) -> Any:
 
 
 def search_state(storage: Path, seed: int = 5) -> SearchState:
-    searcher = SeededSearch(SPACE, "score", "max", seed, startup_trials=3)
+    metric = Metric("score", "max")
+    study = new_study(metric, seed, startup_trials=3)
     journal = Journal(str(storage), "search")
     if not journal.events:
         journal.append("opened", experiment="an experiment")
     halving = Halving(3, "max")
     return SearchState(
-        searcher.study, searcher.distributions, halving, journal, settle, TRIALS, lambda trial: None
+        study, distributions(SPACE), halving, journal, metric, settle, TRIALS, lambda trial: None
     )
 
 
@@ -49,11 +54,11 @@ def score(trial: Trial, stages_done: int) -> float:
 
 def drive(search_state: SearchState) -> None:
     """What Tune does when trials run one at a time; a resumed trial tells all its stages again."""
-    for trial in search_state.over:
+    for trial in search_state.decided:
         state = search_state.state_of(trial.number)
         assert state is not None
-        if not trial.told:
-            search_state.tell(trial.number, state)
+        if not trial.reported:
+            search_state.report_end(trial.number, state)
         search_state.end(trial.number, state)
     while (trial := search_state.suggest()) is not None:
         for stages_done in range(1, 4):
@@ -61,12 +66,12 @@ def drive(search_state: SearchState) -> None:
                 break
         state = search_state.state_of(trial.number)
         assert state is not None
-        search_state.tell(trial.number, state)
+        search_state.report_end(trial.number, state)
         search_state.end(trial.number, state)
 
 
 def story(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was suggested, seen, decided and told; not how long it took."""
+    """What was suggested, reported and decided; not how long it took."""
     return [{k: v for k, v in e.items() if k != "seconds"} for e in events]
 
 
@@ -89,18 +94,20 @@ def test_a_search_interrupted_after_any_event_continues_as_if_it_was_not(tmp_pat
         assert story(resumed.journal.events) == story(events), f"cut after event {cut}"
 
 
-def test_a_stopped_trial_is_told_to_optuna_as_pruned_with_its_last_value(tmp_path: Path) -> None:
+def test_a_stopped_trial_is_reported_to_optuna_as_pruned_with_its_last_value(
+    tmp_path: Path,
+) -> None:
     done = search_state(tmp_path)
     drive(done)
-    for trial, told in zip(done.trials.values(), done.study.trials, strict=True):
+    for trial, asked in zip(done.trials.values(), done.study.trials, strict=True):
         if trial.state == "stopped":
-            assert told.state.name == "PRUNED"
-            assert told.value == trial.last_score
-            assert told.intermediate_values == trial.scores
+            assert asked.state.name == "PRUNED"
+            assert asked.value == trial.last_score
+            assert asked.intermediate_values == trial.scores
         elif trial.state == "failed":
-            assert told.state.name == "FAIL" and trial.reason == "critic_steps = 3: not today"
+            assert asked.state.name == "FAIL" and trial.reason == "critic_steps = 3: not today"
         else:
-            assert told.state.name == "COMPLETE" and told.value == trial.last_score
+            assert asked.state.name == "COMPLETE" and asked.value == trial.last_score
 
 
 def test_another_seed_is_another_search_and_cannot_resume_this_one(tmp_path: Path) -> None:
@@ -127,6 +134,26 @@ def test_the_journal_is_lines_of_json(tmp_path: Path) -> None:
         "suggested",
         "reported",
         "decided",
-        "told",
+        "reported end",
         "ended",
     }
+
+
+def test_a_resumed_search_knows_what_stages_took(tmp_path: Path) -> None:
+    first = search_state(tmp_path)
+    trial = first.suggest()
+    assert trial is not None
+    metrics = {"score": 20.0, "score_bicubic": 19.0}
+    result = StageResult(0, 8, seconds=12.5, workers=2, metrics=metrics)
+    first.reached(trial.number, 1, 20.0, result)
+    first.journal.close()
+    again = search_state(tmp_path).trials[trial.number].results("score")[0]
+    assert (again.seconds, again.workers, again.resolution) == (12.5, 2, 8)
+    assert (again.score("score"), again.bicubic("score")) == (20.0, 19.0)
+
+
+def test_suggestions_are_those_of_a_seeded_tpe_sampler(tmp_path: Path) -> None:
+    plain = optuna.create_study(sampler=TPESampler(seed=5, n_startup_trials=3))
+    wanted = [plain.ask(distributions(SPACE)).params for _ in range(3)]
+    searched = search_state(tmp_path)
+    assert [searched.study.ask(distributions(SPACE)).params for _ in range(3)] == wanted

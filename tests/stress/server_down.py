@@ -35,21 +35,23 @@ def search_in(folder: Path, uri: str, trials: int) -> None:
     from small import METRIC, SYSTEM, tiny
 
     from ganforge.cluster.session import session
+    from ganforge.search.request import SearchRequest
     from ganforge.search.search import search
     from ganforge.training.prepare import prepare
 
     space = {"generator.learning_rate": tune.loguniform(1e-4, 1e-2)}
     with session(num_cpus=1):
-        search(
+        request = SearchRequest(
             prepare(SYSTEM, tiny(stages=2, **CHANGES)),
             space,
+            METRIC,
+            str(folder / "storage"),
+            uri,
+            EXPERIMENT,
             num_trials=trials,
-            storage=str(folder / "storage"),
-            tracking_uri=uri,
-            experiment=EXPERIMENT,
-            metric=METRIC,
             seed=5,
         )
+        search(request)
 
 
 @dataclass

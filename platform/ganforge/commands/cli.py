@@ -97,13 +97,28 @@ def tune(
     resume: Resume = False, accept: Accept = None, dry_run: DryRun = False,
 ) -> None:  # fmt: skip
     """Search a system's settings."""
-    words = CliOptions(
+    from ganforge.commands.tune import TuneOptions
+    from ganforge.commands.tune import tune as search
+
+    settings_options = CliOptions(
         system, preset, settings, data, workers, gpu, None, start, target, scale, changes or []
     )
-    _command("tune")(
-        words, space, trials, concurrent, seed or 0, metric, experiment, tracking_uri, storage,
-        nodes, resume, dry_run, register, accept or [],
-    )  # fmt: skip
+    options = TuneOptions(
+        space=space,
+        trials=trials,
+        concurrent=concurrent,
+        nodes=nodes,
+        seed=seed or 0,
+        metric=metric,
+        experiment=experiment,
+        tracking_uri=tracking_uri,
+        storage=storage,
+        register=register,
+        resume=resume,
+        accept=accept or [],
+        dry_run=dry_run,
+    )
+    search(settings_options, options)
 
 
 @app.command()

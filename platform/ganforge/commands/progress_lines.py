@@ -16,15 +16,15 @@ class ProgressLines:
         self.metric = start.metric.name
         self.began = time.monotonic()
 
-    def __call__(self, told: dict[str, Any]) -> None:
-        if "index" not in told:
+    def __call__(self, summary: dict[str, Any]) -> None:
+        if "index" not in summary:
             return
-        index, minutes = told["index"], (time.monotonic() - self.began) / 60
-        score = "" if told["score"] is None else f"  {self.metric} {told['score']:.3f}"
+        index, minutes = summary["index"], (time.monotonic() - self.began) / 60
+        score = "" if summary["score"] is None else f"  {self.metric} {summary['score']:.3f}"
         self.console.print(
             f"{minutes:6.1f} min  stage {index + 1}/{len(self.stages)} "
-            f"({self.stages[index].resolution} px)  step {told['step']}  "
-            f"images {told['images']}  alpha {told['alpha']:.2f}{score}",
+            f"({self.stages[index].resolution} px)  step {summary['step']}  "
+            f"images {summary['images']}  alpha {summary['alpha']:.2f}{score}",
             highlight=False,
             soft_wrap=True,
         )

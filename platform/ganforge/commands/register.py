@@ -50,14 +50,14 @@ def register_best(console: Console, run_id: str, name: str, metric: "Metric", ur
 
 
 def tell(console: Console, made: "Registered", uri: str, seconds: float | None = None) -> None:
-    """Under which name the model is found, what lies beside it, and how it is used."""
+    """Under which name the model is found, which files it has, and how it is used."""
     where = shlex.quote(uri)
     took = "" if seconds is None else f", in {seconds:.0f} s"
     _line(console, f"model         {made.uri}, version {made.version} of {made.name}{took}")
     if made.incumbent:
-        _line(console, f"champion      stays version {made.incumbent}: it is better by this figure")
+        _line(console, f"champion      stays version {made.incumbent}: it is better by this metric")
     for kind, value in made.differences.items():
-        _line(console, f"beside it     {kind}, differs from torch by at most {value:.1e}")
+        _line(console, f"exported      {kind}, differs from torch by at most {value:.1e}")
     for note in made.notes:
         _line(console, f"              {note}")
     _line(

@@ -31,7 +31,7 @@ class Start:
 
 
 def settle(
-    words: CliOptions,
+    options: CliOptions,
     metric: str | None,
     dry_run: bool,
     preset: str = "paper",
@@ -42,7 +42,7 @@ def settle(
     at the system's name and the settings before anything is prepared or printed. `accept` names
     differences in spite of which a resumed run continues."""
     check_accept(accept)
-    name, settings = configure(words, preset)
+    name, settings = configure(options, preset)
     chosen = choose_metric(load_system(name), metric, settings)
     check_terms(load_system(name), settings)
     check_images(name, settings)
@@ -71,26 +71,26 @@ _UI_ADDRESS = "http://127.0.0.1:5000"
 _HOME = "?workflowType=machine_learning"
 
 
-def ui_lines(uri: str, place: str = "") -> list[str]:
+def ui_lines(uri: str, page: str = "") -> list[str]:
     """How to look at the records: a command where no server runs, and the address to open."""
     if uri.startswith("http"):
-        return [f"open {uri.rstrip('/')}/{place or _HOME}"]
+        return [f"open {uri.rstrip('/')}/{page or _HOME}"]
     command = f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
-    return [command, f"then open {_UI_ADDRESS}/{place or _HOME}"]
+    return [command, f"then open {_UI_ADDRESS}/{page or _HOME}"]
 
 
 def checked_storage(storage: str) -> str:
     """The storage in full; a local one is made, or refused."""
     if "://" in storage:
         return storage
-    place = Path(storage).expanduser().absolute()
+    folder = Path(storage).expanduser().absolute()
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(
-            f"storage = {storage}: cannot be a folder ({error.strerror}); name another place"
+            f"storage = {storage}: cannot be a folder ({error.strerror}); name another folder"
         ) from None
-    return str(place)
+    return str(folder)
 
 
 def local_folder(storage: str) -> Path | None:

@@ -4,6 +4,7 @@ import importlib
 import os
 import shlex
 import sys
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -18,88 +19,95 @@ if TYPE_CHECKING:
     from ganforge.search.result import SearchResult
 
 
-def tune(
-    words: CliOptions,
-    space: str | None,
-    trials: int,
-    concurrent: int | None,
-    seed: int,
-    metric: str | None,
-    experiment: str,
-    tracking_uri: str | None,
-    storage: str,
-    nodes: int | None,
-    resume: bool,
-    dry_run: bool,
-    register: str | None,
-    accept: list[str],
-) -> None:
-    """Check, search, say which trial is best and how to go on.
+@dataclass(frozen=True)
+class TuneOptions:
+    """The options of `ganforge tune`, besides those about settings."""
+
+    space: str | None = None
+    trials: int = 4
+    concurrent: int | None = None
+    nodes: int | None = None
+    seed: int = 0
+    metric: str | None = None
+    experiment: str = "ganforge"
+    tracking_uri: str | None = None
+    storage: str = "ganforge-runs"
+    register: str | None = None
+    resume: bool = False
+    accept: list[str] = field(default_factory=list)
+    dry_run: bool = False
+
+
+def tune(settings_options: CliOptions, options: TuneOptions) -> None:
+    """Check, search, report which trial is best and what can be done with it.
 
     Without a system, a preset and a settings file, the flagship's `quick` preset is searched.
     """
-    named = words.system or words.settings_file
+    named = settings_options.system or settings_options.settings_file
     domains: dict[str, Any] = {}
 
     def examine(system: str, settings: Any) -> None:
-        # the domains are Ray's: it takes seconds to import, and bad settings are told before that.
-        # It reads the variables of this module when it is imported.
+        # the domains are Ray's, which takes seconds to import: bad settings are reported before.
+        # Ray reads the variables that cluster/session.py sets when it is imported.
         importlib.import_module("ganforge.cluster.session")
         import search_spaces
         from ganforge.search.space import check_space
 
-        domains.update(search_spaces.load(space or system, len(settings.stages)))
+        domains.update(search_spaces.load(options.space or system, len(settings.stages)))
         check_space(domains, settings)
 
     preset = "paper" if named else "quick"
-    start = settle(words, metric, dry_run, preset, examine, accept)
+    start = settle(
+        settings_options, options.metric, options.dry_run, preset, examine, options.accept
+    )
     if start is None:
         return
     # Ray takes seconds to import: not before the input is known to be good
     from ganforge.cluster.session import cluster_address, session
     from ganforge.search.dashboard import Progress
+    from ganforge.search.request import SearchRequest
     from ganforge.search.search import search
     from ganforge.tracking.client import resolve_uri
     from ganforge.tracking.registry import check_model_name
     from ganforge.tracking.server import own_server
 
-    if register is not None:
-        check_model_name(register, "--register")
-    uri = resolve_uri(tracking_uri)
-    storage = checked_storage(storage)
+    if options.register is not None:
+        check_model_name(options.register, "--register")
+    uri = resolve_uri(options.tracking_uri)
+    storage = checked_storage(options.storage)
     console = Console()
-    if nodes is not None and nodes > 1 and cluster_address() is None:
+    if options.nodes is not None and options.nodes > 1 and cluster_address() is None:
         raise SettingsError(
-            f"nodes = {nodes}: there is no cluster here; start it with `ray up`, or leave --nodes "
-            "(GANFORGE_NODES) out"
+            f"nodes = {options.nodes}: there is no cluster here; start it with `ray up`, or leave "
+            "--nodes (GANFORGE_NODES) out"
         )
+    wanted = several(options.trials, options.concurrent)
     with (
-        # before Ray: it takes as long to start, and the workers are told of it
-        own_server(uri, local_folder(storage), wanted=several(trials, concurrent)),
+        # before Ray: it takes as long to start, and the workers get its address
+        own_server(uri, local_folder(storage), wanted=wanted),
         session(threads=start.prepared.settings.threads) as joined,
-        Progress(trials, start.metric.name, console=console) as progress,
+        Progress(options.trials, start.metric.name, console=console) as progress,
     ):
-        result = search(
+        request = SearchRequest(
             start.prepared,
             domains,
-            num_trials=trials,
-            concurrent=concurrent,
-            storage=storage,
-            tracking_uri=uri,
-            experiment=experiment,
-            metric=start.metric,
-            seed=seed,
-            resume=resume,
+            start.metric,
+            storage,
+            uri,
+            options.experiment,
+            num_trials=options.trials,
+            concurrent=options.concurrent,
+            seed=options.seed,
+            resume=options.resume,
             joined=joined,
-            nodes=nodes,
-            listener=progress,
-            announce=lambda place: _announce(console, uri, place),
+            nodes=options.nodes,
         )
-    tell(console, result, start.metric.name, uri, storage)
+        result = search(request, progress, lambda view: _announce(console, uri, view))
+    report(console, result, start.metric.name, uri, storage)
     best = result.best
     if best is not None and best.run is not None and best.run.run_id and not result.interrupted:
-        finish(console, best.run.run_id, start, register or experiment, uri)
-    if result.best is None:
+        finish(console, best.run.run_id, start, options.register or options.experiment, uri)
+    if best is None:
         reasons = {trial.reason for trial in result.trials if trial.reason}
         print("error: no trial finished a stage: " + "; ".join(sorted(reasons)), file=sys.stderr)
         sys.exit(1)
@@ -126,9 +134,9 @@ def finish(console: Console, run_id: str, start: Start, model_name: str, uri: st
     )
 
 
-def _announce(console: Console, uri: str, place: str) -> None:
-    """Where the trials can be watched beside each other while they run."""
-    for head, text in zip(("watch", ""), ui_lines(uri, place), strict=False):
+def _announce(console: Console, uri: str, view: str) -> None:
+    """Print where the trials can be compared while they run."""
+    for head, text in zip(("watch", ""), ui_lines(uri, view), strict=False):
         console.print(f"{head:<14}{text}", highlight=False, soft_wrap=True)
 
 
@@ -139,8 +147,8 @@ def several(trials: int, concurrent: int | None) -> bool:
     return min(trials, concurrent or trials, os.cpu_count() or 1) > 1 and not cluster_address()
 
 
-def tell(console: Console, result: "SearchResult", metric: str, uri: str, storage: str) -> None:
-    """The best trial, its settings, where its images are, and the commands to go on."""
+def report(console: Console, result: "SearchResult", metric: str, uri: str, storage: str) -> None:
+    """The best trial, its settings, where its images are, and the commands to use it."""
     best = result.best
     if best is None:
         return

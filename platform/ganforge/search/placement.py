@@ -11,8 +11,8 @@ from ganforge.training.checkpoint import Damaged, Store
 logger = logging.getLogger("ganforge")
 
 
-def place(trial: Trial, group: str) -> None:
-    """Note the machines of a trial's new workers; after a loss also from where they go on."""
+def update_machines(trial: Trial, group: str) -> None:
+    """Note the machines of a trial's new workers; after a loss also from where they continue."""
     before, trial.machines = trial.machines, tuple(machines_of(group))
     if not before:
         return
@@ -20,13 +20,14 @@ def place(trial: Trial, group: str) -> None:
     images = trial.plan.images_before(position)
     again = next_yield(trial.plan, position) - images
     trial.losses.append(
-        f"lost a worker on {', '.join(before)}; goes on from image {images} "
-        f"(stage {position.index + 1}, step {position.step}), up to {again} images are done again"
+        f"lost a worker on {', '.join(before)}; continues from image {images} "
+        f"(stage {position.index + 1}, step {position.step}), up to {again} images are trained "
+        "again"
     )
 
 
 def stored(trial: Trial) -> Position:
-    """Where the newest stored state is, from which lost workers are replaced."""
+    """Where the newest stored state is, from which new workers continue."""
     store = Store(trial.folder)
     for name in store.names():
         try:
@@ -47,8 +48,8 @@ def next_yield(plan: Plan, position: Position) -> int:
     return plan.images_before(position)
 
 
-def tag(trial: Trial) -> None:
-    """Write it into the trial's record; the search goes on where that fails."""
+def record_machines(trial: Trial) -> None:
+    """Write it into the trial's record; the search continues where that fails."""
     if trial.run is None:
         return
     try:
@@ -57,4 +58,4 @@ def tag(trial: Trial) -> None:
         if trial.losses:
             client.set_tag(trial.run.run_id, "losses", "; ".join(trial.losses))
     except Exception as error:
-        logger.warning("tracking: %s. The search goes on", str(error).splitlines()[0][:200])
+        logger.warning("tracking: %s. The search continues", str(error).splitlines()[0][:200])

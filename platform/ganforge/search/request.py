@@ -11,22 +11,30 @@ from ganforge.training.prepare import Prepared
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is to be searched, and how."""
+class SearchRequest:
+    """What is to be searched, and how; built once, by the command.
+
+    `storage` holds `<search id>/trial-<k>` of every trial. With `resume` the newest search of
+    `experiment` continues. `joined` says that the session is on a cluster which was there before;
+    `nodes` machines of it are waited for.
+    """
 
     prepared: Prepared
     space: Space
-    num_trials: int
-    concurrent: int | None
+    metric: Metric
     storage: str
     tracking_uri: str
     experiment: str
-    metric: Metric
-    seed: int
+    num_trials: int = 4
+    concurrent: int | None = None
+    seed: int = 0
     reduction_factor: float = 2.0
+    resume: bool = False
+    joined: bool = False
+    nodes: int | None = None
 
 
-def header(request: Request) -> dict[str, Any]:
+def header(request: SearchRequest) -> dict[str, Any]:
     """The journal's first event: everything that a resumed search must have in common with it."""
     settings = request.prepared.settings
     weights = {key for key, mark in field_flags(settings).items() if mark["weights"]}
@@ -58,7 +66,7 @@ def check_header(journal: Journal, present: dict[str, Any]) -> dict[str, Any]:
             problems.append(f"{key} = {value}, was {recorded.get(key)}")
     if problems:
         raise SettingsError(
-            f"cannot resume search {journal.search_id} by these words; repeat those it was started "
-            "with:\n  " + "\n  ".join(problems)
+            f"cannot resume search {journal.search_id} with these options; repeat those it was "
+            "started with:\n  " + "\n  ".join(problems)
         )
     return recorded

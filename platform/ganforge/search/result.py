@@ -1,4 +1,4 @@
-"""What a search found, and the words for it."""
+"""What a search found, and how it is described."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ganforge.tracking.run_ref import RunRef
 @dataclass(frozen=True)
 class SearchResult:
     """What a search found. `best` is the best finished trial, else the best that was stopped;
-    `view` the place of the comparison under the store's address."""
+    `view` the path of the comparison under the store's address."""
 
     search_id: str
     best: Trial | None

@@ -32,7 +32,7 @@ _SHARED = {
 
 
 def check_space(space: Space, settings: SystemSettings) -> None:
-    """Raise SettingsError naming each key that is no setting, may not vary, or takes bad values."""
+    """Raise SettingsError naming each key that is unknown, may not vary, or takes bad values."""
     if not space:
         raise SettingsError("the search space is empty: give at least one setting a domain")
     problems = []
@@ -130,5 +130,5 @@ def _contains(distribution: Any, value: Any) -> bool:
 
 
 def described(space: Space) -> dict[str, str]:
-    """The space in words, by key; two searches are of one space when these are equal."""
+    """The space as text, by key; two searches are of one space when these are equal."""
     return {key: str(found) for key, found in distributions(space).items()}

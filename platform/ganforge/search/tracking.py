@@ -1,6 +1,6 @@
 """A search in MLflow, seen from the driver: one parent, one child per trial, all of them ended.
 
-If the store fails, the search goes on; what it did not take is kept (tracking/desk.py).
+If the store fails, the search continues; what it did not take is kept (tracking/driver.py).
 """
 
 import logging
@@ -43,69 +43,69 @@ class SearchTracking:
     search_id: str
     prepared: Prepared
     space: Mapping[str, str]
-    metric: str
+    metric: Metric
     folder: Path
-    mode: str = "max"
     distributions: Mapping[str, Any] = field(default_factory=dict)
     parent: RunRef | None = None
     view: str = ""
     problem: str = ""
 
     @cached_property
-    def desk(self) -> DriverClient:
+    def client(self) -> DriverClient:
         """The way to the store, opened with the first run."""
         return DriverClient(self.uri, self.experiment, self.folder)
 
     @property
     def trouble(self) -> str:
-        return self.problem or self.desk.trouble
+        return self.problem or self.client.trouble
 
     def open_parent(self) -> None:
         """Make the search's own run."""
-        note = search_page(self.prepared, self.search_id, self.metric, self.space)
+        note = search_page(self.prepared, self.search_id, self.metric.name, self.space)
         self.parent = self._open("search", self.search_id, note, {}, None)
-        self.desk.files(self.parent, input_files(self.prepared))
-        self._reap()
+        self.client.files(self.parent, input_files(self.prepared))
+        self._close_orphans()
         self._ship_view()
 
     def continue_parent(self, parent: RunRef | None) -> None:
         self.parent = parent
         if parent is not None:
-            self.desk.resume(parent)
-            self.desk.flush(_CLOSE_SECONDS)
-        self._reap()
+            self.client.resume(parent)
+            self.client.flush(_CLOSE_SECONDS)
+        self._close_orphans()
         self._ship_view()
 
     def _ship_view(self) -> None:
         if self._recorded():
-            view = search_view(self.search_id, self.metric, self.mode, self.distributions)
+            view = search_view(
+                self.search_id, self.metric.name, self.metric.mode, self.distributions
+            )
             self.view = self._try(lambda: ship_view(self.uri, self.experiment, view)) or ""
 
     def log_report(self, trials: Sequence[Trial], best: Trial, study: Study) -> None:
         """Log the study report to the search's run."""
         if self.parent is None or not self._recorded():
             return
-        # the film is made of the grids that are in the record
-        self.desk.flush(_CLOSE_SECONDS)
-        metric = Metric(self.metric, self.mode)
+        # the animation is made of the grids that are in the record
+        self.client.flush(_CLOSE_SECONDS)
         title = f"Search {self.search_id} of {self.prepared.system}"
         scales = logarithmic(self.distributions)
-        made = self._try(lambda: report_files(title, trials, best, study, metric, scales))
+        made = self._try(lambda: report_files(title, trials, best, study, self.metric, scales))
         if made is not None:
-            self.desk.files(self.parent, made[0])
+            self.client.files(self.parent, made[0])
 
     def _recorded(self) -> bool:
         """Whether the search's run is in the store: a store that is down has no id for it."""
-        return self.parent is not None and bool(self.desk.known(self.parent).run_id)
+        return self.parent is not None and bool(self.client.known(self.parent).run_id)
 
-    def _reap(self) -> None:
+    def _close_orphans(self) -> None:
         # what a driver that is known to be dead left RUNNING; a store that is down has none to show
         if self._recorded():
             self._try(lambda: close_orphans(self.uri, self.experiment))
 
     def open_trial(self, trial: Trial) -> RunRef:
         """Make a trial's run, before it starts."""
-        note = trial_page(self.prepared, self.search_id, self.metric, trial)
+        note = trial_page(self.prepared, self.search_id, self.metric.name, trial)
         searched = trial.params | copies(trial.params, self.distributions)
         return self._open("trial", f"trial {trial.number}", note, searched, trial)
 
@@ -126,15 +126,15 @@ class SearchTracking:
             tags=tags,
         )
         if trial is None:
-            return self.desk.open(self.search_id, opening)
+            return self.client.open(self.search_id, opening)
         if self.parent is not None:
-            self.parent = self.desk.known(self.parent)
+            self.parent = self.client.known(self.parent)
             opening = replace(opening, parent=self.parent.run_id, parent_key=self.parent.key)
-        return self.desk.open(f"{self.search_id}/trial-{trial.number:04d}", opening)
+        return self.client.open(f"{self.search_id}/trial-{trial.number:04d}", opening)
 
     def continue_trial(self, trial: Trial) -> None:
         if trial.run is not None:
-            self.desk.resume(trial.run)
+            self.client.resume(trial.run)
 
     def end_trial(self, trial: Trial) -> None:
         """End a trial's run with its outcome and its score; send what its workers left."""
@@ -144,23 +144,23 @@ class SearchTracking:
         if trial.last_score is not None and trial.ended:
             # under its own name: the curve of the metric is on the axis of images
             metrics["final_score"] = trial.last_score
-        note = trial_page(self.prepared, self.search_id, self.metric, trial, trial.outcome)
-        self.desk.end(trial.run, _STATUS[trial.state], trial.outcome, metrics=metrics, note=note)
-        trial.run = self.desk.known(trial.run)
-        self.desk.send(trial.folder)
+        note = trial_page(self.prepared, self.search_id, self.metric.name, trial, trial.outcome)
+        self.client.end(trial.run, _STATUS[trial.state], trial.outcome, metrics=metrics, note=note)
+        trial.run = self.client.known(trial.run)
+        self.client.send(trial.folder)
 
     def end_parent(self, status: Status, outcome: str, best: Trial | None, note: str) -> None:
         """End the search's run; wait a little until the store has everything."""
         if self.parent is not None:
             metrics = {}
             if best is not None and best.last_score is not None and status == "FINISHED":
-                metrics[self.metric] = best.last_score
+                metrics[self.metric.name] = best.last_score
             page = search_page(
-                self.prepared, self.search_id, self.metric, self.space,
+                self.prepared, self.search_id, self.metric.name, self.space,
                 outcome=outcome, best=best, table=note,
             )  # fmt: skip
-            self.desk.end(self.parent, status, outcome, metrics=metrics, note=page)
-        self.desk.close(_CLOSE_SECONDS)
+            self.client.end(self.parent, status, outcome, metrics=metrics, note=page)
+        self.client.close(_CLOSE_SECONDS)
 
     def _try(self, call: Callable[[], Any]) -> Any:
         try:
@@ -168,5 +168,5 @@ class SearchTracking:
         except Exception as error:
             if not self.problem:
                 self.problem = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-                logger.warning("tracking: %s. The search goes on", self.problem)
+                logger.warning("tracking: %s. The search continues", self.problem)
             return None

@@ -1,7 +1,7 @@
 """One trial of a search, as the driver knows it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ class Trial:
     scores: dict[int, float] = field(default_factory=dict)
     stages: dict[int, StageResult] = field(default_factory=dict)
     stop: bool = False
-    told: bool = False
+    reported: bool = False
     failed: bool = False
     resumed: bool = False
     index: int = 0
@@ -57,12 +57,9 @@ class Trial:
     def last_score(self) -> float | None:
         return self.scores[self.stages_done] if self.scores else None
 
-    def results(
-        self, metric: str, recorded: Mapping[int, StageResult] | None = None
-    ) -> list[StageResult]:
-        """The results of its finished stages, as reported or `recorded`; of one that only the
-        journal knows, its score."""
-        known, found = {**(recorded or {}), **self.stages}, []
+    def results(self, metric: str) -> list[StageResult]:
+        """The results of its finished stages; of one that an old journal has, its score."""
+        found = []
         for index in range(self.stages_done):
             score = self.scores.get(index + 1)
             bare = StageResult(
@@ -71,7 +68,7 @@ class Trial:
                 workers=self.settings.workers,
                 metrics={} if score is None else {metric: score},
             )
-            found.append(known.get(index, bare))
+            found.append(self.stages.get(index, bare))
         return found
 
     @property
@@ -90,18 +87,18 @@ class Trial:
     def start(self) -> None:
         self.state, self.started, self._first = "running", time.monotonic(), None
 
-    def hear(self, told: dict[str, Any]) -> None:
+    def update(self, summary: dict[str, Any]) -> None:
         """Take in a worker's summary."""
-        if group := told.get("placement_group"):
+        if group := summary.get("placement_group"):
             self.groups.append(group)
-        if reason := told.get("failed"):
+        if reason := summary.get("failed"):
             self.failed, self.reason = True, reason
-        if "images" not in told:
+        if "images" not in summary:
             return
-        self.index, self.images = told["index"], told["images"]
-        self.alpha = told["alpha"]
-        self.score = told["score"] if told["score"] is not None else self.score
-        self.stages |= read_stages(told.get("stages", ()))
+        self.index, self.images = summary["index"], summary["images"]
+        self.alpha = summary["alpha"]
+        self.score = summary["score"] if summary["score"] is not None else self.score
+        self.stages |= read_stages(summary.get("stages", ()))
         if self._first is None:
             self._first = (time.monotonic(), self.fraction)
 
@@ -124,7 +121,7 @@ class Trial:
         return done / total
 
     def remaining_seconds(self) -> float | None:
-        """How long it will still take, if it is not stopped; None while nobody can know."""
+        """How long it will still take, if it is not stopped; None while that is unknown."""
         if self._first is None or self.state != "running":
             return None
         began, first = self._first
@@ -134,7 +131,7 @@ class Trial:
         return (time.monotonic() - began) * (1 - self.fraction) / done
 
 
-Settle = Callable[[dict[str, Any]], tuple[Prepared, Plan]]
+Configure = Callable[[dict[str, Any]], tuple[Prepared, Plan]]
 Listener = Callable[[Trial, str], None]
 
 

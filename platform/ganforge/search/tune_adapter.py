@@ -1,18 +1,20 @@
-"""Ray Tune's searcher and scheduler, both looking into the book."""
+"""Ray Tune's view of a search: its searcher, its scheduler and its callback, all reading the
+search state. Tune executes; what is suggested, stopped and recorded is decided in search/study.py.
+"""
 
 from typing import Any, Self
 
-import optuna
 import ray
-from optuna.samplers import TPESampler
-from optuna.study import Study
+from ray.tune import Callback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
 from ganforge.cluster.coordinator import TrialCoordinator
-from ganforge.search.space import Space, distributions
+from ganforge.cluster.placement import release
+from ganforge.search.placement import record_machines, update_machines
 from ganforge.search.study import SearchState
+from ganforge.search.tracking import SearchTracking
+from ganforge.search.trial import Listener, State, Trial
 from ganforge.training.report import read_stages
 
 
@@ -26,28 +28,20 @@ class Unsaved:
         return self
 
 
-class SeededSearch(Unsaved, OptunaSearch):
-    """Tune's Optuna search with a seeded TPE sampler, whose trials are numbered suggestions.
+class StudySearcher(Unsaved, Searcher):
+    """Gives Tune the suggestions of the search state, those of an interrupted search first.
 
-    Suggestions come from the book, which knows those of an interrupted search. Ray tells Optuna a
-    trial stopped early as complete; the book tells it as pruned.
+    Ray would tell Optuna that a trial stopped early is complete; the search state tells it as
+    pruned.
     """
 
-    def __init__(self, space: Space, metric: str, mode: str, seed: int, startup_trials: int):
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.distributions = distributions(space)
-        sampler = TPESampler(seed=seed, n_startup_trials=startup_trials)
-        super().__init__(space=dict(self.distributions), metric=metric, mode=mode, sampler=sampler)
-        self.search_state: SearchState | None = None
+    def __init__(self, search_state: SearchState):
+        metric = search_state.metric
+        super().__init__(metric=metric.name, mode=metric.mode)
+        self.search_state = search_state
         self._numbers: dict[str, int] = {}
 
-    @property
-    def study(self) -> Study:
-        assert self._ot_study is not None
-        return self._ot_study
-
     def suggest(self, trial_id: str) -> Any:
-        assert self.search_state is not None
         trial = self.search_state.suggest()
         if trial is None:
             return Searcher.FINISHED
@@ -65,11 +59,10 @@ class SeededSearch(Unsaved, OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        assert self.search_state is not None
         number = self._numbers[trial_id]
         state = self.search_state.state_of(number, error)
-        if state is not None and not self.search_state.trials[number].told:
-            self.search_state.tell(number, state)
+        if state is not None and not self.search_state.trials[number].reported:
+            self.search_state.report_end(number, state)
 
     def save(self, checkpoint_path: str) -> None:
         """The journal is what a search is resumed from."""
@@ -81,20 +74,87 @@ class SeededSearch(Unsaved, OptunaSearch):
 class StageEnds(Unsaved, FIFOScheduler):
     """Successive halving whose rungs are stage ends; other reports are not looked at.
 
-    A summary carries all scores of its trial so far, so that an end that was stored but not told,
-    because a process died in between, still gets its decision.
+    A summary carries all results of its trial so far, so that an end that was stored but not
+    reported, because a process died in between, still gets its decision.
     """
 
-    def __init__(self, search_state: SearchState, exchange: TrialCoordinator, metric: str):
+    def __init__(self, search_state: SearchState, coordinator: TrialCoordinator):
         super().__init__()
-        self.search_state, self.exchange, self.score_name = search_state, exchange, metric
+        self.search_state, self.coordinator = search_state, coordinator
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["trial"]
         for stage in read_stages(result.get("stages", ())).values():
-            stages_done, score = stage.index + 1, stage.metrics[self.score_name]
-            self.exchange.decide(
-                number, stages_done, self.search_state.reached(number, stages_done, score)
-            )
-        # a trial that is to stop returns by itself (cluster/exchange.py)
+            score = stage.metrics[self.search_state.metric.name]
+            continues = self.search_state.reached(number, stage.index + 1, score, stage)
+            self.coordinator.decide(number, stage.index + 1, continues)
+        # a trial that is to stop returns by itself (cluster/coordinator.py)
         return TrialScheduler.CONTINUE
+
+
+class TuneCallback(Unsaved, Callback):
+    """What happens to trials: resources given back, runs ended, listeners called.
+
+    Stopped trials leave their workers' resources reserved; they are released here.
+    """
+
+    def __init__(self, search_state: SearchState, tracking: SearchTracking, listener: Listener):
+        self.search_state, self.tracking, self.listener = search_state, tracking, listener
+
+    def _trial(self, trial: Any) -> Trial:
+        return self.search_state.trials[trial.config["trial"]]
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        mine = self._trial(trial)
+        release(mine.groups)
+        mine.groups.clear()
+        mine.machines = ()
+        if mine.resumed:
+            self.tracking.continue_trial(mine)
+        mine.start()
+        self.listener(mine, "started")
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        mine = self._trial(trial)
+        done = len(mine.stages)
+        mine.update(result)
+        if group := result.get("placement_group"):
+            update_machines(mine, group)
+            record_machines(mine)
+            self.listener(mine, "placed")
+            return
+        self.listener(mine, "stage" if len(mine.stages) > done else "progress")
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        mine = self._trial(trial)
+        state = self.search_state.state_of(mine.number)
+        if state is not None:
+            self._end(mine, state, "")
+        else:
+            release(mine.groups)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._end(self._trial(trial), "failed", "its driver's process died")
+
+    def end_decided(self) -> None:
+        """In a resumed search: end the trials whose end was decided but not carried out."""
+        for trial in self.search_state.decided:
+            state = self.search_state.state_of(trial.number)
+            assert state is not None
+            if not trial.reported:
+                self.search_state.report_end(trial.number, state)
+            # one that was over has no trace of the interruption: its record is undisturbed
+            over = state in ("finished", "stopped")
+            self._end(trial, state, "" if over else "its driver died")
+
+    def _end(self, trial: Trial, state: State, reason: str) -> None:
+        release(trial.groups)
+        self.search_state.end(trial.number, state, trial.reason or reason)
+        self.tracking.end_trial(trial)
+        self.listener(trial, "ended")
+
+    def get_state(self) -> None:
+        """Nothing to keep: the journal is what a search is resumed from."""
+        return None

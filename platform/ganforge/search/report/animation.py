@@ -1,4 +1,4 @@
-"""The best trial's film: its sample grids through all stages, as one animated image."""
+"""The best trial's animation: its sample grids through all stages, as one animated image."""
 
 import io
 import re
@@ -16,7 +16,7 @@ _NAME = re.compile(r"stage-(\d+)-(\d+)\.png$")
 
 @dataclass(frozen=True)
 class Frame:
-    """One grid: the words under it, and the part of the whole run that is done, 0 to 1."""
+    """One grid: the caption under it, and the part of the whole run that is done, 0 to 1."""
 
     image: bytes
     caption: str
@@ -30,10 +30,10 @@ def in_order(paths: Sequence[str]) -> list[tuple[int, int, str]]:
     return sorted(found)
 
 
-def film(frames: Sequence[Frame]) -> bytes:
+def animate(frames: Sequence[Frame]) -> bytes:
     """An animated WebP of at most 2 MB, all frames of one size; what is larger is shrunk."""
     if len(frames) < 2:
-        raise ValueError("a film needs two sample grids")
+        raise ValueError("an animation needs two sample grids")
     grids = [Image.open(io.BytesIO(frame.image)).convert("RGB") for frame in frames]
     lengths = [_END_MS if frame.ends_stage else _FRAME_MS for frame in frames]
     lengths[-1] = _LAST_MS
@@ -64,7 +64,7 @@ def _encoded(shots: Sequence[Image.Image], lengths: list[int], quality: int) -> 
 
 
 def _shot(grid: Image.Image, frame: Frame, width: int, height: int) -> Image.Image:
-    """A grid at the film's width, cut off below where it is too long, over its caption."""
+    """A grid at the animation's width, cut off below where it is too long, over its caption."""
     shot = Image.new("RGB", (width, height + _STRIP), _PAPER)
     scaled = grid.resize((width, round(grid.height * width / grid.width)), Image.Resampling.LANCZOS)
     shot.paste(scaled.crop((0, 0, width, min(height, scaled.height))), (0, 0))

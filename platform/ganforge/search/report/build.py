@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.study import Study
 
-from ganforge.search.report.animation import Frame, film
+from ganforge.search.report.animation import Frame, animate
 from ganforge.search.report.figure import Omitted
 from ganforge.search.report.html import page
 from ganforge.search.report.importance import importance
@@ -36,12 +36,15 @@ class Searched:
 
 
 def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
-    """Files by their place in the parent run, and a line for each image that was left out."""
+    """Files by their path in the parent run, and a line for each image that was left out."""
     rows, metric, mode = searched.rows, searched.metric, searched.mode
     num_stages = len(searched.resolutions)
     frame = table(rows, num_stages)
     makers: dict[str, tuple[str, Callable[[], bytes]]] = {
-        "The best trial through its stages": ("film.webp", lambda: _film(searched.frames)),
+        "The best trial through its stages": (
+            "animation.webp",
+            lambda: _animation(searched.frames),
+        ),
         "Optimization history": ("optimization_history.png", lambda: history(rows, metric, mode)),
         "Ranks by stage": (
             "stage_ranks.png",
@@ -69,10 +72,10 @@ def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
     return files, left_out
 
 
-def _film(frames: Sequence[Frame]) -> bytes:
+def _animation(frames: Sequence[Frame]) -> bytes:
     if len(frames) < 2:
-        raise Omitted("film: fewer than two sample grids of the best trial were found")
-    return film(frames)
+        raise Omitted("animation: fewer than two sample grids of the best trial were found")
+    return animate(frames)
 
 
 def _made(heading: str, make: Callable[[], bytes], left_out: list[str]) -> bytes | None:
@@ -100,6 +103,6 @@ def _lead(searched: Searched, frame: Any) -> list[str]:
         if row.number != searched.best or row.score is None:
             continue
         bicubic = row.stages[-1].bicubic(searched.metric)
-        beside = "" if bicubic is None else f" (bicubic {bicubic:.3f})"
-        lines.append(f"Best: trial {row.number} with {searched.metric} {row.score:.3f}{beside}.")
+        baseline = "" if bicubic is None else f" (bicubic {bicubic:.3f})"
+        lines.append(f"Best: trial {row.number} with {searched.metric} {row.score:.3f}{baseline}.")
     return lines

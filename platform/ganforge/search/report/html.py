@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing beside it."""
+"""The report as one page that needs no other file."""
 
 import base64
 import html
@@ -42,8 +42,8 @@ def page(
     ]
     for heading, (kind, content) in images.items():
         source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-        words = html.escape(heading)
-        parts.append(f'<h2>{words}</h2><img alt="{words}" src="{source}">')
+        title = html.escape(heading)
+        parts.append(f'<h2>{title}</h2><img alt="{title}" src="{source}">')
     parts.append(f'<h2>Trials</h2><div class="wide">{_table(frame, best)}</div>')
     parts += [f'<p class="left-out">Left out: {html.escape(line)}</p>' for line in left_out]
     return "\n".join([*parts, "</html>"]).encode()

@@ -30,9 +30,9 @@ def importance(study: Study, num_stages: int, mode: str) -> bytes:
     made, axes = figure(8.0, 1.8 + 0.5 * len(keys))
     height = 0.8 / len(found)
     for number, (label, values) in enumerate(found.items()):
-        places = [k + (len(found) - 1 - 2 * number) * height / 2 for k in range(len(keys))]
+        rows = [k + (len(found) - 1 - 2 * number) * height / 2 for k in range(len(keys))]
         widths = [values.get(key, 0.0) for key in keys]
-        bars = axes.barh(places, widths, height, label=label, color=colour(number))
+        bars = axes.barh(rows, widths, height, label=label, color=colour(number))
         axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     axes.set_yticks(range(len(keys)), keys)
     axes.set_xlim(0, 1.12 * max(totals.values()))

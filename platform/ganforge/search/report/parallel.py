@@ -1,4 +1,4 @@
-"""Parallel coordinates: searched settings beside the score, one line for each trial.
+"""Parallel coordinates: searched settings and the score, one line for each trial.
 
 Drawn here and not by optuna.visualization, which leaves out trials that were stopped early and
 cuts the names of settings.
@@ -34,7 +34,7 @@ def parallel(
     )
     for row in order:
         values = [row.params.get(key) for key in keys] + [row.score]
-        heights = [s.place(v) for s, v in zip(scales.values(), values, strict=True)]
+        heights = [s.position(v) for s, v in zip(scales.values(), values, strict=True)]
         best = row is order[-1]
         stopped = row.state != "finished"
         axes.plot(
@@ -46,13 +46,13 @@ def parallel(
             alpha=1.0 if best else 0.75,
             label=f"trial {row.number}" + (" (stopped)" if stopped else ""),
         )
-    for place, (key, scale) in enumerate(scales.items()):
-        axes.axvline(place, color="black", lw=1, zorder=0)
+    for column, (key, scale) in enumerate(scales.items()):
+        axes.axvline(column, color="black", lw=1, zorder=0)
         for height, text in scale.ticks():
             box = {"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8}
-            axes.text(place + 0.04, height, text, fontsize=8, va="center", bbox=box, zorder=5)
+            axes.text(column + 0.04, height, text, fontsize=8, va="center", bbox=box, zorder=5)
         name = f"{key}\n(log)" if scale.log else key
-        axes.text(place, -0.06, name, rotation=25, ha="right", va="top", fontsize=9)
+        axes.text(column, -0.06, name, rotation=25, ha="right", va="top", fontsize=9)
     axes.set_axis_off()
     axes.set_xlim(-0.2, len(scales) - 0.6)
     axes.set_ylim(-0.03, 1.03)
@@ -70,7 +70,7 @@ def _number(value: float | None) -> float:
 
 
 class Scale:
-    """Places of values between 0 and 1 on one axis: numbers by size, others in order."""
+    """Positions of values between 0 and 1 on one axis: numbers by size, others in order."""
 
     def __init__(self, values: Sequence[Any], log: bool):
         known = [value for value in values if value is not None]
@@ -88,7 +88,7 @@ class Scale:
             return float(self.values.index(str(value)))
         return math.log10(value) if self.log else float(value)
 
-    def place(self, value: Any) -> float:
+    def position(self, value: Any) -> float:
         """Where a value is; nowhere when there is none, the middle when all are equal."""
         if value is None:
             return math.nan
@@ -96,10 +96,10 @@ class Scale:
         return 0.5 if low == high else (self._at(value) - low) / (high - low)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Heights with their words: every value while they are few and apart, else five places."""
+        """Heights with their labels: all values while they are few and apart, else five."""
         shown = self.values
-        places = [self.place(value) for value in shown]
-        near = any(b - a < _APART for a, b in pairwise(places))
+        heights = [self.position(value) for value in shown]
+        near = any(b - a < _APART for a, b in pairwise(heights))
         if near or len(shown) > _TICKS:
             low, high = self._at(shown[0]), self._at(shown[-1])
             middle = [low + (high - low) * part / (_TICKS - 1) for part in range(_TICKS)]
@@ -109,5 +109,5 @@ class Scale:
                 shown = sorted({round(10**value if self.log else value) for value in middle})
             else:
                 shown = [10**value if self.log else value for value in middle]
-        words = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in shown]
-        return [(self.place(value), word) for value, word in zip(shown, words, strict=True)]
+        labels = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in shown]
+        return [(self.position(value), label) for value, label in zip(shown, labels, strict=True)]

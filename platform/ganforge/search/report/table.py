@@ -36,7 +36,7 @@ class TrialRow:
 
 
 def table(rows: Sequence[TrialRow], num_stages: int) -> pd.DataFrame:
-    """A line for each trial; figures that a trial has not are missing, not zero.
+    """A line for each trial; what was not measured is missing, not zero.
 
     Columns: trial, run_id, state, outcome, a column for each searched setting, `score`,
     `stage K score`, `stage K seconds` and `stage K device-seconds`, `seconds`, `device-seconds`.
