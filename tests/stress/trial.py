@@ -61,11 +61,11 @@ def train(prepared: Prepared, place: Path, rank: int, world: int) -> Outcome:
         pass
     newest = Store(str(place)).newest()
     assert newest is not None
-    return [told(row) for row in newest.manifest["stages"]]
+    return [bits(row) for row in newest.manifest["stages"]]
 
 
-def told(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of stages.json without what tells of time and place."""
+def bits(row: dict[str, Any]) -> dict[str, Any]:
+    """A stage's result without what speaks of time and machine."""
     metrics = {k: v for k, v in row["metrics"].items() if not k.startswith("speed/")}
     kept = {k: v for k, v in row.items() if k.endswith(("sha256", "_id")) or k == "steps"}
     return kept | {"metrics": metrics}

@@ -141,7 +141,7 @@ class Store:
         return sorted(found, key=lambda name: (_stands_at(name), name), reverse=True)
 
     def load(self, name: str) -> Snapshot:
-        """Read and verify one checkpoint; raises Damaged naming what is wrong."""
+        """Read and verify one checkpoint; raises Damaged naming the damage."""
         manifest = self.manifest(name)
         groups: Groups = {}
         for file, facts in manifest["files"].items():
@@ -216,10 +216,10 @@ class Store:
         """
         names = self.names()
         newer = {n for n in names if n != saved and _stands_at(n) >= _stands_at(saved)}
-        good = [name for name in names if name not in newer]
-        kept = set(good if keep == "all" else good[:2])
+        older = [name for name in names if name not in newer]
+        kept = set(older if keep == "all" else older[:2])
         if keep.startswith("best:"):
-            kept |= set(self._best(good)[: int(keep[5:])])
+            kept |= set(self._best(older)[: int(keep[5:])])
         for name in names:
             if name not in kept:
                 self.folders.delete(name)

@@ -1,8 +1,8 @@
 """Any number of workers, the same bits: shards, turns and the fixed reduction tree.
 
 A global batch is cut into shards. Each shard has its own forward and backward pass; their gradients
-are summed by one binary tree over shard numbers, whoever computed them. A ring all-reduce has no
-fixed order for more than two ranks, and floating-point sums depend on the order.
+are summed by one binary tree over shard numbers, whichever worker computed them. A ring all-reduce
+has no fixed order for more than two ranks, and floating-point sums depend on the order.
 """
 
 from collections.abc import Iterator
@@ -109,9 +109,9 @@ class Turn:
 
 
 @contextmanager
-def in_group(rank: int, world: int, place: str) -> Iterator[None]:
-    """This process as one of a group of CPU processes that meet at `place` (file:// or tcp://)."""
-    dist.init_process_group("gloo", place, rank=rank, world_size=world)
+def in_group(rank: int, world: int, uri: str) -> Iterator[None]:
+    """This process as one of a group of CPU processes that meet at `uri` (file:// or tcp://)."""
+    dist.init_process_group("gloo", uri, rank=rank, world_size=world)
     try:
         yield
         dist.barrier()
