@@ -84,7 +84,7 @@ BAD = [
     (["train", "--set", "perceptual.network=nowhere.pt", *QUICK], "nowhere.pt: no such file"),
     (
         ["train", "--set", "adversarial_weight=0", "--set", "pixel_weight=0", *QUICK],
-        "stages.0: adversarial_weight and pixel_weight and perceptual.weight come to nothing",
+        "stages.0: adversarial_weight and pixel_weight and perceptual.weight are 0 or unused",
     ),
     (["register", "--model", "models:/faces@champion"], "give the id of an MLflow run"),
     (["register", "--model", "0" * 32, "--name", "a/b"], "must have none of / : @"),
@@ -108,17 +108,17 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), BAD, ids=lambda v: " ".join(v)[:60] if v else "")
-def test_bad_input_is_one_clear_line(words, message, folders, capsys, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: " ".join(v)[:60] if v else "")
+def test_bad_input_is_one_clear_line(arguments, message, folders, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:
-        main([word.format(**folders) for word in words])
-    told = capsys.readouterr().err
+        main([argument.format(**folders) for argument in arguments])
+    printed = capsys.readouterr().err
     assert left.value.code == 2
-    assert message in told
-    if message != "No such option":  # typer says this in words of its own
-        assert told.startswith("error: ") and len(told.splitlines()) == 1
-    if words[0] != "reproduce":  # looking into a store makes an empty one
+    assert message in printed
+    if message != "No such option":  # typer says this in its own way
+        assert printed.startswith("error: ") and len(printed.splitlines()) == 1
+    if arguments[0] != "reproduce":  # looking into a store makes an empty one
         assert not list(tmp_path.iterdir()), "nothing was begun"
 
 
@@ -132,7 +132,7 @@ HEAVY = "torchvision ray mlflow optuna pandas"
 
 
 @pytest.mark.parametrize(
-    ("words", "absent"),
+    ("arguments", "absent"),
     [
         (["--help"], "torch " + HEAVY),
         (["systems"], "torch " + HEAVY),
@@ -141,10 +141,10 @@ HEAVY = "torchvision ray mlflow optuna pandas"
         (["train", "--data", "nowhere"], HEAVY),
     ],
 )
-def test_refusals_come_before_heavy_imports(words, absent, tmp_path):
+def test_refusals_come_before_heavy_imports(arguments, absent, tmp_path):
     code = (
         "import sys\nfrom ganforge.commands.cli import main\n"
-        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        f"try: main({arguments!r})\nexcept SystemExit: pass\n"
         f"print('loaded', [m for m in {absent.split()!r} if m in sys.modules])\n"
     )
     assert python(code, tmp_path).stdout.splitlines()[-1] == "loaded []"
@@ -155,9 +155,9 @@ def test_each_trainer_runs_alone_from_an_empty_folder(script, tmp_path):
     source = Path(__file__).parents[2] / "trainers" / f"{script}.py"
     copy = tmp_path / source.name
     copy.write_bytes(source.read_bytes())
-    words = ["--help"] if script == "reproduce" else ["--preset", "quick", "--dry-run"]
+    arguments = ["--help"] if script == "reproduce" else ["--preset", "quick", "--dry-run"]
     done = subprocess.run(
-        [sys.executable, str(copy), *words], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, str(copy), *arguments], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     if script != "reproduce":
@@ -183,7 +183,7 @@ def test_precedence_of_preset_file_ladder_and_set(tmp_path):
     assert settled.stages[3].epochs == 9 and settled.stages[3].fade_epochs == 1
 
 
-def test_places_are_absolute_and_files_may_give_a_part_of_a_group(tmp_path, monkeypatch):
+def test_paths_are_absolute_and_files_may_give_a_part_of_a_group(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, settled = configure(CliOptions(data="my photos", changes=["data.cache_directory=c"]))
     assert settled.data.root == str(tmp_path / "my photos")
