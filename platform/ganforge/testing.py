@@ -222,7 +222,7 @@ def check_resume(prepared: Prepared) -> None:
                 break
         running.close()
         rows = [r.stage for r in run(prepared, store=place, resume=True) if r.stage]
-    assert hashes(rows[-1]) == whole[0], "a resumed run ends in other bits than a whole one"
+    assert rows[-1].hashes == whole[0], "a resumed run ends in other bits than a whole one"
 
 
 def check_workers(prepared: Sequence[Prepared], worlds: Sequence[int] = (2, 3)) -> None:
@@ -241,9 +241,5 @@ def final_hashes(rank: int, world: int, prepared: Sequence[Prepared]) -> list[di
     found = []
     for one in prepared:
         rows = [report.stage for report in run(one, rank=rank, world=world) if report.stage]
-        found.append(hashes(rows[-1]))
+        found.append(rows[-1].hashes)
     return found
-
-
-def hashes(row: dict[str, Any]) -> dict[str, str]:
-    return {k: v for k, v in row.items() if k.endswith("sha256")}

@@ -157,12 +157,12 @@ def test_artifacts_of_every_trial_present(story: Story) -> None:
     client = open_client(story.uri)
     for run in trials(story):
         rows = fetch_stages(story.uri, run.info.run_id)
-        assert rows and [row["index"] for row in rows] == list(range(len(rows)))
+        assert rows and [row.index for row in rows] == list(range(len(rows)))
         grids = [file.path for file in client.list_artifacts(run.info.run_id, "grids")]
         for row in rows:
-            files = client.list_artifacts(run.info.run_id, f"stages/{row['index']}")
-            assert [file.path for file in files] == [f"stages/{row['index']}/generator.safetensors"]
-            assert f"grids/stage-{row['index']}-{row['steps']:06d}.png" in grids
+            files = client.list_artifacts(run.info.run_id, f"stages/{row.index}")
+            assert [file.path for file in files] == [f"stages/{row.index}/generator.safetensors"]
+            assert f"grids/stage-{row.index}-{row.steps:06d}.png" in grids
         assert not list((lines(run).parent / "blobs").iterdir())
 
 

@@ -48,8 +48,8 @@ def test_a_killed_worker_is_replaced_and_the_bits_are_the_same(
     trained = fit(prepared, metric=METRIC, store=str(tmp_path / "run"), listener=kill_once)
     assert killed
     alone = [report.stage for report in run(prepared) if report.stage is not None]
-    mine = [row["state_sha256"] for row in trained.stages]
-    assert mine == [row["state_sha256"] for row in alone]
+    mine = [row.state_sha256 for row in trained.stages]
+    assert mine == [row.state_sha256 for row in alone]
 
 
 def test_a_dead_tracking_store_does_not_end_training(cluster: None, tmp_path: Path) -> None:

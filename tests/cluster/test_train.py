@@ -46,10 +46,12 @@ def test_two_workers_train_and_report_the_bits_of_one(cluster: None, tmp_path: P
     alone = [report.stage for report in run(prepared) if report.stage is not None]
     hashes = ("generator_sha256", "critic_sha256", "average_sha256")
     for mine, theirs in zip(trained.stages, alone, strict=True):
-        assert {name: mine[name] for name in hashes} == {name: theirs[name] for name in hashes}
+        assert {name: mine.hashes[name] for name in hashes} == {
+            name: theirs.hashes[name] for name in hashes
+        }
     assert METRIC.name in trained.metrics
     assert [t["images"] for t in told if "images" in t] == [0, 8, 8, 16]
-    assert [row["index"] for row in fetch_stages(uri, tracking.run_id)] == [0, 1]
+    assert [row.index for row in fetch_stages(uri, tracking.run_id)] == [0, 1]
     history = open_client(uri).get_metric_history(tracking.run_id, METRIC.name)
     assert {point.step for point in history} == {8, 16}
     assert held() == {}

@@ -149,11 +149,11 @@ def test_mlflow_holds_one_parent_and_a_child_per_trial(searched: Searched) -> No
         params = fetch_params(searched.uri, trial.run.run_id)
         assert {key: str(value) for key, value in trial.params.items()}.items() <= params.items()
         rows = fetch_stages(searched.uri, trial.run.run_id)
-        assert [row["index"] for row in rows] == list(range(trial.stages_done))
+        assert [row.index for row in rows] == list(range(trial.stages_done))
         for row in rows:
-            assert row["metrics"][METRIC.name] == trial.scores[row["index"] + 1]
-            files = client.list_artifacts(trial.run.run_id, f"stages/{row['index']}")
-            assert [file.path for file in files] == [f"stages/{row['index']}/generator.safetensors"]
+            assert row.metrics[METRIC.name] == trial.scores[row.index + 1]
+            files = client.list_artifacts(trial.run.run_id, f"stages/{row.index}")
+            assert [file.path for file in files] == [f"stages/{row.index}/generator.safetensors"]
     best = searched.result.best
     assert best is not None and best.run is not None
     assert best_run(searched.uri, "eight", METRIC.name, METRIC.mode) == best.run.run_id

@@ -18,6 +18,7 @@ from ganforge.tracking.queries import fetch_file, list_files
 from ganforge.tracking.run_ref import RunRef
 from ganforge.tracking.runs import Opening, open_run
 from ganforge.training.prepare import Prepared, build_plan, prepare
+from ganforge.training.report import read_stages
 
 ROWS = [
     {
@@ -65,11 +66,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> RunRef:
 
 def test_seconds_heard_and_seconds_read_back_are_the_same(recorded: RunRef) -> None:
     heard = trial(0, recorded)
-    heard.stages = {r["index"]: r for r in ROWS}
+    heard.stages = read_stages(ROWS)
     resumed, store = trial(0, recorded), Store()
     assert row(heard, METRIC.name, store) == row(resumed, METRIC.name, store)
     assert [stage.seconds for stage in row(resumed, METRIC.name, store).stages] == [10.0, 11.0]
-    assert [stage.bicubic for stage in row(resumed, METRIC.name, store).stages] == [19.0, 19.0]
+    assert [stage.bicubic(METRIC.name) for stage in row(resumed, METRIC.name, store).stages] == [
+        19.0,
+        19.0,
+    ]
     assert row(trial(1), METRIC.name, store).stages[0].seconds == 0.0  # it never had a record
 
 
@@ -100,7 +104,7 @@ def test_a_store_that_cannot_be_read_costs_the_film_and_the_seconds_alone(tmp_pa
 
 def test_pages_name_the_best_trial_and_how_to_get_it_again(prepared: Prepared) -> None:
     best = trial(3, RunRef("sqlite:///x.db", "abc"))
-    best.stages = {r["index"]: r for r in ROWS}
+    best.stages = read_stages(ROWS)
     space = {"critic_steps": "1 to 3"}
     begun = search_page(prepared, "s", METRIC.name, space)
     assert "Outcome: running." in begun and "| `critic_steps` | 1 to 3 |" in begun

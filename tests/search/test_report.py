@@ -17,9 +17,11 @@ from ganforge.search.report.animation import Frame, film, in_order
 from ganforge.search.report.build import Searched, build_report
 from ganforge.search.report.importance import importance
 from ganforge.search.report.parallel import Scale
-from ganforge.search.report.table import StageRow, TrialRow, as_csv, as_parquet, ranks, table
+from ganforge.search.report.table import TrialRow, as_csv, as_parquet, ranks, table
 from ganforge.tracking.palette import colour
+from ganforge.training.report import StageResult
 
+PSNR = "validation/psnr"
 DOMAINS = {
     "rate": FloatDistribution(1e-4, 1e-1, log=True),
     "loss": CategoricalDistribution(["hinge", "wasserstein", None]),
@@ -27,8 +29,13 @@ DOMAINS = {
 
 
 def trial(number: int, state: str, scores: list[float], **params: object) -> TrialRow:
-    stages = [StageRow(16 * 2**k, s, 10.0 + k, 2, 20.0) for k, s in enumerate(scores)]
-    return TrialRow(number, f"run{number}", state, state, params, stages, 40.0, 2)
+    stages = [
+        StageResult(
+            k, 16 * 2**k, seconds=10.0 + k, workers=2, metrics={PSNR: s, f"{PSNR}_bicubic": 20.0}
+        )
+        for k, s in enumerate(scores)
+    ]
+    return TrialRow(number, f"run{number}", state, state, params, PSNR, stages, 40.0, 2)
 
 
 ROWS = [
@@ -43,7 +50,7 @@ def study_of(rows: list[TrialRow]) -> optuna.Study:
     states = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
     made = optuna.create_study(direction="maximize")
     for row in rows:
-        values = {k + 1: s.score for k, s in enumerate(row.stages) if s.score is not None}
+        values = {k + 1: s.metrics[PSNR] for k, s in enumerate(row.stages)}
         made.add_trial(
             create_trial(
                 params=dict(row.params),

@@ -23,6 +23,6 @@ CHECKS = {
     ),
     "cluster-files": Check(
         "5.5: the shipped files pass, planted mistakes are named, what AWS would be asked for",
-        pytest_file("-m", "", "tests/cluster/test_doctor.py", "tests/cluster/test_aws.py"),
+        pytest_file("-m", "", "tests/doctor/test_doctor.py", "tests/cluster/test_aws.py"),
     ),
 }

@@ -76,5 +76,5 @@ CHECKS = {
         pytest_file("tests/training/test_workers.py"),
     ),
     "leaves-nothing": Check("2.6: eight trials on two slots", pytest_file("tests/cluster")),
-    "bad-input": Check("2.7: bad input", pytest_file("tests/test_cli.py")),
+    "bad-input": Check("2.7: bad input", pytest_file("tests/commands/test_cli.py")),
 }

@@ -6,7 +6,6 @@ import torch
 from ganforge.settings import override
 from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import ladder
-from ganforge.testing import hashes
 from ganforge.training.prepare import build_plan, prepare
 from ganforge.training.run import run
 
@@ -28,7 +27,7 @@ def trained(target: int, images, **changes) -> list[dict[str, str]]:
         "stages": ladder(4, target, scale=1, epochs=1, fade_epochs=0.5),
     }
     prepared = prepare("progan_a", override(kind.Settings(), small | changes))
-    return [hashes(report.stage) for report in run(prepared) if report.stage]
+    return [report.stage.hashes for report in run(prepared) if report.stage]
 
 
 def test_a_longer_ladder_begins_with_the_same_bits(images):

@@ -5,19 +5,27 @@ from dataclasses import replace
 from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.description import (
     Description,
-    StageScore,
     data_words,
     describe_run,
     markdown_table,
     reproduce_command,
 )
 from ganforge.tracking.versions import source
+from ganforge.training.report import StageResult
+
+
+def scored(resolution: int, score: float, bicubic: float | None = None) -> StageResult:
+    metrics = {"validation/psnr": score}
+    if bicubic is not None:
+        metrics["validation/psnr_bicubic"] = bicubic
+    return StageResult(resolution.bit_length() - 5, resolution, metrics=metrics)
+
 
 FACTS = Description(
     "Trial 3 of search s of progressive_gan_sr",
     "stopped early at stage 1",
     "validation/psnr",
-    [StageScore(16, 29.5, 29.25), StageScore(32, 30.125, 29.25)],
+    [scored(16, 29.5, 29.25), scored(32, 30.125, 29.25)],
     {"Train it again and compare": reproduce_command("sqlite:///mlflow.db", "abc")},
     {"generator.learning_rate": 0.0123456, "loss": "a|b"},
     "photos, fingerprint `0123`",
@@ -45,7 +53,7 @@ def test_what_is_not_known_is_left_out():
     begun = describe_run(replace(FACTS, outcome="running", stages=(), commands={}, remarks=()))
     assert "Outcome: running." in begun
     assert "Train" not in begun and "bicubic" not in begun and "resolution" not in begun
-    plain = describe_run(replace(FACTS, stages=[StageScore(16, 0.25)]))
+    plain = describe_run(replace(FACTS, stages=[scored(16, 0.25)]))
     assert "**validation/psnr 0.250**." in plain and "bicubic" not in plain
 
 

@@ -31,7 +31,7 @@ from ganforge.tracking.recorder import Recorder
 from ganforge.tracking.run_ref import RunRef
 from ganforge.tracking.runs import Opening, close_orphans, open_run
 from ganforge.tracking.server import VARIABLE, answers, own_server
-from ganforge.training.report import Report
+from ganforge.training.report import Report, StageResult
 
 PSNR = "validation/psnr"
 
@@ -188,12 +188,12 @@ def test_steps_redone_on_the_same_machine_are_told_once(uri: str, tmp_path: Path
     tell(first, RUN[:3])
     assert first.close(60)
     # the new process makes the last two again, at another speed and another time
-    second = Recorder(run, PSNR, "max", spool=tmp_path / "s", stages=[{"index": 0, "steps": 10}])
+    second = Recorder(run, PSNR, "max", spool=tmp_path / "s", stages=[StageResult(0, steps=10)])
     tell(second, RUN[1:], speed=2.0)
     assert second.close(60)
     stored = points(uri, run.run_id)
     assert stored == spooled(tmp_path / "s") and set(stored.values()) == {1}
-    assert [row["index"] for row in fetch_stages(uri, run.run_id)] == [0, 1]
+    assert [row.index for row in fetch_stages(uri, run.run_id)] == [0, 1]
 
 
 def test_steps_redone_on_another_machine_are_told_once(uri: str, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_steps_redone_on_another_machine_are_told_once(uri: str, tmp_path: Path)
     tell(first, RUN[:3])
     assert first.close(60)
     before = points(uri, run.run_id)
-    second = Recorder(run, PSNR, "max", spool=tmp_path / "b", stages=[{"index": 0, "steps": 10}])
+    second = Recorder(run, PSNR, "max", spool=tmp_path / "b", stages=[StageResult(0, steps=10)])
     tell(second, RUN[1:], speed=2.0)
     assert second.close(60)
     stored = points(uri, run.run_id)

@@ -26,7 +26,7 @@ from ganforge.tracking.recorder import Recorder
 from ganforge.tracking.run_ref import RunRef
 from ganforge.tracking.runs import Opening, close_orphans, continue_run, end_run, open_run
 from ganforge.tracking.versions import source
-from ganforge.training.report import Report
+from ganforge.training.report import Report, StageResult
 
 PSNR = "validation/psnr"
 
@@ -37,14 +37,14 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def report(stage: int, step: int, images: int, psnr: float, *, end: bool = False) -> Report:
-    row = {"index": stage, "resolution": 16 * 2**stage, "generator_sha256": "ab" * 32}
+    result = StageResult(stage, 16 * 2**stage, hashes={"generator_sha256": "ab" * 32})
     return Report(
         position=Position(stage, step),
         kind="stage" if end else "progress",
         images=images,
         metrics={PSNR: psnr, "critic/wasserstein": 0.5, "stage/alpha": 1.0},
         samples=torch.full((8, 24, 3), 10 * stage, dtype=torch.uint8) if end else None,
-        stage=row if end else None,
+        stage=result if end else None,
         averaged=b"weights of stage %d" % stage if end else None,
     )
 
@@ -120,7 +120,7 @@ def test_the_store_receives_every_report(uri: str, tmp_path: Path) -> None:
         (320, 24.0),
     ]
     assert client.get_run(run.run_id).data.metrics[f"{PSNR}_best"] == 25.0
-    assert [row["index"] for row in fetch_stages(uri, run.run_id)] == [0, 1]
+    assert [row.index for row in fetch_stages(uri, run.run_id)] == [0, 1]
     weights = fetch_file(uri, run.run_id, "stages/1/generator.safetensors", tmp_path)
     assert weights.read_bytes() == b"weights of stage 1"
     grids = [file.path for file in client.list_artifacts(run.run_id, "grids")]
@@ -152,7 +152,7 @@ def test_a_resumed_run_continues_its_stages_and_its_best(uri: str, tmp_path: Pat
     second.log(report(0, 10, 160, 30.0, end=True))
     second.log(report(1, 10, 320, 29.0, end=True))
     assert second.close(60)
-    assert [row["index"] for row in fetch_stages(uri, run.run_id)] == [0, 1]
+    assert [row.index for row in fetch_stages(uri, run.run_id)] == [0, 1]
     assert open_client(uri).get_run(run.run_id).data.metrics[f"{PSNR}_best"] == 30.0
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import closing
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ganforge.training.checkpoint import Store
 from ganforge.training.files import MANIFEST
 from ganforge.training.multiprocess import run_multiprocess
 from ganforge.training.prepare import prepare
+from ganforge.training.report import StageResult
 from ganforge.training.run import run
 
 NAME = "progressive_gan_sr"
@@ -74,11 +76,10 @@ def plain(metrics: dict) -> dict:
     return {name: value for name, value in metrics.items() if not name.startswith("speed/")}
 
 
-def row_of(stage) -> dict | None:
+def row_of(stage: StageResult | None) -> StageResult | None:
     if stage is None:
         return None
-    kept = {k: v for k, v in stage.items() if k not in ("seconds", "workers")}
-    return kept | {"metrics": plain(stage["metrics"])}
+    return replace(stage, seconds=0.0, workers=1, metrics=plain(stage.metrics))
 
 
 def interrupted(prepared, store: str, count: int, **how) -> list:
@@ -193,8 +194,8 @@ def test_changes_that_reach_no_weight_are_accepted(small, tmp_path):
         assert hashes(row) == hashes(theirs) and file == other
 
 
-def hashes(row: dict) -> dict:
-    return {k: v for k, v in row.items() if k.endswith(("sha256", "_id"))}
+def hashes(stage: StageResult) -> dict[str, str]:
+    return stage.hashes | {"stage": stage.stage_id, "environment": stage.environment_id}
 
 
 @pytest.mark.parametrize(
@@ -274,11 +275,11 @@ def test_another_environment_is_said_aloud_and_recorded(small, tmp_path, caplog)
     finally:
         torch.set_num_threads(threads)
     assert "another environment" in caplog.text and "threads: recorded 1, here 2" in caplog.text
-    ids = [row["environment_id"] for row in rows]
-    assert again[-1]["environment_id"] == ids[1]
+    ids = [row.environment_id for row in rows]
+    assert again[-1].environment_id == ids[1]
     # begun in one and gone on in two is neither one nor two
-    assert len({*ids, pure[1]["environment_id"]}) == 3
-    assert rows[1]["environment"]["before"] == ids[0]
+    assert len({*ids, pure[1].environment_id}) == 3
+    assert rows[1].environment["before"] == ids[0]
 
 
 def test_seconds_of_a_stage_go_on(small, tmp_path, monkeypatch):
@@ -296,8 +297,8 @@ def test_seconds_of_a_stage_go_on(small, tmp_path, monkeypatch):
                     break
         now[0] += 1000
     rows = [r.stage for r in run(prepared, store=str(tmp_path), resume=True) if r.stage]
-    assert rows[0]["seconds"] >= 10
-    assert rows[0]["seconds"] < 1000
+    assert rows[0].seconds >= 10
+    assert rows[0].seconds < 1000
 
 
 def part(rank, world, settings, store, left):

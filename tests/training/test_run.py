@@ -9,6 +9,7 @@ from ganforge.systems.settings import ladder
 from ganforge.training.checkpoint import Snapshot, Store, state_hashes
 from ganforge.training.loop import Training, train
 from ganforge.training.prepare import prepare
+from ganforge.training.report import StageResult
 from ganforge.training.run import begin, choose_device, run
 from tests.training.test_resume import NAME, facts, hashes, interrupted, small, whole
 
@@ -27,7 +28,7 @@ def stage_end(settings, folder, index: int) -> Snapshot:
     return found
 
 
-def rows(reports) -> list[dict]:
+def rows(reports) -> list[StageResult]:
     return [report.stage for report in reports if report.stage]
 
 
@@ -53,10 +54,10 @@ def test_later_stages_may_have_other_settings(small, tmp_path):
     changed = override(settings, {"stages.1.generator.learning_rate": 0.01})
     branch = rows(run(prepare(NAME, changed), start=start, store=str(tmp_path / "branch")))
     plain = whole(small())
-    assert [row["index"] for row in branch] == [1]
-    assert branch[0]["parent"] == [plain[3][4]["stage_id"], 6]
-    assert branch[0]["stage_id"] != plain[-1][4]["stage_id"]
-    assert branch[0]["state_sha256"] != plain[-1][4]["state_sha256"]
+    assert [row.index for row in branch] == [1]
+    assert branch[0].parent == [plain[3][4].stage_id, 6]
+    assert branch[0].stage_id != plain[-1][4].stage_id
+    assert branch[0].state_sha256 != plain[-1][4].state_sha256
     # the same as a whole run under the changed settings, whose first stage is the same
     other = rows(run(prepare(NAME, changed)))
     assert hashes(other[0]) == hashes(plain[3][4])
@@ -65,7 +66,7 @@ def test_later_stages_may_have_other_settings(small, tmp_path):
     newest = Store(str(tmp_path / "branch")).newest()
     assert newest is not None
     assert [row["index"] for row in newest.manifest["stages"]] == [0, 1]
-    assert newest.manifest["start"] == {"stage_ids": [plain[3][4]["stage_id"]], "step": 6}
+    assert newest.manifest["start"] == {"stage_ids": [plain[3][4].stage_id], "step": 6}
 
 
 def test_stages_that_are_over_keep_their_ids_whatever_the_settings_say(small, tmp_path):
@@ -75,8 +76,8 @@ def test_stages_that_are_over_keep_their_ids_whatever_the_settings_say(small, tm
     changed = prepare(NAME, override(settings, {"gradient_penalty_weight": 5.0}))
     (row,) = rows(run(changed, start=start))
     plain = whole(small())
-    assert row["parent"] == [plain[3][4]["stage_id"], 6]
-    assert row["stage_id"] not in {plain[-1][4]["stage_id"], changed.lineage().stage_ids[1]}
+    assert row.parent == [plain[3][4].stage_id, 6]
+    assert row.stage_id not in {plain[-1][4].stage_id, changed.lineage().stage_ids[1]}
 
 
 def test_a_branch_is_resumed_as_a_branch(small, tmp_path):
@@ -128,9 +129,8 @@ def test_a_run_with_more_stages_begins_at_the_end_of_one_with_fewer(small, three
     start = stage_end(small(keep="all"), tmp_path, 1)
     more = prepare(NAME, small(**three))
     whole_run = rows(run(more))
-    assert [hashes(r) for r in whole_run[:2]] == [
-        hashes(row[4]) for row in whole(small()) if row[4]
-    ]
+    whole_ends = [hashes(row[4]) for row in whole(small()) if row[4]]
+    assert [hashes(r) for r in whole_run[:2]] == whole_ends
     (last,) = rows(run(more, start=start))
     assert hashes(last) == hashes(whole_run[2])
 
@@ -146,10 +146,8 @@ def test_a_short_run_is_a_prefix_of_a_long_one(small, tmp_path):
     prepared = prepare(NAME, long)
     at_two = begin(prepared, prepared.plan(), store.load(name))
     ends = [row[4] for row in whole(small()) if row[4]]
-    assert state_hashes(at_two.system) == {
-        k: v for k, v in ends[1].items() if k.endswith("_sha256")
-    }
-    assert store.load(name).manifest["stage_id"] == ends[1]["stage_id"]
+    assert state_hashes(at_two.system) == ends[1].hashes
+    assert store.load(name).manifest["stage_id"] == ends[1].stage_id
 
 
 @pytest.mark.parametrize(
@@ -177,8 +175,8 @@ def test_settings_marked_without_weights_leave_the_bits(small, tmp_path, changes
 def test_settings_marked_with_weights_change_the_bits(small, changes):
     ends = rows(run(prepare(NAME, small(**changes))))
     plain = [row[4] for row in whole(small()) if row[4]]
-    assert ends[1]["state_sha256"] != plain[1]["state_sha256"]
-    assert ends[1]["stage_id"] != plain[1]["stage_id"]
+    assert ends[1].state_sha256 != plain[1].state_sha256
+    assert ends[1].stage_id != plain[1].stage_id
 
 
 def test_a_value_per_stage_gives_the_bits_of_the_global_one(small):
@@ -190,9 +188,9 @@ def test_a_value_per_stage_gives_the_bits_of_the_global_one(small):
 
 def test_rows_say_what_their_ids_are_made_of(small):
     first, second = (row[4] for row in whole(small()) if row[4])
-    assert first["parent"] is None
-    assert second["parent"] == [first["stage_id"], first["steps"]]
-    assert {"settings", "data", "code", "environment"} <= first.keys()
+    assert first.parent is None
+    assert second.parent == [first.stage_id, first.steps]
+    assert first.settings and first.data and first.code and first.environment
 
 
 def test_stored_states_are_those_reported(small, tmp_path):
@@ -207,7 +205,7 @@ def test_stored_states_are_those_reported(small, tmp_path):
         assert newest.manifest["kind"] == report.kind
         assert newest.manifest["metrics"] == report.metrics
         if report.stage:
-            assert newest.manifest["stages"][-1]["state_sha256"] == report.stage["state_sha256"]
+            assert newest.manifest["stages"][-1]["state_sha256"] == report.stage.state_sha256
 
 
 def test_a_run_leaves_the_process_as_it_needs_it(small, monkeypatch):
@@ -246,4 +244,4 @@ def test_the_loop_alone_does_what_run_does(small):
         pass
     data.close()
     ends = [row[4] for row in whole(small()) if row[4]]
-    assert state_hashes(training.system)["state_sha256"] == ends[-1]["state_sha256"]
+    assert state_hashes(training.system)["state_sha256"] == ends[-1].state_sha256

@@ -22,6 +22,7 @@ from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
 from ganforge.tracking.run_ref import RunRef
 from ganforge.training.files import ObjectFolders, join, open_folders
+from ganforge.training.report import StageResult, read_stages
 
 if TYPE_CHECKING:
     from ganforge.training.prepare import Prepared
@@ -36,9 +37,9 @@ class TrainingFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Trained:
-    """What a finished run leaves: the rows of stages.json and the last stage's metrics."""
+    """What a finished run leaves: the results of its stages and the last one's metrics."""
 
-    stages: tuple[dict[str, Any], ...]
+    stages: tuple[StageResult, ...]
     metrics: dict[str, float]
     tracking_trouble: str = ""
 
@@ -47,7 +48,7 @@ class Trained:
 class RunSummary:
     """What the driver has heard from rank 0 so far."""
 
-    stages: dict[int, dict[str, Any]] = field(default_factory=dict)
+    stages: dict[int, StageResult] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     groups: list[str] = field(default_factory=list)
     trouble: str = ""
@@ -55,9 +56,9 @@ class RunSummary:
     def hear(self, told: Summary) -> None:
         if group := told.get("placement_group"):
             self.groups.append(group)
-        for row in told.get("stages", ()):
-            self.stages[row["index"]] = row
-            self.metrics = row["metrics"]
+        for result in read_stages(told.get("stages", ())).values():
+            self.stages[result.index] = result
+            self.metrics = result.metrics
         self.trouble = self.trouble or told.get("tracking_trouble", "")
 
 

@@ -20,7 +20,7 @@ from ganforge.training.checkpoint import Damaged, Store
 from ganforge.training.files import ObjectFolders, open_folders
 from ganforge.training.loop import NotFinite
 from ganforge.training.prepare import Prepared
-from ganforge.training.report import Report
+from ganforge.training.report import Report, StageResult, read_stages
 from ganforge.training.run import run
 
 logger = logging.getLogger("ganforge")
@@ -53,7 +53,7 @@ def worker(job: Job) -> None:
                 recorder.settle(_SETTLE_SECONDS)
             told = summary(report, job.metric)
             if report.stage is not None or not told_stages:
-                told["stages"] = [rows[index] for index in sorted(rows)]
+                told["stages"] = [rows[index].to_json() for index in sorted(rows)]
                 told_stages = True
             told["tracking_trouble"] = recorder.trouble if recorder is not None else ""
             ray.train.report(told)
@@ -89,7 +89,7 @@ def settled(job: Job) -> Prepared:
     return replace(prepared, settings=validated(type(prepared.settings), job.settings))
 
 
-def open_recorder(job: Job, rows: dict[int, dict[str, Any]]) -> Recorder | None:
+def open_recorder(job: Job, rows: dict[int, StageResult]) -> Recorder | None:
     """Rank 0's way to the tracking store; what it does not take is kept beside the checkpoints."""
     if job.tracking is None:
         return None
@@ -106,15 +106,15 @@ def open_recorder(job: Job, rows: dict[int, dict[str, Any]]) -> Recorder | None:
         return None
 
 
-def stored_stages(place: str) -> dict[int, dict[str, Any]]:
-    """The rows of stages.json that the newest stored state remembers, by index.
+def stored_stages(place: str) -> dict[int, StageResult]:
+    """The results of stages that the newest stored state remembers, by index.
 
     A stage end that was stored but not told, because its process died, is told again by these.
     """
     store = Store(place)
     for name in store.names():
         try:
-            return {row["index"]: row for row in store.manifest(name)["stages"]}
+            return read_stages(store.manifest(name)["stages"])
         except Damaged:
             continue
     return {}

@@ -1,7 +1,7 @@
 """`ganforge reproduce`: train a recorded run again, and prove that it comes out the same."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +12,9 @@ from ganforge.cluster.variables import BUILT_IN
 from ganforge.commands.configure import check_images, choose_metric
 from ganforge.settings import SettingsError, override, validated
 from ganforge.systems.catalog import load_system
+
+if TYPE_CHECKING:
+    from ganforge.training.report import StageResult
 
 
 def reproduce(
@@ -72,7 +75,7 @@ def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -
 def _refuse(
     console: Console,
     prepared: Any,
-    rows: list[dict[str, Any]],
+    rows: list["StageResult"],
     images: dict[str, str],
     accept: list[str],
 ) -> None:
@@ -114,25 +117,25 @@ def _snapshot(place: str | None, from_stage: int, recorded: int) -> Any:
 
 
 def _again(
-    console: Console, prepared: Any, rows: list[dict[str, Any]], start: Any, *, any_code: bool
+    console: Console, prepared: Any, rows: list["StageResult"], start: Any, *, any_code: bool
 ) -> list[Any]:
     """Train the recorded stages again and judge each as it ends."""
     from ganforge.training.compare import judge
     from ganforge.training.run import run
 
-    recorded, verdicts = {row["index"]: row for row in rows}, []
+    recorded, verdicts = {row.index: row for row in rows}, []
     for report in run(prepared, start=start):
         row = report.stage
-        if row is None or row["index"] not in recorded:
+        if row is None or row.index not in recorded:
             continue
-        verdict = judge(recorded[row["index"]], row, any_code=any_code)
+        verdict = judge(recorded[row.index], row, any_code=any_code)
         verdicts.append(verdict)
         word = "identical" if verdict.equal and verdict.exact else "within tolerance"
         state = word if verdict.equal else "DIFFERENT"
-        _line(console, f"stage {row['index']} ({row['resolution']} px): {state}")
+        _line(console, f"stage {row.index} ({row.resolution} px): {state}")
         for line in verdict.lines:
             _line(console, f"    {line}")
-        if row["index"] == rows[-1]["index"]:
+        if row.index == rows[-1].index:
             break
     return verdicts
 
@@ -142,7 +145,7 @@ def _finish(
     uri: str,
     run_id: str,
     prepared: Any,
-    rows: list[dict[str, Any]],
+    rows: list["StageResult"],
     verdicts: list[Any],
 ) -> None:
     """Print the table, log the verdict as a run of its own, exit."""
@@ -153,12 +156,12 @@ def _finish(
     table = Table(title="recorded, and done again here")
     for column in ("stage", "resolution", "environment", "verdict"):
         table.add_column(column)
-    by_index = {row["index"]: row for row in rows}
+    by_index = {row.index: row for row in rows}
     for verdict in verdicts:
         environment = "the same" if verdict.exact else "another"
         state = "equal" if verdict.equal else "different"
         table.add_row(
-            str(verdict.index), str(by_index[verdict.index]["resolution"]), environment, state
+            str(verdict.index), str(by_index[verdict.index].resolution), environment, state
         )
     console.print(table)
     equal = sum(verdict.equal for verdict in verdicts)
@@ -170,7 +173,7 @@ def _finish(
         from ganforge.training.run import choose_device
 
         here = environment_of(choose_device(prepared.settings), prepared.settings.threads)
-        for line in differences(rows[0]["environment"], here):
+        for line in differences(rows[0].environment, here):
             _line(console, f"environment differs: {line}")
         limits = ", ".join(f"{name} ± {value}" for name, value in TOLERANCES.items())
         _line(console, f"bits are only promised in one environment; compared: {limits}")

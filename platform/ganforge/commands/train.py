@@ -154,7 +154,6 @@ def describe_training(
     """What the run's page opens with; with `tracking` the stages that are recorded there."""
     from ganforge.tracking.description import (
         Description,
-        StageScore,
         data_words,
         describe_run,
         reproduce_command,
@@ -162,22 +161,16 @@ def describe_training(
     from ganforge.tracking.queries import fetch_stages
 
     prepared, metric = start.prepared, start.metric.name
-    rows = [] if tracking is None else fetch_stages(tracking.uri, tracking.run_id)
-    scores = [
-        StageScore(
-            row["resolution"], row["metrics"].get(metric), row["metrics"].get(f"{metric}_bicubic")
-        )
-        for row in rows
-    ]
+    results = [] if tracking is None else fetch_stages(tracking.uri, tracking.run_id)
     commands: dict[str, str] = {}
-    if tracking is not None and rows:
+    if tracking is not None and results:
         command = reproduce_command(tracking.uri, tracking.run_id)
         commands = {"Train it again and compare": command}
     facts = Description(
         f"Training of {prepared.system}",
         outcome,
         metric,
-        scores,
+        results,
         commands,
         data=data_words(prepared.settings, prepared.facts.fingerprint),
         remarks=prepared.warnings,

@@ -1,13 +1,12 @@
 """What MLflow's pages say of a search and its trials: descriptions, columns, the saved view."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ganforge.search.trial import Trial
 from ganforge.tracking.description import (
     Description,
-    StageScore,
     data_words,
     describe_run,
     reproduce_command,
@@ -61,7 +60,7 @@ def search_page(
         f"Search {search_id} of {prepared.system}, one run for each trial below it",
         outcome if best is None else f"{outcome}, trial {best.number} is the best",
         metric,
-        [] if best is None else stage_scores(best, metric),
+        [] if best is None else best.results(metric),
         {} if best is None else _commands(best.run),
         space,
         data_words(prepared.settings, prepared.facts.fingerprint),
@@ -79,25 +78,13 @@ def trial_page(
         f"Trial {trial.number} of search {search_id} of {prepared.system}",
         outcome,
         metric,
-        stage_scores(trial, metric),
+        trial.results(metric),
         _commands(trial.run) if trial.scores else {},
         trial.params,
         data_words(prepared.settings, prepared.facts.fingerprint),
         prepared.warnings,
     )
     return describe_run(facts)
-
-
-def stage_scores(trial: Trial, metric: str) -> Sequence[StageScore]:
-    """The scores of a trial's finished stages, bicubic beside them where it was heard."""
-    return [
-        StageScore(
-            trial.plan.stages[done - 1].resolution,
-            trial.scores[done],
-            trial.stages.get(done - 1, {}).get("metrics", {}).get(f"{metric}_bicubic"),
-        )
-        for done in sorted(trial.scores)
-    ]
 
 
 def _commands(run: RunRef | None) -> dict[str, str]:

@@ -1,13 +1,14 @@
 """One trial of a search, as the driver knows it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ganforge.schedule import Plan
 from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.run_ref import RunRef
+from ganforge.training.report import StageResult, read_stages
 
 #: finished all stages; stopped early at a rung; failed by itself; killed with the whole search
 State = Literal["waiting", "running", "finished", "stopped", "failed", "killed"]
@@ -26,7 +27,7 @@ class Trial:
     state: State = "waiting"
     reason: str = ""
     scores: dict[int, float] = field(default_factory=dict)
-    stages: dict[int, dict[str, Any]] = field(default_factory=dict)
+    stages: dict[int, StageResult] = field(default_factory=dict)
     stop: bool = False
     told: bool = False
     failed: bool = False
@@ -49,6 +50,23 @@ class Trial:
     @property
     def last_score(self) -> float | None:
         return self.scores[self.stages_done] if self.scores else None
+
+    def results(
+        self, metric: str, recorded: Mapping[int, StageResult] | None = None
+    ) -> list[StageResult]:
+        """The results of its finished stages, as reported or `recorded`; of one that only the
+        journal knows, its score."""
+        known, found = {**(recorded or {}), **self.stages}, []
+        for index in range(self.stages_done):
+            score = self.scores.get(index + 1)
+            bare = StageResult(
+                index,
+                self.plan.stages[index].resolution,
+                workers=self.settings.workers,
+                metrics={} if score is None else {metric: score},
+            )
+            found.append(known.get(index, bare))
+        return found
 
     @property
     def ended(self) -> bool:
@@ -77,7 +95,7 @@ class Trial:
         self.index, self.images = told["index"], told["images"]
         self.alpha = told["alpha"]
         self.score = told["score"] if told["score"] is not None else self.score
-        self.stages |= {row["index"]: row for row in told.get("stages", ())}
+        self.stages |= read_stages(told.get("stages", ()))
         if self._first is None:
             self._first = (time.monotonic(), self.fraction)
 

@@ -12,6 +12,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ganforge.cluster.coordinator import TrialCoordinator
 from ganforge.search.space import Space, distributions
 from ganforge.search.study import SearchState
+from ganforge.training.report import read_stages
 
 
 class Unsaved:
@@ -90,8 +91,8 @@ class StageEnds(Unsaved, FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["trial"]
-        for row in result.get("stages", ()):
-            stages_done, score = row["index"] + 1, row["metrics"][self.score_name]
+        for stage in read_stages(result.get("stages", ())).values():
+            stages_done, score = stage.index + 1, stage.metrics[self.score_name]
             self.exchange.decide(
                 number, stages_done, self.search_state.reached(number, stages_done, score)
             )

@@ -6,15 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ganforge.tracking.versions import source
-
-
-@dataclass(frozen=True)
-class StageScore:
-    """The score at a stage's end, and that of bicubic interpolation where it is measured."""
-
-    resolution: int
-    score: float | None
-    bicubic: float | None = None
+from ganforge.training.report import StageResult
 
 
 @dataclass(frozen=True)
@@ -28,7 +20,7 @@ class Description:
     title: str
     outcome: str = "running"
     metric: str = ""
-    stages: Sequence[StageScore] = ()
+    stages: Sequence[StageResult] = ()
     commands: Mapping[str, str] = field(default_factory=dict)
     searched: Mapping[str, Any] = field(default_factory=dict)
     data: str = ""
@@ -57,21 +49,21 @@ def describe_run(facts: Description) -> str:
 
 def _result(facts: Description) -> str:
     """One line: the outcome and the best score, with bicubic beside it."""
-    scored = [stage for stage in facts.stages if stage.score is not None]
-    if not scored:
-        return f"Outcome: {facts.outcome}."
-    last = scored[-1]
-    beside = "" if last.bicubic is None else f" (bicubic {last.bicubic:.3f})"
-    return f"Outcome: {facts.outcome}. **{facts.metric} {last.score:.3f}**{beside}."
+    for stage in reversed(facts.stages):
+        score, bicubic = stage.score(facts.metric), stage.bicubic(facts.metric)
+        if score is not None:
+            compared = "" if bicubic is None else f" (bicubic {bicubic:.3f})"
+            return f"Outcome: {facts.outcome}. **{facts.metric} {score:.3f}**{compared}."
+    return f"Outcome: {facts.outcome}."
 
 
 def _stages(facts: Description) -> str:
-    with_bicubic = any(stage.bicubic is not None for stage in facts.stages)
+    with_bicubic = any(stage.bicubic(facts.metric) is not None for stage in facts.stages)
     names = ["stage", "resolution", facts.metric, *(["bicubic"] if with_bicubic else [])]
     rows = []
     for number, stage in enumerate(facts.stages):
-        cells = [str(number), f"{stage.resolution} px", _shown(stage.score)]
-        rows.append([*cells, *([_shown(stage.bicubic)] if with_bicubic else [])])
+        cells = [str(number), f"{stage.resolution} px", _shown(stage.score(facts.metric))]
+        rows.append([*cells, *([_shown(stage.bicubic(facts.metric))] if with_bicubic else [])])
     return markdown_table(names, rows)
 
 

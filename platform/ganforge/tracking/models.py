@@ -25,11 +25,11 @@ def fetch_generator(
     """(record of settings.json, stage, safetensors bytes); the last finished stage by default."""
     record = fetch_settings(uri, run_id)
     record["system"] = fetch_system(uri, run_id, record["system"])
-    rows = fetch_stages(uri, run_id)
-    if not rows:
+    results = fetch_stages(uri, run_id)
+    if not results:
         raise SettingsError(f"run {run_id}: no stage is finished, so there is no generator")
-    number = rows[-1]["index"] if stage is None else stage
-    known = [row["index"] for row in rows]
+    number = results[-1].index if stage is None else stage
+    known = [result.index for result in results]
     if number not in known:
         numbers = ", ".join(map(str, known))
         raise SettingsError(f"stage = {stage}: run {run_id} has finished stages {numbers}")

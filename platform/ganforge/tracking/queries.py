@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from ganforge.settings import SettingsError, read_json
 from ganforge.tracking.client import open_client
+from ganforge.training.report import StageResult, read_stages
 
 SETTINGS = "settings.json"
 STAGES = "stages.json"
@@ -51,13 +52,14 @@ def fetch_settings(uri: str, run_id: str) -> dict[str, Any]:
     return read_json(_text(uri, run_id, SETTINGS))
 
 
-def fetch_stages(uri: str, run_id: str) -> list[dict[str, Any]]:
+def fetch_stages(uri: str, run_id: str) -> list[StageResult]:
     """The finished stages of a run, in order; empty when it has none yet."""
     fetch_tags(uri, run_id)  # is there such a run?
     files = open_client(uri).list_artifacts(run_id)
     if not any(file.path == STAGES for file in files):
         return []
-    return json.loads(_text(uri, run_id, STAGES))
+    found = read_stages(json.loads(_text(uri, run_id, STAGES)))
+    return [found[index] for index in sorted(found)]
 
 
 def fetch_experiment(uri: str, run_id: str) -> str:

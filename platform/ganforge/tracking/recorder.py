@@ -18,7 +18,7 @@ from ganforge.tracking.outbox.outbox import Outbox
 from ganforge.tracking.outbox.remote import RemoteOutbox
 from ganforge.tracking.outbox.sender import Sender
 from ganforge.tracking.run_ref import RunRef
-from ganforge.training.report import Report
+from ganforge.training.report import Report, StageResult, read_stages
 
 GRID = "samples/grid"
 _FORBIDDEN = re.compile(r"[^\w\-. :/]")
@@ -45,7 +45,7 @@ def open_spool(
 
 class Recorder:
     """Appends reports to a run. `metric` and `mode` name the figure whose best is kept beside it;
-    `stages` are the rows of stages.json that a resumed run knows already. `spool` is a folder; with
+    `stages` are the results that a resumed run knows already. `spool` is a folder; with
     `beside`, a place for states in an object store, what the tracking store has not confirmed is
     put there at each `settle`.
 
@@ -60,13 +60,13 @@ class Recorder:
         *,
         spool: Path | None = None,
         beside: str | None = None,
-        stages: Iterable[Mapping[str, Any]] = (),
+        stages: Iterable[StageResult] = (),
     ):
         self.tracking = tracking
         self.metric, self.sign = metric, 1 if mode == "max" else -1
         self.best: float | None = None
         self.non_finite = 0
-        self._rows = {row["index"]: dict(row) for row in stages}
+        self._stages = {result.index: result for result in stages}
         self._told: set[tuple[int, int]] | None = None
         every = {"run": tracking.entry()}
         self.spool = open_spool(spool or default_spool(tracking), self._entry, every)
@@ -129,8 +129,8 @@ class Recorder:
         if report.samples is not None:
             entry["tags"] = {"mlflow.loggedImages": "True"}
         if report.stage is not None:
-            self._rows[report.stage["index"]] = report.stage
-            entry["stages"] = [self._rows[index] for index in sorted(self._rows)]
+            self._stages[report.stage.index] = report.stage
+            entry["stages"] = [self._stages[k].to_json() for k in sorted(self._stages)]
         return entry
 
     def _look_back(self) -> set[tuple[int, int]]:
@@ -143,8 +143,7 @@ class Recorder:
             metrics = entry.get("metrics", {})
             self._improve(metrics.get(f"{self.metric}_best"))
             self.non_finite = max(self.non_finite, int(metrics.get("tracking/non_finite", 0)))
-            for row in entry.get("stages", ()):
-                self._rows.setdefault(row["index"], row)
+            self._stages = read_stages(entry.get("stages", ())) | self._stages
         if self._carrier is not None:
             self._improve(self._carrier.facts.get("best"))
         return told

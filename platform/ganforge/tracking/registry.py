@@ -18,6 +18,7 @@ from ganforge.tracking.models import fetch_generator
 from ganforge.tracking.package import GENERATOR, write_exports, write_model
 from ganforge.tracking.queries import fetch_stages
 from ganforge.training.lineage import digest
+from ganforge.training.report import StageResult
 
 CHAMPION = "champion"
 _FORBIDDEN = str.maketrans({"/": "-", ":": "-", "@": "-"})
@@ -76,8 +77,8 @@ def register(
     model = build(record, number, weights)
     if model.takes != "image":
         raise SettingsError(f"{model.system} makes images from noise: it is not registered")
-    row = next(row for row in fetch_stages(uri, run_id) if row["index"] == number)
-    facts = _facts(row, model.settings, metric or load_system(model.system).metric)
+    result = next(r for r in fetch_stages(uri, run_id) if r.index == number)
+    facts = _facts(result, model.settings, metric or load_system(model.system).metric)
     run = client.get_run(run_id)
     if contest and (known := _known(client, name, run_id, facts)):
         return Registered(name, known, {}, ["it was registered before"])
@@ -116,22 +117,22 @@ def register(
     return Registered(name, str(made.version), differences, notes, found)
 
 
-def _facts(row: dict[str, Any], settings: Any, metric: Figure) -> dict[str, str]:
+def _facts(result: StageResult, settings: Any, metric: Figure) -> dict[str, str]:
     """What a version is compared by, as its tags."""
     same = {
-        "data": row["data"],
+        "data": result.data,
         "validation": settings.validation.model_dump(mode="json"),
-        "resolution": row["resolution"],
+        "resolution": result.resolution,
         "channels": settings.channels,
         "seed": settings.seed,
     }
     return {
         "system": settings.system,
-        "stage": str(row["index"]),
-        "resolution": str(row["resolution"]),
+        "stage": str(result.index),
+        "resolution": str(result.resolution),
         "metric": metric.name,
         "mode": metric.mode,
-        "value": repr(row["metrics"].get(metric.name)),
+        "value": repr(result.score(metric.name)),
         "measured_on": digest(same),
     }
 

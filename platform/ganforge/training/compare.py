@@ -6,6 +6,7 @@ from typing import Any
 
 from ganforge.training.lineage import differences
 from ganforge.training.prepare import Prepared
+from ganforge.training.report import StageResult
 
 #: Across environments bits differ. Held-out figures of a stage then agree within these.
 TOLERANCES = {"validation/psnr": 0.2, "validation/ssim": 0.01, "validation/swd": 3.0}
@@ -22,7 +23,7 @@ class Verdict:
 
 
 def obstacles(
-    prepared: Prepared, rows: Iterable[dict[str, Any]], images: dict[str, str]
+    prepared: Prepared, results: Iterable[StageResult], images: dict[str, str]
 ) -> dict[str, list[str]]:
     """What differs between a record and what would be trained here: code, data, settings.
 
@@ -30,23 +31,23 @@ def obstacles(
     """
     found: dict[str, list[str]] = {"code": [], "data": [], "settings": []}
     present = prepared.lineage().settings
-    for row in rows:
-        index = row["index"]
-        found["code"] += differences(row["code"], prepared.code)
-        if row["data"] != prepared.facts.fingerprint:
+    for result in results:
+        index = result.index
+        found["code"] += differences(result.code, prepared.code)
+        if result.data != prepared.facts.fingerprint:
             found["data"] += changed_images(images, dict(prepared.facts.digests))
             found["data"].append(
-                f"fingerprint: recorded {row['data'][:12]}, here "
+                f"fingerprint: recorded {result.data[:12]}, here "
                 f"{prepared.facts.fingerprint[:12]} ({prepared.facts.num_images} images)"
             )
         if index >= len(present):
             found["settings"].append(f"stage {index} is recorded, the settings have {len(present)}")
             continue
-        recorded, here = row["settings"], plain(present[index])
+        recorded, here = result.settings, plain(present[index])
         found["settings"] += [f"stage {index}: {line}" for line in differences(recorded, here)]
         steps = prepared.lineage().left_at[index]
-        if row["steps"] != steps:
-            found["settings"].append(f"stage {index}: recorded {row['steps']} steps, here {steps}")
+        if result.steps != steps:
+            found["settings"].append(f"stage {index}: recorded {result.steps} steps, here {steps}")
     return {kind: list(dict.fromkeys(lines)) for kind, lines in found.items()}
 
 
@@ -65,24 +66,24 @@ def plain(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: list(v) if isinstance(v, tuple) else v for key, v in settings.items()}
 
 
-def judge(recorded: dict[str, Any], again: dict[str, Any], *, any_code: bool) -> Verdict:
-    """Compare one stage's rows: bits where the environment is the same, else figures."""
-    exact = recorded["environment"] == again["environment"]
+def judge(recorded: StageResult, again: StageResult, *, any_code: bool) -> Verdict:
+    """Compare one stage's results: bits where the environment is the same, else metrics."""
+    exact = recorded.environment == again.environment
     lines = []
     if exact:
-        for key in recorded:
-            if key.endswith("_sha256") and recorded[key] != again.get(key):
-                here = again.get(key, "nothing")
-                lines.append(f"{key}: recorded {recorded[key][:12]}, here {here[:12]}")
-        if not any_code and recorded["stage_id"] != again["stage_id"]:
+        for key, value in recorded.hashes.items():
+            here = again.hashes.get(key, "nothing")
+            if value != here:
+                lines.append(f"{key}: recorded {value[:12]}, here {here[:12]}")
+        if not any_code and recorded.stage_id != again.stage_id:
             lines.append("stage_id differs")
-    for name, value in recorded["metrics"].items():
+    for name, value in recorded.metrics.items():
         if name.startswith("speed/"):
             continue
-        here = again["metrics"].get(name)
+        here = again.metrics.get(name)
         allowed = 0.0 if exact else TOLERANCES.get(name)
         if allowed is None:
             continue
         if here is None or not abs(here - value) <= allowed:
             lines.append(f"{name}: recorded {value}, here {here}")
-    return Verdict(recorded["index"], not lines, exact, tuple(lines))
+    return Verdict(recorded.index, not lines, exact, tuple(lines))

@@ -70,7 +70,7 @@ def prepare(system: str, settings: SystemSettings) -> Prepared:
     file = system_file(system)
     sources = user_sources(file) if in_file(system) else {}
     facts = _facts(system, settings)
-    code = code_fingerprint(file)
+    code = code_fingerprint(load_system(system))
     return Prepared(system, settings, assets, facts, code, tuple(warnings), sources)
 
 

@@ -1,11 +1,70 @@
 """What the loop yields to whoever listens."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
 
 from torch import Tensor
 
 from ganforge.schedule import Kind, Position
+
+_HASH = "_sha256"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What is recorded of a finished stage: one entry of stages.json.
+
+    `hashes` are those of its last state: "generator_sha256" and so on, "state_sha256" over all.
+    What the two ids are made of stands with them, so that a difference can be named.
+    """
+
+    index: int
+    resolution: int = 0
+    images: int = 0
+    steps: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    workers: int = 1
+    stage_id: str = ""
+    environment_id: str = ""
+    hashes: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    parent: list[Any] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    data: str = ""
+    code: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def state_sha256(self) -> str:
+        return self.hashes["state_sha256"]
+
+    def score(self, metric: str) -> float | None:
+        return self.metrics.get(metric)
+
+    def bicubic(self, metric: str) -> float | None:
+        """The same metric of bicubic interpolation, where that is measured."""
+        return self.metrics.get(f"{metric}_bicubic")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; the hashes are keys of their own."""
+        found = asdict(self)
+        hashes = found.pop("hashes")
+        return found | hashes
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`; what an older version did not record has its default."""
+        names = {item.name for item in fields(cls)}
+        known: dict[str, Any] = {key: value for key, value in record.items() if key in names}
+        known["hashes"] = {key: value for key, value in record.items() if key.endswith(_HASH)}
+        return cls(**known)
+
+
+def read_stages(records: Iterable[Mapping[str, Any]]) -> dict[int, StageResult]:
+    """The results in JSON form, by index."""
+    return {result.index: result for result in map(StageResult.from_json, records)}
 
 
 @dataclass(frozen=True)
@@ -15,7 +74,7 @@ class Report:
     `images` is the number shown to the critic so far, all stages summed: the axis of every curve.
     `metrics` are named like "critic/wasserstein", "validation/psnr", "stage/alpha". `samples` is
     the sample grid, uint8 (H, W, 3), and `extra` are other grids by name. At a stage end `stage` is
-    the row of stages.json and `averaged` the safetensors bytes of the averaged generator.
+    its result and `averaged` the safetensors bytes of the averaged generator.
     """
 
     position: Position
@@ -23,6 +82,6 @@ class Report:
     images: int
     metrics: dict[str, float]
     samples: Tensor | None = None
-    stage: dict[str, Any] | None = field(default=None)
+    stage: StageResult | None = None
     averaged: bytes | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)

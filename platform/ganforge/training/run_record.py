@@ -1,4 +1,4 @@
-"""What is told and stored of a run beside its tensors: rows of stages.json, seconds, manifests."""
+"""What is told and stored of a run beside its tensors: results of stages, seconds, manifests."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from ganforge.training.checkpoint import Snapshot, pack, state_hashes
 from ganforge.training.lineage import Lineage, digest
 from ganforge.training.loop import Training
 from ganforge.training.prepare import Prepared
-from ganforge.training.report import Report
+from ganforge.training.report import Report, StageResult
 from ganforge.training.validation import draw_samples
 
 
@@ -55,49 +55,48 @@ class RunRecord:
     ):
         self.prepared, self.plan, self.lineage, self.rank = prepared, plan, lineage, rank
         self.environment, self.environment_id = environment, digest(environment)
-        self.stages: list[dict[str, Any]] = []
+        self.stages: list[StageResult] = []
         shown, seconds = 0, 0.0
         if snapshot is not None:
             position = snapshot.position
             shown, seconds = plan.images_before(position), snapshot.manifest["seconds"]
-            self.stages = list(snapshot.manifest["stages"])
+            self.stages = [StageResult.from_json(r) for r in snapshot.manifest["stages"]]
             if position.step < plan.stages[position.index].steps:
-                # a stage that has become longer goes on, and its row with it
-                for row in self.stages[position.index :]:
-                    seconds = row["seconds"]
+                # a stage that has become longer continues, and its seconds are counted on
+                for result in self.stages[position.index :]:
+                    seconds = result.seconds
                 del self.stages[position.index :]
         self.clock = Clock(shown, seconds)
 
     def describe(self, training: Training, report: Report) -> Report:
-        """The report with its speed; at a stage's end with its row and the averaged network."""
+        """The report with its speed; at a stage's end with its result and the averaged network."""
         report = self.clock.timed(report)
         if report.kind != "stage":
             return report
         index, stage = report.position.index, self.plan.stages[report.position.index]
-        row = {
-            "index": index,
-            "resolution": stage.resolution,
-            "images": stage.steps * stage.batch_size,
-            "steps": stage.steps,
-            "epochs": self.prepared.settings.stages[index].epochs,
-            "seconds": round(self.clock.stage_seconds, 3),
-            "workers": self.prepared.settings.workers,
-            "stage_id": self.lineage.stage_ids[index],
-            "environment_id": self.environment_id,
-            **state_hashes(training.system),
-            "metrics": report.metrics,
-            # what the two ids are made of, so that a difference can be named
-            "parent": self.lineage.parent(index),
-            "settings": self.lineage.settings[index],
-            "data": self.lineage.data,
-            "code": self.lineage.code,
-            "environment": self.environment,
-        }
-        self.stages[index:] = [row]
+        result = StageResult(
+            index=index,
+            resolution=stage.resolution,
+            images=stage.steps * stage.batch_size,
+            steps=stage.steps,
+            epochs=self.prepared.settings.stages[index].epochs,
+            seconds=round(self.clock.stage_seconds, 3),
+            workers=self.prepared.settings.workers,
+            stage_id=self.lineage.stage_ids[index],
+            environment_id=self.environment_id,
+            hashes=state_hashes(training.system),
+            metrics=report.metrics,
+            parent=self.lineage.parent(index),
+            settings=self.lineage.settings[index],
+            data=self.lineage.data,
+            code=self.lineage.code,
+            environment=self.environment,
+        )
+        self.stages[index:] = [result]
         self.clock.next_stage()
         metrics = report.metrics | {"stages_done": float(index + 1)}
         averaged = self._averaged(training.system, report.position)
-        return replace(report, stage=row, averaged=averaged, metrics=metrics)
+        return replace(report, stage=result, averaged=averaged, metrics=metrics)
 
     def record(self, report: Report) -> dict[str, Any]:
         """What a checkpoint's manifest says beside its files."""
@@ -114,7 +113,7 @@ class RunRecord:
             "identity": self.lineage.facts(),
             "start": start and {"stage_ids": start.stage_ids, "step": start.step},
             "metrics": report.metrics,
-            "stages": self.stages,
+            "stages": [result.to_json() for result in self.stages],
             "seconds": 0.0 if report.kind == "stage" else self.clock.stage_seconds,
             "score": score,
         }

@@ -99,7 +99,7 @@ def _lead(searched: Searched, frame: Any) -> list[str]:
     for row in searched.rows:
         if row.number != searched.best or row.score is None:
             continue
-        bicubic = row.stages[-1].bicubic
+        bicubic = row.stages[-1].bicubic(searched.metric)
         beside = "" if bicubic is None else f" (bicubic {bicubic:.3f})"
         lines.append(f"Best: trial {row.number} with {searched.metric} {row.score:.3f}{beside}.")
     return lines

@@ -4,13 +4,13 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from optuna.study import Study
 
 from ganforge.search.report.animation import Frame, in_order
 from ganforge.search.report.build import Searched, build_report
-from ganforge.search.report.table import StageRow, TrialRow
+from ganforge.search.report.table import TrialRow
 from ganforge.search.trial import Trial
 from ganforge.systems.base import Metric
 from ganforge.tracking.queries import fetch_file, fetch_stages, list_files
@@ -66,24 +66,10 @@ def row(trial: Trial, metric: str, store: Store) -> TrialRow:
     A resumed search knows the scores of earlier trials from its journal; what their stages took is
     read back from their runs.
     """
-    stages: dict[int, dict[str, Any]] = dict(trial.stages)
-    run = trial.run
-    if len(stages) < trial.stages_done and run is not None and run.run_id:
-        rows = store.read(lambda: fetch_stages(run.uri, run.run_id), [])
-        stages = {r["index"]: r for r in rows} | stages
-    workers = trial.settings.workers
-    found = []
-    for index in range(trial.stages_done):
-        facts = stages.get(index, {})
-        found.append(
-            StageRow(
-                trial.plan.stages[index].resolution,
-                trial.scores.get(index + 1),
-                facts.get("seconds", 0.0),
-                facts.get("workers", workers),
-                facts.get("metrics", {}).get(f"{metric}_bicubic"),
-            )
-        )
+    run, recorded = trial.run, {}
+    if len(trial.stages) < trial.stages_done and run is not None and run.run_id:
+        results = store.read(lambda: fetch_stages(run.uri, run.run_id), [])
+        recorded = {result.index: result for result in results}
     run_id = run.run_id if run else ""
     return TrialRow(
         trial.number,
@@ -91,9 +77,10 @@ def row(trial: Trial, metric: str, store: Store) -> TrialRow:
         trial.state,
         trial.outcome,
         trial.params,
-        found,
+        metric,
+        trial.results(metric, recorded),
         trial.seconds,
-        workers,
+        trial.settings.workers,
     )
 
 

@@ -7,37 +7,32 @@ from typing import Any
 
 import pandas as pd
 
-
-@dataclass(frozen=True)
-class StageRow:
-    """One stage of one trial: its score, the wall-clock seconds it was trained for, by how many
-    workers, and the score of bicubic interpolation where that is measured."""
-
-    resolution: int
-    score: float | None
-    seconds: float = 0.0
-    workers: int = 1
-    bicubic: float | None = None
+from ganforge.training.report import StageResult
 
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial. `seconds` are those of its process, start and end included."""
+    """One trial, compared by `metric`. `seconds` are of its process, start and end included."""
 
     number: int
     run_id: str
     state: str
     outcome: str
     params: Mapping[str, Any]
-    stages: Sequence[StageRow] = ()
+    metric: str
+    stages: Sequence[StageResult] = ()
     seconds: float = 0.0
     workers: int = 1
 
     @property
     def score(self) -> float | None:
         """The score of its last stage."""
-        scores = [stage.score for stage in self.stages if stage.score is not None]
-        return scores[-1] if scores else None
+        scores = [stage.score(self.metric) for stage in self.stages]
+        return next((score for score in reversed(scores) if score is not None), None)
+
+    def stage_score(self, index: int) -> float | None:
+        """The score at the end of a stage; None where the trial did not come so far."""
+        return self.stages[index].score(self.metric) if index < len(self.stages) else None
 
 
 def table(rows: Sequence[TrialRow], num_stages: int) -> pd.DataFrame:
@@ -62,7 +57,7 @@ def _line(row: TrialRow, keys: Sequence[str], num_stages: int) -> dict[str, Any]
     }
     for index in range(num_stages):
         stage = row.stages[index] if index < len(row.stages) else None
-        line[f"stage {index} score"] = stage.score if stage else None
+        line[f"stage {index} score"] = row.stage_score(index)
         line[f"stage {index} seconds"] = stage.seconds if stage else None
         line[f"stage {index} device-seconds"] = stage.seconds * stage.workers if stage else None
     # a process that died took its seconds along; those of its stages were stored
@@ -99,7 +94,7 @@ def ranks(rows: Sequence[TrialRow], num_stages: int, mode: str) -> dict[int, lis
         scores = {
             row.number: sign * score
             for row in rows
-            if index < len(row.stages) and (score := row.stages[index].score) is not None
+            if (score := row.stage_score(index)) is not None
         }
         for row in rows:
             mine = scores.get(row.number)

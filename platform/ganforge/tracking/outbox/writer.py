@@ -9,7 +9,7 @@ An entry has any of these parts, carried out in this order:
              same time, is the same point for the store (its primary key)
     params   {name: value}: those that the run does not have yet
     files    {path in the run: name of a kept content}
-    stages   rows of stages.json: they replace those of the same index
+    stages   results of stages: they replace those of the same index
     tags     {name: value}
     status   RUNNING, or how the run ended, at the time `at`
 """
@@ -27,6 +27,7 @@ from ganforge.tracking.outbox.log import Entry
 from ganforge.tracking.queries import STAGES, fetch_stages
 from ganforge.tracking.run_ref import METRICS_PER_REQUEST
 from ganforge.tracking.runs import find_key, log_params, make_run, put_file
+from ganforge.training.report import read_stages
 
 #: what every report has, and what tells a stage's start from the end before it, at one `images`
 POSITION = "stage/index"
@@ -132,7 +133,7 @@ class Writer:
             self.client.set_terminated(run_id, status=status, end_time=entry["at"])
 
     def _stages(self, run_id: str, rows: list[dict[str, Any]]) -> None:
-        known = {row["index"]: row for row in fetch_stages(self.uri, run_id)}
-        known |= {row["index"]: row for row in rows}
-        content = json.dumps([known[index] for index in sorted(known)], indent=1)
+        known = {result.index: result for result in fetch_stages(self.uri, run_id)}
+        known |= read_stages(rows)
+        content = json.dumps([known[index].to_json() for index in sorted(known)], indent=1)
         self.client.log_text(run_id, content, STAGES)

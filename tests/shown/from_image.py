@@ -39,7 +39,7 @@ CHECKS = {
         pytest_file(
             "tests/test_losses.py",
             "tests/test_layers.py",
-            "tests/test_history.py",
+            "tests/systems/test_history.py",
             "tests/systems/test_super_resolution.py",
             "tests/systems/test_translation.py",
         ),
