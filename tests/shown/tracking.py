@@ -16,7 +16,7 @@ def comparison(folder: Path) -> str:
 
 def spool(folder: Path) -> str:
     """Issue 4.3: enqueue, burst, drain beside bare log_batch, everything read back."""
-    return script("tests/benchmarks/spool.py", seconds=900)(folder)
+    return script("tests/benchmarks/outbox.py", seconds=900)(folder)
 
 
 def benchmarks(folder: Path) -> str:

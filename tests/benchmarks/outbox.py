@@ -1,6 +1,6 @@
 """What the spool costs and carries: a burst of 100,000 points, and its way into a local server.
 
-    python tests/benchmarks/spool.py [--points 100000]
+    python tests/benchmarks/outbox.py [--points 100000]
 
 The drain is measured beside bare `log_batch(1000)` of as many points into another run of the same
 server, in turns whose order alternates, because machines are noisy. The bare calls have their
