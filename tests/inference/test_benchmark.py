@@ -188,7 +188,9 @@ def test_unreadable_files_and_networks_of_another_scale_are_refused(tmp_path):
 def test_bicubic_has_its_published_metrics(name, scale, psnr, ssim):
     folder = BENCHMARKS / name / f"x{scale}"
     if not folder.is_dir():
-        pytest.skip(f"the benchmark images {name}/x{scale} are not here; set GANFORGE_SHARED")
+        pytest.skip(
+            f"the benchmark images {name}/x{scale} are not in ../shared; set GANFORGE_SHARED"
+        )
     mean = means(evaluate_benchmark(Enlarge(scale), folder, scale))
     assert mean.psnr_bicubic == pytest.approx(psnr, abs=0.03)
     assert mean.ssim_bicubic == pytest.approx(ssim, abs=0.002)
