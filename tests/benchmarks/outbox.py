@@ -21,8 +21,9 @@ from mlflow.entities import Metric
 
 from ganforge.tracking.client import open_client
 from ganforge.tracking.outbox.outbox import Outbox
-from ganforge.tracking.outbox.sender import BATCH, Sender
+from ganforge.tracking.outbox.sender import Sender
 from ganforge.tracking.outbox.writer import Writer
+from ganforge.tracking.run_ref import METRICS_PER_REQUEST
 from ganforge.tracking.server import VARIABLE, answers, own_server
 
 KEYS = 10
@@ -112,8 +113,8 @@ def drain(
         for bares in (turn % 2 == 0, turn % 2 == 1):
             begun = time.perf_counter()
             if bares:
-                for first in range(0, share, BATCH):
-                    client.log_batch(bare, metrics=metrics[first : first + BATCH])
+                for first in range(0, share, METRICS_PER_REQUEST):
+                    client.log_batch(bare, metrics=metrics[first : first + METRICS_PER_REQUEST])
                 written += time.perf_counter() - begun
             else:
                 spool.lines.size = offset  # the sender is shown this much of the file

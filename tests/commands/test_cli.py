@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,15 @@ from PIL import Image
 from ganforge.commands.cli import main
 from ganforge.commands.configure import CliOptions, configure
 from ganforge.settings import SettingsError, to_json
+from ganforge.systems.progressive_gan_sr import Settings
+
+
+def flagship(**options: Any) -> Settings:
+    """The settings that options of the command line resolve to, for the flagship."""
+    settings = configure(CliOptions(**options))[1]
+    assert isinstance(settings, Settings)
+    return settings
+
 
 QUICK = ["--preset", "quick", "--dry-run"]
 
@@ -167,16 +177,14 @@ def test_each_trainer_runs_alone_from_an_empty_folder(script, tmp_path):
 
 def test_precedence_of_preset_file_ladder_and_set(tmp_path):
     file = tmp_path / "s.json"
-    _, quick = configure(CliOptions(preset="quick"))
+    quick = flagship(preset="quick")
     from ganforge.settings import override
 
     file.write_text(to_json(override(quick, {"width": 8, "seed": 5})))
-    _, from_file = configure(CliOptions(settings_file=str(file)))
+    from_file = flagship(settings_file=str(file))
     assert (from_file.width, from_file.seed, from_file.batch_size) == (8, 5, 8)
-    _, settled = configure(
-        CliOptions(
-            settings_file=str(file), target=128, seed=6, changes=["width=32", "stages.3.epochs=9"]
-        )
+    settled = flagship(
+        settings_file=str(file), target=128, seed=6, changes=["width=32", "stages.3.epochs=9"]
     )
     assert (settled.width, settled.seed) == (32, 6)
     assert [s.resolution for s in settled.stages] == [16, 32, 64, 128]
@@ -185,27 +193,27 @@ def test_precedence_of_preset_file_ladder_and_set(tmp_path):
 
 def test_paths_are_absolute_and_files_may_give_a_part_of_a_group(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _, settled = configure(CliOptions(data="my photos", changes=["data.cache_directory=c"]))
+    settled = flagship(data="my photos", changes=["data.cache_directory=c"])
     assert settled.data.root == str(tmp_path / "my photos")
     assert settled.data.cache_directory == str(tmp_path / "c")
     part = {"system": "progressive_gan_sr", "settings": {"generator": {"learning_rate": 0.01}}}
     Path("part.json").write_text(json.dumps(part))
-    _, settled = configure(CliOptions(preset="quick", settings_file="part.json"))
+    settled = flagship(preset="quick", settings_file="part.json")
     assert settled.generator.learning_rate == 0.01 and settled.generator.betas == (0.9, 0.99)
 
 
 def test_a_ladder_keeps_what_a_file_says_of_its_stages(tmp_path):
-    _, quick = configure(CliOptions(preset="quick", changes=["stages.1.critic_steps=3"]))
+    quick = flagship(preset="quick", changes=["stages.1.critic_steps=3"])
     file = tmp_path / "s.json"
     file.write_text(to_json(quick))
-    _, longer = configure(CliOptions(settings_file=str(file), target=128))
+    longer = flagship(settings_file=str(file), target=128)
     assert [longer.at(k).critic_steps for k in range(4)] == [1, 3, 1, 1]
 
 
 def test_scale_four_and_start_four_build_their_ladders():
-    _, four = configure(CliOptions(preset="quick", scale=4))
+    four = flagship(preset="quick", scale=4)
     assert [s.resolution for s in four.stages] == [32, 64, 128] and four.scale == 4
-    _, low = configure(CliOptions(preset="paper", start=4, target=512))
+    low = flagship(preset="paper", start=4, target=512)
     assert [s.resolution for s in low.stages] == [8, 16, 32, 64, 128, 256, 512]
     with pytest.raises(SettingsError, match="target = 8"):
         configure(CliOptions(preset="paper", start=16, target=8))
