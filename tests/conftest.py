@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from no_skips import pytest_addoption, pytest_sessionfinish  # noqa: F401  (hooks)
 from PIL import Image
 
 from ganforge.settings import override

@@ -178,18 +178,19 @@ def test_minibatch_discrimination_by_hand():
     torch.testing.assert_close(alike, torch.full_like(alike, 5.0))
     alone = features[:1].clone().requires_grad_()
     layer(alone).sum().backward()
-    assert layer(alone).abs().max() < 1e-12 and alone.grad.isfinite().all()
+    assert layer(alone).abs().max() < 1e-12
+    assert alone.grad is not None and alone.grad.isfinite().all()
 
 
 def test_initialise_draws_every_weight_in_order():
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(32, 64, 3), torch.nn.BatchNorm2d(64), torch.nn.PReLU(64)
-    )
+    convolution, norm = torch.nn.Conv2d(32, 64, 3), torch.nn.BatchNorm2d(64)
+    assert convolution.bias is not None
+    network = torch.nn.Sequential(convolution, norm, torch.nn.PReLU(64))
     torch.manual_seed(0)
     initialise(network, 0.02)
     first = {n: t.clone() for n, t in network.state_dict().items()}
-    assert abs(network[0].weight.std().item() - 0.02) < 1e-3 and not network[0].bias.any()
-    assert abs(network[1].weight.mean().item() - 1) < 0.01 and 0 < network[1].weight.std() < 0.03
+    assert abs(convolution.weight.std().item() - 0.02) < 1e-3 and not convolution.bias.any()
+    assert abs(norm.weight.mean().item() - 1) < 0.01 and 0 < norm.weight.std() < 0.03
     with torch.no_grad():
         for tensor in network.state_dict().values():
             tensor.zero_()
@@ -199,4 +200,4 @@ def test_initialise_draws_every_weight_in_order():
     torch.manual_seed(0)
     initialise(network)
     torch.manual_seed(0)
-    assert torch.equal(network[0].weight, torch.nn.Conv2d(32, 64, 3).weight)
+    assert torch.equal(convolution.weight, torch.nn.Conv2d(32, 64, 3).weight)

@@ -1,4 +1,4 @@
-"""Other libraries' asides, kept from the reader of a command's output."""
+"""Warnings and log lines of other libraries, kept out of a command's output."""
 
 import logging
 import warnings

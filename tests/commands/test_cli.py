@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,15 @@ from PIL import Image
 from ganforge.commands.cli import main
 from ganforge.commands.configure import CliOptions, configure
 from ganforge.settings import SettingsError, to_json
+from ganforge.systems.progressive_gan_sr import Settings
+
+
+def flagship(**options: Any) -> Settings:
+    """The settings that options of the command line resolve to, for the flagship."""
+    settings = configure(CliOptions(**options))[1]
+    assert isinstance(settings, Settings)
+    return settings
+
 
 QUICK = ["--preset", "quick", "--dry-run"]
 
@@ -84,7 +94,7 @@ BAD = [
     (["train", "--set", "perceptual.network=nowhere.pt", *QUICK], "nowhere.pt: no such file"),
     (
         ["train", "--set", "adversarial_weight=0", "--set", "pixel_weight=0", *QUICK],
-        "stages.0: adversarial_weight and pixel_weight and perceptual.weight come to nothing",
+        "stages.0: adversarial_weight and pixel_weight and perceptual.weight are 0 or unused",
     ),
     (["register", "--model", "models:/faces@champion"], "give the id of an MLflow run"),
     (["register", "--model", "0" * 32, "--name", "a/b"], "must have none of / : @"),
@@ -108,17 +118,17 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), BAD, ids=lambda v: " ".join(v)[:60] if v else "")
-def test_bad_input_is_one_clear_line(words, message, folders, capsys, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: " ".join(v)[:60] if v else "")
+def test_bad_input_is_one_clear_line(arguments, message, folders, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:
-        main([word.format(**folders) for word in words])
-    told = capsys.readouterr().err
+        main([argument.format(**folders) for argument in arguments])
+    printed = capsys.readouterr().err
     assert left.value.code == 2
-    assert message in told
-    if message != "No such option":  # typer says this in words of its own
-        assert told.startswith("error: ") and len(told.splitlines()) == 1
-    if words[0] != "reproduce":  # looking into a store makes an empty one
+    assert message in printed
+    if message != "No such option":  # typer says this in its own way
+        assert printed.startswith("error: ") and len(printed.splitlines()) == 1
+    if arguments[0] != "reproduce":  # looking into a store makes an empty one
         assert not list(tmp_path.iterdir()), "nothing was begun"
 
 
@@ -132,7 +142,7 @@ HEAVY = "torchvision ray mlflow optuna pandas"
 
 
 @pytest.mark.parametrize(
-    ("words", "absent"),
+    ("arguments", "absent"),
     [
         (["--help"], "torch " + HEAVY),
         (["systems"], "torch " + HEAVY),
@@ -141,10 +151,10 @@ HEAVY = "torchvision ray mlflow optuna pandas"
         (["train", "--data", "nowhere"], HEAVY),
     ],
 )
-def test_refusals_come_before_heavy_imports(words, absent, tmp_path):
+def test_refusals_come_before_heavy_imports(arguments, absent, tmp_path):
     code = (
         "import sys\nfrom ganforge.commands.cli import main\n"
-        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        f"try: main({arguments!r})\nexcept SystemExit: pass\n"
         f"print('loaded', [m for m in {absent.split()!r} if m in sys.modules])\n"
     )
     assert python(code, tmp_path).stdout.splitlines()[-1] == "loaded []"
@@ -155,9 +165,9 @@ def test_each_trainer_runs_alone_from_an_empty_folder(script, tmp_path):
     source = Path(__file__).parents[2] / "trainers" / f"{script}.py"
     copy = tmp_path / source.name
     copy.write_bytes(source.read_bytes())
-    words = ["--help"] if script == "reproduce" else ["--preset", "quick", "--dry-run"]
+    arguments = ["--help"] if script == "reproduce" else ["--preset", "quick", "--dry-run"]
     done = subprocess.run(
-        [sys.executable, str(copy), *words], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, str(copy), *arguments], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     if script != "reproduce":
@@ -167,45 +177,43 @@ def test_each_trainer_runs_alone_from_an_empty_folder(script, tmp_path):
 
 def test_precedence_of_preset_file_ladder_and_set(tmp_path):
     file = tmp_path / "s.json"
-    _, quick = configure(CliOptions(preset="quick"))
+    quick = flagship(preset="quick")
     from ganforge.settings import override
 
     file.write_text(to_json(override(quick, {"width": 8, "seed": 5})))
-    _, from_file = configure(CliOptions(settings_file=str(file)))
+    from_file = flagship(settings_file=str(file))
     assert (from_file.width, from_file.seed, from_file.batch_size) == (8, 5, 8)
-    _, settled = configure(
-        CliOptions(
-            settings_file=str(file), target=128, seed=6, changes=["width=32", "stages.3.epochs=9"]
-        )
+    settled = flagship(
+        settings_file=str(file), target=128, seed=6, changes=["width=32", "stages.3.epochs=9"]
     )
     assert (settled.width, settled.seed) == (32, 6)
     assert [s.resolution for s in settled.stages] == [16, 32, 64, 128]
     assert settled.stages[3].epochs == 9 and settled.stages[3].fade_epochs == 1
 
 
-def test_places_are_absolute_and_files_may_give_a_part_of_a_group(tmp_path, monkeypatch):
+def test_paths_are_absolute_and_files_may_give_a_part_of_a_group(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _, settled = configure(CliOptions(data="my photos", changes=["data.cache_directory=c"]))
+    settled = flagship(data="my photos", changes=["data.cache_directory=c"])
     assert settled.data.root == str(tmp_path / "my photos")
     assert settled.data.cache_directory == str(tmp_path / "c")
     part = {"system": "progressive_gan_sr", "settings": {"generator": {"learning_rate": 0.01}}}
     Path("part.json").write_text(json.dumps(part))
-    _, settled = configure(CliOptions(preset="quick", settings_file="part.json"))
+    settled = flagship(preset="quick", settings_file="part.json")
     assert settled.generator.learning_rate == 0.01 and settled.generator.betas == (0.9, 0.99)
 
 
 def test_a_ladder_keeps_what_a_file_says_of_its_stages(tmp_path):
-    _, quick = configure(CliOptions(preset="quick", changes=["stages.1.critic_steps=3"]))
+    quick = flagship(preset="quick", changes=["stages.1.critic_steps=3"])
     file = tmp_path / "s.json"
     file.write_text(to_json(quick))
-    _, longer = configure(CliOptions(settings_file=str(file), target=128))
+    longer = flagship(settings_file=str(file), target=128)
     assert [longer.at(k).critic_steps for k in range(4)] == [1, 3, 1, 1]
 
 
 def test_scale_four_and_start_four_build_their_ladders():
-    _, four = configure(CliOptions(preset="quick", scale=4))
+    four = flagship(preset="quick", scale=4)
     assert [s.resolution for s in four.stages] == [32, 64, 128] and four.scale == 4
-    _, low = configure(CliOptions(preset="paper", start=4, target=512))
+    low = flagship(preset="paper", start=4, target=512)
     assert [s.resolution for s in low.stages] == [8, 16, 32, 64, 128, 256, 512]
     with pytest.raises(SettingsError, match="target = 8"):
         configure(CliOptions(preset="paper", start=16, target=8))

@@ -62,7 +62,7 @@ def main_returns(words: list[str]) -> None:
 
 def artifacts(uri: str, run_id: str) -> Path:
     where = MlflowClient(uri).get_run(run_id).info.artifact_uri
-    return Path(where.removeprefix("file://"))
+    return Path(str(where).removeprefix("file://"))
 
 
 def test_equal_from_the_store_and_the_data_alone(recorded, tmp_path, monkeypatch, capsys):
@@ -77,9 +77,9 @@ def test_equal_from_the_store_and_the_data_alone(recorded, tmp_path, monkeypatch
     reproduce("--experiment", "proof", "--tracking-uri", uri, "--data", str(moved), code=0)
     assert "2/2 stages identical" in capsys.readouterr().out
     client = MlflowClient(uri)
-    made = client.search_runs(
-        [client.get_experiment_by_name("proof").experiment_id], "tags.kind = 'reproduce'"
-    )
+    experiment = client.get_experiment_by_name("proof")
+    assert experiment is not None
+    made = client.search_runs([experiment.experiment_id], "tags.kind = 'reproduce'")
     assert [r.data.tags["reproduces"] for r in made] == [run_id]
     assert made[0].info.status == "FINISHED" and made[0].data.tags["verdict"].startswith("2/2")
 

@@ -38,15 +38,15 @@ def conditional(tmp_path_factory) -> Path:
     return stored(folder, "conditional_gan", features=4, num_classes=3, latent_size=8)
 
 
-def sample(*words: object) -> None:
+def sample(*arguments: object) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["sample", *map(str, words)])
+        main(["sample", *map(str, arguments)])
     assert not stop.value.code
 
 
-def refused(capsys, *words: object) -> str:
+def refused(capsys, *arguments: object) -> str:
     with pytest.raises(SystemExit) as stop:
-        main(["sample", *map(str, words)])
+        main(["sample", *map(str, arguments)])
     assert stop.value.code == 2
     return capsys.readouterr().err
 
@@ -69,7 +69,7 @@ def test_images_are_a_function_of_seed_and_number(conditional: Path, tmp_path: P
     assert not (tmp_path / "a" / "grid.png").exists()
 
 
-def test_one_label_and_a_sheet(conditional: Path, tmp_path: Path):
+def test_one_label_and_a_grid(conditional: Path, tmp_path: Path):
     sample("--model", conditional, "--count", 4, "--label", 2, "--output", tmp_path, "--grid")
     made = pixels(tmp_path)
     assert list(made) == [f"0000{number}-2.png" for number in range(4)]
@@ -86,16 +86,16 @@ def test_colour_images_without_labels(tmp_path: Path):
     assert made["00000.png"].shape == (16, 16, 3)
 
 
-def test_what_cannot_be_is_refused(conditional: Path, tmp_path: Path, capsys):
+def test_impossible_requests_are_refused(conditional: Path, tmp_path: Path, capsys):
     out = ("--output", tmp_path / "out")
     assert "labels 0 to 2" in refused(capsys, "--model", conditional, "--label", 3, *out)
     assert "labels 0 to 2" in refused(capsys, "--model", conditional, "--label", -1, *out)
     plain = stored(tmp_path / "plain", "dcgan", features=4, latent_size=8)
-    assert "knows no labels" in refused(capsys, "--model", plain, "--label", 1, *out)
+    assert "has no labels" in refused(capsys, "--model", plain, "--label", 1, *out)
     upscaler = stored(tmp_path / "sr", "progressive_gan_sr", width=8)
     assert "not from noise" in refused(capsys, "--model", upscaler, *out)
     (tmp_path / "file").write_text("")
-    assert "cannot be a folder" in refused(
+    assert "is not usable as a folder" in refused(
         capsys, "--model", conditional, "--output", tmp_path / "file"
     )
     assert not (tmp_path / "out").exists()

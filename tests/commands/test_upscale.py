@@ -1,4 +1,4 @@
-"""`ganforge upscale`, `evaluate` and `export` from the words typed to the files written."""
+"""`ganforge upscale`, `evaluate` and `export` from the options to the files written."""
 
 import re
 from pathlib import Path
@@ -15,9 +15,9 @@ from ganforge.metrics.image_quality import to_bytes
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
 
 
-def ganforge(*words: object, code: int = 0) -> None:
+def ganforge(*arguments: object, code: int = 0) -> None:
     with pytest.raises(SystemExit) as left:
-        main([str(word) for word in words])
+        main([str(argument) for argument in arguments])
     assert (left.value.code or 0) == code
 
 
@@ -44,10 +44,10 @@ def test_a_folder_in_tiles_and_whole(model, tmp_path, capsys):
     exif[0x0112] = 6
     make_image(tmp_path / "in" / "s" / "turned.png", exif=exif)
     (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG")
-    words = ("upscale", tmp_path / "in", "--model", model)
-    ganforge(*words, "--output", tmp_path / "out", code=1)
-    told = capsys.readouterr()
-    assert "4 of 5 images" in told.out and "broken.png" in told.err
+    arguments = ("upscale", tmp_path / "in", "--model", model)
+    ganforge(*arguments, "--output", tmp_path / "out", code=1)
+    printed = capsys.readouterr()
+    assert "4 of 5 images" in printed.out and "broken.png" in printed.err
     names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
     assert names == {"a.png.png", "a.bmp.png", "s/g.png", "s/turned.png"}
     levels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
@@ -60,18 +60,18 @@ def test_a_folder_in_tiles_and_whole(model, tmp_path, capsys):
         assert made.size == (80, 100) and not made.getexif()
 
     (tmp_path / "in" / "broken.png").unlink()
-    ganforge(*words, "--output", tmp_path / "tiles", "--tile", 16)
+    ganforge(*arguments, "--output", tmp_path / "tiles", "--tile", 16)
     for name in names:
         with (
             Image.open(tmp_path / "out" / name) as one,
             Image.open(tmp_path / "tiles" / name) as two,
         ):
             assert np.abs(np.asarray(one).astype(int) - np.asarray(two)).max() <= 1
-    ganforge(*words, "--output", tmp_path / "tiles", code=1)
-    assert capsys.readouterr().err.count("is there already; --overwrite") == 4
-    ganforge(*words, "--output", tmp_path / "tiles", "--overwrite")
-    ganforge(*words, "--output", tmp_path / "in", "--overwrite", code=1)  # g.png, turned.png
-    assert capsys.readouterr().err.count("would be replaced by its own result") == 2
+    ganforge(*arguments, "--output", tmp_path / "tiles", code=1)
+    assert capsys.readouterr().err.count("exists already; --overwrite") == 4
+    ganforge(*arguments, "--output", tmp_path / "tiles", "--overwrite")
+    ganforge(*arguments, "--output", tmp_path / "in", "--overwrite", code=1)  # g.png, turned.png
+    assert capsys.readouterr().err.count("would be overwritten by its own result") == 2
 
 
 def test_formats_and_what_they_cannot_keep(model, tmp_path, capsys):
@@ -80,32 +80,32 @@ def test_formats_and_what_they_cannot_keep(model, tmp_path, capsys):
     clear.save(tmp_path / "a.png")
     deep = np.arange(400, dtype=np.uint16).reshape(20, 20) * 100
     Image.fromarray(deep).save(tmp_path / "d.png")
-    words = ("--model", model, "--output", tmp_path / "out")
-    ganforge("upscale", tmp_path / "a.png", *words, "--format", "jpg", code=1)
-    ganforge("upscale", tmp_path / "d.png", *words, "--format", "webp", code=1)
+    arguments = ("--model", model, "--output", tmp_path / "out")
+    ganforge("upscale", tmp_path / "a.png", *arguments, "--format", "jpg", code=1)
+    ganforge("upscale", tmp_path / "d.png", *arguments, "--format", "webp", code=1)
     assert re.search(r"has alpha.*\n.*16 bits", capsys.readouterr().err)
-    ganforge("upscale", tmp_path / "a.png", *words, "--format", "webp")
-    ganforge("upscale", tmp_path / "d.png", *words)
+    ganforge("upscale", tmp_path / "a.png", *arguments, "--format", "webp")
+    ganforge("upscale", tmp_path / "d.png", *arguments)
     with Image.open(tmp_path / "out" / "a.webp") as made:
         assert (made.mode, made.size) == ("RGBA", (100, 80))
     with Image.open(tmp_path / "out" / "d.png") as made:
         assert made.mode == "I;16" and len(np.unique(np.asarray(made))) > 256
 
 
-def test_bad_words_get_one_line(model, tmp_path, capsys, monkeypatch):
+def test_bad_options_get_one_line(model, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_image(tmp_path / "a.png")
-    for words, message in (
+    for arguments, message in (
         (
             ("--model", "no/such", "--output", "o"),
             "no such file or folder, and not the id of a run",
         ),
         (("--model", model, "--output", "o", "--format", "gif"), "--format gif: must be png, jpg"),
-        (("--model", model, "--output", "a.png"), "--output a.png: cannot be a folder"),
+        (("--model", model, "--output", "a.png"), "--output a.png: is not usable as a folder"),
         (("--model", model, "--output", "o", "--stage", "0"), "has stages 1"),
-        (("--model", tmp_path, "--output", "o"), "has no generator.safetensors below it"),
+        (("--model", tmp_path, "--output", "o"), "no generator.safetensors is below it"),
     ):
-        ganforge("upscale", "a.png", *words, code=2)
+        ganforge("upscale", "a.png", *arguments, code=2)
         assert message in capsys.readouterr().err
     monkeypatch.setattr(ProgressiveGANSR, "takes", "latent")
     ganforge("upscale", "a.png", "--model", model, "--output", "o", code=2)
@@ -120,8 +120,8 @@ def test_evaluate_prints_the_model_or_bicubic_alone(model, tmp_path, capsys):
     ganforge("evaluate", "--model", model, "--benchmark", tmp_path)
     assert "gain" in capsys.readouterr().out
     ganforge("evaluate", "--benchmark", tmp_path)
-    told = capsys.readouterr().out
-    assert "bicubic × 2" in told and "gain" not in told
+    printed = capsys.readouterr().out
+    assert "bicubic × 2" in printed and "gain" not in printed
     grey = write_folder(tmp_path / "grey", channels=1)
     ganforge("evaluate", "--model", grey, "--benchmark", tmp_path)
     assert "gain" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Upscaling one image at a time, and benchmark folders with their standard figures."""
+"""Upscaling one image at a time, and benchmark folders with their standard metrics."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from ganforge.inference.benchmark import (
-    Row,
+    ImageMetrics,
     benchmark_scale,
     evaluate_benchmark,
     means,
@@ -92,7 +92,7 @@ def test_upscale_refuses_other_shapes(shape):
 
 
 @pytest.mark.parametrize("extra", [0, 1])
-def test_a_bicubic_network_has_the_bicubic_figures(tmp_path, extra):
+def test_a_bicubic_network_has_the_bicubic_metrics(tmp_path, extra):
     rows = evaluate_benchmark(Enlarge(), benchmark(tmp_path, extra=extra), 2)
     assert [row.name for row in rows] == ["a.png", "b.png"]
     for row in rows:
@@ -122,8 +122,8 @@ def test_colour_sources_of_grey_targets_and_other_file_kinds_are_read(tmp_path):
 
 
 def test_means_and_table(tmp_path):
-    rows = [Row("a", 30.0, 0.9, 29.0, 0.8), Row("b", 20.0, 0.5, 21.5, 0.6)]
-    assert means(rows) == Row("mean", 25.0, 0.7, 25.25, 0.7)
+    rows = [ImageMetrics("a", 30.0, 0.9, 29.0, 0.8), ImageMetrics("b", 20.0, 0.5, 21.5, 0.6)]
+    assert means(rows) == ImageMetrics("mean", 25.0, 0.7, 25.25, 0.7)
     console = Console(file=io.StringIO(), width=100)
     console.print(table(rows, "Set2 ×2"))
     assert isinstance(console.file, io.StringIO)
@@ -185,10 +185,12 @@ def test_unreadable_files_and_networks_of_another_scale_are_refused(tmp_path):
         ("BSD100", 4, 25.96, 0.668),
     ],
 )
-def test_bicubic_has_its_published_figures(name, scale, psnr, ssim):
+def test_bicubic_has_its_published_metrics(name, scale, psnr, ssim):
     folder = BENCHMARKS / name / f"x{scale}"
     if not folder.is_dir():
-        pytest.skip(f"the benchmark images {name}/x{scale} are not here; set GANFORGE_SHARED")
+        pytest.skip(
+            f"the benchmark images {name}/x{scale} are not in ../shared; set GANFORGE_SHARED"
+        )
     mean = means(evaluate_benchmark(Enlarge(scale), folder, scale))
     assert mean.psnr_bicubic == pytest.approx(psnr, abs=0.03)
     assert mean.ssim_bicubic == pytest.approx(ssim, abs=0.002)
@@ -201,7 +203,7 @@ def test_bicubic_alone_needs_no_model_and_finds_the_scale(tmp_path):
     rows = evaluate_benchmark(None, folder, 2)
     assert all((row.psnr, row.ssim) == (row.psnr_bicubic, row.ssim_bicubic) for row in rows)
     console = Console(file=io.StringIO(), width=100)
-    console.print(table(rows, "Set2", alone=True))
+    console.print(table(rows, "Set2", bicubic_only=True))
     assert isinstance(console.file, io.StringIO)
     assert "gain" not in console.file.getvalue()
 

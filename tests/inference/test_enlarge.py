@@ -50,7 +50,7 @@ def test_colour_through_a_network_of_one_channel_keeps_its_chroma():
     assert np.abs(made.astype(int) - np.array([204, 102, 38])).max() <= 1
 
 
-def test_alpha_is_enlarged_by_bicubic_and_stays_beside():
+def test_alpha_is_enlarged_by_bicubic_and_is_kept():
     alpha = ramp(1)
     for channels in (1, 3):
         photo = Photo(ramp(channels), alpha)
@@ -66,5 +66,5 @@ def test_what_is_not_a_number_is_black_and_progress_counts_source_pixels():
             return images * float("nan")
 
     shown: list[int] = []
-    made = enlarge(Broken(), Photo(ramp(3, 8)), scale=1, channels=3, shown=shown.append)
+    made = enlarge(Broken(), Photo(ramp(3, 8)), scale=1, channels=3, on_progress=shown.append)
     assert not made.any() and sum(shown) == 64

@@ -29,16 +29,16 @@ def trained(folder: Path, name: str, seed: int, **changes) -> Path:
     return place
 
 
-def test_stages_of_one_training_are_mixed(tmp_path):
+def test_stages_of_one_training_are_interpolated(tmp_path):
     folder, out = trained(tmp_path, "srgan", 0), tmp_path / "between"
     later = folder / "stages" / "1" / "generator.safetensors"
     earlier = folder / "stages" / "0" / "generator.safetensors"
     earlier.parent.mkdir()
     weights = load_file(later)
     save_file({n: t + 1 if t.is_floating_point() else t for n, t in weights.items()}, earlier)
-    words = ["interpolate", "--model", str(folder), "--stage", "0", "--output", str(out)]
+    arguments = ["interpolate", "--model", str(folder), "--stage", "0", "--output", str(out)]
     with pytest.raises(SystemExit) as done:
-        main(words)
+        main(arguments)
     assert not done.value.code
     made = load_file(out / "stages" / "1" / "generator.safetensors")
     name = "network.exit.bias"
@@ -63,12 +63,12 @@ def test_mistakes_are_named():
         interpolated({}, {"v": torch.zeros(3)}, 0.5)
 
 
-def test_the_verb_writes_a_model_that_others_take(tmp_path, capsys):
+def test_the_command_writes_a_model_that_others_take(tmp_path, capsys):
     one, other = (trained(tmp_path, "esrgan", seed) for seed in (0, 1))
     out = tmp_path / "between"
-    words = ["interpolate", "--model", str(one), "--toward", str(other), "--output", str(out)]
+    arguments = ["interpolate", "--model", str(one), "--toward", str(other), "--output", str(out)]
     with pytest.raises(SystemExit) as done:
-        main([*words, "--alpha", "0.5"])
+        main([*arguments, "--alpha", "0.5"])
     assert not done.value.code and "0.5 of the way" in capsys.readouterr().out
     file = Path("stages/1/generator.safetensors")
     weights = [load_file(folder / file) for folder in (one, other, out)]
@@ -77,16 +77,16 @@ def test_the_verb_writes_a_model_that_others_take(tmp_path, capsys):
     assert from_folder(out).network(torch.zeros(1, 3, 8, 8)).shape == (1, 3, 16, 16)
     for more in ([], ["--alpha", "2"]):
         with pytest.raises(SystemExit) as refused:
-            main([*words, *more])
+            main([*arguments, *more])
         assert refused.value.code == 2
     capsys.readouterr()
     with pytest.raises(SystemExit) as refused:
-        main([*words[:3], "--output", str(tmp_path / "y")])
+        main([*arguments[:3], "--output", str(tmp_path / "y")])
     assert (
         refused.value.code == 2
-        and "--stage 1: would be mixed with itself" in capsys.readouterr().err
+        and "--stage 1: would be interpolated with itself" in capsys.readouterr().err
     )
     stranger = trained(tmp_path, "srgan", 0)
     with pytest.raises(SystemExit) as refused:
-        main([*words[:3], "--toward", str(stranger), "--output", str(tmp_path / "x")])
+        main([*arguments[:3], "--toward", str(stranger), "--output", str(tmp_path / "x")])
     assert refused.value.code == 2 and "is srgan at scale 2" in capsys.readouterr().err

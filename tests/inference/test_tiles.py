@@ -6,14 +6,20 @@ from generators import small_model
 from torch import Tensor, nn
 
 from ganforge.inference import tiles
-from ganforge.inference.tiles import bytes_per_pixel, check_memory, find_reach, pieces, upscale
+from ganforge.inference.tiles import (
+    bytes_per_pixel,
+    check_memory,
+    find_reach,
+    upscale,
+    upscale_tiles,
+)
 from ganforge.settings import SettingsError
 
 
 def assembled(network: nn.Module, image: Tensor, scale: int, tile: int | None) -> Tensor:
     found = torch.full((3, image.shape[1] * scale, image.shape[2] * scale), float("nan"))
     found = found.to(image.dtype)
-    for top, left, made in pieces(network, image, scale, tile):
+    for top, left, made in upscale_tiles(network, image, scale, tile):
         place = found[:, top : top + made.shape[1], left : left + made.shape[2]]
         assert place.isnan().all()  # no pixel twice
         place.copy_(made)
@@ -67,11 +73,11 @@ class Normed(nn.Module):
 def test_networks_without_a_finite_field_refuse_tiles():
     with pytest.raises(SettingsError, match=r"--tile.*InstanceNorm2d.*whole image"):
         find_reach(Normed(), 1)
-    with pytest.raises(SettingsError, match="does not say"):
-        list(pieces(nn.Conv2d(3, 3, 3, padding=1), torch.zeros(3, 8, 8), 1, 4))
+    with pytest.raises(SettingsError, match="does not state"):
+        list(upscale_tiles(nn.Conv2d(3, 3, 3, padding=1), torch.zeros(3, 8, 8), 1, 4))
 
 
-def test_a_image_that_takes_too_much_memory_is_told_to_be_cut(monkeypatch):
+def test_an_image_that_needs_too_much_memory_is_refused(monkeypatch):
     network = small_model().network
     each = bytes_per_pixel(network, 3)
     # the second block: 16 channels in, 16 out, at twice the side, in float32

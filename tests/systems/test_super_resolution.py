@@ -313,7 +313,7 @@ def test_sizes_on_the_command_line_hold_for_every_stage(words, side, scale):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_images_are_enlarged_in_tiles_where_pixels_see_a_bounded_part(name):
-    from ganforge.inference.tiles import find_reach, pieces
+    from ganforge.inference.tiles import find_reach, upscale_tiles
 
     system = grown(name, **({} if name == "superresgan_unet" else {"bicubic_skip": True}))
     network = system.deploy(at(system)).eval()
@@ -322,7 +322,7 @@ def test_images_are_enlarged_in_tiles_where_pixels_see_a_bounded_part(name):
             find_reach(network, 2)
         return
     image = torch.rand(3, 70, 40, dtype=torch.float64) * 2 - 1
-    whole = next(iter(pieces(network, image, 2, None))).pixels
-    for top, left, made in pieces(network, image, 2, 24):
+    whole = next(iter(upscale_tiles(network, image, 2, None))).pixels
+    for top, left, made in upscale_tiles(network, image, 2, 24):
         part = whole[:, top : top + made.shape[1], left : left + made.shape[2]]
         torch.testing.assert_close(made, part, atol=1e-12, rtol=0)

@@ -1,5 +1,5 @@
-"""The command line: words in, exit code out. A verb imports its room when it is called, so that
-help, `systems` and a misspelt name answer at once."""
+"""The command line: options in, exit code out. A command imports its module when it is called, so
+that help, `systems` and a misspelt name answer at once."""
 
 import importlib
 import logging
@@ -123,16 +123,19 @@ def tune(
 
 @app.command()
 def reproduce(
-    run: RunId = None, experiment: Experiment = "ganforge", tracking_uri: Uri = None,
-    data: Data = None, metric: MetricName = None,
-    from_stage: Annotated[int | None, typer.Option(min=0, help="begin at a kept state")] = None,
-    storage: Annotated[str | None, typer.Option(help="where that state was kept")] = None,
+    run: RunId = None,
+    experiment: Experiment = "ganforge",
+    tracking_uri: Uri = None,
+    data: Data = None,
+    metric: MetricName = None,
+    from_stage: Annotated[int | None, typer.Option(min=0, help="begin at a stored state")] = None,
+    storage: Annotated[str | None, typer.Option(help="where that state is stored")] = None,
     accept: Accept = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="refuse at once where anything differs")
     ] = False,
-) -> None:  # fmt: skip
-    """Train a recorded run again and prove that it comes out the same."""
+) -> None:
+    """Train a recorded run again and compare the two bit for bit."""
     _command("reproduce")(
         run, experiment, tracking_uri, data, metric, from_stage, storage, accept or [], strict
     )
@@ -141,11 +144,13 @@ def reproduce(
 @app.command()
 def evaluate(
     benchmark: Annotated[list[str], typer.Option(help="folder with HR and LR; repeatable")],
-    model: Annotated[str | None, typer.Option(help=f"{MODEL}; without: bicubic alone")] = None,
-    stage: Stage = None, tracking_uri: Uri = None,
-) -> None:  # fmt: skip
-    """Measure a trained generator on benchmark images, beside bicubic."""
-    _command("evaluate")(model, benchmark, tracking_uri, stage)
+    model: Annotated[str | None, typer.Option(help=f"{MODEL}; default: bicubic only")] = None,
+    stage: Stage = None,
+    tracking_uri: Uri = None,
+) -> None:
+    """Measure a trained generator, and bicubic enlargement, on benchmark images."""
+    command = _module("evaluate")
+    command.evaluate(command.EvaluateOptions(benchmark, model, stage, tracking_uri))
 
 
 @app.command()
@@ -154,61 +159,84 @@ def upscale(
     model: Model,
     output: Annotated[str, typer.Option(help="folder for the results")],
     tile: Annotated[int | None, typer.Option(min=16, help="side of tiles in source pixels")] = None,
-    kind: Annotated[str, typer.Option("--format", help="png, jpg or webp")] = "png",
-    gpu: Annotated[bool, typer.Option("--gpu", help="on this machine's GPU")] = False,
-    stage: Stage = None, overwrite: Overwrite = False, tracking_uri: Uri = None,
-) -> None:  # fmt: skip
+    file_format: Annotated[str, typer.Option("--format", help="png, jpg or webp")] = "png",
+    gpu: Annotated[bool, typer.Option("--gpu", help="use the GPU of this machine")] = False,
+    stage: Stage = None,
+    overwrite: Overwrite = False,
+    tracking_uri: Uri = None,
+) -> None:
     """Put images through a trained generator."""
-    _command("upscale")(images, model, output, tile, stage, kind, overwrite, gpu, tracking_uri)
+    command = _module("upscale")
+    command.upscale(
+        command.UpscaleOptions(
+            images, model, output, tile, file_format, gpu, stage, overwrite, tracking_uri
+        )
+    )
 
 
 @app.command()
 def export(
     model: Model,
     output: Annotated[str, typer.Option(help="the file to write")],
-    kind: Annotated[str, typer.Option("--format", help="onnx or torch (.pt2)")] = "onnx",
-    stage: Stage = None, overwrite: Overwrite = False, tracking_uri: Uri = None,
-) -> None:  # fmt: skip
+    file_format: Annotated[str, typer.Option("--format", help="onnx or torch (.pt2)")] = "onnx",
+    stage: Stage = None,
+    overwrite: Overwrite = False,
+    tracking_uri: Uri = None,
+) -> None:
     """Write a trained generator as a file for other runtimes."""
-    _command("export")(model, kind, output, stage, overwrite, tracking_uri)
+    command = _module("export")
+    command.export(
+        command.ExportOptions(model, output, file_format, stage, overwrite, tracking_uri)
+    )
 
 
 @app.command()
 def register(
     model: Annotated[str, typer.Option(help="MLflow run")],
     name: Annotated[str | None, typer.Option(help="default: the run's experiment")] = None,
-    stage: Stage = None, tracking_uri: Uri = None,
-) -> None:  # fmt: skip
-    """Make a run's generator the champion of a name in the model registry."""
+    stage: Stage = None,
+    tracking_uri: Uri = None,
+) -> None:
+    """Register a run's generator in the model registry and make it the champion of its name."""
     _command("register")(model, name, stage, tracking_uri)
 
 
 @app.command()
 def interpolate(
     model: Model,
-    output: Annotated[str, typer.Option(help="new folder for the model between the two")],
+    output: Annotated[str, typer.Option(help="new folder for the interpolated model")],
     stage: Stage = None,
-    toward: Annotated[str | None, typer.Option(help="another model; default: the same")] = None,
-    toward_stage: Annotated[int | None, typer.Option(min=0, help="and its stage")] = None,
-    alpha: Annotated[float, typer.Option(min=0, max=1, help="how far towards the other")] = 0.8,
+    toward: Annotated[str | None, typer.Option(help="another model; default: the same one")] = None,
+    toward_stage: Annotated[int | None, typer.Option(min=0, help="stage of that model")] = None,
+    alpha: Annotated[
+        float, typer.Option(min=0, max=1, help="0 is the model, 1 the other one")
+    ] = 0.8,
     tracking_uri: Uri = None,
 ) -> None:
-    """Make a model between two: trained on pixels alone, and adversarially."""
-    _command("interpolate")(model, stage, toward, toward_stage, alpha, output, tracking_uri)
+    """Interpolate the weights of two models, such as a pixel-trained and an adversarial one."""
+    command = _module("interpolate")
+    command.interpolate(
+        command.InterpolateOptions(model, output, stage, toward, toward_stage, alpha, tracking_uri)
+    )
 
 
 @app.command()
 def sample(
     model: Annotated[str, typer.Option(help="MLflow run, or a folder with generator.safetensors")],
-    count: Annotated[int, typer.Option(min=1, help="how many images are made")] = 16,
-    label: Annotated[int | None, typer.Option(help="class of the images; default: all")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="other images for each seed")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="number of images")] = 16,
+    label: Annotated[
+        int | None, typer.Option(help="class of the images; default: all in turn")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="each seed gives other images")] = 0,
     output: Annotated[str, typer.Option(help="folder for the PNG files")] = "samples",
-    grid: Annotated[bool, typer.Option("--grid", help="also a sheet of all images")] = False,
+    grid: Annotated[
+        bool, typer.Option("--grid", help="also one image that shows all of them")
+    ] = False,
     tracking_uri: Uri = None,
 ) -> None:
     """Make new images with a trained generator."""
-    _command("sample")(model, count, label, seed, output, grid, tracking_uri)
+    command = _module("sample")
+    command.sample(command.SampleOptions(model, count, label, seed, output, grid, tracking_uri))
 
 
 @app.command()
@@ -226,31 +254,35 @@ def sync(
 def doctor(
     file: Annotated[str | None, typer.Argument(help="cluster file; default: this machine")] = None,
     running: Annotated[
-        bool, typer.Option("--running", help="also the cluster that the file started")
+        bool, typer.Option("--running", help="also check the cluster started from the file")
     ] = False,
 ) -> None:
-    """Say what would go wrong, and what to do about it."""
+    """Check this machine or a cluster file; name each problem and its fix."""
     _command("doctor")(file, running)
 
 
 @app.command()
 def settings(
-    system: System = None, preset: Preset = None,
-    as_json: Annotated[bool, typer.Option("--json", help="as a settings.json")] = False,
-) -> None:  # fmt: skip
+    system: System = None,
+    preset: Preset = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print a settings.json")] = False,
+) -> None:
     """List every setting of a system: key, type, range, value, meaning."""
-    _command("show").show_settings(CliOptions(system, preset), as_json)
+    _module("show").show_settings(CliOptions(system, preset), as_json)
 
 
 @app.command()
 def systems() -> None:
     """List the systems."""
-    _command("show").show_systems()
+    _module("show").show_systems()
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"ganforge.commands.{name}")
 
 
 def _command(name: str) -> Any:
-    module = importlib.import_module(f"ganforge.commands.{name}")
-    return getattr(module, name, module)
+    return getattr(_module(name), name)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -264,16 +296,16 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except SystemExit as left:
-        if left.code != TERMINATED:
+    except SystemExit as stop:
+        if stop.code != TERMINATED:
             raise
         code = TERMINATED
     except Exception as error:
-        show = getattr(error, "show", None)  # a usage error of typer's: it shows itself
+        show = getattr(error, "show", None)  # a usage error of typer: it prints itself
         if show is None:
             raise
         show()
         sys.exit(2)
     if code in (INTERRUPTED, TERMINATED):  # typer makes the first one of Ctrl-C
-        print("interrupted; --resume goes on from the last stored state", file=sys.stderr)
+        print("interrupted; --resume continues from the last stored state", file=sys.stderr)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""From words typed to settings: defaults < preset < file < ladder < --set."""
+"""From options to settings: defaults < preset < file < ladder < --set."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ FLAGSHIP = "progressive_gan_sr"
 
 @dataclass(frozen=True)
 class CliOptions:
-    """What was typed about settings, for any verb."""
+    """The options of a command that decide the settings of a run."""
 
     system: str | None = None
     preset: str | None = None
@@ -32,21 +32,21 @@ class CliOptions:
     changes: list[str] = field(default_factory=list)
 
 
-def configure(words: CliOptions, default_preset: str = "paper") -> "tuple[str, SystemSettings]":
+def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str, SystemSettings]":
     """The system's name and its settings; every mistake in one SettingsError.
 
     Without a preset and a settings file, `default_preset` is taken.
     """
-    record = _read(words.settings_file) if words.settings_file else None
-    name = words.system or (record["system"] if record else FLAGSHIP)
+    record = _read(options.settings_file) if options.settings_file else None
+    name = options.system or (record["system"] if record else FLAGSHIP)
     if record is not None and record["system"] != recorded_name(name):
         raise SettingsError(
-            f"settings = {words.settings_file}: is for {record['system']}, not for {name}; leave "
+            f"settings = {options.settings_file}: is for {record['system']}, not for {name}; leave "
             "the system's name out, or give another file"
         )
     kind = load_system(name)
     settings = kind.Settings().model_copy(update={"system": recorded_name(name)})
-    preset = words.preset or (None if record else default_preset)
+    preset = options.preset or (None if record else default_preset)
     if preset is not None and preset in ("paper", *kind.PRESETS):
         settings = override(settings, kind.PRESETS.get(preset, {}))
     elif preset is not None:
@@ -54,12 +54,12 @@ def configure(words: CliOptions, default_preset: str = "paper") -> "tuple[str, S
         raise SettingsError(f"preset = {preset}: {name} has {known}")
     if record is not None:
         settings = validated(kind.Settings, _merged(settings.model_dump(), record["settings"]))
-    settings = _climb(settings, words)
-    return name, absolute(override(settings, _changes(words)))
+    settings = _with_ladder(settings, options)
+    return name, absolute(override(settings, _changes(options)))
 
 
 def absolute(settings: "SystemSettings") -> "SystemSettings":
-    """Places on this machine in full: workers have another working directory."""
+    """Paths of this machine made absolute: workers have another working directory."""
     changes = {
         f"data.{key}": str(Path(value).expanduser().absolute())
         for key in ("root", "cache_directory")
@@ -88,25 +88,27 @@ def _read(path: str) -> dict[str, Any]:
         raise SettingsError(f"settings = {path}: {error}") from None
 
 
-def _climb(settings: "SystemSettings", words: CliOptions) -> "SystemSettings":
-    """Stages from --start to --target at --scale, with the lengths the stages have now; where
-    networks do not grow, all at one size."""
+def _with_ladder(settings: "SystemSettings", options: CliOptions) -> "SystemSettings":
+    """Stages from --start to --target at --scale with the lengths that the stages have; all of one
+    size where networks do not grow."""
     from ganforge.systems.settings import ladder
 
-    if words.start is None and words.target is None and words.scale is None:
+    if options.start is None and options.target is None and options.scale is None:
         return settings
     if not hasattr(settings, "scale"):
         raise SettingsError(f"--start, --target and --scale are not for {settings.system}")
     if not settings.grows:
-        return _resized(settings, words)
+        return _resized(settings, options)
     before = settings.stages
     old = settings.scale  # pyright: ignore[reportAttributeAccessIssue]
-    scale = old if words.scale is None else words.scale
-    override(settings, {"scale": scale, "stages": ladder(16, 64, scale=4)})  # is it a scale?
+    scale = old if options.scale is None else options.scale
+    override(
+        settings, {"scale": scale, "stages": ladder(16, 64, scale=4)}
+    )  # a wrong scale is reported first
     first, last = before[0].resolution // old, before[-1].resolution * scale // old
     stages = ladder(
-        first if words.start is None else words.start,
-        last if words.target is None else words.target,
+        first if options.start is None else options.start,
+        last if options.target is None else options.target,
         scale=scale,
         epochs=[stage.epochs for stage in before],
         fade_epochs=[stage.fade_epochs for stage in before],
@@ -119,41 +121,42 @@ def _climb(settings: "SystemSettings", words: CliOptions) -> "SystemSettings":
     return override(settings, {"scale": scale, "stages": tuple(rows)})
 
 
-def _resized(settings: "SystemSettings", words: CliOptions) -> "SystemSettings":
+def _resized(settings: "SystemSettings", options: CliOptions) -> "SystemSettings":
     """All stages at one size: --start is the source's side and --target the target's."""
     old: int = settings.scale  # pyright: ignore[reportAttributeAccessIssue]
-    scale = old if words.scale is None else words.scale
-    start = settings.stages[0].resolution // old if words.start is None else words.start
-    if words.target is not None:
-        if words.start is not None and words.start * scale != words.target:
+    scale = old if options.scale is None else options.scale
+    start = settings.stages[0].resolution // old if options.start is None else options.start
+    if options.target is not None:
+        if options.start is not None and options.start * scale != options.target:
             raise SettingsError(
-                f"--target {words.target}: must be --start × scale ({words.start} × {scale}): "
+                f"--target {options.target}: must be --start × scale ({options.start} × {scale}): "
                 f"{settings.system} does not grow; give one of the two"
             )
-        start = words.target // scale
-    side = start * scale if words.target is None else words.target
+        start = options.target // scale
+    side = start * scale if options.target is None else options.target
     rows = tuple(stage.model_copy(update={"resolution": side}) for stage in settings.stages)
     return override(settings, {"scale": scale, "stages": rows})
 
 
-def _changes(words: CliOptions) -> dict[str, Any]:
-    """What options and --set say; refused where they say different things."""
-    options, pairs = _options(words), _pairs(words.changes)
-    for key in sorted(options.keys() & pairs.keys()):
-        if str(options[key]) != pairs[key]:
+def _changes(options: CliOptions) -> dict[str, Any]:
+    """The changes that options and --set ask for; refused where the two disagree."""
+    named, pairs = _named(options), _pairs(options.changes)
+    for key in sorted(named.keys() & pairs.keys()):
+        if str(named[key]) != pairs[key]:
             raise SettingsError(
-                f"--set {key}={pairs[key]}: {_WORDS[key]} says {options[key]}; give one of the two"
+                f"--set {key}={pairs[key]}: {_OPTION_OF[key]} says {named[key]}; "
+                "give one of the two"
             )
-    if words.data not in (None, BUILT_IN) and "data.source" in pairs:
+    if options.data not in (None, BUILT_IN) and "data.source" in pairs:
         raise SettingsError(
-            f"--set data.source={pairs['data.source']}: --data (GANFORGE_DATA) {words.data} names "
-            f"the images; give one of the two, or --data {BUILT_IN}"
+            f"--set data.source={pairs['data.source']}: --data (GANFORGE_DATA) "
+            f"{options.data} names the images; give one of the two, or --data {BUILT_IN}"
         )
-    return options | pairs
+    return named | pairs
 
 
-#: the options that are other words for a setting
-_WORDS = {
+#: the options that stand for a setting
+_OPTION_OF = {
     "data.root": "--data (GANFORGE_DATA)",
     "workers": "--workers",
     "device": "--gpu (GANFORGE_GPU)",
@@ -161,16 +164,16 @@ _WORDS = {
 }
 
 
-def _options(words: CliOptions) -> dict[str, Any]:
+def _named(options: CliOptions) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if words.data is not None:
-        found["data.root"] = None if words.data == BUILT_IN else words.data
-    if words.workers is not None:
-        found["workers"] = words.workers
-    if words.gpu:
+    if options.data is not None:
+        found["data.root"] = None if options.data == BUILT_IN else options.data
+    if options.workers is not None:
+        found["workers"] = options.workers
+    if options.gpu:
         found["device"] = "cuda"
-    if words.seed is not None:
-        found["seed"] = words.seed
+    if options.seed is not None:
+        found["seed"] = options.seed
     return found
 
 
@@ -189,7 +192,7 @@ def _pairs(changes: list[str]) -> dict[str, str]:
 def choose_metric(
     kind: "type[System]", name: str | None, settings: "SystemSettings | None" = None
 ) -> "Metric":
-    """The figure that runs are compared by: the system's own, or one of those it measures."""
+    """The metric that runs are compared by: the system's own, or one of those it measures."""
     if name is None:
         return kind.metric
     known = {metric.name: metric for metric in (kind.metric, *kind.metrics)}
@@ -200,20 +203,20 @@ def choose_metric(
         known.pop("validation/kid_proxy", None)
     if name not in known:
         raise SettingsError(
-            f"metric = {name}: is not measured under these settings; there are {', '.join(known)}"
+            f"metric = {name}: is not measured under these settings; choose from {', '.join(known)}"
         )
     return known[name]
 
 
 def check_terms(kind: "type[System]", settings: "SystemSettings") -> None:
-    """Refuse a stage in which nothing would train the generator, and a network that is no file."""
+    """Refuse a stage without a term for the generator, and a network file that does not exist."""
     values = flatten(settings)
     file = values.get("perceptual.network", "none")
-    words = ("auto", "imagenet", "none")
-    named = file in words or file.startswith("sha256:")
-    if not named and not Path(file).expanduser().is_file():
+    builtin = ("auto", "imagenet", "none")
+    known = file in builtin or file.startswith("sha256:")
+    if not known and not Path(file).expanduser().is_file():
         raise SettingsError(
-            f"perceptual.network = {file}: no such file; give {', '.join(words)} or a path"
+            f"perceptual.network = {file}: no such file; give {', '.join(builtin)} or a path"
         )
     for index, stage in enumerate(settings.stages):
         values = flatten(settings.at(index))
@@ -221,7 +224,7 @@ def check_terms(kind: "type[System]", settings: "SystemSettings") -> None:
         idle = [k for k in keys if not values[k] or (k == "perceptual.weight" and file == "none")]
         if keys and len(idle) == len(keys) and stage.task != "pixel":
             raise SettingsError(
-                f"stages.{index}: {' and '.join(keys)} come to nothing, so no term trains the "
+                f"stages.{index}: {' and '.join(keys)} are 0 or unused, so no term trains the "
                 "generator; give one of them a value above 0"
             )
 

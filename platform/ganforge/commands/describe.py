@@ -1,4 +1,4 @@
-"""Settings in words: what `ganforge settings` lists."""
+"""The rows that `ganforge settings` lists."""
 
 from typing import Any, get_args
 

@@ -1,5 +1,6 @@
 """`ganforge interpolate`: a generator between two (arXiv:1809.00219, section 3.4)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -10,25 +11,31 @@ from ganforge.inference.interpolation import interpolated
 from ganforge.settings import SettingsError, to_json
 
 
-def interpolate(
-    model: str,
-    stage: int | None,
-    toward: str | None,
-    toward_stage: int | None,
-    alpha: float,
-    output: str,
-    tracking_uri: str | None,
-) -> None:
+@dataclass(frozen=True)
+class InterpolateOptions:
+    """The arguments of `ganforge interpolate`."""
+
+    model: str
+    output: str
+    stage: int | None = None
+    toward: str | None = None
+    toward_stage: int | None = None
+    alpha: float = 0.8
+    tracking_uri: str | None = None
+
+
+def interpolate(options: InterpolateOptions) -> None:
     """Write settings.json and the weights (1 - alpha)·model + alpha·toward into a new folder, which
-    other commands take as a model. Without `toward` it is the last stage of the same."""
-    folder = Path(output).expanduser()
+    other commands accept as a model. Without `toward`, that is the last stage of the same run."""
+    model, toward, alpha = options.model, options.toward, options.alpha
+    folder = Path(options.output).expanduser()
     if folder.exists():
-        raise SettingsError(f"--output {output}: is there already; give a new folder")
-    first = find_model(model, tracking_uri, stage).model
-    second = find_model(toward or model, tracking_uri, toward_stage).model
+        raise SettingsError(f"--output {options.output}: exists already; give a new folder")
+    first = find_model(model, options.tracking_uri, options.stage).model
+    second = find_model(toward or model, options.tracking_uri, options.toward_stage).model
     if toward is None and first.stage == second.stage:
         raise SettingsError(
-            f"--stage {first.stage}: would be mixed with itself; give an earlier one, "
+            f"--stage {first.stage}: would be interpolated with itself; give an earlier one, "
             "such as the one on pixels alone, or --toward another model"
         )
     if first.system != second.system or first.scale != second.scale:
@@ -37,11 +44,11 @@ def interpolate(
             f"{first.system} at scale {first.scale}; give two trainings of one network"
         )
     weights = interpolated(first.network.state_dict(), second.network.state_dict(), alpha)
-    place = folder / "stages" / str(second.stage)
-    place.mkdir(parents=True)
+    weights_folder = folder / "stages" / str(second.stage)
+    weights_folder.mkdir(parents=True)
     (folder / "settings.json").write_text(to_json(second.settings))
-    (place / "generator.safetensors").write_bytes(
+    (weights_folder / "generator.safetensors").write_bytes(
         save({name: tensor.contiguous() for name, tensor in weights.items()})
     )
-    way = f"stage {first.stage} of {model} to stage {second.stage} of {toward or model}"
-    Console().print(f"{folder}: {alpha:g} of the way from {way}", soft_wrap=True)
+    path = f"stage {first.stage} of {model} to stage {second.stage} of {toward or model}"
+    Console().print(f"{folder}: {alpha:g} of the way from {path}", soft_wrap=True)

@@ -11,8 +11,8 @@ from ganforge.settings import SettingsError
 
 
 @dataclass(frozen=True)
-class Found:
-    """A model, and where it is recorded: the run it is of, if there is one."""
+class FoundModel:
+    """A model, and the run that recorded it, if there is one."""
 
     model: Model
     name: str
@@ -20,7 +20,7 @@ class Found:
     uri: str | None = None
 
 
-def find_model(reference: str, tracking_uri: str | None, stage: int | None = None) -> Found:
+def find_model(reference: str, tracking_uri: str | None, stage: int | None = None) -> FoundModel:
     """The model that a reference names; of a run the last finished stage, or `stage`.
 
     A reference is a folder or file of weights, a checkpoint or a run's storage (on a disk or in an
@@ -28,10 +28,10 @@ def find_model(reference: str, tracking_uri: str | None, stage: int | None = Non
     """
     scheme = reference.partition(":")[0] if ":/" in reference else ""
     if scheme not in ("runs", "models"):
-        place = Path(reference).expanduser()
-        if scheme or place.exists():
-            model = _placed(reference if scheme else str(place), stage)
-            return Found(model, reference)
+        path = Path(reference).expanduser()
+        if scheme or path.exists():
+            model = _from_storage(reference if scheme else str(path), stage)
+            return FoundModel(model, reference)
     elif scheme == "runs":
         reference = reference.removeprefix("runs:/").partition("/")[0]
     if scheme != "models" and not re.fullmatch("[0-9a-f]{32}", reference):
@@ -47,30 +47,30 @@ def find_model(reference: str, tracking_uri: str | None, stage: int | None = Non
     uri = existing_uri(tracking_uri)
     if scheme == "models":
         with tempfile.TemporaryDirectory() as folder:
-            path, run_id = fetch_registered(uri, reference, Path(folder))
-            model = from_folder(path)
+            weights, run_id = fetch_registered(uri, reference, Path(folder))
+            model = from_folder(weights)
             if stage not in (None, model.stage):
                 raise SettingsError(
                     f"stage = {stage}: {reference} holds stage {model.stage} alone; name run "
                     f"{run_id} for another"
                 )
-            return Found(model, reference, run_id, uri)
-    return Found(build(*fetch_generator(uri, reference, stage)), reference, reference, uri)
+            return FoundModel(model, reference, run_id, uri)
+    return FoundModel(build(*fetch_generator(uri, reference, stage)), reference, reference, uri)
 
 
-def _placed(place: str, stage: int | None) -> Model:
-    stored = None if Path(place).is_file() else from_store(place, stage)
+def _from_storage(uri: str, stage: int | None) -> Model:
+    stored = None if Path(uri).is_file() else from_store(uri, stage)
     if stored is not None:
         return stored
-    if "://" in place:
-        raise SettingsError(f"model = {place}: no checkpoint there")
-    return from_folder(Path(place), stage)
+    if "://" in uri:
+        raise SettingsError(f"model = {uri}: has no checkpoint")
+    return from_folder(Path(uri), stage)
 
 
-def needs_images(found: Found, verb: str) -> None:
-    """Refuse a generator that makes images from noise, for a verb that gives it images."""
+def needs_images(found: FoundModel, action: str) -> None:
+    """Refuse a generator that makes images from noise, for a command that gives it images."""
     if found.model.takes != "image":
         raise SettingsError(
             f"model = {found.name}: {found.model.system} makes images from noise, so there is "
-            f"nothing to {verb}"
+            f"nothing to {action}"
         )

@@ -1,4 +1,4 @@
-"""The words that several commands share."""
+"""The options that several commands share."""
 
 from typing import Annotated
 
@@ -14,7 +14,8 @@ def _version(asked: bool) -> None:
 
 
 Version = Annotated[
-    bool, typer.Option("--version", callback=_version, is_eager=True, help="say it and leave")
+    bool,
+    typer.Option("--version", callback=_version, is_eager=True, help="show the version and exit"),
 ]
 System = Annotated[str | None, typer.Argument(help="system; default: progressive_gan_sr")]
 Preset = Annotated[str | None, typer.Option(help="named settings, such as quick or described")]
@@ -25,7 +26,9 @@ Data = Annotated[
 File = Annotated[str | None, typer.Option("--settings", help="a settings.json")]
 Workers = Annotated[int | None, typer.Option(help="training processes of a run")]
 Gpu = Annotated[bool, typer.Option("--gpu", envvar="GANFORGE_GPU", help="one GPU for each worker")]
-MetricName = Annotated[str | None, typer.Option("--metric", help="figure to compare runs by")]
+MetricName = Annotated[
+    str | None, typer.Option("--metric", help="metric that runs are compared by")
+]
 Experiment = Annotated[str, typer.Option(help="MLflow experiment")]
 Uri = Annotated[
     str | None, typer.Option(help="MLflow store; default: MLFLOW_TRACKING_URI, or sqlite here")
@@ -42,11 +45,13 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, any set
 Start = Annotated[int | None, typer.Option(help="source side of the first stage")]
 Target = Annotated[int | None, typer.Option(help="target side of the last stage")]
 Scale = Annotated[int | None, typer.Option(help="super-resolution factor, 2 or 4")]
-Accept = Annotated[list[str] | None, typer.Option(help="continue in spite of other: code")]
-Resume = Annotated[bool, typer.Option("--resume", help="go on where the newest such run stopped")]
+Accept = Annotated[list[str] | None, typer.Option(help="continue although this differs: code")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="continue the newest such run from its last stored state")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and stop")]
 MODEL = "MLflow run, models:/NAME@champion, checkpoint, or a folder with generator.safetensors"
 Model = Annotated[str, typer.Option(help=MODEL)]
-Stage = Annotated[int | None, typer.Option(min=0, help="an earlier stage; default: the last")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace what is there already")]
+Stage = Annotated[int | None, typer.Option(min=0, help="use an earlier stage; default: the last")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace existing files")]
 RunId = Annotated[str | None, typer.Option("--run", help="MLflow run")]

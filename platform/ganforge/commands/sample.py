@@ -1,5 +1,6 @@
 """`ganforge sample`: new images from a trained generator."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,43 +16,51 @@ from ganforge.training.grid import sheets
 GRID = "grid.png"
 
 
-def sample(
-    model: str,
-    count: int,
-    label: int | None,
-    seed: int,
-    output: str,
-    grid: bool,
-    tracking_uri: str | None,
-) -> None:
-    """Write `count` images as PNG files, and a sheet of all of them where asked for.
+@dataclass(frozen=True)
+class SampleOptions:
+    """The arguments of `ganforge sample`."""
 
-    Image k is a function of the weights, the seed and k alone. A conditional generator's labels
-    go round, 0, 1, 2, … unless one is given.
+    model: str
+    count: int = 16
+    label: int | None = None
+    seed: int = 0
+    output: str = "samples"
+    grid: bool = False
+    tracking_uri: str | None = None
+
+
+def sample(options: SampleOptions) -> None:
+    """Write `count` images as PNG files, and with `grid` one image that shows them all.
+
+    Image k is a function of the weights, the seed and k alone. A conditional generator gets the
+    labels 0, 1, 2, … in turn unless one is given.
     """
-    network = find_model(model, tracking_uri).model.network
-    labels = _labels(network, model, count, label)
-    folder = Path(output)
+    network = find_model(options.model, options.tracking_uri).model.network
+    labels = _labels(network, options.model, options.count, options.label)
+    folder = Path(options.output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(
-            f"output = {output}: cannot be a folder ({error.strerror}); name another place"
+            f"--output {options.output}: is not usable as a folder ({error.strerror}); "
+            "give another one"
         ) from None
     images = []
-    for number in range(count):
-        image = _made(network, seed, number, None if labels is None else labels[number])
+    for number in range(options.count):
+        image = _image(network, options.seed, number, None if labels is None else labels[number])
         name = f"{number:05d}.png" if labels is None else f"{number:05d}-{labels[number]}.png"
         _write(folder / name, to_bytes(image[0]).permute(1, 2, 0))
-        if grid:
+        if options.grid:
             images.append(image)
-    if grid:
+    if options.grid:
         _write(folder / GRID, sheets([torch.cat(images)], labels=labels))
-    print(f"{count} images in {folder}" + (f", all of them in {GRID}" if grid else ""))
+    print(
+        f"{options.count} images in {folder}" + (f", all of them in {GRID}" if options.grid else "")
+    )
 
 
 @torch.inference_mode()
-def _made(network: nn.Module, seed: int, number: int, label: int | None) -> Tensor:
+def _image(network: nn.Module, seed: int, number: int, label: int | None) -> Tensor:
     """One image (1, C, H, W) in [-1, 1]: alone, so that others leave no trace in its bits."""
     latent = latents(network.latent_size, torch.tensor([number]), seed, "sample")  # pyright: ignore
     given = (latent,) if label is None else (latent, torch.tensor([label]))
@@ -59,7 +68,8 @@ def _made(network: nn.Module, seed: int, number: int, label: int | None) -> Tens
 
 
 def _labels(network: nn.Module, model: str, count: int, label: int | None) -> list[int] | None:
-    """The label of each image; None for a generator without labels. Refuses what cannot be."""
+    """The label of each image, or None for a generator without labels. A label that the model does
+    not have is refused."""
     if not hasattr(network, "latent_size"):
         raise SettingsError(
             f"model = {model}: its generator makes images from images, not from noise; "
@@ -69,7 +79,7 @@ def _labels(network: nn.Module, model: str, count: int, label: int | None) -> li
     if classes is None:
         if label is not None:
             raise SettingsError(
-                f"--label {label}: the generator of {model} knows no labels; leave --label out"
+                f"--label {label}: the generator of {model} has no labels; leave --label out"
             )
         return None
     assert isinstance(classes, int)

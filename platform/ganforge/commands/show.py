@@ -13,13 +13,13 @@ from ganforge.settings import to_json
 from ganforge.systems.catalog import known_systems
 
 
-def show_settings(words: CliOptions, as_json: bool) -> None:
+def show_settings(options: CliOptions, as_json: bool) -> None:
     """Every key with its type, range, value and meaning."""
-    name, settings = configure(words)
+    name, settings = configure(options)
     if as_json:
         print(to_json(settings))
         return
-    table = Table(title=f"settings of {name}, preset {words.preset or 'paper'}")
+    table = Table(title=f"settings of {name}, preset {options.preset or 'paper'}")
     columns = ("key", "type", "range", "default", "meaning")
     for column in columns:
         table.add_column(column, no_wrap=column == "key", overflow="fold")
@@ -40,7 +40,7 @@ def show_systems() -> None:
 
 
 def _title(module: str, name: str) -> str:
-    """The first line that a class says of itself, or else its file."""
+    """The first line of the docstring of a class, or else of its file."""
     found = importlib.util.find_spec(module)
     if found is None or found.origin is None:
         return "(not installed)"

@@ -1,1 +1,1 @@
-"""Use of a trained generator: images in and out, in tiles; benchmarks; files for elsewhere."""
+"""Use of a trained generator: images in and out, in tiles; benchmarks; export to other runtimes."""

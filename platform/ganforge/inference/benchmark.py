@@ -19,8 +19,8 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 @dataclass(frozen=True)
-class Row:
-    """The figures of one image, or their means: PSNR in dB and SSIM of the luma."""
+class ImageMetrics:
+    """The metrics of one image, or their means: PSNR in dB and SSIM of the luma."""
 
     name: str
     psnr: float
@@ -31,17 +31,17 @@ class Row:
 
 def evaluate_benchmark(
     network: nn.Module | None, folder: str | Path, scale: int, channels: int = 3
-) -> list[Row]:
-    """Figures of `network` and of bicubic enlargement for each image of a benchmark, by name.
+) -> list[ImageMetrics]:
+    """Metrics of `network` and of bicubic enlargement for each image of a benchmark, by name.
 
     `folder` holds HR/ and LR/ with equally named files, and HR is `scale` times LR; the remainder
     of an HR side that `scale` does not divide is cut off. A single-channel image is given to a
     network of three channels as three equal ones and measured on its own grey scale. A network of
     one channel is given, and measured on, the Y channel of colour images. Without a network the
-    figures are those of bicubic.
+    metrics are those of bicubic.
     """
     if channels not in (1, 3):
-        raise SettingsError(f"channels = {channels}: figures need a model of 1 or 3 channels")
+        raise SettingsError(f"channels = {channels}: benchmarks need a model of 1 or 3 channels")
     pairs = _pairs(Path(folder))
     return [_row(network, target, source, scale, channels) for target, source in pairs]
 
@@ -52,31 +52,33 @@ def benchmark_scale(folder: str | Path) -> int:
     return max(1, target.shape[-1] // source.shape[-1])
 
 
-def means(rows: Sequence[Row]) -> Row:
-    """The means of all figures, as a row named "mean"."""
-    numbers = [field.name for field in fields(Row) if field.name != "name"]
-    return Row("mean", **{n: sum(getattr(row, n) for row in rows) / len(rows) for n in numbers})
+def means(rows: Sequence[ImageMetrics]) -> ImageMetrics:
+    """The means of all metrics, as a row named "mean"."""
+    numbers = [field.name for field in fields(ImageMetrics) if field.name != "name"]
+    return ImageMetrics(
+        "mean", **{n: sum(getattr(row, n) for row in rows) / len(rows) for n in numbers}
+    )
 
 
-def table(rows: Sequence[Row], title: str, *, alone: bool = False) -> Table:
+def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = False) -> Table:
     """The rows and their means, ready to print."""
     shown = Table(title=title)
     shown.add_column("image")
     headings = ("PSNR", "bicubic", "gain", "SSIM", "bicubic")
-    for heading in ("bicubic PSNR", "SSIM") if alone else headings:
+    for heading in ("bicubic PSNR", "SSIM") if bicubic_only else headings:
         shown.add_column(heading, justify="right")
     mean = means(rows)
     for row in [*rows, mean]:
         if row is mean:
             shown.add_section()
-        figures = (
+        cells = (
             f"{row.psnr:.2f}",
             f"{row.psnr_bicubic:.2f}",
             f"{row.psnr - row.psnr_bicubic:+.2f}",
             f"{row.ssim:.4f}",
             f"{row.ssim_bicubic:.4f}",
         )
-        chosen = (figures[1], figures[4]) if alone else figures
+        chosen = (cells[1], cells[4]) if bicubic_only else cells
         shown.add_row(row.name, *chosen, style="bold" if row is mean else None)
     return shown
 
@@ -93,11 +95,11 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
         paths = (folder / part).iterdir()
         found.append({p.name: p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file()})
     targets, sources = found
-    alone = sorted(targets.keys() ^ sources.keys())
-    if alone:
-        listed = ", ".join(alone[:5]) + (", …" if len(alone) > 5 else "")
+    unpaired = sorted(targets.keys() ^ sources.keys())
+    if unpaired:
+        listed = ", ".join(unpaired[:5]) + (", …" if len(unpaired) > 5 else "")
         raise SettingsError(
-            f"{folder}: {len(alone)} images are in only one of HR/ and LR/ ({listed}); "
+            f"{folder}: {len(unpaired)} images are in only one of HR/ and LR/ ({listed}); "
             "give both the same name"
         )
     if not targets:
@@ -122,7 +124,7 @@ def _read(path: Path) -> Tensor:
 
 def _row(
     network: nn.Module | None, target_path: Path, source_path: Path, scale: int, channels: int
-) -> Row:
+) -> ImageMetrics:
     target, source = _read(target_path), _read(source_path)
     if channels == 1:
         target, source = _grey(target), _grey(source)
@@ -134,17 +136,19 @@ def _row(
         generated = upscale(network, _with_channels(source, channels))
         if generated.shape != (channels, height, width):
             raise SettingsError(
-                f"{source_path}: the network made {tuple(generated.shape)} of "
+                f"{source_path}: the network makes {tuple(generated.shape)} from "
                 f"{tuple(source.shape)}; scale = {scale} needs {(channels, height, width)}: give "
                 "a benchmark of the network's scale"
             )
     batch = Batch(target[None, :, :height, :width], _with_channels(source, len(target))[None])
-    figures = measure(_with_channels(generated, len(target))[None], batch, scale)
-    return Row(target_path.name, **{name: values.item() for name, values in figures.items()})
+    metrics = measure(_with_channels(generated, len(target))[None], batch, scale)
+    return ImageMetrics(
+        target_path.name, **{name: values.item() for name, values in metrics.items()}
+    )
 
 
 def _grey(image: Tensor) -> Tensor:
-    """The channel on which figures are measured, as an image: (1, H, W) in [-1, 1]."""
+    """The channel on which metrics are measured, as an image: (1, H, W) in [-1, 1]."""
     return (luma(image[None]) / 127.5 - 1).float() if len(image) == 3 else image
 
 

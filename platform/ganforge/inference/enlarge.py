@@ -1,4 +1,4 @@
-"""A photo through a network: grey stays grey, alpha stays beside, the depth stays what it is."""
+"""A photo through a network; grey, alpha and the depth of the file are kept."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ganforge.inference.images import Photo
-from ganforge.inference.tiles import pieces
+from ganforge.inference.tiles import upscale_tiles
 from ganforge.layers import upsample_bicubic
 
 # full-range luma and chroma of ITU-R BT.601, as JPEG has them, of R, G, B in [-1, 1]
@@ -25,13 +25,13 @@ def enlarge(
     scale: int,
     channels: int,
     tile: int | None = None,
-    shown: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> NDArray[Any]:
-    """Levels (s·H, s·W, C) of what a network of `channels` channels makes of a photo.
+    """Levels (s·H, s·W, C) of a photo enlarged by a network of `channels` channels.
 
     uint8 or uint16 as the file had them; C counts alpha, which is enlarged by bicubic. A network of
     one channel is given the luma of a colour photo, and the chroma is enlarged by bicubic.
-    `shown(n)` is told of n more source pixels done.
+    `on_progress(n)` is called after n more source pixels.
     """
     colour, limit = photo.colour, 2**photo.depth - 1
     chroma = None
@@ -41,12 +41,12 @@ def enlarge(
     else:
         source = colour.expand(channels, -1, -1)
     height, width = (side * scale for side in colour.shape[-2:])
-    beside = [] if photo.alpha is None else [_bicubic(photo.alpha, scale)]
-    total = len(colour) + len(beside)
+    alphas = [] if photo.alpha is None else [_bicubic(photo.alpha, scale)]
+    total = len(colour) + len(alphas)
     levels = np.empty((height, width, total), np.uint16 if photo.depth == 16 else np.uint8)
-    for alpha in beside:
+    for alpha in alphas:
         levels[..., len(colour) :] = _levels(alpha, limit)
-    for top, left, made in pieces(network, source, scale, tile):
+    for top, left, made in upscale_tiles(network, source, scale, tile):
         rows = slice(top, top + made.shape[1])
         columns = slice(left, left + made.shape[2])
         made = made.to("cpu", torch.float32)
@@ -56,8 +56,8 @@ def enlarge(
         elif len(colour) == 1:
             made = made.mean(0, keepdim=True)
         levels[rows, columns, : len(colour)] = _levels(made, limit)
-        if shown is not None:
-            shown(made.shape[1] * made.shape[2] // scale**2)
+        if on_progress is not None:
+            on_progress(made.shape[1] * made.shape[2] // scale**2)
     return levels
 
 
@@ -66,7 +66,7 @@ def _bicubic(planes: Tensor, scale: int) -> Tensor:
 
 
 def _levels(planes: Tensor, limit: int) -> NDArray[Any]:
-    """(C, H, W) in [-1, 1] to (H, W, C) in 0 … limit; what is not a number becomes 0."""
+    """(C, H, W) in [-1, 1] to (H, W, C) in 0 … limit; NaN becomes 0."""
     rounded = ((planes.double().clamp(-1, 1) + 1) * (limit / 2)).round()
     whole = torch.nan_to_num(rounded, nan=0.0).to(torch.int32)
     return whole.permute(1, 2, 0).numpy()

@@ -13,7 +13,7 @@ from ganforge.inference.tiles import upscale
 from ganforge.quiet import quiet
 from ganforge.settings import SettingsError
 
-#: The largest difference from torch at which a file counts as right.
+#: The largest difference from torch that a written file may have.
 TOLERANCE = 1e-5
 #: Batch, height and width of the images on which a file is compared with torch.
 SIZES = ((1, 16, 24), (3, 33, 20), (2, 40, 56))
@@ -60,8 +60,8 @@ def export_onnx(
     """Write an .onnx with input `source` and output `target`, and check it in ONNX Runtime."""
     if missing := onnx_missing():
         raise SettingsError(
-            f"ONNX needs {', '.join(missing)}: pip install 'ganforge[export]', or take "
-            "torch.export's format"
+            f"ONNX needs {', '.join(missing)}: pip install 'ganforge[export]', or use "
+            "the format of torch.export"
         )
     # an extra: everything else works without it
     import onnxruntime

@@ -43,7 +43,7 @@ class Photo:
 
 
 def read_photo(path: Path) -> Photo:
-    """Any PNG, JPEG, WebP, TIFF, BMP or GIF; SettingsError, one line, for what cannot be read."""
+    """Any PNG, JPEG, WebP, TIFF, BMP or GIF; a one-line SettingsError for an unreadable file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -55,7 +55,7 @@ def read_photo(path: Path) -> Photo:
     except Image.DecompressionBombError:
         raise _too_large(path) from None
     except Image.UnidentifiedImageError:
-        raise SettingsError(f"{path}: is none of {', '.join(_FORMATS)}, or is damaged") from None
+        raise SettingsError(f"{path}: is not one of {', '.join(_FORMATS)}, or is damaged") from None
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # what decoders raise on broken files has no common base
@@ -123,7 +123,7 @@ def _from_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _is_deep(path: Path, image: Image.Image) -> bool:
-    """Pillow opens colour of 16 bits as colour of 8 without a word: the header has to be asked."""
+    """Pillow opens colour of 16 bits as colour of 8 without a warning: only the header tells."""
     if image.format == "PNG":
         with path.open("rb") as file:
             return file.read(25)[24] == 16

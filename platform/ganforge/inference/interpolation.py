@@ -14,7 +14,7 @@ def interpolated(
     """(1 - alpha)·first + alpha·second, name by name (arXiv:1809.00219, equation 5).
 
     With the weights after pixels alone as `first` and after the adversarial stage as `second`,
-    alpha = 0.8 is the published choice. Whole numbers (counts of batches) are `first`'s.
+    alpha = 0.8 is the published choice. Integers (counts of batches) are `first`'s.
     """
     if not 0 <= alpha <= 1:
         raise SettingsError(f"alpha = {alpha:g}: must be from 0 to 1")

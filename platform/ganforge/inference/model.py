@@ -47,7 +47,9 @@ def grown(record: dict[str, Any], stage: int) -> System:
     """A system with the modules it has at `stage`; their weights are yet to be loaded."""
     kind = load_system(record["system"])
     settings = validated(kind.Settings, record["settings"])
-    if hasattr(settings, "perceptual"):  # a term of training alone: its file is not needed here
+    if hasattr(
+        settings, "perceptual"
+    ):  # a term of training alone: inference does not need its file
         settings = override(settings, {"perceptual.network": "none"})
     if not 0 <= stage < len(settings.stages):
         raise SettingsError(
@@ -62,7 +64,7 @@ def grown(record: dict[str, Any], stage: int) -> System:
 
 
 def finished(settings: Any, stage: int) -> Progress:
-    """The end of a stage, as far as a generator is concerned with it: nothing fades."""
+    """The end of a stage, as a generator sees it: nothing fades."""
     row = settings.stages[stage]
     length = Stage(row.resolution, 1, 0, settings.batch_size, settings.shards)
     alpha = torch.tensor(1.0)
@@ -70,7 +72,7 @@ def finished(settings: Any, stage: int) -> Progress:
 
 
 def deployed(system: System, name: str, progress: Progress) -> Model:
-    """The generator that a system is used by, at a place in its training."""
+    """The generator that a system deploys, at a point of its training."""
     network = system.deploy(progress).eval().requires_grad_(False)
     scale = system.source_scale(system.settings)
     return Model(network, system.settings, progress.index, scale, name, system.takes)
@@ -88,7 +90,7 @@ def from_folder(path: Path, stage: int | None = None) -> Model:
             record = read_json((folder / "settings.json").read_text())
             last = len(record["settings"].get("stages", [None])) - 1
             return build(record, last if found is None else found, file.read_bytes())
-    raise SettingsError(f"model = {path}: no settings.json beside or above {file.name}")
+    raise SettingsError(f"model = {path}: there is no settings.json next to or above {file.name}")
 
 
 def _newest(folder: Path, stage: int | None) -> Path:
@@ -99,7 +101,7 @@ def _newest(folder: Path, stage: int | None) -> Path:
         if not found:
             raise SettingsError(f"stage = {stage}: {folder} has stages {numbers or 'none'}")
     if not found:
-        raise SettingsError(f"model = {folder}: has no generator.safetensors below it")
+        raise SettingsError(f"model = {folder}: no generator.safetensors is below it")
     return found[-1]
 
 

@@ -22,13 +22,13 @@ _GLOBAL = (
     nn.Linear,
 )
 #: Torch convolves smaller images by another algorithm, with other last bits (up to 1e-6).
-_LEAST = 64
+_MIN_SIDE = 64
 _PROBE = 32
-#: What is held at once, by the largest layer's input and output together (2.4 measured).
+#: How many times the input and output of the largest layer are held at once (2.4 measured).
 _TEMPORARIES = 3
 
 
-class Piece(NamedTuple):
+class UpscaledTile(NamedTuple):
     """(C, h, w) pixels of the target in [-1, 1], the first of them at row `top`, column `left`."""
 
     top: int
@@ -48,14 +48,16 @@ def find_reach(network: nn.Module, scale: int) -> Reach:
     reason = (
         f"with {', '.join(sorted(layers))} each of its pixels depends on the whole image"
         if layers
-        else "its network does not say on which part of the image a pixel depends (`sees`)"
+        else "its network does not state its `receptive_field`"
     )
-    raise SettingsError(f"--tile: not with this model, because {reason}; leave --tile away")
+    raise SettingsError(
+        f"--tile: is not possible with this model, because {reason}; leave --tile out"
+    )
 
 
 @torch.inference_mode()
 def upscale(network: nn.Module, image: Tensor) -> Tensor:
-    """What a deployed generator makes of (C, H, W) or (N, C, H, W) in [-1, 1]; same range out.
+    """The output of a deployed generator for (C, H, W) or (N, C, H, W) in [-1, 1]; same range out.
 
     The network is put in evaluation mode. One image at a time goes to its device, so that memory
     does not grow with N; the result is float32 on the device of `image`.
@@ -72,35 +74,37 @@ def upscale(network: nn.Module, image: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def pieces(network: nn.Module, image: Tensor, scale: int, tile: int | None) -> Iterator[Piece]:
-    """What the network makes of (C, H, W) in [-1, 1], tile by tile of `tile` source pixels a side.
+def upscale_tiles(
+    network: nn.Module, image: Tensor, scale: int, tile: int | None
+) -> Iterator[UpscaledTile]:
+    """The network's output for (C, H, W) in [-1, 1], in tiles of `tile` source pixels a side.
 
-    A tile is cut out with as much around it as its pixels depend on: zeros outside the image are
-    met only where they are met by the whole. Without `tile` there is one piece. Pieces are in the
-    network's precision and on its device.
+    A tile is cut out with the margin that its pixels depend on, so that zeros are padded only where
+    the whole image is padded. Without `tile` there is one tile, the whole image. Tiles have the
+    precision and the device of the network.
     """
     if tile is None:
-        yield Piece(0, 0, _run(network, image))
+        yield UpscaledTile(0, 0, _run(network, image))
         return
-    around = find_reach(network, scale)
+    margin = find_reach(network, scale)
     height, width = image.shape[-2:]
     for top in range(0, height, tile):
         bottom = min(top + tile, height)
-        first_row, last_row = _window(top, bottom, height, around)
+        first_row, last_row = _window(top, bottom, height, margin)
         for left in range(0, width, tile):
             right = min(left + tile, width)
-            first_column, last_column = _window(left, right, width, around)
+            first_column, last_column = _window(left, right, width, margin)
             made = _run(network, image[:, first_row:last_row, first_column:last_column])
             rows = slice(scale * (top - first_row), scale * (bottom - first_row))
             columns = slice(scale * (left - first_column), scale * (right - first_column))
-            yield Piece(scale * top, scale * left, made[:, rows, columns])
+            yield UpscaledTile(scale * top, scale * left, made[:, rows, columns])
 
 
-def _window(first: int, end: int, length: int, around: Reach) -> tuple[int, int]:
-    """first … end with all that is seen from there, at least `_LEAST` pixels of the `length`."""
-    start, stop = max(0, first - around.before), min(length, end + around.after)
-    start = max(0, min(start, stop - _LEAST))
-    return start, min(length, max(stop, start + _LEAST))
+def _window(first: int, end: int, length: int, margin: Reach) -> tuple[int, int]:
+    """first … end with its margin, inside 0 … `length` and at least `_MIN_SIDE` pixels long."""
+    start, stop = max(0, first - margin.before), min(length, end + margin.after)
+    start = max(0, min(start, stop - _MIN_SIDE))
+    return start, min(length, max(stop, start + _MIN_SIDE))
 
 
 def _run(network: nn.Module, image: Tensor) -> Tensor:
@@ -127,16 +131,16 @@ def check_memory(network: nn.Module, channels: int, height: int, width: int, nam
 
 @torch.inference_mode()
 def bytes_per_pixel(network: nn.Module, channels: int) -> int:
-    """About how much memory a network needs for a source pixel, seen on a small image."""
+    """About how much memory a network needs for a source pixel, measured on a small image."""
     largest = 0
 
-    def watch(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def record_size(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal largest
         tensors = [t for t in (*inputs, output) if isinstance(t, Tensor)]
         largest = max(largest, sum(t.numel() * t.element_size() for t in tensors))
 
     leaves = [module for module in network.modules() if not list(module.children())]
-    hooks = [module.register_forward_hook(watch) for module in leaves]
+    hooks = [module.register_forward_hook(record_size) for module in leaves]
     try:
         _run(network, torch.zeros(channels, _PROBE, _PROBE))
     finally:

@@ -1,4 +1,4 @@
-"""Which image files are meant, and under which names their results are written."""
+"""The image files that a command is to upscale, and the names of their results."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,19 +8,19 @@ from ganforge.settings import SettingsError
 
 
 @dataclass(frozen=True)
-class Task:
-    """An image file, its name as told to people, and the file that is made of it."""
+class UpscaleTask:
+    """An image file, the name it is reported under, and the file to write."""
 
     source: Path
     name: str
     target: Path
 
 
-def find_tasks(given: Path, output: Path, suffix: str) -> list[Task]:
+def find_tasks(given: Path, output: Path, suffix: str) -> list[UpscaleTask]:
     """The tasks for one image, or for all images in a folder and the folders below it.
 
-    Sub-folders are mirrored. A result is called like its source with the new suffix; where two
-    sources would meet, and never otherwise, the old suffix stays in the name: a.jpg.png.
+    Sub-folders are mirrored. A result has the name of its source with the new suffix. Only where
+    two sources would get one name does the old suffix stay in it: a.jpg.png.
     """
     if given.is_file():
         sources, root = [given], given.parent
@@ -40,7 +40,7 @@ def find_tasks(given: Path, output: Path, suffix: str) -> list[Task]:
         raise SettingsError(f"{given}: no images in it ({', '.join(sorted(SUFFIXES))})")
     names = [path.relative_to(root) for path in sources]
     wanted = [_key(name.with_suffix(suffix)) for name in names]
-    # a name that keeps its old suffix must not meet a plain one either
+    # a name that keeps its old suffix must not equal a plain one either
     plain = {key for key in wanted if wanted.count(key) == 1}
     taken: set[str] = set()
     tasks = []
@@ -49,7 +49,7 @@ def find_tasks(given: Path, output: Path, suffix: str) -> list[Task]:
         while key not in plain and (number == 1 or _key(target) in taken | plain):
             ending = suffix if number == 1 else f"-{number}{suffix}"
             target, number = name.with_name(name.name + ending), number + 1
-        tasks.append(Task(source, name.as_posix(), output / target))
+        tasks.append(UpscaleTask(source, name.as_posix(), output / target))
         taken.add(_key(target))
     return tasks
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ganforge.inference.folder import find_tasks
+from ganforge.inference.upscale_tasks import find_tasks
 from ganforge.settings import SettingsError
 
 
