@@ -36,7 +36,7 @@ def test_the_commands_are_those_that_are_run_below():
 
 
 def test_the_example_keeps_every_promise():
-    check_system(f"{EXAMPLE}:MyGAN", worlds=(2,))
+    check_system(f"{EXAMPLE}:MyGAN", worker_counts=(2,))
 
 
 @pytest.mark.slow

@@ -36,12 +36,12 @@ BATCH, SHARDS = 8, 4
 def check_system(
     system: str | type[System],
     changes: Mapping[str, Any] | None = None,
-    worlds: Sequence[int] = (2, 3),
+    worker_counts: Sequence[int] = (2, 3),
 ) -> None:
     """Raise AssertionError for the first promise that a system does not keep.
 
     `system` is a name, FILE.py:Class or a class; `changes` are settings by dotted key, such as
-    data.root. `worlds` are the numbers of workers that are compared with one.
+    data.root. `worker_counts` are the numbers of workers that are compared with one.
     """
     torch.set_num_threads(1)  # as in training: networks this small gain nothing from more
     name = system if isinstance(system, str) else name_of(system)
@@ -52,7 +52,7 @@ def check_system(
     check_finite(prepared)
     check_turns(prepared)
     check_resume(prepared)
-    check_workers([prepared], worlds)
+    check_workers([prepared], worker_counts)
 
 
 def name_of(system: type[System]) -> str:
@@ -245,10 +245,10 @@ def check_resume(prepared: Prepared) -> None:
     assert rows[-1].hashes == whole[0], "a resumed run ends in other bits than a whole one"
 
 
-def check_workers(prepared: Sequence[Prepared], worlds: Sequence[int] = (2, 3)) -> None:
+def check_workers(prepared: Sequence[Prepared], worker_counts: Sequence[int] = (2, 3)) -> None:
     """Any number of workers ends in the bits of one."""
     alone = run_multiprocess(1, final_hashes, prepared)[0]
-    for world in worlds:
+    for world in worker_counts:
         several = [replace(p, settings=override(p.settings, {"workers": world})) for p in prepared]
         for rank, theirs in enumerate(run_multiprocess(world, final_hashes, several)):
             for one, mine, other in zip(prepared, alone, theirs, strict=True):

@@ -29,7 +29,7 @@ SETTINGS = tiny()
 TRIALS = 7
 
 
-def settle(params: dict[str, Any]) -> Any:
+def configure(params: dict[str, Any]) -> Any:
     if params.get("critic_steps") == 3:
         raise SettingsError("critic_steps = 3: not today")
     settings = override(SETTINGS, params)
@@ -44,7 +44,7 @@ def search_state(storage: Path, seed: int = 5) -> SearchState:
         journal.append("opened", experiment="an experiment")
     halving = Halving(3, "max")
     return SearchState(
-        study, distributions(SPACE), halving, journal, metric, settle, TRIALS, lambda trial: None
+        study, distributions(SPACE), halving, journal, metric, configure, TRIALS, lambda trial: None
     )
 
 

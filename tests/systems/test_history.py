@@ -12,7 +12,7 @@ def random_images(*values: float) -> torch.Tensor:
 def test_a_pool_shows_what_comes_until_it_is_full():
     pool = ReplayPool(1, 3, (3, 2, 2))
     for value in (1.0, 2.0, 3.0):
-        assert torch.equal(pool.exchange(random_images(value), 0), random_images(value))
+        assert torch.equal(pool.swap(random_images(value), 0), random_images(value))
     assert pool.count.tolist() == [3]
     assert pool.images[0, :, 0].tolist() == [1.0, 2.0, 3.0]
 
@@ -20,10 +20,10 @@ def test_a_pool_shows_what_comes_until_it_is_full():
 def test_a_full_pool_shows_an_earlier_fake_half_of_the_time():
     torch.manual_seed(0)
     pool = ReplayPool(1, 50, (3, 2, 2))
-    pool.exchange(random_images(*range(50)), 0)
+    pool.swap(random_images(*range(50)), 0)
     old, ages = 0, []
     for value in range(50, 4050):
-        shown = pool.exchange(random_images(float(value)), 0)[0, 0, 0, 0].item()
+        shown = pool.swap(random_images(float(value)), 0)[0, 0, 0, 0].item()
         old += shown != value
         if shown != value:
             ages.append(value - shown)
@@ -37,7 +37,7 @@ def test_a_full_pool_shows_an_earlier_fake_half_of_the_time():
 def test_a_pool_gives_every_fake_once_and_keeps_the_rest():
     torch.manual_seed(1)
     pool = ReplayPool(1, 5, (3, 2, 2))
-    shown = [pool.exchange(random_images(float(v)), 0)[0, 0, 0, 0].item() for v in range(200)]
+    shown = [pool.swap(random_images(float(v)), 0)[0, 0, 0, 0].item() for v in range(200)]
     # what fills the pool is shown at once, and may come again; later ones come at most once
     late = [v for v in shown if v >= 5]
     assert len(set(late)) == len(late)
@@ -46,14 +46,14 @@ def test_a_pool_gives_every_fake_once_and_keeps_the_rest():
 
 def test_shards_have_pools_of_their_own():
     pool = ReplayPool(2, 2, (3, 2, 2))
-    pool.exchange(random_images(1.0, 2.0), 1)
+    pool.swap(random_images(1.0, 2.0), 1)
     assert pool.count.tolist() == [0, 2] and not pool.images[0].any()
 
 
 def test_what_a_pool_shows_is_detached_and_its_own():
     pool = ReplayPool(1, 1, (3, 2, 2))
     fake = random_images(1.0).requires_grad_()
-    shown = pool.exchange(fake, 0)
+    shown = pool.swap(fake, 0)
     assert not shown.requires_grad
     shown.fill_(9)
     assert not (pool.images == 9).any()
@@ -61,7 +61,7 @@ def test_what_a_pool_shows_is_detached_and_its_own():
 
 def test_a_pool_of_no_images_shows_the_fakes():
     pool = ReplayPool(1, 0, (3, 2, 2))
-    assert torch.equal(pool.exchange(random_images(1.0, 2.0), 0), random_images(1.0, 2.0))
+    assert torch.equal(pool.swap(random_images(1.0, 2.0), 0), random_images(1.0, 2.0))
 
 
 def test_the_history_is_the_mean_of_all_weights_so_far():

@@ -38,7 +38,7 @@ CHECK = """
 import sys
 from ganforge.testing import check_system
 if __name__ == "__main__":
-    check_system(sys.argv[1], worlds=(2,))
+    check_system(sys.argv[1], worker_counts=(2,))
     print("kept")
 """
 
@@ -176,7 +176,7 @@ def test_weights_that_would_be_lost_or_differ_are_named(tmp_path, body, message)
     text = OWN_WEIGHTS.partition("class MyGAN")[0]
     (tmp_path / "lost.py").write_text(f"import torch\n{text}class MyGAN(DCGAN):\n    {body}\n")
     with pytest.raises(AssertionError, match=message):
-        check_system(f"{tmp_path}/lost.py:MyGAN", worlds=())
+        check_system(f"{tmp_path}/lost.py:MyGAN", worker_counts=())
 
 
 def test_a_player_is_named_like_the_setting_of_its_optimizer():
@@ -218,4 +218,4 @@ class MyGAN(DCGAN):
 def test_a_broken_promise_is_named(tmp_path, body, message):
     (tmp_path / "broken.py").write_text(BROKEN.format(body))
     with pytest.raises(AssertionError, match=message):
-        check_system(f"{tmp_path}/broken.py:MyGAN", worlds=())
+        check_system(f"{tmp_path}/broken.py:MyGAN", worker_counts=())

@@ -106,7 +106,7 @@ def test_what_no_weight_depends_on_leaves_every_fingerprint(package, before, fil
          {"progan_a", "progan_t", "progressive_gan_sr"}),
         ("losses.py", "return -fake_scores.mean()", "return -fake_scores.sum()",
          "losses.wasserstein_generator", ADVERSARIAL | {"esrgan"}),
-        ("systems/history.py", "< 0.5", "< 0.4", "systems.history.ReplayPool.exchange",
+        ("systems/history.py", "< 0.5", "< 0.4", "systems.history.ReplayPool.swap",
          {"cyclegan", "superresgan_unet"}),
         ("draws.py", "* bound) >> 64", "* bound) >> 63", "draws.Draws.below", "all"),
     ],

@@ -8,9 +8,9 @@ from ray.util.placement_group import remove_placement_group
 from ganforge.cluster.ray_trainer import placement_group_of
 
 
-def release(groups: Iterable[str]) -> None:
+def release(group_ids: Iterable[str]) -> None:
     """Remove placement groups by their ids; one that is gone already is not an error."""
-    for group in groups:
+    for group in group_ids:
         if group:
             remove_placement_group(placement_group_of(group))
 

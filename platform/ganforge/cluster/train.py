@@ -52,12 +52,12 @@ class RunSummary:
 
     stages: dict[int, StageResult] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
-    groups: list[str] = field(default_factory=list)
+    placement_groups: list[str] = field(default_factory=list)
     trouble: str = ""
 
     def add(self, summary: Summary) -> None:
         if group := summary.get("placement_group"):
-            self.groups.append(group)
+            self.placement_groups.append(group)
         for result in read_stages(summary.get("stages", ())).values():
             self.stages[result.index] = result
             self.metrics = result.metrics
@@ -177,7 +177,7 @@ def fit(
             raise SettingsError(str(bottom)) from None
         raise TrainingFailed(reason(error)) from error
     finally:
-        release(collected.groups)
+        release(collected.placement_groups)
         coordinator.close()
     rows = tuple(collected.stages[index] for index in sorted(collected.stages))
     return Trained(rows, collected.metrics, collected.trouble)

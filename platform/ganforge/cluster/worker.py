@@ -106,12 +106,12 @@ def open_recorder(job: Job, rows: dict[int, StageResult]) -> Recorder | None:
         return None
 
 
-def stored_stages(place: str) -> dict[int, StageResult]:
+def stored_stages(uri: str) -> dict[int, StageResult]:
     """The results of stages that the newest stored state remembers, by index.
 
     A stage end that was stored but not reported, because its process died, is reported by these.
     """
-    store = Store(place)
+    store = Store(uri)
     for name in store.names():
         try:
             return read_stages(store.manifest(name)["stages"])

@@ -28,7 +28,7 @@ def register(run: str, name: str | None, stage: int | None, tracking_uri: str | 
         raise SettingsError(f"model = {run}: give the id of an MLflow run (32 digits) or runs:/ID")
     uri = existing_uri(tracking_uri)
     chosen = name or model_name(fetch_experiment(uri, run_id))
-    tell(Console(), enter(uri, run_id, chosen, stage=stage, contest=False), uri)
+    print_registered(Console(), enter(uri, run_id, chosen, stage=stage, contest=False), uri)
 
 
 def register_best(console: Console, run_id: str, name: str, metric: "Metric", uri: str) -> None:
@@ -46,10 +46,12 @@ def register_best(console: Console, run_id: str, name: str, metric: "Metric", ur
         _line(console, f"warning       the model was not registered: {reason}")
         _line(console, f"try again     {again} --tracking-uri {shlex.quote(uri)}")
         return
-    tell(console, made, uri, time.monotonic() - began)
+    print_registered(console, made, uri, time.monotonic() - began)
 
 
-def tell(console: Console, made: "Registered", uri: str, seconds: float | None = None) -> None:
+def print_registered(
+    console: Console, made: "Registered", uri: str, seconds: float | None = None
+) -> None:
     """Under which name the model is found, which files it has, and how it is used."""
     where = shlex.quote(uri)
     took = "" if seconds is None else f", in {seconds:.0f} s"

@@ -1,4 +1,4 @@
-"""What train and tune do before anything starts: settle the settings, refuse what cannot work."""
+"""What train and tune do before anything starts: fix the settings, refuse what cannot work."""
 
 import shlex
 import sys
@@ -30,7 +30,7 @@ class Start:
     metric: "Metric"
 
 
-def settle(
+def prepare_start(
     options: CliOptions,
     metric: str | None,
     dry_run: bool,

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.progress_lines import ProgressLines
-from ganforge.commands.start import Start, checked_storage, settle, ui_lines
+from ganforge.commands.start import Start, checked_storage, prepare_start, ui_lines
 from ganforge.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class TrainOptions:
 
 def train(options: CliOptions, how: TrainOptions) -> None:
     """Check, open the run or resume it, train, end the run, print where everything is."""
-    start = settle(options, how.metric, how.dry_run, accept=how.accept)
+    start = prepare_start(options, how.metric, how.dry_run, accept=how.accept)
     if start is None:
         return
     # Ray and MLflow take seconds to import: not before the input is known to be good

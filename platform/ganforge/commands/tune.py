@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.register import register_best
-from ganforge.commands.start import Start, checked_storage, local_folder, settle, ui_lines
+from ganforge.commands.start import Start, checked_storage, local_folder, prepare_start, ui_lines
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 
@@ -57,7 +57,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
         check_space(domains, settings)
 
     preset = "paper" if named else "quick"
-    start = settle(
+    start = prepare_start(
         settings_options, options.metric, options.dry_run, preset, examine, options.accept
     )
     if start is None:

@@ -134,7 +134,7 @@ def _side_by_side(settings: ImageSettings, data: PairedSettings, side: int) -> S
     images = find_images(data.root)
     if not images:
         raise SettingsError(f"data.root = {data.root}: has no images")
-    halves: Sides = {}
+    narrower: Sides = {}
     for image in images:
         width, height = read_header(image)
         column = width // 2 if data.split_column is None else data.split_column
@@ -144,8 +144,8 @@ def _side_by_side(settings: ImageSettings, data: PairedSettings, side: int) -> S
                 f"data.split_column = {column}: {image.name} is {width} pixels wide; the column "
                 f"must lie inside{equal}; change it, or remove the file"
             )
-        halves[image.name] = min(column, width - column), height
-    _check(settings, images, halves, side)
+        narrower[image.name] = min(column, width - column), height
+    _check(settings, images, narrower, side)
     return Source(tuple(images))
 
 

@@ -12,7 +12,7 @@ from ganforge.data.views import Bounded, Reduced, Sides
 
 
 @dataclass(frozen=True)
-class Halves:
+class SideBySide:
     """Source and target side by side, divided at `column` (none: in the middle); each half is then
     seen as `inner` sees it."""
 

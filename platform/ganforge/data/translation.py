@@ -11,7 +11,7 @@ from ganforge.data.batch import Batch, paired_batch
 from ganforge.data.cache import Planes, open_views
 from ganforge.data.images import Pixels, to_image, to_pixels
 from ganforge.data.paired_sources import SOURCE, TARGET, pairing_of
-from ganforge.data.paired_views import Edges, Halves
+from ganforge.data.paired_views import Edges, SideBySide
 from ganforge.data.sampling import Prefetch, between, draw_window, item, sample_numbers
 from ganforge.data.settings import PairedSettings, TranslationSettings
 from ganforge.data.split import Catalog, mirrors
@@ -183,7 +183,7 @@ class PairedData(TranslationData):
         if pairing == "edges":
             return Edges(inner, data.edge_sigma)
         if pairing == "side_by_side":
-            return Halves(inner, data.split_column, data.source_side == "left")
+            return SideBySide(inner, data.split_column, data.source_side == "left")
         return inner
 
     def _coloured(self, source: Pixels, draws: Draws) -> Pixels:

@@ -137,7 +137,7 @@ class CycleGAN(System):
                 assert isinstance(pool, ReplayPool)
                 discriminator = self.discriminators[way]
                 terms[f"real_{way}"[:-1]] = least_squares(discriminator(real), 1.0) / 2
-                fake_scores = discriminator(pool.exchange(fake, shard))
+                fake_scores = discriminator(pool.swap(fake, shard))
                 terms[f"fake_{way}"[:-1]] = least_squares(fake_scores, 0.0) / 2
             return terms
         fake_y, fake_x = to_y(x), to_x(y)

@@ -25,7 +25,7 @@ class ReplayPool(nn.Module):
         self.register_buffer("count", torch.zeros(shards, dtype=torch.int64))
 
     @torch.no_grad()
-    def exchange(self, fakes: Tensor, shard: int) -> Tensor:
+    def swap(self, fakes: Tensor, shard: int) -> Tensor:
         """What the critic is shown in place of `fakes`, (N, C, H, W), detached.
 
         While the pool is not full each fake is stored and shown. Then, with probability ½, a stored

@@ -178,7 +178,7 @@ class SuperResGANUnet(SuperResolution):
             with torch.no_grad():
                 fake = self.generator(batch.source)
             if s.pool_size:
-                fake = self.pool.exchange(fake, shard_of(batch, progress))
+                fake = self.pool.swap(fake, shard_of(batch, progress))
             terms = {}
             for kind, critic in self.critics.items():
                 terms[f"real_{kind}"] = least_squares(critic(batch.target), 1.0)
