@@ -249,6 +249,8 @@ def closure(folder: Path, text: str, name: str = "start") -> set[str]:
         ("import torch\ntorch.set_num_threads(1)\ndef start(): ...", {"start", "(module)"}),
         ("def message(): return 'x'\ndef start(): raise ValueError(message())", {"start"}),
         ("def kind(): ...\ndef start(x: kind) -> kind: ...", {"start"}),
+        ("class K: ...\nclass A:\n    x: K\ndef start(): return A()", {"start", "A"}),
+        ("def d(): ...\nclass A:\n    x: int = d()\ndef start(): return A()", {"start", "A", "d"}),
     ],
 )  # fmt: skip
 def test_names_are_followed(tmp_path, text, reached):

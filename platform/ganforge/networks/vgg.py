@@ -82,7 +82,7 @@ class VGGFeatures(nn.Module):
         for position, name in enumerate(self.names):
             if name.endswith("conv1") and not name.startswith("block1"):
                 features = F.max_pool2d(features, 2)
-            weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
+            weight, bias = self.get_buffer(f"{name}_weight"), self.get_buffer(f"{name}_bias")
             features = F.conv2d(features, weight, bias, padding=1)
             if not (self.before_activation and position == len(self.names) - 1):
                 features = F.relu(features)

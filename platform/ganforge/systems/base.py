@@ -146,7 +146,7 @@ class System(nn.Module):
         this call in the constructor, such as `self.apply(weights_init)`, has the last word.
         """
         for name in names:
-            network: nn.Module = getattr(self, name)
+            network = self.get_submodule(name)
             self.init_block(0, name, lambda network=network: reset_parameters(network))
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:

@@ -106,17 +106,18 @@ class CycleGAN(System):
         super().__init__(settings, assets)
         s, side = settings, settings.stages[0].resolution
         ways = ("forward_", "backward_")
-        self.generators = nn.ModuleDict(
-            {way: TranslationResNet(s.channels, s.width, s.blocks) for way in ways}
-        )
-        self.discriminators = nn.ModuleDict(
-            {way: PatchGAN(s.channels, s.discriminator_width, "instance") for way in ways}
-        )
+        generators = {way: TranslationResNet(s.channels, s.width, s.blocks) for way in ways}
+        discriminators = {
+            way: PatchGAN(s.channels, s.discriminator_width, "instance") for way in ways
+        }
+        self.generators = nn.ModuleDict(generators)
+        self.discriminators = nn.ModuleDict(discriminators)
         shape = (s.channels, side, side)
         self.pools = nn.ModuleDict({way: ReplayPool(s.shards, s.pool_size, shape) for way in ways})
-        for name in ("generators", "discriminators"):
-            for way, network in getattr(self, name).items():
-                self.init_block(0, f"{name}.{way}", network.initialise)
+        for way in ways:
+            self.init_block(0, f"generators.{way}", generators[way].initialise)
+        for way in ways:
+            self.init_block(0, f"discriminators.{way}", discriminators[way].initialise)
         # generators first, then discriminators on fresh fakes of the new generators
         self.players = (
             make_player(s, "generators", self.generators, factor=decayed, averaged=True),

@@ -72,13 +72,13 @@ class WeightHistory(nn.Module):
         """Take the present weights into the mean: after each step of the module's optimizer."""
         self.count += 1
         for name, parameter in module.named_parameters():
-            mean = getattr(self, _key(name))
+            mean = self.get_buffer(_key(name))
             mean.add_((parameter - mean) / self.count)
 
     def distance(self, module: nn.Module) -> Tensor:
         """‖θ - (1/t)·Σ θ_i‖² over all weights, a scalar; gradients flow to θ alone."""
         parts = [
-            (parameter - getattr(self, _key(name))).square().sum()
+            (parameter - self.get_buffer(_key(name))).square().sum()
             for name, parameter in module.named_parameters()
         ]
         return torch.stack(parts).sum()

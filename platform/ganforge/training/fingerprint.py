@@ -35,7 +35,7 @@ ENTRIES = (
     "training.resume:begin",
     "training.run:be_deterministic",
     "training.prepare:build_plan",
-    "data.split:open_catalog",
+    "training.run:open_run_data",
     "schedule:Plan",
 )
 #: What is not followed, with the reason why no weight can change unseen.
@@ -504,11 +504,8 @@ class _Walk:
             elif isinstance(statement, ast.Assign) or _is_class_variable(statement):
                 for name in _bound_names(statement):
                     members.setdefault(name, []).append(statement)
-            elif pydantic and isinstance(statement, ast.AnnAssign):
-                # a default enters by the value that a run has
-                fields.append(
-                    ast.AnnAssign(statement.target, statement.annotation, None, statement.simple)
-                )
+            elif isinstance(statement, ast.AnnAssign):
+                fields.append(_field(statement, pydantic))
             elif not _is_text(statement):
                 fields.append(statement)
         head = ast.ClassDef(node.name, node.bases, node.keywords, fields, node.decorator_list)
@@ -574,6 +571,14 @@ class _Walk:
         self._used |= facts.used
         for target in facts.reached:
             self.reach(target)
+
+
+def _field(statement: ast.AnnAssign, pydantic: bool) -> ast.AnnAssign:
+    """A field of a class as it counts: of settings the type, by which values are converted, since
+    a default enters by the value that a run has; of other classes the default."""
+    annotation = statement.annotation if pydantic else ast.Constant(None)
+    value = None if pydantic else statement.value
+    return ast.AnnAssign(statement.target, annotation, value, statement.simple)
 
 
 def _decorators(statements: Sequence[ast.stmt]) -> Iterator[ast.expr]:
