@@ -18,7 +18,7 @@ import pytest
 from mlflow.entities import Run
 
 from ganforge.tracking.client import open_client
-from ganforge.tracking.outbox.log import LINES
+from ganforge.tracking.outbox.log import FILE
 from ganforge.tracking.queries import fetch_settings, fetch_stages
 from ganforge.tracking.runs import close_orphans
 
@@ -73,7 +73,7 @@ def wait_for_reports(place: Path, number: int, process: "subprocess.Popen[bytes]
     until = time.monotonic() + 300
     while time.monotonic() < until and process.poll() is None:
         time.sleep(0.1)
-        reports = [line for f in place.rglob(f"tracking/{LINES}") for line in f.open()]
+        reports = [line for f in place.rglob(f"tracking/{FILE}") for line in f.open()]
         if len(reports) >= number:
             return
     raise AssertionError(f"no {number} reports; the driver's exit code is {process.poll()}")
@@ -195,4 +195,4 @@ def trials(story: Story) -> list[Run]:
 
 
 def lines(run: Run) -> Path:
-    return Path(run.data.tags["storage"]) / "tracking" / LINES
+    return Path(run.data.tags["storage"]) / "tracking" / FILE

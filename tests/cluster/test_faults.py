@@ -15,7 +15,7 @@ from small import METRIC, SYSTEM, tiny
 
 from ganforge.cluster.train import fit
 from ganforge.tracking.client import open_client
-from ganforge.tracking.outbox.log import LINES
+from ganforge.tracking.outbox.log import FILE
 from ganforge.tracking.run_ref import RunRef
 from ganforge.training.prepare import prepare
 from ganforge.training.run import run
@@ -64,7 +64,7 @@ def test_a_dead_tracking_store_does_not_end_training(cluster: None, tmp_path: Pa
     )
     assert len(trained.stages) == 3
     assert trained.tracking_trouble
-    kept = [json.loads(line) for line in (tmp_path / "run" / "tracking" / LINES).open()]
+    kept = [json.loads(line) for line in (tmp_path / "run" / "tracking" / FILE).open()]
     assert [line["stages"][-1]["index"] for line in kept if "stages" in line] == [0, 1, 2]
 
 

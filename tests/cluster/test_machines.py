@@ -97,7 +97,7 @@ def test_a_loss_is_said_with_its_machines_and_its_cost(
     update_machines(lost, "second")
     told = Progress(4, "validation/psnr").line(lost, "placed")
     assert "trial 1  runs on one: lost a worker on one, two; continues from image 0" in told
-    assert "up to 8 images are done again" in told
+    assert "up to 8 images are trained again" in told
 
 
 def test_the_doctor_finds_no_error_here_and_names_what_is_unusable(

@@ -83,7 +83,7 @@ BAD = [
     (["train", "--start", "0"], "start = 0: must be a power of two"),
     (["train", "--storage", "{root}/weights.pt", "--preset", "quick"], "cannot be a folder"),
     (["evaluate", "--model", "{root}/model", "--benchmark", "x"], "are not of stage 0"),
-    (["reproduce", "--run", "nosuch"], "mlflow.db: there is no such file"),
+    (["reproduce", "--run", "nosuch"], "mlflow.db: the file does not exist"),
     (["tune", "--preset", "quick", "--dry-run", "--space", "nope"], "space = nope: there is no"),
     (["train", "my.py"], "is named with its class, my.py:Class"),
     (["train", "--workers", "2", "--set", "workers=1"], "--workers says 2; give one of the two"),

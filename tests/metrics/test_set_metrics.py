@@ -10,12 +10,11 @@ from torch.nn import functional as F
 
 from ganforge.data.batch import Batch
 from ganforge.metrics.features import (
-    Distances,
     InceptionFeatures,
     RandomFeatures,
     resolve_features,
 )
-from ganforge.metrics.fid_kid import frechet_distance, kernel_distance, moments
+from ganforge.metrics.fid_kid import Distances, frechet_distance, kernel_distance, moments
 from ganforge.metrics.ms_ssim import Diversity, ms_ssim, num_scales
 from ganforge.metrics.set_metrics import chosen
 from ganforge.metrics.swd import SlicedWasserstein
@@ -217,7 +216,7 @@ def test_inception_that_cannot_be_fetched_is_one_clear_error(tmp_path: Path, mon
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     # a file cut short: its hash is wrong, so it is fetched anew from an address nobody answers
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(SettingsError, match=r"fid_network = inception: .* cannot be had"):
+    with pytest.raises(SettingsError, match=r"fid_network = inception: .* are unavailable"):
         resolve_features("inception")
 
 

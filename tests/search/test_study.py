@@ -1,6 +1,7 @@
 """A search that is interrupted anywhere and resumed is the search that was not."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import optuna
 import pytest
 from optuna.samplers import TPESampler
 from ray import tune
-from small import tiny
+from small import SYSTEM, tiny
 
+from ganforge.schedule import Plan
 from ganforge.search.journal import Journal, latest, local_file
 from ganforge.search.space import distributions
 from ganforge.search.strategies.halving import Halving
@@ -17,7 +19,7 @@ from ganforge.search.study import SearchState, new_study
 from ganforge.search.trial import Trial
 from ganforge.settings import SettingsError, override
 from ganforge.systems.base import Metric
-from ganforge.training.prepare import build_plan
+from ganforge.training.prepare import Prepared, build_plan, prepare
 from ganforge.training.report import StageResult
 
 SPACE = {
@@ -29,11 +31,16 @@ SETTINGS = tiny()
 TRIALS = 7
 
 
-def configure(params: dict[str, Any]) -> Any:
+@cache
+def prepared() -> Prepared:
+    return prepare(SYSTEM, SETTINGS)
+
+
+def configure(params: dict[str, Any]) -> tuple[Prepared, Plan]:
     if params.get("critic_steps") == 3:
         raise SettingsError("critic_steps = 3: not today")
-    settings = override(SETTINGS, params)
-    return settings, build_plan(settings, (8, 8, 8))
+    trial = prepared().with_settings(override(SETTINGS, params))
+    return trial, build_plan(trial.settings, (8, 8, 8))
 
 
 def search_state(storage: Path, seed: int = 5) -> SearchState:

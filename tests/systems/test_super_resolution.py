@@ -318,7 +318,7 @@ def test_images_are_enlarged_in_tiles_where_pixels_see_a_bounded_part(name):
     system = grown(name, **({} if name == "superresgan_unet" else {"bicubic_skip": True}))
     network = system.deploy(at(system)).eval()
     if name == "superresgan_unet":
-        with pytest.raises(SettingsError, match="does not say on which part of the image"):
+        with pytest.raises(SettingsError, match="does not state its `receptive_field`"):
             find_reach(network, 2)
         return
     image = torch.rand(3, 70, 40, dtype=torch.float64) * 2 - 1

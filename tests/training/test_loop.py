@@ -7,6 +7,7 @@ from ganforge.data.prepare import open_data
 from ganforge.schedule import Position
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
 from ganforge.training.loop import NotFinite, Training, due, train
+from ganforge.training.measure import measure
 from ganforge.training.prepare import prepare
 from ganforge.training.workers import Workers
 
@@ -29,8 +30,12 @@ def trained(settings, kind=Watched):
     plan = prepared.plan()
     system = kind(prepared.settings, {})
     data = open_data("super_resolution", prepared.settings, plan.stages, 2, 0)
+    training, workers = Training(system, Position()), Workers()
     try:
-        return system, list(train(Training(system, Position()), plan, data, Workers()))
+        return system, [
+            measure(training, plan, data, workers, report, {})
+            for report in train(training, plan, data, workers)
+        ]
     finally:
         data.close()
 
