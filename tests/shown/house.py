@@ -86,6 +86,6 @@ CHECKS = {
     "words": Check("12.5: the words of the vocabulary", pytest_file("tests/test_words.py")),
     "first-gan": Check(
         "12.7: docs/first_gan.md, command by command",
-        pytest_file("-m", "", "tests/systems/test_first_gan.py", seconds=1200),
+        pytest_file("-m", "", "tests/test_first_gan.py", seconds=1200),
     ),
 }
