@@ -182,7 +182,8 @@ def measured(package: Path, names: list[str], folder: Path, place: Path) -> dict
 def try_edit(edit: Edit, package: Path, folder: Path, plain: dict[str, Any]) -> dict[str, Any]:
     """What one edit does to ids and bits."""
     from ganforge.systems.catalog import load_system
-    from ganforge.training.fingerprint import Sources, code_fingerprint
+    from ganforge.training.fingerprint import code_fingerprint
+    from ganforge.training.source_code import Sources
 
     row: dict[str, Any] = {"file": edit.file, "line": edit.line, "what": edit.what}
     with tempfile.TemporaryDirectory() as text:
@@ -222,7 +223,8 @@ def main() -> None:
         print(json.dumps(measure(given.measure.split(","), given.images)))
         return
     from ganforge.systems.catalog import load_system
-    from ganforge.training.fingerprint import ROOT, code_fingerprint
+    from ganforge.training.fingerprint import code_fingerprint
+    from ganforge.training.source_code import ROOT
 
     offered = [edit for path in sorted(ROOT.rglob("*.py")) for edit in edits_of(path, ROOT)]
     chosen = random.Random(given.seed).sample(offered, given.edits)

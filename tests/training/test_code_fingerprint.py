@@ -10,16 +10,8 @@ import pytest
 
 from ganforge.systems import SYSTEMS
 from ganforge.systems.catalog import load_system, system_file
-from ganforge.training.fingerprint import (
-    CUTS,
-    ENTRIES,
-    ROOT,
-    Key,
-    Sources,
-    code_fingerprint,
-    definitions,
-    user_sources,
-)
+from ganforge.training.fingerprint import CUTS, ENTRIES, code_fingerprint, definitions
+from ganforge.training.source_code import ROOT, Key, Sources, user_sources
 
 ADVERSARIAL = {"wgan", "wgan_gp", "conditional_gan", "progan_a", "progan_t", "progressive_gan_sr"}
 

@@ -18,15 +18,9 @@ from ganforge.systems.catalog import (
     system_file,
 )
 from ganforge.systems.settings import SystemSettings
-from ganforge.training.fingerprint import (
-    ROOT,
-    Key,
-    Sources,
-    code_fingerprint,
-    definitions,
-    user_sources,
-)
+from ganforge.training.fingerprint import code_fingerprint, definitions
 from ganforge.training.lineage import Lineage, Start, lineage
+from ganforge.training.source_code import ROOT, Key, Sources, user_sources
 
 
 @dataclass(frozen=True)
