@@ -94,6 +94,8 @@ def main(checkout: Path) -> bool:
         code, output = train(HERE, folder / "loss", images, resume="resume", loss="other")
         refused = code == 3 and "gives other bits" in output
         print(f"a changed loss: {'refused' if refused else 'NOT refused'}\n{output[:900]}")
+    words = ("equal" if equal else "DIFFERENT", "refused" if refused else "NOT refused")
+    print(f"continued by replay: {words[0]}; with a changed loss: {words[1]}")
     return equal and refused
 
 

@@ -191,9 +191,11 @@ def replay(
         return
     groups = [k.removesuffix("_sha256") for k, v in recorded.items() if here.get(k) != v]
     lines = [f"code {line}" for line in code]
-    past = {k: v for k, v in found.manifest["environment"].items() if k != "before"}
-    present = environment(plan.device, prepared.settings.threads)
-    lines += [f"environment {line}" for line in differences(past, present)]
+    past, present = (
+        found.manifest["environment"],
+        environment(plan.device, prepared.settings.threads),
+    )
+    lines += [f"environment {line}" for line in environment_differences(past, present)]
     raise SettingsError(
         f"cannot resume: the code differs, and gives other bits at {_said(position)} "
         f"({', '.join(groups)} differ)\n  " + "\n  ".join(lines) + "\n  " + _ACCEPT
@@ -293,6 +295,13 @@ def _concerns(key: str, index: int) -> bool:
     return True
 
 
+def environment_differences(recorded: dict[str, Any], present: dict[str, Any]) -> list[str]:
+    """What a recorded environment says otherwise; a package that it does not name, because an
+    earlier version did not record it, says nothing."""
+    past = {key: value for key, value in recorded.items() if key != "before"}
+    return differences(past, {key: value for key, value in present.items() if key in past})
+
+
 def environment_from(present: dict[str, Any], snapshot: Snapshot | None) -> dict[str, Any]:
     """The environment of a run that continues from `snapshot`.
 
@@ -301,7 +310,7 @@ def environment_from(present: dict[str, Any], snapshot: Snapshot | None) -> dict
     if snapshot is None:
         return present
     recorded = snapshot.manifest["environment"]
-    lines = differences({k: v for k, v in recorded.items() if k != "before"}, present)
+    lines = environment_differences(recorded, present)
     if not lines:
         return recorded
     logger.warning(
