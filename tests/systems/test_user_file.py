@@ -117,6 +117,7 @@ def test_written_down_again_it_is_the_same_file(folder):
     [
         ("import nosuchmodule", "ModuleNotFoundError: No module named 'nosuchmodule'"),
         ("class Other: pass", "there is no class MyGAN in it"),
+        ("class MyGAM: pass", "there is no class MyGAN in it; did you mean 'MyGAM'?"),
         ("class MyGAN: pass", "has no Settings, Data, metric"),
         ("def (", "SyntaxError"),
     ],

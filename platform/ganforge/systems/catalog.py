@@ -65,7 +65,10 @@ def load_system(name: str) -> "type[System]":
         module = importlib.import_module(where)
     found = getattr(module, attribute, None)
     if found is None:
-        raise SettingsError(f"system = {name}: there is no class {attribute} in it")
+        classes = [key for key, value in vars(module).items() if isinstance(value, type)]
+        near = difflib.get_close_matches(attribute, classes, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise SettingsError(f"system = {name}: there is no class {attribute} in it{hint}")
     missing = [part for part in _NEEDED if not hasattr(found, part)]
     if missing:
         raise SettingsError(
