@@ -192,9 +192,7 @@ class _Walk:
         self._count(key, module, [head])
 
         def always(name: str) -> bool:
-            decorators = [
-                last_name(d) for s in members[name] for d in getattr(s, "decorator_list", ())
-            ]
+            decorators = [last_name(each) for each in _decorators(members[name])]
             if any(d in _VALIDATORS for d in decorators):
                 return False  # their outcome is in the settings' values
             if any(d not in _PLAIN_DECORATORS for d in decorators):

@@ -125,7 +125,7 @@ class Sources:
                 yield from _imports(node, module.path, self).values()
 
     def facts(self, title: str, module: Module, statements: Sequence[ast.stmt]) -> "Facts":
-        """What a definition is and uses; the same whoever reaches it."""
+        """What a definition is and uses; the same from wherever it is reached."""
         if title not in self._facts:
             text = "\n".join(_canonical(statement) for statement in statements)
             used, reached = set[str](), list[Key]()
