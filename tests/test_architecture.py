@@ -32,6 +32,7 @@ LAYERS = [
         "draws",
         "local_files",
         "migrations",
+        "precision",
         "quiet",
         "reach",
         "schedule",

@@ -45,7 +45,8 @@ def worker(job: Job) -> None:
     recorder = open_recorder(job, rows) if rank == 0 else None
     resent = False
     try:
-        for report in run(prepared, store=job.store, resume=True, rank=rank, world=world):
+        reports = run(prepared, store=job.store, resume=True, rank=rank, world=world, gpu=job.gpu)
+        for report in reports:
             if report.stage is not None:
                 check_score(report, job.metric)
                 rows[report.position.index] = report.stage

@@ -28,6 +28,7 @@ _SHARED = {
     "device": "it changes no result",
     "shards": "all trials share it",
     "exact_world_size": "all trials share it",
+    "deterministic": "it changes no result",
 }
 
 
