@@ -24,8 +24,8 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 from ray.util.placement_group import PlacementGroup
 
 _DEATHS = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
-# What the surviving workers raise when another one has died. Other errors of NCCL (two workers on one
-# GPU, a CUDA failure) would happen again.
+# What the surviving workers raise when another one has died. Other errors of NCCL (two workers on
+# one GPU, a CUDA failure) would happen again.
 _CUT_OFF = (
     "connection closed",
     "connection reset",

@@ -29,6 +29,7 @@ _SHARED = {
     "shards": "all trials share it",
     "exact_world_size": "all trials share it",
     "deterministic": "it changes no result",
+    "on_divergence": "all trials share it",
 }
 
 

@@ -55,6 +55,12 @@ class SystemSettings(Strict):
     precision: Literal["float32", "bfloat16"] = setting(
         "float32", "bfloat16: autocast with float32 weights, penalty and losses"
     )
+    on_divergence: Literal["stop", "rollback"] = setting(
+        "stop",
+        "when a value is not finite: end the run, or go back to the last good state with halved "
+        "learning rates, three times at most",
+        added=True,
+    )
     data: DataSettings = setting(DataSettings(), "images")
     validation: ValidationSettings = setting(ValidationSettings(), "held-out images")
     # How it runs. Threads, device and determinism enter environment_id; the rest reaches no weight.
@@ -142,7 +148,9 @@ class SystemSettings(Strict):
         return {
             key: value
             for key, value in flatten(effective).items()
-            if found[key]["weights"] and not key.startswith(("stages.", "images_per_epoch"))
+            if found[key]["weights"]
+            and not found[key]["added"]
+            and not key.startswith(("stages.", "images_per_epoch"))
         }
 
 

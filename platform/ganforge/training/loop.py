@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -23,10 +23,12 @@ class NotFinite(RuntimeError):
 
 @dataclass
 class Training:
-    """All that survives a step, and so all that a checkpoint holds."""
+    """All that survives a step, and so all that a checkpoint holds. `rollbacks` are the positions
+    at which the run diverged and went back."""
 
     system: System
     position: Position
+    rollbacks: tuple[Position, ...] = ()
 
 
 @dataclass
@@ -104,7 +106,9 @@ def train(training: Training, plan: Plan, data: Data, workers: Workers) -> Itera
     """Train through `plan` from where `training` is; yield a report where `plan.yields` says.
 
     The caller owns `training` and may measure and store it at each yield, the only safe points.
+    Each rollback has halved the learning rates.
     """
+    plan = replace(plan, rate=0.5 ** len(training.rollbacks))
     loop = Loop(training.system, plan, data, workers)
     for index, stage in plan.stages_from(training.position):
         first = training.position.step_in(index)
@@ -160,10 +164,7 @@ def check_means(means: dict[str, float], position: Position) -> None:
     """Means of terms, before they are reported or a state is stored."""
     wrong = [f"{name} is {value}" for name, value in means.items() if not math.isfinite(value)]
     if wrong:
-        raise NotFinite(
-            f"{', '.join(wrong)} in the mean of the steps before stage {position.index}, "
-            f"step {position.step}: {_ADVICE}"
-        )
+        raise NotFinite(f"{', '.join(wrong)} in the mean of the steps before {position}: {_ADVICE}")
 
 
 def check_weights(system: System, position: Position) -> None:
@@ -172,6 +173,5 @@ def check_weights(system: System, position: Position) -> None:
         for name, weights in player.module.named_parameters():
             if not torch.isfinite(weights).all():
                 raise NotFinite(
-                    f"{player.name}: the weights {name} are not finite at stage {position.index}, "
-                    f"step {position.step}: {_ADVICE}"
+                    f"{player.name}: the weights {name} are not finite at {position}: {_ADVICE}"
                 )

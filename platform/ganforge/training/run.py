@@ -1,5 +1,6 @@
 """Settings to a running loop: the only place where data, system, plan and store meet."""
 
+import logging
 import os
 import socket
 from collections.abc import Generator
@@ -14,8 +15,9 @@ from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import SystemSettings
 from ganforge.training.checkpoint import Snapshot, Store
+from ganforge.training.divergence import LastGood
 from ganforge.training.lineage import environment
-from ganforge.training.loop import train
+from ganforge.training.loop import NotFinite, train
 from ganforge.training.measure import measure
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import Report
@@ -33,6 +35,8 @@ from ganforge.training.resume import (
 from ganforge.training.run_record import RunRecord
 from ganforge.training.workers import Workers
 
+logger = logging.getLogger("ganforge")
+
 
 def run(
     prepared: Prepared,
@@ -45,6 +49,8 @@ def run(
     gpu: bool | None = None,
 ) -> Generator[Report]:
     """Train; yield reports, each after rank 0 has stored its state if it is to be stored.
+
+    A run that diverges ends with NotFinite, or goes back, as its settings say.
 
     With `resume` the run continues from the newest state in `store` that verifies, whose report
     comes first, again; other code than its own must give its bits. `start` begins at any state:
@@ -78,13 +84,27 @@ def run(
         record = RunRecord(prepared, plan, lineage, present, snapshot, rank, equivalent)
         if found is not None:
             yield record.reported_again(found, training, data)
+        good = LastGood(snapshot) if settings.on_divergence == "rollback" else None
         found = snapshot = start = None  # as large as the run itself: let go of it
-        for report in train(training, plan, data, workers):
-            report = measure(training, plan, data, workers, report, prepared.assets)
-            report = record.describe(training, report)
-            if states and rank == 0 and plan.stores(report.position):
-                states.save(training, record.manifest(report), settings.keep)
-            yield report
+        while True:
+            try:
+                for report in train(training, plan, data, workers):
+                    report = measure(training, plan, data, workers, report, prepared.assets)
+                    report = record.describe(training, report)
+                    if plan.stores(report.position):
+                        if states and rank == 0:
+                            states.save(training, record.manifest(report, training), settings.keep)
+                        if good is not None:
+                            good.keep(training)
+                    yield report
+                return
+            except NotFinite as error:
+                if good is None:
+                    raise
+                training = good.go_back(prepared, plan, training, error)
+                if rank == 0:
+                    back = training.position
+                    logger.warning("%s. Back to %s with halved learning rates", error, back)
     finally:
         data.close()
 
