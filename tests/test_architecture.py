@@ -34,6 +34,7 @@ LAYERS = [
         "migrations",
         "quiet",
         "reach",
+        "run_names",
         "schedule",
         "settings",
     },
