@@ -1,5 +1,5 @@
-"""Everybody who can write to a storage can write its records. None of them makes a command of somebody
-else read, send, write or delete another file, or speak to another server."""
+"""Everybody who can write to a storage can write its records. None of them makes a command of
+somebody else read, send, write or delete another file, or speak to another server."""
 
 import base64
 import json
@@ -211,13 +211,8 @@ def test_resume_does_not_follow_a_record_to_a_server(run: RunRef, listener: HTTP
         recorded_run(theirs, run.uri)
     assert recorded_run({**run.entry()}, run.uri) == run
     assert recorded_run(None, run.uri) is None
-    for damaged in (
-        {"uri": 1},
-        [],
-        {},
-        {**run.entry(), "run_id": "../x"},
-        {**run.entry(), "more": 1},
-    ):
+    more = {**run.entry(), "more": 1}
+    for damaged in ({"uri": 1}, [], {}, {**run.entry(), "run_id": "../x"}, more):
         with pytest.raises(SettingsError, match="damaged"):
             recorded_run(damaged, run.uri)
 
@@ -268,9 +263,8 @@ def test_artifacts_of_a_planted_experiment_are_not_fetched(
     run: RunRef, listener: HTTPServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     client = open_client(run.uri)
-    number = client.create_experiment(
-        f"theirs of {tmp_path.name}", f"{address(listener)}/artifacts"
-    )
+    theirs = f"{address(listener)}/artifacts"
+    number = client.create_experiment(f"theirs of {tmp_path.name}", theirs)
     planted = client.create_run(number).info.run_id
     with pytest.raises(SystemExit) as left:
         main(["reproduce", "--run", planted])
