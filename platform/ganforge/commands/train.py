@@ -56,8 +56,10 @@ def train(options: CliOptions, how: TrainOptions) -> None:
     from ganforge.cluster.session import session, worker_resources
     from ganforge.cluster.train import fit, uses_gpu
     from ganforge.tracking.client import resolve_uri
+    from ganforge.tracking.recordable import check_recordable
 
     storage, uri = checked_storage(how.storage), resolve_uri(how.tracking_uri)
+    check_recordable(uri, how.experiment)
     console, settings = Console(), start.prepared.settings
     with session(threads=settings.threads) as joined:
         each = worker_resources(settings.threads, uses_gpu(settings))
