@@ -36,7 +36,7 @@ _CUT_OFF = (
 )
 
 # Errors whose message is complete without the name of their type.
-_COMPLETE = ("SettingsError", "NotFinite", "TrainingFailed")
+_COMPLETE = ("SettingsError", "NotFinite", "TrainingFailed", "DiskFull")
 
 FAILURES = FailureConfig(max_failures=3, controller_failure_limit=2, max_preemption_failures=20)
 
