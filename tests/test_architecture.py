@@ -35,6 +35,7 @@ LAYERS = [
         "precision",
         "quiet",
         "reach",
+        "run_names",
         "schedule",
         "settings",
     },

@@ -36,6 +36,7 @@ from ganforge.commands.options import (
     Version,
     Workers,
 )
+from ganforge.local_files import DiskFull, Linked
 from ganforge.settings import SettingsError
 
 INTERRUPTED = 130
@@ -294,6 +295,9 @@ def main(arguments: list[str] | None = None) -> None:
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except (DiskFull, Linked) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, DiskFull) else 2)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except SystemExit as stop:

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load as load_tensors
 
-from ganforge.assets import keep, present
+from ganforge.assets import keep_bytes, present
 from ganforge.cluster.variables import BUILT_IN
 from ganforge.commands.configure import check_images, choose_metric
 from ganforge.commands.start import check_accept
@@ -62,8 +61,7 @@ def reproduce(
     _refuse(console, found, accept, strict)
     start = None
     if from_stage:
-        uri_of_states = storage or fetch_tags(uri, run_id).get("storage")
-        start = _snapshot(uri_of_states, from_stage, len(results))
+        start = _snapshot(storage, fetch_tags(uri, run_id).get("storage"), from_stage, len(results))
     states = fetch_states(uri, run_id)
     verdicts = _again(console, prepared, results, states, start, found["code"])
     _finish(console, uri, run_id, prepared, results, verdicts)
@@ -78,12 +76,13 @@ def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -
     settings = validated(load_system(system).Settings, record["settings"])
     # one process computes all shards: the bits do not depend on the number of workers
     root = {"data.root": None if data == BUILT_IN else data} if data else {}
-    settings = override(settings, {"workers": 1} | root)
+    # nor is anything written into a folder because a record names it
+    settings = override(settings, {"workers": 1, "data.cache_directory": None} | root)
     network = getattr(getattr(settings, "perceptual", None), "network", "none")
     if network.startswith("sha256:") and not present(network):
         content = fetch_asset(uri, run_id, network)
         if content is not None:
-            keep(network, load_tensors(content))
+            keep_bytes(network, content)
     check_images(system, settings)
     return prepare(system, settings)
 
@@ -121,16 +120,17 @@ def _refuse(console: Console, found: dict[str, list[str]], accept: list[str], st
         sys.exit(1)
 
 
-def _snapshot(uri: str | None, from_stage: int, recorded: int) -> "Snapshot":
-    """The state at the end of the stage before `from_stage`."""
+def _snapshot(uri: str | None, said: str | None, from_stage: int, recorded: int) -> "Snapshot":
+    """The state at the end of the stage before `from_stage`, in the storage `uri` that the user
+    names; `said` is what the record says of it, which is shown and not opened."""
+    from ganforge.tracking.named_store import shown
     from ganforge.training.checkpoint import Store
 
     if not 0 < from_stage < recorded:
         raise SettingsError(f"--from-stage {from_stage}: the record has stages 0 to {recorded - 1}")
     if uri is None:
-        raise SettingsError(
-            "--from-stage: the record does not say where states are; give --storage"
-        )
+        where = "does not say where states are" if said is None else f"names {shown(said)}"
+        raise SettingsError(f"--from-stage: the record {where}; give --storage")
     found = Store(uri).at(from_stage - 1)
     if found is None:
         raise SettingsError(

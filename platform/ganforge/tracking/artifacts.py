@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ganforge.assets import check_hash
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import in_file, materialise
 from ganforge.tracking.client import open_client
@@ -31,6 +32,7 @@ def input_files(prepared: Prepared) -> dict[str, bytes]:
 
 def asset_path(name: str) -> str:
     """The path of a frozen network in a run; `name` is "sha256:…"."""
+    check_hash(name, "perceptual.network")
     return f"assets/{name.removeprefix('sha256:')}.safetensors"
 
 

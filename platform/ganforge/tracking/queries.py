@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from ganforge.schedule import Position
 from ganforge.settings import SettingsError, read_json
 from ganforge.tracking.client import open_client
+from ganforge.tracking.named_store import check_artifact_uri
 from ganforge.training.report import StageResult, read_stages
 
 SETTINGS = "settings.json"
@@ -56,7 +57,7 @@ def fetch_settings(uri: str, run_id: str) -> dict[str, Any]:
 
 def fetch_stages(uri: str, run_id: str) -> list[StageResult]:
     """The finished stages of a run, in order; empty when it has none yet."""
-    fetch_tags(uri, run_id)  # is there such a run?
+    _check_artifacts(uri, run_id)
     files = open_client(uri).list_artifacts(run_id)
     if not any(file.path == STAGES for file in files):
         return []
@@ -94,6 +95,7 @@ def fetch_tags(uri: str, run_id: str) -> dict[str, str]:
 def fetch_file(uri: str, run_id: str, path: str, folder: Path) -> Path:
     """Download one artifact of a run into `folder`; its path there."""
     client = open_client(uri)
+    _check_artifacts(uri, run_id)
     try:
         return Path(client.download_artifacts(run_id, path, str(folder)))
     except (MlflowException, OSError) as error:
@@ -102,9 +104,15 @@ def fetch_file(uri: str, run_id: str, path: str, folder: Path) -> Path:
 
 def list_files(uri: str, run_id: str, folder: str) -> list[str]:
     """Paths of the artifacts directly in a folder of a run."""
+    _check_artifacts(uri, run_id)
     return [
         file.path for file in open_client(uri).list_artifacts(run_id, folder) if not file.is_dir
     ]
+
+
+def _check_artifacts(uri: str, run_id: str) -> None:
+    """Is there such a run, and may its artifacts lie where they do?"""
+    check_artifact_uri(uri, _run(uri, run_id).info.artifact_uri or "")
 
 
 def _run(uri: str, run_id: str) -> Run:
