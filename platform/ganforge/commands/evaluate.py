@@ -28,6 +28,7 @@ class EvaluateOptions:
     model: str | None = None
     stage: int | None = None
     tracking_uri: str | None = None
+    trust_code: bool = False
 
 
 def evaluate(options: EvaluateOptions) -> None:
@@ -39,7 +40,9 @@ def evaluate(options: EvaluateOptions) -> None:
             rows = evaluate_benchmark(None, folder, scale)
             Console().print(table(rows, f"{_title(folder)}, bicubic × {scale}", bicubic_only=True))
         return
-    found = find_model(options.model, options.tracking_uri, options.stage)
+    found = find_model(
+        options.model, options.tracking_uri, options.stage, trust_code=options.trust_code
+    )
     needs_images(found, "measure on a benchmark")
     loaded = found.model
     channels = loaded.settings.channels

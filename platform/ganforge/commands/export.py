@@ -18,6 +18,7 @@ class ExportOptions:
     stage: int | None = None
     overwrite: bool = False
     tracking_uri: str | None = None
+    trust_code: bool = False
 
 
 def export(options: ExportOptions) -> None:
@@ -36,7 +37,9 @@ def export(options: ExportOptions) -> None:
         raise SettingsError(f"--output {path}: exists already; --overwrite replaces it")
     if not path.absolute().parent.is_dir():
         raise SettingsError(f"--output {path}: no such folder: {path.absolute().parent}")
-    found = find_model(options.model, options.tracking_uri, options.stage)
+    found = find_model(
+        options.model, options.tracking_uri, options.stage, trust_code=options.trust_code
+    )
     needs_images(found, "export")
     channels = found.model.settings.channels
     part = path.with_name(f".{path.name}.part.{suffix}")

@@ -22,6 +22,7 @@ class InterpolateOptions:
     toward_stage: int | None = None
     alpha: float = 0.8
     tracking_uri: str | None = None
+    trust_code: bool = False
 
 
 def interpolate(options: InterpolateOptions) -> None:
@@ -31,8 +32,9 @@ def interpolate(options: InterpolateOptions) -> None:
     folder = Path(options.output).expanduser()
     if folder.exists():
         raise SettingsError(f"--output {options.output}: exists already; give a new folder")
-    first = find_model(model, options.tracking_uri, options.stage).model
-    second = find_model(toward or model, options.tracking_uri, options.toward_stage).model
+    uri, trust = options.tracking_uri, options.trust_code
+    first = find_model(model, uri, options.stage, trust_code=trust).model
+    second = find_model(toward or model, uri, options.toward_stage, trust_code=trust).model
     if toward is None and first.stage == second.stage:
         raise SettingsError(
             f"--stage {first.stage}: would be interpolated with itself; give an earlier one, "

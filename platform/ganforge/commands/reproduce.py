@@ -13,6 +13,7 @@ from ganforge.commands.configure import check_images, choose_metric
 from ganforge.commands.start import check_accept
 from ganforge.settings import SettingsError, override, validated
 from ganforge.systems.catalog import load_system
+from ganforge.systems.trust import without_password
 
 if TYPE_CHECKING:
     from ganforge.schedule import Position
@@ -32,6 +33,7 @@ def reproduce(
     storage: str | None,
     accept: list[str],
     strict: bool = False,
+    trust_code: bool = False,
 ) -> None:
     """Exit code 0 when every state came out equal, 1 when one did not, 2 when it cannot be tried.
 
@@ -50,31 +52,35 @@ def reproduce(
     check_accept(accept)
     uri = existing_uri(tracking_uri)
     if run_id is None:
-        chosen = choose_metric(load_system(system_of(uri, experiment)), metric)
+        chosen = choose_metric(
+            load_system(system_of(uri, experiment, trust_code=trust_code)), metric
+        )
         run_id = best_run(uri, experiment, *chosen)
     results = fetch_stages(uri, run_id)
     if not results:
         raise SettingsError(f"run {run_id}: no stage is finished, so nothing can be compared")
-    prepared = _prepared(uri, run_id, fetch_settings(uri, run_id), data)
+    prepared = _prepared(uri, run_id, fetch_settings(uri, run_id), data, trust_code)
     console = Console()
     _line(console, f"run {run_id}: {len(results)} stages of {prepared.system} are recorded")
     found = _differences(prepared, results, fetch_images(uri, run_id))
     _refuse(console, found, accept, strict)
     start = None
     if from_stage:
-        uri_of_states = storage or fetch_tags(uri, run_id).get("storage")
+        uri_of_states = storage or _recorded_storage(fetch_tags(uri, run_id).get("storage"))
         start = _snapshot(uri_of_states, from_stage, len(results))
     states = fetch_states(uri, run_id)
     verdicts = _again(console, prepared, results, states, start, found["code"])
     _finish(console, uri, run_id, prepared, results, verdicts)
 
 
-def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -> "Prepared":
+def _prepared(
+    uri: str, run_id: str, record: dict[str, Any], data: str | None, trust_code: bool
+) -> "Prepared":
     """The recorded settings, with the images and frozen networks of this machine."""
     from ganforge.tracking.artifacts import fetch_asset, fetch_system
     from ganforge.training.prepare import prepare
 
-    system = fetch_system(uri, run_id, record["system"])
+    system = fetch_system(uri, run_id, record["system"], trust_code=trust_code)
     settings = validated(load_system(system).Settings, record["settings"])
     # one process computes all shards: the bits do not depend on the number of workers
     root = {"data.root": None if data == BUILT_IN else data} if data else {}
@@ -119,6 +125,17 @@ def _refuse(console: Console, found: dict[str, list[str]], accept: list[str], st
     if refused:
         _line(console, f"refused: not the run that was recorded ({', '.join(refused)} differ)")
         sys.exit(1)
+
+
+def _recorded_storage(uri: str | None) -> str | None:
+    """The storage that a record names, if it is on this machine: a server is asked with the user's
+    credentials, so the user must name it."""
+    if uri is not None and "://" in uri:
+        raise SettingsError(
+            f"--from-stage: the record says that its states are in {without_password(uri)}; if "
+            "that is a storage of yours, name it by --storage"
+        )
+    return uri
 
 
 def _snapshot(uri: str | None, from_stage: int, recorded: int) -> "Snapshot":

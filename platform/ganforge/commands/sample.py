@@ -27,6 +27,7 @@ class SampleOptions:
     output: str = "samples"
     grid: bool = False
     tracking_uri: str | None = None
+    trust_code: bool = False
 
 
 def sample(options: SampleOptions) -> None:
@@ -35,7 +36,8 @@ def sample(options: SampleOptions) -> None:
     Image k is a function of the weights, the seed and k alone. A conditional generator gets the
     labels 0, 1, 2, … in turn unless one is given.
     """
-    network = find_model(options.model, options.tracking_uri).model.network
+    found = find_model(options.model, options.tracking_uri, trust_code=options.trust_code)
+    network = found.model.network
     labels = _labels(network, options.model, options.count, options.label)
     folder = Path(options.output)
     try:

@@ -34,6 +34,7 @@ class UpscaleOptions:
     stage: int | None = None
     overwrite: bool = False
     tracking_uri: str | None = None
+    trust_code: bool = False
 
 
 def upscale(options: UpscaleOptions) -> None:
@@ -45,7 +46,9 @@ def upscale(options: UpscaleOptions) -> None:
         raise SettingsError("--gpu: torch sees no CUDA device here; leave --gpu out")
     folder = Path(options.output).expanduser()
     tasks = find_tasks(Path(options.images).expanduser(), folder, SUFFIXES[kind])
-    found = find_model(options.model, options.tracking_uri, options.stage)
+    found = find_model(
+        options.model, options.tracking_uri, options.stage, trust_code=options.trust_code
+    )
     needs_images(found, "upscale")
     loaded = found.model
     if loaded.settings.channels not in (1, 3):
