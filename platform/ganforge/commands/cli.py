@@ -2,6 +2,7 @@
 that help, `systems` and a misspelt name answer at once."""
 
 import importlib
+import io
 import logging
 import sys
 from typing import Annotated, Any
@@ -237,6 +238,7 @@ def interpolate(
     alpha: Annotated[
         float, typer.Option(min=0, max=1, help="0 is the model, 1 the other one")
     ] = 0.8,
+    overwrite: Overwrite = False,
     tracking_uri: Uri = None,
     trust_code: TrustCode = False,
 ) -> None:
@@ -244,7 +246,7 @@ def interpolate(
     command = _module("interpolate")
     command.interpolate(
         command.InterpolateOptions(
-            model, output, stage, toward, toward_stage, alpha, tracking_uri, trust_code
+            model, output, stage, toward, toward_stage, alpha, overwrite, tracking_uri, trust_code
         )
     )
 
@@ -261,13 +263,16 @@ def sample(
     grid: Annotated[
         bool, typer.Option("--grid", help="also one image that shows all of them")
     ] = False,
+    overwrite: Overwrite = False,
     tracking_uri: Uri = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Make new images with a trained generator."""
     command = _module("sample")
     command.sample(
-        command.SampleOptions(model, count, label, seed, output, grid, tracking_uri, trust_code)
+        command.SampleOptions(
+            model, count, label, seed, output, grid, overwrite, tracking_uri, trust_code
+        )
     )
 
 
@@ -319,6 +324,10 @@ def _command(name: str) -> Any:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input is one clear message and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # a file's name may hold bytes that the terminal's encoding has no sign for
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
