@@ -130,11 +130,18 @@ def _made(
     if tile is None:
         check_memory(model.network, model.settings.channels, height, width, str(task.source))
     progress.update(bar, total=height * width)  # pyright: ignore[reportArgumentType]
-    return enlarge(
-        model.network,
-        photo,
-        scale=model.scale,
-        channels=model.settings.channels,
-        tile=tile,
-        on_progress=lambda done: progress.advance(bar, done),  # pyright: ignore[reportArgumentType]
-    )
+    try:
+        return enlarge(
+            model.network,
+            photo,
+            scale=model.scale,
+            channels=model.settings.channels,
+            tile=tile,
+            on_progress=lambda done: progress.advance(bar, done),  # pyright: ignore[reportArgumentType]
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SettingsError(
+            f"{task.source}: {width} × {height} pixels cannot be put through the generator of "
+            f"{model.settings.system} ({reason}); it may need a larger image"
+        ) from None
