@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from generators import write_folder
+from generators import write_folder, write_untrained
 from PIL import Image
-from test_recorded_code import generator
 
 from ganforge import output_files
 from ganforge.commands.cli import main
@@ -25,12 +24,7 @@ def model(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory) -> Path:
     """A generator that makes images from noise."""
-    folder = tmp_path_factory.mktemp("noise")
-    text, weights = generator()
-    (folder / "stages" / "0").mkdir(parents=True)
-    (folder / "stages" / "0" / "generator.safetensors").write_bytes(weights)
-    (folder / "settings.json").write_text(text.replace("evil.py:Evil", "dcgan"))
-    return folder
+    return write_untrained(tmp_path_factory.mktemp("noise"), "dcgan", features=4, latent_size=8)
 
 
 def ganforge(*arguments: object) -> int:

@@ -9,7 +9,7 @@ from ganforge.settings import SettingsError
 from ganforge.systems.catalog import admit, in_file
 from ganforge.systems.trust import RecordedCode
 from ganforge.tracking.client import open_client
-from ganforge.tracking.queries import fetch_file, fetch_settings, fetch_stages
+from ganforge.tracking.queries import fetch_file, fetch_settings, fetch_stages, read_hashes
 from ganforge.training.checkpoint import pack
 from ganforge.training.prepare import Prepared
 
@@ -108,7 +108,7 @@ def fetch_asset(uri: str, run_id: str, name: str) -> bytes | None:
 
 def fetch_images(uri: str, run_id: str) -> dict[str, str]:
     """sha256 of the pixels of each image by name, as recorded; empty where they were not."""
-    return json.loads(_of_family(uri, run_id, IMAGES) or b"{}")
+    return read_hashes(run_id, IMAGES, _of_family(uri, run_id, IMAGES) or b"{}")
 
 
 def _of_family(uri: str, run_id: str, path: str) -> bytes | None:
