@@ -21,6 +21,15 @@ def run(uri) -> RunRef:
     return RunRef(uri, record_run(uri, "broken"))
 
 
+def test_a_sound_record_is_read(uri, run):
+    """The fault-free partner of all below, with the values that JSON and Python write otherwise."""
+    text = '[{"index": 1, "seconds": 3, "metrics": {"a": NaN, "b": 1, "c": Infinity}, "new": [1]}]'
+    log_files(run, {"stages.json": text.encode()})
+    (result,) = fetch_stages(uri, run.run_id)
+    assert (result.index, result.seconds, result.metrics["b"]) == (1, 3, 1)
+    assert fetch_states(uri, run.run_id) == fetch_images(uri, run.run_id) == {}
+
+
 STAGES = [
     "",
     "{",

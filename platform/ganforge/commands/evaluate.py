@@ -103,7 +103,7 @@ def _log(found: FoundModel, folder: str, rows: Sequence[ImageMetrics]) -> None:
     assert found.run_id is not None and found.uri is not None
     name = re.sub(r"[^\w\-.]+", "_", _title(folder))
     mean = means(rows)
-    metrics = {key: value for key, value in asdict(mean).items() if key != "name"}
+    metrics = {key: value for key, value in asdict(mean).items() if isinstance(value, float)}
     text = io.StringIO()
     writer = csv.DictWriter(
         text, [field.name for field in fields(ImageMetrics)], lineterminator="\n"

@@ -1,5 +1,6 @@
 """What a store knows about runs: the best one, its settings, its stages, its files."""
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def fetch_stages(uri: str, run_id: str) -> list[StageResult]:
         records = _RECORDS.validate_json(_text(uri, run_id, STAGES))
         found = read_stages(records)
         for result in found.values():
-            _STAGE.validate_python(vars(result), strict=True)
+            _STAGE.validate_json(json.dumps(vars(result)), strict=True)
     except (ValueError, TypeError) as error:
         raise _not_as_written(run_id, STAGES, "a list of finished stages", error) from None
     return [found[index] for index in sorted(found)]
