@@ -1,6 +1,7 @@
 """Images and names as people have them: one line for what fails, and the batch goes on."""
 
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -189,8 +190,8 @@ def test_names_that_are_no_text_are_read_written_and_printed(model, tmp_path):
             env=os.environ | {"PYTHONIOENCODING": f"{encoding}:strict"},
         )
         assert done.returncode == 1, done.stderr
-        assert rb"note: caf\udce9.gif: several frames" in done.stdout
-        assert rb"broken\udce9.png" in done.stderr and b"Traceback" not in done.stderr
+        assert re.search(rb"note: caf\\\w+e9\.gif: several frames", done.stdout)
+        assert re.search(rb"broken\\\w+e9\.png", done.stderr) and b"Traceback" not in done.stderr
         assert os.listdir(os.fsencode(out)) == [b"caf\xe9.png"]
 
 

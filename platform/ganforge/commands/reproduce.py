@@ -13,7 +13,6 @@ from ganforge.commands.configure import check_images, choose_metric
 from ganforge.commands.start import check_accept
 from ganforge.settings import SettingsError, override, validated
 from ganforge.systems.catalog import load_system
-from ganforge.systems.trust import without_password
 
 if TYPE_CHECKING:
     from ganforge.schedule import Position
@@ -66,7 +65,7 @@ def reproduce(
     _refuse(console, found, accept, strict)
     start = None
     if from_stage:
-        uri_of_states = storage or _recorded_storage(fetch_tags(uri, run_id).get("storage"))
+        uri_of_states = storage or fetch_tags(uri, run_id).get("storage")
         start = _snapshot(uri_of_states, from_stage, len(results))
     states = fetch_states(uri, run_id)
     verdicts = _again(console, prepared, results, states, start, found["code"])
@@ -125,17 +124,6 @@ def _refuse(console: Console, found: dict[str, list[str]], accept: list[str], st
     if refused:
         _line(console, f"refused: not the run that was recorded ({', '.join(refused)} differ)")
         sys.exit(1)
-
-
-def _recorded_storage(uri: str | None) -> str | None:
-    """The storage that a record names, if it is on this machine: a server is asked with the user's
-    credentials, so the user must name it."""
-    if uri is not None and "://" in uri:
-        raise SettingsError(
-            f"--from-stage: the record says that its states are in {without_password(uri)}; if "
-            "that is a storage of yours, name it by --storage"
-        )
-    return uri
 
 
 def _snapshot(uri: str | None, from_stage: int, recorded: int) -> "Snapshot":

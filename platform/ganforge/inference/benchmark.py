@@ -107,7 +107,8 @@ def means(rows: Sequence[ImageMetrics]) -> ImageMetrics:
 
 def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = False) -> Table:
     """The rows and their means, ready to print."""
-    shown = Table(title=Text(title), caption=_grey_note(rows), caption_justify="left")
+    shown = Table(caption=_grey_note(rows), caption_justify="left")
+    shown.title = Text(title)
     shown.add_column("image")
     headings = ("PSNR", "bicubic", "gain", "SSIM", "bicubic")
     for heading in ("bicubic PSNR", "SSIM") if bicubic_only else headings:
