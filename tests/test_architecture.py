@@ -32,6 +32,7 @@ LAYERS = [
         "draws",
         "local_files",
         "migrations",
+        "output_files",
         "precision",
         "quiet",
         "reach",

@@ -13,9 +13,15 @@ from PIL import Image, ImageCms, ImageOps
 
 from ganforge.inference import images as image_files
 from ganforge.inference.images import read_photo, upright, write_photo
+from ganforge.output_files import output_file
 from ganforge.settings import SettingsError
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def write(path: Path, given: np.ndarray, profile: bytes | None) -> None:
+    with output_file(path.parent, path.name, overwrite=True) as file:
+        write_photo(file, path.suffix, given, profile)
 
 
 def levels(height: int = 6, width: int = 5, channels: int = 3, top: int = 255) -> np.ndarray:
@@ -95,7 +101,7 @@ def test_sixteen_bits_keep_every_level(tmp_path, channels):
     given = levels(64, 64, channels, top=65535)
     ramp = np.arange(64 * 64, dtype=np.uint16) * 16
     given[..., 0] = ramp.reshape(64, 64)
-    write_photo(tmp_path / "a.png", given, SRGB)
+    write(tmp_path / "a.png", given, SRGB)
     assert (decoded(tmp_path / "a.png") == given).all()
     with Image.open(tmp_path / "a.png") as other:  # a second reader finds the same file sound
         other.load()
@@ -145,11 +151,11 @@ def test_bombs_are_refused_by_their_header(tmp_path, monkeypatch):
 
 def test_files_are_written_whole_with_their_profile_and_no_orientation(tmp_path):
     for name in ("a.png", "a.jpg", "a.webp"):
-        write_photo(tmp_path / name, levels(), SRGB)
+        write(tmp_path / name, levels(), SRGB)
         with Image.open(tmp_path / name) as stored:
             assert stored.info["icc_profile"] == SRGB
             assert 0x0112 not in stored.getexif()
     assert (decoded(tmp_path / "a.png") == levels()).all()
     with pytest.raises(OSError):
-        write_photo(tmp_path / "a.jpg", levels(channels=4), None)
+        write(tmp_path / "a.jpg", levels(channels=4), None)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "a.png", "a.webp"]

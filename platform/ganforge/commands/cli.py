@@ -2,6 +2,7 @@
 that help, `systems` and a misspelt name answer at once."""
 
 import importlib
+import io
 import logging
 import sys
 from typing import Annotated, Any
@@ -32,6 +33,7 @@ from ganforge.commands.options import (
     Storage,
     System,
     Target,
+    TrustCode,
     Uri,
     Version,
     Workers,
@@ -135,10 +137,20 @@ def reproduce(
     strict: Annotated[
         bool, typer.Option("--strict", help="refuse at once where anything differs")
     ] = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Train a recorded run again and compare the two bit for bit."""
     _command("reproduce")(
-        run, experiment, tracking_uri, data, metric, from_stage, storage, accept or [], strict
+        run,
+        experiment,
+        tracking_uri,
+        data,
+        metric,
+        from_stage,
+        storage,
+        accept or [],
+        strict,
+        trust_code,
     )
 
 
@@ -148,10 +160,11 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help=f"{MODEL}; default: bicubic only")] = None,
     stage: Stage = None,
     tracking_uri: Uri = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Measure a trained generator, and bicubic enlargement, on benchmark images."""
     command = _module("evaluate")
-    command.evaluate(command.EvaluateOptions(benchmark, model, stage, tracking_uri))
+    command.evaluate(command.EvaluateOptions(benchmark, model, stage, tracking_uri, trust_code))
 
 
 @app.command()
@@ -165,12 +178,22 @@ def upscale(
     stage: Stage = None,
     overwrite: Overwrite = False,
     tracking_uri: Uri = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Put images through a trained generator."""
     command = _module("upscale")
     command.upscale(
         command.UpscaleOptions(
-            images, model, output, tile, file_format, gpu, stage, overwrite, tracking_uri
+            images,
+            model,
+            output,
+            tile,
+            file_format,
+            gpu,
+            stage,
+            overwrite,
+            tracking_uri,
+            trust_code,
         )
     )
 
@@ -183,11 +206,14 @@ def export(
     stage: Stage = None,
     overwrite: Overwrite = False,
     tracking_uri: Uri = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Write a trained generator as a file for other runtimes."""
     command = _module("export")
     command.export(
-        command.ExportOptions(model, output, file_format, stage, overwrite, tracking_uri)
+        command.ExportOptions(
+            model, output, file_format, stage, overwrite, tracking_uri, trust_code
+        )
     )
 
 
@@ -197,9 +223,10 @@ def register(
     name: Annotated[str | None, typer.Option(help="default: the run's experiment")] = None,
     stage: Stage = None,
     tracking_uri: Uri = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Register a run's generator in the model registry and make it the champion of its name."""
-    _command("register")(model, name, stage, tracking_uri)
+    _command("register")(model, name, stage, tracking_uri, trust_code)
 
 
 @app.command()
@@ -212,12 +239,16 @@ def interpolate(
     alpha: Annotated[
         float, typer.Option(min=0, max=1, help="0 is the model, 1 the other one")
     ] = 0.8,
+    overwrite: Overwrite = False,
     tracking_uri: Uri = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Interpolate the weights of two models, such as a pixel-trained and an adversarial one."""
     command = _module("interpolate")
     command.interpolate(
-        command.InterpolateOptions(model, output, stage, toward, toward_stage, alpha, tracking_uri)
+        command.InterpolateOptions(
+            model, output, stage, toward, toward_stage, alpha, overwrite, tracking_uri, trust_code
+        )
     )
 
 
@@ -233,11 +264,17 @@ def sample(
     grid: Annotated[
         bool, typer.Option("--grid", help="also one image that shows all of them")
     ] = False,
+    overwrite: Overwrite = False,
     tracking_uri: Uri = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Make new images with a trained generator."""
     command = _module("sample")
-    command.sample(command.SampleOptions(model, count, label, seed, output, grid, tracking_uri))
+    command.sample(
+        command.SampleOptions(
+            model, count, label, seed, output, grid, overwrite, tracking_uri, trust_code
+        )
+    )
 
 
 @app.command()
@@ -288,6 +325,10 @@ def _command(name: str) -> Any:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input is one clear message and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # a file's name may hold bytes that the terminal's encoding has no sign for
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:

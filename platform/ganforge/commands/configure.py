@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganforge.cluster.variables import BUILT_IN
 from ganforge.settings import SettingsError, flatten, override, read_json, validated
-from ganforge.systems.catalog import load_system, recorded_name
+from ganforge.systems.catalog import in_file, load_own_system, load_system, recorded_name
 
 if TYPE_CHECKING:
     from ganforge.systems.base import Metric, System
@@ -39,12 +39,18 @@ def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str,
     """
     record = _read(options.settings_file) if options.settings_file else None
     name = options.system or (record["system"] if record else FLAGSHIP)
-    if record is not None and record["system"] != recorded_name(name):
+    if options.system is None and in_file(name):
+        # whoever wrote the file chose the code: only the user may
+        raise SettingsError(
+            f"settings = {options.settings_file}: is for {name}, a system in a file; name that "
+            "file with the command, FILE.py:Class, next to --settings"
+        )
+    if record is not None and recorded_name(record["system"]) != recorded_name(name):
         raise SettingsError(
             f"settings = {options.settings_file}: is for {record['system']}, not for {name}; leave "
             "the system's name out, or give another file"
         )
-    kind = load_system(name)
+    kind = load_own_system(name)
     settings = kind.Settings().model_copy(update={"system": recorded_name(name)})
     preset = options.preset or (None if record else default_preset)
     if preset is not None and preset in ("paper", *kind.PRESETS):

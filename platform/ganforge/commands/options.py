@@ -54,4 +54,7 @@ MODEL = "MLflow run, models:/NAME@champion, checkpoint, or a folder with generat
 Model = Annotated[str, typer.Option(help=MODEL)]
 Stage = Annotated[int | None, typer.Option(min=0, help="use an earlier stage; default: the last")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace existing files")]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="run the Python file of a record, after reading it")
+]
 RunId = Annotated[str | None, typer.Option("--run", help="MLflow run")]

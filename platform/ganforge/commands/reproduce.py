@@ -31,6 +31,7 @@ def reproduce(
     storage: str | None,
     accept: list[str],
     strict: bool = False,
+    trust_code: bool = False,
 ) -> None:
     """Exit code 0 when every state came out equal, 1 when one did not, 2 when it cannot be tried.
 
@@ -49,12 +50,14 @@ def reproduce(
     check_accept(accept)
     uri = existing_uri(tracking_uri)
     if run_id is None:
-        chosen = choose_metric(load_system(system_of(uri, experiment)), metric)
+        chosen = choose_metric(
+            load_system(system_of(uri, experiment, trust_code=trust_code)), metric
+        )
         run_id = best_run(uri, experiment, *chosen)
     results = fetch_stages(uri, run_id)
     if not results:
         raise SettingsError(f"run {run_id}: no stage is finished, so nothing can be compared")
-    prepared = _prepared(uri, run_id, fetch_settings(uri, run_id), data)
+    prepared = _prepared(uri, run_id, fetch_settings(uri, run_id), data, trust_code)
     console = Console()
     _line(console, f"run {run_id}: {len(results)} stages of {prepared.system} are recorded")
     found = _differences(prepared, results, fetch_images(uri, run_id))
@@ -67,12 +70,14 @@ def reproduce(
     _finish(console, uri, run_id, prepared, results, verdicts)
 
 
-def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -> "Prepared":
+def _prepared(
+    uri: str, run_id: str, record: dict[str, Any], data: str | None, trust_code: bool
+) -> "Prepared":
     """The recorded settings, with the images and frozen networks of this machine."""
     from ganforge.tracking.artifacts import fetch_asset, fetch_system
     from ganforge.training.prepare import prepare
 
-    system = fetch_system(uri, run_id, record["system"])
+    system = fetch_system(uri, run_id, record["system"], trust_code=trust_code)
     settings = validated(load_system(system).Settings, record["settings"])
     # one process computes all shards: the bits do not depend on the number of workers
     root = {"data.root": None if data == BUILT_IN else data} if data else {}

@@ -6,7 +6,7 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from ganforge.local_files import replacing
 from ganforge.settings import SettingsError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
@@ -157,18 +156,17 @@ def _deep(path: Path, image: Image.Image) -> NDArray[np.uint16]:
     return levels
 
 
-def write_photo(path: Path, levels: NDArray[Any], profile: bytes | None) -> None:
-    """Write (H, W, C) levels, uint8 or uint16, in the format of the suffix; whole or not at all."""
-    with replacing(path, durable=False) as file:
-        if levels.dtype == np.uint16:
-            file.write(_png16(levels, profile))
-            return
-        kind = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}[path.suffix.lower()]
-        options: dict[str, Any] = {"icc_profile": profile} if profile else {}
-        if kind != "PNG":
-            options |= {"quality": 95}
-        image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
-        image.save(file, kind, **options)
+def write_photo(file: BinaryIO, suffix: str, levels: NDArray[Any], profile: bytes | None) -> None:
+    """Write (H, W, C) levels, uint8 or uint16, into an open file, in the format of the suffix."""
+    if levels.dtype == np.uint16:
+        file.write(_png16(levels, profile))
+        return
+    kind = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}[suffix]
+    options: dict[str, Any] = {"icc_profile": profile} if profile else {}
+    if kind != "PNG":
+        options |= {"quality": 95}
+    image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
+    image.save(file, kind, **options)
 
 
 def _png16(levels: NDArray[np.uint16], profile: bytes | None) -> bytes:

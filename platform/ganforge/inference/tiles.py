@@ -117,15 +117,22 @@ def _run(network: nn.Module, image: Tensor) -> Tensor:
     return network(images)[0].clamp(-1, 1)
 
 
-def check_memory(network: nn.Module, channels: int, height: int, width: int, name: str) -> None:
-    """Refuse a whole image that would take more than half of the memory there is."""
+def check_memory(
+    network: nn.Module,
+    channels: int,
+    height: int,
+    width: int,
+    name: str,
+    fix: str = "use --tile 256",
+) -> None:
+    """Refuse a whole image that would take more than half of the memory there is; say the `fix`."""
     needed = bytes_per_pixel(network, channels) * height * width
     limit = memory_bytes(next((p.device for p in network.parameters()), None)) // 2
     if needed > limit:
         gib = 2**30
         raise SettingsError(
             f"{name}: {width} × {height} pixels at once would take about {needed / gib:.1f} GiB, "
-            f"more than half of the memory here ({limit / gib:.1f} GiB); use --tile 256"
+            f"more than half of the memory here ({limit / gib:.1f} GiB); {fix}"
         )
 
 

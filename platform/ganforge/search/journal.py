@@ -40,12 +40,13 @@ class Journal:
             raise SettingsError(f"search {search_id} is running in another process") from None
         # an entry cut off by a crash was never acted upon
         self.events: list[Event] = list(self._log.entries())
-        if {} in self.events:
-            self._log.close()
-            raise SettingsError(
-                f"cannot resume search {search_id}: line {self.events.index({}) + 1} of {path} is "
-                "not JSON; repair it from a copy, or start a new search"
-            )
+        for number, event in enumerate(self.events, 1):
+            if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+                self._log.close()
+                raise SettingsError(
+                    f"cannot resume search {search_id}: line {number} of {path} is not an event of "
+                    "a search; repair it from a copy, or start a new search"
+                )
 
     def append(self, event: str, **facts: Any) -> None:
         """Write an event and have the disk confirm it."""

@@ -68,6 +68,7 @@ def register(
     stage: int | None = None,
     metric: Metric | None = None,
     contest: bool = True,
+    trust_code: bool = False,
 ) -> Registered:
     """Register the generator of a run's last stage, or of `stage`, as a new version of `name`.
 
@@ -75,7 +76,7 @@ def register(
     data, by the same metric and at the same resolution, and is better.
     """
     client = open_client(uri)
-    record, number, weights = fetch_generator(uri, run_id, stage)
+    record, number, weights = fetch_generator(uri, run_id, stage, trust_code=trust_code)
     model = build(record, number, weights)
     if model.takes != "image":
         raise SettingsError(f"{model.system} makes images from noise: it is not registered")
