@@ -7,8 +7,10 @@ test_decoder.py compares every kind with levels that are known, and with the tab
 
 import io
 import re
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 import imagecodecs
@@ -18,9 +20,13 @@ from PIL import Image, ImageCms, ImageOps
 
 from ganforge.data import tiff
 from ganforge.data.raster import Header, Levels, Raster, not_read, unreadable, upright
+from ganforge.memory import machine_bytes
 from ganforge.settings import SettingsError
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses; a file of 109 kB can hold 900 million
+#: What decoding holds for a pixel of 8 bits: Pillow's image, and the array that is made of it.
+BYTES_PER_PIXEL = 8
+_TOGETHER_BYTES = 2**29
 #: What is read, in the order of messages.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 
@@ -37,30 +43,79 @@ def read_header(file: IO[bytes], name: str, formats: Sequence[str] = FORMATS) ->
 
 
 def decode(
-    content: bytes, name: str, formats: Sequence[str] = FORMATS, *, profiles: bool = False
+    content: bytes,
+    name: str,
+    formats: Sequence[str] = FORMATS,
+    *,
+    profiles: bool = False,
+    most_bytes: int | None = None,
 ) -> Raster:
     """The first image of a file; SettingsError, by `name`, if it cannot be read.
 
     With `profiles`, CMYK becomes sRGB by the file's own profile, where it has one that works; else
-    by Pillow's formula.
+    by Pillow's formula. `most_bytes` is the memory that decoding may take; none: half of the
+    machine's. Threads that decode wait for each other where they would take more than
+    `_TOGETHER_BYTES`.
     """
     file = io.BytesIO(content)
     tags = _tags(file, name, formats)
     try:
         if tags is not None:
-            header, profile = _tiff_header(tags), tags.profile
-            levels = _tiff_levels(content, tags)
+            image, header, profile = None, _tiff_header(tags), tags.profile
         else:
             image, header = _opened(file, name, formats)
             profile = image.info.get("icc_profile")
-            levels = _png16(content, image) if header.depth == 16 else _levels(image, header.alpha)
-        if header.ink:
-            levels, profile = _from_ink(levels, profile if profiles else None), None
+        wanted = _needed(header, name, machine_bytes() // 2 if most_bytes is None else most_bytes)
+        with _ROOM.taken(wanted):
+            if tags is not None:
+                levels = _tiff_levels(content, tags)
+            elif header.format == "PNG" and header.depth == 16:
+                levels = _png16(content, image)
+            else:
+                levels = _levels(image, header.alpha)
+            if header.ink:
+                levels, profile = _from_ink(levels, profile if profiles else None), None
     except SettingsError:
         raise
     except Exception as error:  # what decoders raise on broken files has no common base
         raise unreadable(name, error) from None
     return Raster(levels, header, profile)
+
+
+def _needed(header: Header, name: str, limit: int) -> int:
+    """About how many bytes decoding takes; SettingsError where that is more than `limit`."""
+    needed = header.width * header.height * BYTES_PER_PIXEL * (header.depth // 8)
+    if needed > limit:
+        raise SettingsError(
+            f"{name}: {header.width} × {header.height} pixels take about {needed / 2**30:.2f} GiB "
+            f"to decode, more than may be taken here ({limit / 2**30:.2f} GiB); cut it into "
+            "smaller images or remove it"
+        )
+    return needed
+
+
+class _Room:
+    """Bytes that threads may take together. It decides when an image is decoded, never how."""
+
+    def __init__(self, total: int):
+        self._total, self._taken = total, 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, wanted: int) -> Iterator[None]:
+        """Wait until `wanted` bytes are left, or nothing else is taken."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + wanted <= self._total)
+            self._taken += wanted
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= wanted
+                self._changed.notify_all()
+
+
+_ROOM = _Room(_TOGETHER_BYTES)
 
 
 def _tags(file: IO[bytes], name: str, formats: Sequence[str]) -> tiff.Tiff | None:
@@ -114,7 +169,7 @@ def _opened(file: IO[bytes], name: str, formats: Sequence[str]) -> tuple[Image.I
         _check_size(*image.size, name)
         kind, depth = f"{image.format} of mode {image.mode}", 8
         if image.format == "PNG":
-            kind, depth = _png_kind(file)
+            kind, depth = _png_kind(file, image)
         elif image.mode not in (*_GREY, *_COLOUR):
             raise not_read(name, kind, "but grey or colour of 8 bits is")
         header = Header(
@@ -123,7 +178,7 @@ def _opened(file: IO[bytes], name: str, formats: Sequence[str]) -> tuple[Image.I
             kind,
             depth,
             deep=depth > 8,
-            alpha=image.has_transparency_data,
+            alpha=_has_alpha(image),
             ink=image.mode == "CMYK",
             frames=bool(getattr(image, "is_animated", False)),
             profile=profile_name(image.info.get("icc_profile")),
@@ -141,6 +196,11 @@ def _opened(file: IO[bytes], name: str, formats: Sequence[str]) -> tuple[Image.I
     except Exception as error:  # as above
         raise unreadable(name, error) from None
     return image, header
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    # Pillow says so of every WebP with several frames
+    return image.mode == "RGBA" if image.format == "WEBP" else image.has_transparency_data
 
 
 def _check_size(width: int, height: int, name: str) -> None:
@@ -171,12 +231,15 @@ def profile_name(profile: bytes | None) -> str:
     return "" if re.search(r"s\s?RGB", text, re.IGNORECASE) else text or "without a name"
 
 
-def _png_kind(file: IO[bytes]) -> tuple[str, int]:
-    """Colour type and bits of a PNG. Pillow opens 16-bit colour as 8 bits without a warning."""
+def _png_kind(file: IO[bytes], image: Image.Image) -> tuple[str, int]:
+    """Colour type and bits of a PNG. Pillow opens 16-bit colour as 8 bits without a warning, and
+    looks for the transparent level of 2 and 4 bits among levels that it has stretched to 8."""
     at = file.tell()
     file.seek(24)
     bits, colour = file.read(2)
     file.seek(at)
+    if colour == 0 and bits in (2, 4) and "transparency" in image.info:
+        image.info["transparency"] *= 255 // (2**bits - 1)
     return f"PNG {_PNG[colour]} of {bits} bits", 16 if bits == 16 else 8
 
 
@@ -189,11 +252,14 @@ def _png16(content: bytes, image: Image.Image) -> Levels:
 
 def _levels(image: Image.Image, alpha: bool) -> Levels:
     """Upright levels of an image that Pillow decodes: grey, RGB or CMYK, and alpha."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode in _GREY:
-        image = image.convert("LA" if alpha else "L")
-    elif image.mode != "CMYK":
-        image = image.convert("RGBA" if alpha else "RGB")
+    ImageOps.exif_transpose(image, in_place=True)
+    mode = image.mode
+    if mode in _GREY:
+        mode = "LA" if alpha else "L"
+    elif mode != "CMYK":
+        mode = "RGBA" if alpha else "RGB"
+    if image.mode != mode:  # a conversion to the same mode would be a copy
+        image = image.convert(mode)
     return np.asarray(image).reshape(image.height, image.width, -1)
 
 

@@ -1,10 +1,7 @@
 """The images of a data set: their names, their headers, and their upright 8-bit pixels."""
 
 import hashlib
-import io
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,16 +12,11 @@ from PIL import Image
 from ganforge.data import decoder
 from ganforge.data.listing import list_folder
 from ganforge.data.raster import Header, Raster, unreadable
-from ganforge.memory import machine_bytes
 from ganforge.settings import SettingsError
 
 Pixels = NDArray[np.uint8]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-#: What decoding holds for a pixel: Pillow's image and the array made of it (6.9 measured).
-BYTES_PER_PIXEL = 8
-#: What all threads together decode at a time; one larger image is decoded alone.
-_TOGETHER_BYTES = 2**29
 _NAMED_ERRORS = 20
 
 
@@ -97,61 +89,20 @@ def decode(content: bytes, source: SourceImage) -> Pixels:
     The orientation is applied, alpha dropped, CMYK and palettes become RGB, of several frames the
     first is read.
     """
-    with _room(content, source):
-        return eight_bits(decoder.decode(content, str(source.path), FORMATS))
+    return eight_bits(decoder.decode(content, str(source.path), FORMATS))
 
 
 def eight_bits(raster: Raster) -> Pixels:
-    """Pixels without alpha: (H, W) of grey, (H, W, 3) of colour. 16 bits of grey alone are rounded;
-    of other levels of 16 bits the high byte is kept."""
+    """Pixels without alpha: (H, W) of grey, (H, W, 3) of colour. Grey of 16 bits is rounded, of
+    colour the high byte is kept."""
     levels = raster.levels
     grey = levels.shape[2] < 3
     if levels.dtype == np.uint16:
-        if levels.shape[2] == 1:
+        if grey:
             levels = ((levels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
         else:
             levels = (levels >> 8).astype(np.uint8)
     return np.ascontiguousarray(levels[..., 0] if grey else levels[..., :3], np.uint8)
-
-
-class _Room:
-    """Bytes that threads may take together. It decides when an image is decoded, never how."""
-
-    def __init__(self, total: int):
-        self._total, self._taken = total, 0
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def taken(self, wanted: int) -> Iterator[None]:
-        """Wait until `wanted` bytes are left, or nothing else is taken."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._taken or self._taken + wanted <= self._total)
-            self._taken += wanted
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._taken -= wanted
-                self._changed.notify_all()
-
-
-_ROOM = _Room(_TOGETHER_BYTES)
-
-
-@contextmanager
-def _room(content: bytes, source: SourceImage) -> Iterator[None]:
-    """Memory to decode a file; SettingsError where this machine has too little for it."""
-    header = decoder.read_header(io.BytesIO(content), str(source.path), FORMATS)
-    wanted = header.width * header.height * BYTES_PER_PIXEL * (header.depth // 8)
-    limit = machine_bytes() // 2
-    if wanted > limit:
-        raise SettingsError(
-            f"{source.path}: {header.width} × {header.height} pixels take about "
-            f"{wanted / 2**30:.1f} GiB to decode, more than half of the memory here "
-            f"({limit / 2**30:.1f} GiB); cut it into smaller images or remove it"
-        )
-    with _ROOM.taken(wanted):
-        yield
 
 
 def digest(pixels: Pixels) -> str:

@@ -1,10 +1,11 @@
 """TIFF: the kinds that are read, by their tags, and their levels.
 
-tifffile decodes what is stored without loss. Pillow decodes JPEG, WebP and fax inside of a TIFF;
+tifffile decodes what is stored without loss. Pillow decodes JPEG and fax inside of a TIFF;
 it opens more kinds than that, and gets some of them wrong without an error.
 """
 
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any
@@ -17,9 +18,12 @@ from ganforge.data.raster import not_read
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
+#: What it logs of damaged files is in the error that is raised.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2  # extra samples (TIFF 6.0, section 18)
 _LOSSLESS = ("NONE", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "LZMA", "ZSTD")
-_FAX = ("CCITTRLE", "CCITT_T4", "CCITT_T6")
+_FAX = ("CCITTRLE", "CCITTFAX3", "CCITTFAX4")
 _ICC, _ORIENTATION, _INK_SET, _COLOUR_MAP = 34675, 274, 332, 320
 _CMYK = 1
 
@@ -37,7 +41,7 @@ class _Rules:
 _PHOTOMETRIC = {
     "MINISWHITE": _Rules(1, (1, 2, 4, 8, 12, 16), _FAX, alpha=False),
     "MINISBLACK": _Rules(1, (1, 2, 4, 8, 12, 16), ("JPEG", *_FAX)),
-    "RGB": _Rules(3, (8, 16), ("JPEG", "WEBP")),
+    "RGB": _Rules(3, (8, 16), ("JPEG",)),
     "PALETTE": _Rules(1, (1, 2, 4, 8)),
     "SEPARATED": _Rules(4, (8, 16), ("JPEG",), alpha=False),
     "YCBCR": _Rules(3, (8,), ("JPEG",), alpha=False),
@@ -168,11 +172,13 @@ def stored_levels(content: bytes, tiff: Tiff) -> NDArray[Any]:
         levels = page.asarray()
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and page.samplesperpixel > 1:
             levels = np.moveaxis(levels, 0, -1)
-        colours = page.colormap if tiff.photometric == "PALETTE" else None
+        colours = np.asarray(page.colormap) if tiff.photometric == "PALETTE" else None
     levels = levels.reshape(tiff.height, tiff.width, -1)
     levels = levels[..., : tiff.colours + tiff.alpha]
     if colours is not None:
-        of_palette = (np.asarray(colours) >> 8).astype(np.uint8).T[levels[..., 0]]
+        if colours.shape != (3, 2**tiff.bits):
+            raise ValueError("its palette is missing or cut short")
+        of_palette = (colours >> 8).astype(np.uint8).T[levels[..., 0].astype(np.uint8)]
         return np.concatenate([of_palette, levels[..., 1:]], axis=-1)
     levels = _stretched(levels, tiff.bits)
     if tiff.photometric == "MINISWHITE":
