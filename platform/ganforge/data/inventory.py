@@ -12,15 +12,15 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Inventory:
-    """Names of files by what is done to them, and by why they are not read."""
+    """What is used, by its header; names by what is done to it, and by why others are not read."""
 
-    used: tuple[str, ...] = ()
+    used: Mapping[str, Header] = field(default_factory=dict)
     converted: Names = field(default_factory=dict)
     skipped: Names = field(default_factory=dict)
 
     def __add__(self, other: "Inventory") -> "Inventory":
         return Inventory(
-            self.used + other.used,
+            {**self.used, **other.used},
             _joined(self.converted, other.converted),
             _joined(self.skipped, other.skipped),
         )
@@ -69,7 +69,7 @@ def converted(headers: Mapping[str, Header]) -> Inventory:
     for name, header in headers.items():
         for why in conversions(header):
             found.setdefault(why, []).append(name)
-    return Inventory(tuple(headers), {why: tuple(names) for why, names in sorted(found.items())})
+    return Inventory(dict(headers), {why: tuple(names) for why, names in sorted(found.items())})
 
 
 def conversions(header: Header) -> list[str]:
