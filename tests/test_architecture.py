@@ -31,6 +31,7 @@ LAYERS = [
         "assets",
         "draws",
         "local_files",
+        "memory",
         "migrations",
         "output_files",
         "precision",

@@ -31,6 +31,7 @@ from ganforge.commands.options import (
     Stage,
     Start,
     Storage,
+    Strict,
     System,
     Target,
     TrustCode,
@@ -66,6 +67,7 @@ def train(
     experiment: Experiment = "ganforge", tracking_uri: Uri = None,
     storage: Storage = "ganforge-runs", seed: Seed = None, changes: Set = None,
     start: Start = None, target: Target = None, scale: Scale = None,
+    strict: Strict = False,
     resume: Resume = False, accept: Accept = None, dry_run: DryRun = False,
 ) -> None:  # fmt: skip
     """Train one configuration."""
@@ -75,6 +77,7 @@ def train(
     options = CliOptions(
         system=system, preset=preset, settings_file=settings, data=data, workers=workers, gpu=gpu,
         seed=seed, start=start, target=target, scale=scale, changes=changes or [],
+        strict=strict,
     )  # fmt: skip
     how = TrainOptions(
         metric=metric, experiment=experiment, tracking_uri=tracking_uri, storage=storage,
@@ -97,6 +100,7 @@ def tune(
     register: Annotated[
         str | None, typer.Option(help="name of the best model; default: the experiment")
     ] = None,
+    strict: Strict = False,
     resume: Resume = False, accept: Accept = None, dry_run: DryRun = False,
 ) -> None:  # fmt: skip
     """Search a system's settings."""
@@ -104,7 +108,18 @@ def tune(
     from ganforge.commands.tune import tune as search
 
     settings_options = CliOptions(
-        system, preset, settings, data, workers, gpu, None, start, target, scale, changes or []
+        system,
+        preset,
+        settings,
+        data,
+        workers,
+        gpu,
+        None,
+        start,
+        target,
+        scale,
+        changes or [],
+        strict,
     )
     options = TuneOptions(
         space=space,
@@ -297,6 +312,15 @@ def doctor(
 ) -> None:
     """Check this machine or a cluster file; name each problem and its fix."""
     _command("doctor")(file, running)
+
+
+@app.command()
+def scan(
+    folder: Annotated[str, typer.Argument(help="folder of images", metavar="DIR")],
+    strict: Strict = False,
+) -> None:
+    """List which images of a folder are used, converted and skipped, and why; and copies."""
+    _command("scan")(folder, strict)
 
 
 @app.command()

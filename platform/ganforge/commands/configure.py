@@ -1,5 +1,6 @@
 """From options to settings: defaults < preset < file < ladder < --set."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ class CliOptions:
     target: int | None = None
     scale: int | None = None
     changes: list[str] = field(default_factory=list)
+    strict: bool = False
 
 
 def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str, SystemSettings]":
@@ -167,6 +169,7 @@ _OPTION_OF = {
     "workers": "--workers",
     "device": "--gpu (GANFORGE_GPU)",
     "seed": "--seed",
+    "data.strict": "--strict",
 }
 
 
@@ -180,6 +183,8 @@ def _named(options: CliOptions) -> dict[str, Any]:
         found["device"] = "cuda"
     if options.seed is not None:
         found["seed"] = options.seed
+    if options.strict:
+        found["data.strict"] = "true"
     return found
 
 
@@ -236,7 +241,10 @@ def check_terms(kind: "type[System]", settings: "SystemSettings") -> None:
 
 
 def check_images(system: str, settings: "SystemSettings") -> None:
-    """Refuse images that a system cannot be trained on, from names and headers alone."""
+    """Refuse images that a system cannot be trained on, from names and headers; say on stderr what
+    is used, converted and skipped, and which look like copies."""
     from ganforge.data.kinds import kind_of
+    from ganforge.data.scan import report
 
-    kind_of(load_system(system).Data).find(settings)
+    for line in report(kind_of(load_system(system).Data).find(settings), settings.data):
+        print(line, file=sys.stderr)

@@ -42,6 +42,10 @@ Nodes = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="seed of the training, or of the search for tune")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, any setting; repeatable")]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="refuse images that are converted, skipped or copies of others"),
+]
 Start = Annotated[int | None, typer.Option(help="source side of the first stage")]
 Target = Annotated[int | None, typer.Option(help="target side of the last stage")]
 Scale = Annotated[int | None, typer.Option(help="super-resolution factor, 2 or 4")]

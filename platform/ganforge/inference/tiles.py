@@ -1,13 +1,12 @@
 """A network over a whole image, or over tiles of it that come out as the same pixels."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ganforge.memory import machine_bytes
 from ganforge.reach import Reach, reach
 from ganforge.settings import SettingsError
 
@@ -160,7 +159,4 @@ def memory_bytes(device: torch.device | None = None) -> int:
     """Memory of a GPU that is free, or of this machine or container as a whole."""
     if device is not None and device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.is_file() else "max"
-    return min(found, int(text)) if text.isdigit() else found
+    return machine_bytes()
