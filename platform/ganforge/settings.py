@@ -290,12 +290,10 @@ def _mend(node: Any, right: Any, place: tuple[int | str, ...]) -> None:
         if depth < len(place) - 1 and isinstance(_item(node, part), dict | list) and known:
             node, right = _item(node, part), known
             continue
-        if _item(node, part) is None and known is None:
-            return
-        if known is None:
-            del node[part]
-        else:
+        if known is not None and (isinstance(node, dict) or _item(node, part) is not None):
             node[part] = known
+        elif _item(node, part) is not None:
+            del node[part]
         return
 
 

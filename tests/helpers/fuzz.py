@@ -7,15 +7,27 @@ accepted and has no effect.
 
 import contextlib
 import functools
+import json
 import re
-from collections.abc import Iterator
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from ganforge.commands.configure import CliOptions, configure
-from ganforge.settings import SettingsError, flatten, override, per_stage_keys, shown_key
+from ganforge.settings import (
+    SettingsError,
+    flatten,
+    override,
+    per_stage_keys,
+    shown,
+    shown_key,
+    to_json,
+)
 from ganforge.systems import SYSTEMS
 from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import SystemSettings
@@ -57,6 +69,7 @@ def _typo(key: str, where: int, odd: str) -> list[str]:
             re.sub(r"\d", odd, key), key.replace(".", "..", 1), f"stages.{odd}.{key}"]  # fmt: skip
 
 
+@functools.cache
 @st.composite
 def _wrong_keys(draw: Any, system: str) -> str:
     key = draw(st.sampled_from(known_keys(system)))
@@ -64,15 +77,22 @@ def _wrong_keys(draw: Any, system: str) -> str:
     return draw(st.sampled_from(_typo(key, draw(st.integers(0, 40)), odd)))
 
 
+@functools.cache
 @st.composite
 def keys(draw: Any, system: str) -> str:
     """Keys, most of them right."""
     kind = draw(st.integers(0, 9))
     if kind == 0:
         return draw(st.text(max_size=8))
-    return draw(_wrong_keys(system) if kind < 3 else st.sampled_from(known_keys(system)))
+    return draw(_wrong_keys(system) if kind < 3 else _right_keys(system))
 
 
+@functools.cache
+def _right_keys(system: str) -> SearchStrategy[str]:
+    return st.sampled_from(known_keys(system))
+
+
+@functools.cache  # building a strategy takes longer than drawing from it
 def texts() -> SearchStrategy[str]:
     """Values as text."""
     return st.one_of(
@@ -84,6 +104,7 @@ def texts() -> SearchStrategy[str]:
     )
 
 
+@functools.cache
 def values(depth: int = 2) -> SearchStrategy[Any]:
     """What JSON can hold."""
     leaves = st.one_of(
@@ -96,6 +117,7 @@ def values(depth: int = 2) -> SearchStrategy[Any]:
     )
 
 
+@functools.cache
 @st.composite
 def _pairs(draw: Any, system: str) -> str:
     """KEY=VALUE; half of the values are like the one that the key has."""
@@ -199,3 +221,183 @@ def _same(found: Any, text: str) -> bool:
         with contextlib.suppress(ValueError):
             return float(text) == found
     return str(found) == text or str(found).endswith(text.rstrip("/."))
+
+
+# ---- settings files ----
+
+
+@functools.cache
+def _record(system: str) -> str:
+    return to_json(base(system))
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    inner: Any = ()
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
+    for key, item in inner:
+        yield (*path, key)
+        yield from _places(item, (*path, key))
+
+
+@st.composite
+def files(draw: Any) -> tuple[str, str]:
+    """A system, and the text of a settings file for it: a right one with some rubbish in it."""
+    system = draw(st.sampled_from(sorted(SYSTEMS)))
+    text = _record(system)
+    kind = draw(st.integers(0, 9))
+    if kind == 0:
+        return system, draw(st.one_of(texts(), values().map(_dumps)))
+    if kind == 1:
+        at = draw(st.integers(0, len(text)))
+        return system, text[:at] + draw(texts()) + text[at + draw(st.integers(0, 9)) :]
+    record = json.loads(text)
+    for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
+        places = list(_places(record))
+        *path, last = places[draw(st.integers(0, 999)) % len(places)]
+        node = functools.reduce(lambda inner, key: inner[key], path, record)
+        match draw(st.integers(0, 5)):
+            case 0:
+                del node[last]
+            case 1 if isinstance(node, dict):
+                node[draw(st.sampled_from([str(last) + "x", "²", "", "overrides", 'a"b']))] = 1
+            case 2 if isinstance(node, list):
+                node.append(draw(values()))
+            case 3 if isinstance(node[last], int):
+                node[last] = draw(st.sampled_from([0, 1, 2, 3, 4, 8, 16, -1, 2**63, 10**400]))
+            case _:
+                node[last] = draw(values())
+    return system, _dumps(record)
+
+
+def _dumps(value: Any) -> str:
+    with contextlib.suppress(ValueError):  # an integer of more digits than Python writes
+        return json.dumps(value)
+    return "{"
+
+
+def check_file(example: tuple[str, str]) -> str:
+    """One settings file, read as `--settings` reads it. Returns "accepted" or "refused"."""
+    system, text = example
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "s.json")
+        path.write_bytes(text.encode(errors="surrogatepass"))
+        try:
+            _, settings = configure(CliOptions(system=system, settings_file=str(path)))
+        except SettingsError as error:
+            for line in str(error).split("\n"):
+                named = re.match(r"settings = |schema = |unknown |[a-z_0-9.]+( = |:| is )", line)
+                assert named, f"names no key: {line[:200]}"
+                assert len(line) < 1000, f"a line of {len(line)} characters"
+            return "refused"
+    record = json.loads(text)
+    kept = json.loads(to_json(settings))["settings"]
+    for path in _places(record["settings"]):
+        given = functools.reduce(lambda inner, key: inner[key], path, record["settings"])
+        if isinstance(given, dict | list) or "overrides" in path:
+            continue
+        found = functools.reduce(lambda inner, key: inner[key], path, kept)
+        assert _same(found, str(given)) or found == given, (path, given, found)
+    return "accepted"
+
+
+# ---- search spaces ----
+
+
+@st.composite
+def _domains(draw: Any, now: Any) -> Any:
+    """A domain of Tune's or of Optuna's, or something else; None where the library refuses."""
+    import optuna
+    from ray import tune
+
+    if now is not None and draw(st.booleans()):
+        return tune.choice([now, now])
+
+    number = st.sampled_from([0, 1, -1, 2, 3, 4, 8, 64, 0.5, 0.9, 1e-4, 1e-3, 1e-300, 1e308, 2**70,
+                              float("nan"), float("inf"), 0.0, True, "2", None])  # fmt: skip
+    plain = [tune.uniform, tune.loguniform, tune.randint, tune.lograndint, tune.randn]
+    stepped = [tune.quniform, tune.qloguniform, tune.qrandint, tune.qlograndint, tune.qrandn]
+    optunas = [optuna.distributions.FloatDistribution, optuna.distributions.IntDistribution]
+    numbers = [draw(number) for _ in range(3)]
+    choices = [draw(st.one_of(number, values(1))) for _ in range(draw(st.integers(0, 3)))]
+    makers: list[Callable[[], Any]] = [
+        *(functools.partial(make, *numbers[:2]) for make in plain),
+        *(functools.partial(make, *numbers) for make in stepped),
+        *(functools.partial(make, *numbers[:2]) for make in optunas),
+        functools.partial(tune.choice, choices),
+        functools.partial(tune.choice, choices),
+        functools.partial(tune.choice, [0.5, 0.9]),
+        functools.partial(tune.uniform, 0.1, 0.9),
+        functools.partial(tune.randint, 1, 5),
+        functools.partial(tune.loguniform, 1e-4, 1e-2),
+        functools.partial(optuna.distributions.CategoricalDistribution, choices),
+        functools.partial(tune.grid_search, choices),
+        functools.partial(tune.sample_from, lambda spec: 1 / 0),
+        functools.partial(tune.sample_from, lambda spec: 1),
+        lambda: numbers[0],
+        lambda: choices,
+        object,
+    ]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return draw(st.sampled_from(makers))()
+    except Exception:
+        return None
+
+
+@st.composite
+def spaces(draw: Any) -> tuple[str, dict[Any, Any]]:
+    """A system and a SPACE for it."""
+    system = draw(st.sampled_from(sorted(SYSTEMS)))
+    odd_keys = st.sampled_from([1, None, (), 2.5, b"width", True, "²", "", "stages.²", "stages.0"])
+    space = {}
+    for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2, 3]))):
+        odd = draw(st.integers(0, 14)) == 0
+        key = draw(odd_keys if odd else keys(system))
+        now = flatten(base(system)).get(str(key).removeprefix("stages.0."))
+        space[key] = draw(_domains(now))
+    return system, space
+
+
+def check_space_example(example: tuple[str, dict[Any, Any]]) -> str:
+    """One search space. Returns "accepted" or "refused"."""
+    from ganforge.search.space import check_space, described, plain, start_values
+
+    system, space = example
+    settings = base(system)
+    try:
+        check_space(space, settings)
+    except SettingsError as error:
+        message = str(error)
+        assert not space or all(_names(key, message) for key in _wrong(space, settings)), message
+        for line in message.split("\n"):
+            assert len(line) < 1000, f"a line of {len(line)} characters"
+        return "refused"
+    assert described(space).keys() == space.keys()
+    start_values(space, settings)
+    for seed in range(3):
+        point = {key: plain(domain.sample(random_state=seed)) for key, domain in space.items()}
+        for key, value in point.items():
+            override(settings, {key: value})
+    return "accepted"
+
+
+def _wrong(space: Mapping[Any, Any], settings: SystemSettings) -> Iterator[Any]:
+    """The keys that are wrong alone."""
+    from ganforge.search.space import check_space
+
+    if len(space) == 1:
+        yield from space
+        return
+    for key, domain in space.items():
+        try:
+            check_space({key: domain}, settings)
+        except SettingsError:
+            yield key
+
+
+def _names(key: Any, message: str) -> bool:
+    return not key or shown_key(key) in message or shown(key) in message
