@@ -7,6 +7,7 @@ accepted and has no effect.
 
 import contextlib
 import functools
+import io
 import json
 import re
 import tempfile
@@ -401,3 +402,120 @@ def _wrong(space: Mapping[Any, Any], settings: SystemSettings) -> Iterator[Any]:
 
 def _names(key: Any, message: str) -> bool:
     return not key or shown_key(key) in message or shown(key) in message
+
+
+# ---- the command line ----
+
+
+@functools.cache
+def _commands() -> dict[str, list[Any]]:
+    """The options and arguments of each command, from the command line itself."""
+    import typer
+
+    from ganforge.commands.cli import app
+
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # pyright: ignore
+    return {
+        name: [p for p in command.params if p.name != "help"] for name, command in commands.items()
+    }
+
+
+#: what these options name is not there, so that nothing is begun
+_ABSENT = {
+    "tracking_uri": ["sqlite:///absent.db", "sqlite:///[/b].db", "x", "ftp://x", "sqlite://",
+                     "file:///nowhere/x"],
+    "model": ["absent", "models:/", "models:/a/b/c", "runs:/", "runs:/x", "file://", "s4://x/y",
+              "[/b]"],
+    "toward": ["absent", "runs:/x"],
+    "run": ["absent", "[bold]", "0" * 31],
+    "file": ["absent.yaml", ".", "[/b].yaml"],
+    "path": ["absent", "s4://x"],
+    "images": ["absent", ".", "absent/[/b]"],
+    "benchmark": ["absent", ".", "[/b]"],
+    "data": ["absent", "[/b]", "~nobody-of-that-name", "photographs", "."],
+    "space": ["absent", "absent.py", "wgan", "[/b]"],
+    "settings": ["absent.json", ".", "[/b]"],
+    "system": ["wgan", "srgan", "absent", "absent.py:X", "[/b]"],
+    "preset": ["quick", "paper", "qick", "[/b]"],
+    "metric": ["validation/psnr", "validation/psnrr", "[/b]"],
+}  # fmt: skip
+_NEEDED = {"doctor": ["absent.yaml"], "sync": ["absent"], "reproduce": ["--run", "absent"]}
+
+
+@functools.cache
+def _spoken() -> SearchStrategy[str]:
+    """Texts that an operating system hands to a process."""
+    return texts().filter(_can_be_given)
+
+
+def _can_be_given(text: str) -> bool:
+    return "\x00" not in text and "\ud800" not in text and len(text) < 1000
+
+
+def command_lines() -> SearchStrategy[list[str]]:
+    """A command with options, most of them right, none of which begins anything."""
+    _commands()  # what it imports draws random numbers, which is no business of an example
+    return _lines()
+
+
+@st.composite
+def _lines(draw: Any) -> list[str]:
+    name = draw(st.sampled_from(sorted(_commands())))
+    words = [name]
+    for param in _commands()[name]:
+        wanted = param.required or (name in _NEEDED and param.name in ("run", "file", "path"))
+        if not wanted and draw(st.integers(0, 3)):
+            continue
+        for _ in range(2 if draw(st.integers(0, 11)) == 0 else 1):
+            words += draw(_given(param))
+    if name in ("train", "tune"):
+        words += ["--dry-run"] if "--dry-run" not in words else []
+    if draw(st.integers(0, 15)) == 0:
+        words.insert(draw(st.integers(0, len(words))), draw(_spoken()))
+    return words
+
+
+@st.composite
+def _given(draw: Any, param: Any) -> list[str]:
+    option = [name for name in getattr(param, "opts", ()) if name.startswith("--")]
+    if getattr(param, "is_flag", False):
+        return option[:1]
+    absent = _ABSENT.get(param.name)
+    if param.name == "changes":
+        value = draw(
+            _pairs("progressive_gan_sr").filter(
+                lambda t: "\x00" not in t and "\ud800" not in t and len(t) < 1000
+            )
+        )
+    elif absent and draw(st.integers(0, 9)):
+        value = draw(st.sampled_from(absent))
+    else:
+        value = draw(_spoken())
+    if not option:
+        return [value]
+    return [f"{option[0]}={value}"] if draw(st.booleans()) else [option[0], value]
+
+
+def check_options(words: list[str]) -> str:
+    """One command line, in this process. Returns how it ended."""
+    from ganforge.commands.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(words)
+        except SystemExit as left:
+            code = left.code or 0
+    assert code in (0, 1, 2), f"exit code {code}"
+    for line in (out.getvalue() + err.getvalue()).split("\n"):
+        assert line.isprintable(), f"steers a terminal: {line!r}"
+    if code == 2 and len(words) > 0:
+        assert err.getvalue().startswith("error: "), err.getvalue()[:300]
+        assert len(err.getvalue().split("\n")[0]) < 3000, "a long line"
+    if code == 0 and "--help" not in words:
+        known = {name for param in _commands().get(words[0], ()) if not param.multiple
+                 for name in param.opts}  # fmt: skip
+        given = [word.partition("=")[0] for word in words[1:]]
+        twice = [name for name in known if name.startswith("--") and given.count(name) > 1]
+        assert not twice, f"{twice} given twice, and accepted"
+    return f"exit code {code}"

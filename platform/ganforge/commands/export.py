@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganforge.commands.models import find_model, needs_images
+from ganforge.console import show
 from ganforge.inference.export import FORMATS, trace
 from ganforge.settings import SettingsError
 
@@ -46,7 +47,7 @@ def export(options: ExportOptions) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    print(
+    show(
         f"{path}: (N, {channels}, H, W) float32 in [-1, 1] to {found.model.scale} times the sides, "
         f"any N, H and W; differs from torch by at most {difference:.1e}"
     )

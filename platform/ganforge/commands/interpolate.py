@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from safetensors.torch import save
 
 from ganforge.commands.models import find_model
+from ganforge.console import show
 from ganforge.inference.interpolation import interpolated
 from ganforge.settings import SettingsError, to_json
 
@@ -51,4 +51,4 @@ def interpolate(options: InterpolateOptions) -> None:
         save({name: tensor.contiguous() for name, tensor in weights.items()})
     )
     path = f"stage {first.stage} of {model} to stage {second.stage} of {toward or model}"
-    Console().print(f"{folder}: {alpha:g} of the way from {path}", soft_wrap=True)
+    show(f"{folder}: {alpha:g} of the way from {path}")

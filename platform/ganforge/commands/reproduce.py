@@ -3,14 +3,13 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
 from safetensors.torch import load as load_tensors
 
 from ganforge.assets import keep, present
 from ganforge.cluster.variables import BUILT_IN
 from ganforge.commands.configure import check_images, choose_metric
 from ganforge.commands.start import check_accept
+from ganforge.console import Console, Table
 from ganforge.settings import SettingsError, override, validated
 from ganforge.systems.catalog import load_system
 

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ganforge.commands.models import find_model
+from ganforge.console import show
 from ganforge.draws import latents
 from ganforge.metrics.image_quality import to_bytes
 from ganforge.settings import SettingsError
@@ -54,7 +55,7 @@ def sample(options: SampleOptions) -> None:
             images.append(image)
     if options.grid:
         _write(folder / GRID, sheets([torch.cat(images)], labels=labels))
-    print(
+    show(
         f"{options.count} images in {folder}" + (f", all of them in {GRID}" if options.grid else "")
     )
 

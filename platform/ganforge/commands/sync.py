@@ -3,6 +3,7 @@
 import contextlib
 import sys
 
+from ganforge.console import complain, show
 from ganforge.settings import SettingsError
 
 
@@ -23,13 +24,13 @@ def sync(path: str, tracking_uri: str | None) -> None:
     for sent in found:
         for run, entries in sent.entries.items():
             state = f"not sent: {sent.error}" if sent.error else "sent"
-            print(f"{run}  {entries} entries  {state}")
+            show(f"{run}  {entries} entries  {state}")
         if not sent.entries:
-            print(f"{sent.path}  not sent: {sent.error}")
+            show(f"{sent.path}  not sent: {sent.error}")
     if any(sent.error for sent in found):
-        print("error: not everything was sent; sync again once the store answers", file=sys.stderr)
+        complain("not everything was sent; sync again once the store answers")
         sys.exit(1)
     for store, experiment in sorted({e for sent in found for e in sent.experiments}):
         for run_id in close_orphans(store, experiment):
-            print(f"{run_id}  ended: its driver died")
-    print(f"{sum(sent.metrics for sent in found)} metrics sent; nothing is left")
+            show(f"{run_id}  ended: its driver died")
+    show(f"{sum(sent.metrics for sent in found)} metrics sent; nothing is left")

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ganforge.commands.models import find_model, needs_images
+from ganforge.console import Bars, complain, show
 from ganforge.inference.enlarge import enlarge
 from ganforge.inference.images import Photo, read_photo, write_photo
 from ganforge.inference.model import Model
@@ -64,10 +63,7 @@ def upscale(options: UpscaleOptions) -> None:
                 f"computed {times:.0f} times; larger tiles are faster"
             )
     _make_folder(folder)
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    silent = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=silent) as progress:
+    with Bars() as progress:
         for number, task in enumerate(tasks, 1):
             bar = progress.add_task(f"{number}/{len(tasks)} {task.name}", total=None)
             try:
@@ -82,10 +78,10 @@ def upscale(options: UpscaleOptions) -> None:
                 errors.append(f"{task.source}: {reason}")
             progress.remove_task(bar)
     for note in notes:
-        print(f"note: {note}")
-    print(f"{len(tasks) - len(errors)} of {len(tasks)} images are in {folder}")
+        show(f"note: {note}")
+    show(f"{len(tasks) - len(errors)} of {len(tasks)} images are in {folder}")
     for error in errors:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
     if errors:
         sys.exit(1)
 
@@ -111,7 +107,7 @@ def _read(task: UpscaleTask, overwrite: bool) -> Photo:
 
 
 def _write(
-    task: UpscaleTask, photo: Photo, model: Model, tile: int | None, progress: Progress, bar: int
+    task: UpscaleTask, photo: Photo, model: Model, tile: int | None, progress: Bars, bar: int
 ) -> None:
     if photo.alpha is not None and task.target.suffix == ".jpg":
         raise SettingsError(f"{task.source}: has alpha, which JPEG cannot keep; use --format png")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from rich.table import Table
 from torch import Tensor, nn
 
+from ganforge.console import Table
 from ganforge.data.batch import Batch
 from ganforge.inference.tiles import upscale
 from ganforge.metrics.image_quality import WINDOW, bicubic, luma, measure

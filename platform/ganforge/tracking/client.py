@@ -29,6 +29,8 @@ from ganforge.tracking.server import served  # noqa: E402
 
 _SQLITE = "sqlite:///"
 DEFAULT_EXPERIMENT = "ganforge"
+#: what MLflow's client reaches; the other kinds of URI end in an error of its own
+_STORES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql", "databricks")
 
 
 def resolve_uri(given: str | None = None) -> str:
@@ -37,7 +39,7 @@ def resolve_uri(given: str | None = None) -> str:
     SQLite paths become absolute: Ray workers have another working directory.
     """
     uri = given or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
-    if uri.startswith("file:") or "://" not in uri:
+    if not uri.startswith(_STORES):
         raise SettingsError(
             f"tracking URI = {uri}: must be sqlite:///FILE.db, or http(s)://HOST:PORT of a server"
         )
