@@ -33,6 +33,7 @@ LAYERS = [
         "draws",
         "local_files",
         "migrations",
+        "precision",
         "quiet",
         "reach",
         "schedule",

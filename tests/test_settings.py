@@ -145,7 +145,9 @@ def test_structure_is_global_only():
 
 def test_marks_hold_for_everything_in_a_group():
     found = field_flags(Settings())
-    assert found["generator.betas.1"] == {"per_stage": True, "weights": True}
+    assert found["generator.betas.1"] == {"per_stage": True, "weights": True, "added": False}
+    assert found["on_divergence"]["added"] is True
+    assert field_flags(Settings(on_divergence="rollback"))["on_divergence"]["added"] is False
     assert found["workers"]["weights"] is False
     assert found["data.root"]["weights"] is False
     assert found["data.view"]["weights"] is True

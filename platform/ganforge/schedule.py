@@ -61,6 +61,9 @@ class Position:
     index: int = 0
     step: int = 0
 
+    def __str__(self) -> str:
+        return f"stage {self.index}, step {self.step}"
+
     def step_in(self, index: int) -> int:
         """The first step of stage `index` that is not done yet."""
         return self.step if index == self.index else 0
@@ -71,7 +74,8 @@ class Progress:
     """Where one step is: an argument of every network and objective, never their attribute.
 
     `fading` is a constant of the graph, `alpha` a run-time value: a tensor of shape () that is
-    exactly 1 when not fading. `settings` are those in force at this stage.
+    exactly 1 when not fading. `settings` are those in force at this stage. `rate` multiplies all
+    learning rates.
     """
 
     index: int
@@ -80,13 +84,15 @@ class Progress:
     settings: Any
     fading: bool
     alpha: Tensor
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)
 class Plan:
     """All stages of a run, and the positions at which it yields.
 
-    `settings[k]` are the settings in force at stage k.
+    `settings[k]` are the settings in force at stage k. With `stores_reports` every report but those
+    right after a growth is a checkpoint. `rate` multiplies all learning rates.
     """
 
     stages: tuple[Stage, ...]
@@ -96,6 +102,8 @@ class Plan:
     checkpoint_every: int | None = None
     validate_every_epochs: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    stores_reports: bool = False
+    rate: float = 1.0
 
     def stages_from(self, position: Position) -> Iterator[tuple[int, Stage]]:
         """The stages that still have steps to do, from `position` on."""
@@ -106,7 +114,8 @@ class Plan:
     def progress(self, index: int, step: int) -> Progress:
         stage = self.stages[index]
         alpha = torch.tensor(stage.alpha(step), device=self.device)
-        return Progress(index, stage, step, self.settings[index], stage.fading(step), alpha)
+        fading = stage.fading(step)
+        return Progress(index, stage, step, self.settings[index], fading, alpha, self.rate)
 
     def images_before(self, position: Position) -> int:
         """Images shown to the critic up to `position`, all stages summed."""
@@ -135,7 +144,7 @@ class Plan:
         kind = self.yields(position)
         if kind != "progress":
             return kind is not None
-        return self.checkpoint_every is None and position.step > 0
+        return (self.checkpoint_every is None or self.stores_reports) and position.step > 0
 
     def validates(self, position: Position) -> bool:
         """Validation at stage ends, right after a growth, and each k epochs where asked for."""

@@ -39,14 +39,21 @@ class SettingsError(ValueError):
 
 
 def setting(
-    default: Any, meaning: str, *, per_stage: bool = False, weights: bool = True, **rules: Any
+    default: Any,
+    meaning: str,
+    *,
+    per_stage: bool = False,
+    weights: bool = True,
+    added: bool = False,
+    **rules: Any,
 ) -> Any:
     """Declare a setting.
 
     `per_stage` allows `stages.K.<key>`; `weights=False` says that no value of it can change a
-    weight (logging, cadence, paths), so that it stays out of a stage's identity.
+    weight (logging, cadence, paths), so that it stays out of a stage's identity. `added` settings
+    came after the first ids were recorded: their default is how it was, and stays out, too.
     """
-    extra: Any = {"per_stage": per_stage, "weights": weights}
+    extra: Any = {"per_stage": per_stage, "weights": weights, "added": added}
     options: dict[str, Any] = {"description": meaning, "json_schema_extra": extra, **rules}
     return Field(default, **options)
 
@@ -386,15 +393,15 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def field_flags(settings: BaseModel) -> dict[str, dict[str, bool]]:
-    """The `per_stage` and `weights` flags of every key of `flatten(settings)`.
+    """The `per_stage`, `weights` and `added` flags of every key of `flatten(settings)`.
 
-    A flag of a group of settings holds for everything in it.
+    A flag of a group of settings holds for everything in it; `added` holds at the default only.
     """
     return {key: _flags_of(type(settings), settings, key.split(".")) for key in flatten(settings)}
 
 
 def _flags_of(kind: type[BaseModel], value: Any, parts: list[str]) -> dict[str, bool]:
-    flags = {"per_stage": False, "weights": True}
+    flags = {"per_stage": False, "weights": True, "added": False}
     for part in parts:
         if isinstance(value, tuple) and _NUMBER.fullmatch(part):
             value = value[int(part)]
@@ -405,6 +412,7 @@ def _flags_of(kind: type[BaseModel], value: Any, parts: list[str]) -> dict[str, 
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         flags["per_stage"] |= bool(extra.get("per_stage"))
         flags["weights"] &= bool(extra.get("weights", True))
+        flags["added"] |= bool(extra.get("added")) and getattr(value, part) == field.default
         value = getattr(value, part)
     return flags
 

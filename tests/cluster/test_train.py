@@ -20,7 +20,14 @@ from small import METRIC, SYSTEM, tiny
 from ganforge.cluster.coordinator import TrialCoordinator
 from ganforge.cluster.machines import slots, wait_for_slots
 from ganforge.cluster.placement import held
-from ganforge.cluster.ray_trainer import FAILURES, ReplaceTheDead, Trainer, cause, reason
+from ganforge.cluster.ray_trainer import (
+    FAILURES,
+    ReplaceTheDead,
+    Trainer,
+    cause,
+    cut_off,
+    reason,
+)
 from ganforge.cluster.session import worker_environment
 from ganforge.cluster.train import fit, make_job
 from ganforge.cluster.worker import load_prepared
@@ -30,6 +37,7 @@ from ganforge.tracking.client import open_client
 from ganforge.tracking.queries import fetch_stages
 from ganforge.tracking.runs import Opening, end_run, open_run
 from ganforge.training.files import join
+from ganforge.training.memory import OutOfMemory
 from ganforge.training.prepare import Prepared, prepare
 from ganforge.training.run import run
 
@@ -94,7 +102,7 @@ def test_an_impossible_request_says_what_there_is(cluster: None) -> None:
 
 
 @pytest.mark.ray
-def test_the_private_hooks_of_ray_are_still_there(cluster: None) -> None:
+def test_the_private_hooks_of_ray_are_still_there(cluster: None, prepared: Prepared) -> None:
     dropped = (PlacementGroupCleanerCallback, DatasetsCallback)
 
     def unwanted(trainer: TorchTrainer) -> int:
@@ -102,17 +110,42 @@ def test_the_private_hooks_of_ray_are_still_there(cluster: None) -> None:
         return sum(isinstance(callback, dropped) for callback in found)
 
     assert unwanted(TorchTrainer(lambda: None)) == 2
-    assert unwanted(Trainer(lambda: None)) == 0
+    coordinator = TrialCoordinator()
+    job = make_job(prepared, METRIC, "", coordinator)
+    coordinator.close()
+    assert unwanted(Trainer(lambda: None, job=job)) == 0
     assert hasattr(TorchTrainer, "_initialize_and_run_controller")
 
 
 def test_a_dead_worker_is_replaced_and_an_exception_is_not_repeated() -> None:
-    policy = ReplaceTheDead(FAILURES)
+    policy = ReplaceTheDead(FAILURES, lambda failures: None)
     survivor = RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:4242")
     is_dead = WorkerGroupError("a death", {0: survivor, 1: ActorDiedError()})
     assert policy.make_decision(is_dead) == FailureDecision.RETRY
     wrong = WorkerGroupError("an error", {0: ValueError("batch = 3: must be 4"), 1: survivor})
     assert policy.make_decision(wrong) == FailureDecision.RAISE
+
+
+def test_a_death_for_want_of_memory_is_not_repeated() -> None:
+    policy = ReplaceTheDead(FAILURES, lambda failures: OutOfMemory("out of memory in stage 0"))
+    is_dead = WorkerGroupError(
+        "a death", {0: RuntimeError("Connection reset"), 1: ActorDiedError()}
+    )
+    assert policy.make_decision(is_dead) == FailureDecision.RAISE
+    assert reason(is_dead) == "out of memory in stage 0"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("NCCL error: ncclRemoteError: A call failed possibly due to a network error", True),
+        ("NCCL communicator was aborted on rank 1", True),
+        ("NCCL error: ncclInvalidUsage: Duplicate GPU detected : rank 0 and rank 1", False),
+        ("NCCL error: ncclUnhandledCudaError: Call to CUDA function failed", False),
+    ],
+)
+def test_a_permanent_error_of_nccl_is_not_the_death_of_a_peer(text: str, expected: bool) -> None:
+    assert cut_off(RuntimeError(text)) is expected
 
 
 def test_an_error_is_one_line() -> None:

@@ -47,6 +47,7 @@ OTHER = {
     "checkpoint_every": 3,
     "validation.every_epochs": 2,
     "seed": 5,
+    "on_divergence": "rollback",
 }
 #: A stage's length is in its children's identity, not in its own; a system's name has one value.
 LENGTHS = {"images_per_epoch", "system"}
@@ -101,6 +102,7 @@ def test_every_setting_is_marked_or_listed():
         "validation.samples",
         "threads",
         "device",
+        "deterministic",
         "workers",
         "reports_per_stage",
         "checkpoint_every",

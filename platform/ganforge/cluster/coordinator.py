@@ -23,8 +23,20 @@ class _TrialCoordinator:
         self._reported: dict[int, list[Summary]] = {}
         self._decisions: dict[tuple[int, int], bool] = {}
         self._changed = asyncio.Condition()
+        self._kills: dict[int, dict[str, int]] = {}
+        self._last: dict[int, Summary] = {}
+
+    async def started(self, trial: int, machine: str, kernel_kills: int) -> None:
+        """A worker of a trial starts on a machine, whose kernel has ended that many processes."""
+        self._kills.setdefault(trial, {})[machine] = kernel_kills
+
+    async def before(self, trial: int) -> tuple[dict[str, int], Summary]:
+        """What is known of a trial when it fails: its machines as they were, its last report."""
+        return self._kills.get(trial, {}), self._last.get(trial, {})
 
     async def report(self, trial: int, summary: Summary) -> None:
+        if "index" in summary:
+            self._last[trial] = summary
         async with self._changed:
             self._reported.setdefault(trial, []).append(summary)
             self._changed.notify_all()

@@ -4,8 +4,11 @@ Private hooks of Ray 2.60 are used: pyproject.toml pins the minor version, and
 tests/cluster/test_train.py fails when they move.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import ray
 from ray._raylet import PlacementGroupID
 from ray.exceptions import RayActorError, RayError
 from ray.train import FailureConfig
@@ -22,9 +25,15 @@ from ray.train.v2._internal.execution.failure_handling import DefaultFailurePoli
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ganforge.cluster.job import Job
+
+Failures = Sequence[BaseException]
+_COUNT_SECONDS = 30.0
 _DEATHS = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
-# What the surviving workers raise when another one has died.
+# What the surviving workers raise when another one has died. Other errors of NCCL (two workers on
+# one GPU, a CUDA failure) would happen again.
 _CUT_OFF = (
     "connection closed",
     "connection reset",
@@ -32,11 +41,15 @@ _CUT_OFF = (
     "broken pipe",
     "timed out",
     "read error",
-    "nccl",
+    "ncclremoteerror",
+    "communicator was aborted",
+    "watchdog caught collective operation timeout",
 )
 
 # Errors whose message is complete without the name of their type.
-_COMPLETE = ("SettingsError", "NotFinite", "TrainingFailed")
+_COMPLETE = ("SettingsError", "NotFinite", "OutOfMemory", "TrainingFailed")
+# What Ray says of a worker that its own memory monitor has ended.
+_LOW_MEMORY = ("running low on memory", "memory usage threshold", "due to memory pressure")
 
 FAILURES = FailureConfig(max_failures=3, controller_failure_limit=2, max_preemption_failures=20)
 
@@ -47,16 +60,22 @@ class Trainer(TorchTrainer):
     The cleaner asks the dashboard whether a run is alive. Without a dashboard, or with two clusters
     on one machine, it leaves dead groups and removes living ones (measured); cluster/placement.py
     removes them instead. A worker's own exception would happen again, so it ends the run at once;
-    a worker that died is replaced. There is no data set of Ray's, and no autoscaling coordinator:
-    actors of both stayed behind (measured), and cost seconds.
+    a worker that died is replaced, but not one that needs more memory than there is. There is no
+    data set of Ray's, and no autoscaling coordinator: actors of both stayed behind (measured), and
+    cost seconds.
     """
+
+    def __init__(self, *arguments: Any, job: Job, **options: Any):
+        super().__init__(*arguments, **options)
+        self.job = job
 
     def _create_default_callbacks(self) -> list[Any]:
         dropped = (PlacementGroupCleanerCallback, DatasetsCallback)
         return [c for c in super()._create_default_callbacks() if not isinstance(c, dropped)]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
-        arguments["failure_policy"] = ReplaceTheDead(FAILURES)
+        fault = partial(memory_fault, self.job)
+        arguments["failure_policy"] = ReplaceTheDead(FAILURES, fault)
         arguments["scaling_policy"] = Fixed(self.scaling_config)
         return super()._initialize_and_run_controller(**arguments)
 
@@ -70,15 +89,61 @@ class Fixed(FixedScalingPolicy):
 
 
 class ReplaceTheDead(DefaultFailurePolicy):
-    """Retry after the death of a worker or a machine; raise what a worker raised itself."""
+    """Retry after the death of a worker or a machine; raise what a worker raised itself, and the
+    `fault` of workers that would die again, if there is one."""
+
+    def __init__(self, config: FailureConfig, fault: Callable[[Failures], BaseException | None]):
+        super().__init__(config)
+        self.fault = fault
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         if isinstance(training_failed_error, WorkerGroupError):
-            failures = training_failed_error.worker_failures.values()
+            failures = training_failed_error.worker_failures
             # a survivor's error may be seen before the death that caused it
-            if not any(map(died, failures)) and not all(map(cut_off, failures)):
+            if not any(map(died, failures.values())) and not all(map(cut_off, failures.values())):
+                return FailureDecision.RAISE
+            if fault := self.fault(list(failures.values())):
+                failures[min(failures)] = fault
                 return FailureDecision.RAISE
         return super().make_decision(training_failed_error)
+
+
+def memory_fault(job: Job, failures: Failures) -> BaseException | None:
+    """The error of workers that were ended for want of memory: by Ray, or by a machine's kernel."""
+    kills, last = ray.get(job.coordinator.before.remote(job.trial))
+    said = " ".join(str(failure) for failure in failures)
+    fault = ""
+    if any(words in said.lower() for words in _LOW_MEMORY):
+        fault = "Ray ended a worker, because its machine runs low on memory"
+    for machine, before in kills.items():
+        now = _kernel_kills(machine)
+        if now is not None and now > before:
+            fault = "the machine's kernel ended a process, because no memory was left"
+    if not fault:
+        return None
+    # here and not above: a controller whose workers live needs no torch
+    from ganforge.cluster.worker import load_prepared, sizes
+    from ganforge.training.memory import OutOfMemory, explained
+
+    rows = sizes(load_prepared(job))
+    index, step, peak = last.get("index", 0), last.get("step", 0), last.get("peak_bytes", 0)
+    return OutOfMemory(f"out of memory in {explained(rows, index, step, peak, fault, job.gpu)}")
+
+
+def _kernel_kills(machine: str) -> int | None:
+    """The count of a machine now; None where it is gone."""
+    there = NodeAffinitySchedulingStrategy(machine, soft=False)
+    task = ray.remote(_count).options(num_cpus=0, scheduling_strategy=there, max_retries=0)
+    try:
+        return ray.get(task.remote(), timeout=_COUNT_SECONDS)
+    except RayError:
+        return None
+
+
+def _count() -> int:
+    from ganforge.training.memory import kernel_kills
+
+    return kernel_kills()
 
 
 def died(failure: BaseException) -> bool:

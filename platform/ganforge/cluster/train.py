@@ -109,6 +109,7 @@ def trainer(job: Job, name: str) -> Trainer:
     path, files = ray_storage(join(job.store, _RAY_FOLDER))
     return Trainer(
         work,
+        job=job,
         train_loop_config={"job": job},
         scaling_config=ScalingConfig(
             num_workers=job.workers,

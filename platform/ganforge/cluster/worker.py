@@ -13,6 +13,7 @@ from ray.exceptions import GetTimeoutError
 
 from ganforge.assets import Assets
 from ganforge.cluster.job import Job
+from ganforge.schedule import Position
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
 from ganforge.tracking.outbox.remote import FOLDER as OUTBOX
@@ -20,6 +21,14 @@ from ganforge.tracking.recorder import Recorder
 from ganforge.training.checkpoint import Damaged, Store
 from ganforge.training.files import ObjectFolders, open_folders
 from ganforge.training.loop import NotFinite
+from ganforge.training.memory import (
+    OutOfMemory,
+    Size,
+    explained,
+    is_out_of_memory,
+    kernel_kills,
+    peak_bytes,
+)
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import Report, StageResult, read_stages
 from ganforge.training.run import run
@@ -39,13 +48,18 @@ def worker(job: Job) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     # at once: the process that stops this run removes what its workers hold
     ray.train.report({"placement_group": placement_group()})
+    machine = ray.get_runtime_context().get_node_id()
+    ray.get(job.coordinator.started.remote(job.trial, machine, kernel_kills()))
     prepared = load_prepared(job)
     torch.set_num_threads(prepared.settings.threads)
     rows = stored_stages(job.store) if rank == 0 else {}
     recorder = open_recorder(job, rows) if rank == 0 else None
     resent = False
+    position = Position()
     try:
-        for report in run(prepared, store=job.store, resume=True, rank=rank, world=world):
+        reports = run(prepared, store=job.store, resume=True, rank=rank, world=world, gpu=job.gpu)
+        for report in reports:
+            position = report.position
             if report.stage is not None:
                 check_score(report, job.metric)
                 rows[report.position.index] = report.stage
@@ -60,9 +74,23 @@ def worker(job: Job) -> None:
             ray.train.report(message)
             if report.kind == "stage" and not continues(job, report.position.index + 1):
                 break
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        fault = f"an allocation failed ({str(error).strip().partition(chr(10))[0]})"
+        message = explained(
+            sizes(prepared), position.index, position.step, peak_bytes(), fault, job.gpu
+        )
+        raise OutOfMemory(f"out of memory in {message}") from None
     finally:
         if recorder is not None:
             recorder.close(_CLOSE_SECONDS)
+
+
+def sizes(prepared: Prepared) -> list[Size]:
+    """The sizes of a run's stages."""
+    rows = prepared.plan().stages
+    return [Size(row.resolution, row.steps, row.batch_size, row.shards) for row in rows]
 
 
 def continues(job: Job, stages_done: int) -> bool:
@@ -138,4 +166,5 @@ def summary(report: Report, metric: Metric) -> dict[str, Any]:
         "images": report.images,
         "alpha": report.metrics.get("stage/alpha", 1.0),
         "score": report.metrics.get(metric.name),
+        "peak_bytes": peak_bytes(),
     }

@@ -44,7 +44,7 @@ TERMINATED = 143
 
 app = App(
     name="ganforge",
-    help="Tune, train, reproduce and prove GANs on a Ray cluster.",
+    help="Tune, train and reproduce GANs on a Ray cluster.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import nn
 
+from ganforge.precision import full_float32
 from ganforge.schedule import Progress, Stage
 from ganforge.settings import SettingsError, override, read_json, validated
 from ganforge.systems.base import System
@@ -72,7 +73,8 @@ def finished(settings: Any, stage: int) -> Progress:
 
 
 def deployed(system: System, name: str, progress: Progress) -> Model:
-    """The generator that a system deploys, at a point of its training."""
+    """The generator that a system deploys, at a point of its training; float32 in full."""
+    full_float32()
     network = system.deploy(progress).eval().requires_grad_(False)
     scale = system.source_scale(system.settings)
     return Model(network, system.settings, progress.index, scale, name, system.takes)

@@ -30,6 +30,8 @@ _SHARED = {
     "device": "it changes no result",
     "shards": "all trials share it",
     "exact_world_size": "all trials share it",
+    "deterministic": "it changes no result",
+    "on_divergence": "all trials share it",
 }
 
 

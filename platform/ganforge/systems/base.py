@@ -65,7 +65,8 @@ class Player:
         """One optimizer step with the given gradients, then the average and `after_step`."""
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
-        self.optimizer.param_groups[0].update(self.options(progress))
+        options = self.options(progress)
+        self.optimizer.param_groups[0].update(options | {"lr": options["lr"] * progress.rate})
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.after_step is not None:

@@ -60,13 +60,22 @@ class SystemSettings(Strict):
     precision: Literal["float32", "bfloat16"] = setting(
         "float32", "bfloat16: autocast with float32 weights, penalty and losses"
     )
+    on_divergence: Literal["stop", "rollback"] = setting(
+        "stop",
+        "when a value is not finite: end the run, or go back to the last good state with halved "
+        "learning rates, three times at most",
+        added=True,
+    )
     data: DataSettings = setting(DataSettings(), "images")
     validation: ValidationSettings = setting(ValidationSettings(), "held-out images")
-    # How it runs. Threads and device enter environment_id; the rest reaches no weight.
+    # How it runs. Threads, device and determinism enter environment_id; the rest reaches no weight.
     threads: int = setting(1, "CPU threads of each worker", ge=1, weights=False)
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train", weights=False)
     workers: int = setting(1, "training processes", ge=1, weights=False)
     exact_world_size: bool = setting(True, "same bits for any number of workers")
+    deterministic: bool = setting(
+        True, "only algorithms that repeat their bits on a GPU; off: faster", weights=False
+    )
     reports_per_stage: int = setting(10, "progress reports in a stage", ge=1, weights=False)
     checkpoint_every: int | None = setting(
         None, "steps between checkpoints inside a stage; none: at reports", ge=1, weights=False
@@ -147,7 +156,9 @@ class SystemSettings(Strict):
         return {
             key: value
             for key, value in flatten(effective).items()
-            if found[key]["weights"] and not key.startswith(("stages.", "images_per_epoch"))
+            if found[key]["weights"]
+            and not found[key]["added"]
+            and not key.startswith(("stages.", "images_per_epoch"))
         }
 
 

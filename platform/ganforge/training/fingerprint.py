@@ -37,6 +37,7 @@ ENTRIES = (
     "training.loop:train",
     "training.workers:Workers",
     "training.resume:begin",
+    "training.divergence:LastGood",
     "training.run:be_deterministic",
     "training.prepare:build_plan",
     "training.run:open_run_data",

@@ -130,8 +130,29 @@ def environment(device: torch.device, threads: int) -> dict[str, Any]:
     found["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
     found["threads"] = threads
     found["deterministic"] = torch.are_deterministic_algorithms_enabled()
-    found["tf32"] = bool(torch.backends.cudnn.allow_tf32) if device.type == "cuda" else False
+    found["tf32"] = False
+    if device.type == "cuda":
+        found["tf32"] = bool(torch.backends.cudnn.allow_tf32)
+        found |= cuda_versions(device)
     return found
+
+
+def cuda_versions(device: torch.device) -> dict[str, Any]:
+    """What chooses a GPU's kernels: CUDA and cuDNN of this torch, the driver, the architecture."""
+    return {
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "cuda_driver": driver_version(),
+        "cuda_capability": ".".join(map(str, torch.cuda.get_device_capability(device))),
+    }
+
+
+def driver_version() -> str:
+    """The NVIDIA driver's version as its kernel module gives it."""
+    try:
+        return Path("/sys/module/nvidia/version").read_text().strip()
+    except OSError:
+        return "unknown"
 
 
 def cpu_model() -> str:

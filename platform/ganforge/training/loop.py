@@ -1,7 +1,8 @@
 """The only training loop. It yields reports and does not know who listens."""
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from ganforge.systems.base import Player, System
 from ganforge.training.report import Report
 from ganforge.training.workers import Workers
 
+_ADVICE = "lower the learning rates, or raise the penalty's weight"
+
 
 class NotFinite(RuntimeError):
     """A term left the real numbers: the run cannot continue from here."""
@@ -20,10 +23,12 @@ class NotFinite(RuntimeError):
 
 @dataclass
 class Training:
-    """All that survives a step, and so all that a checkpoint holds."""
+    """All that survives a step, and so all that a checkpoint holds. `rollbacks` are the positions
+    at which the run diverged and went back."""
 
     system: System
     position: Position
+    rollbacks: tuple[Position, ...] = ()
 
 
 @dataclass
@@ -72,17 +77,23 @@ class Loop:
         if not turn.names:
             return
         gradients, terms = self.workers.reduce(turn)
-        # reading a value back stalls a GPU, so there only every tenth step is looked at
-        if device.type == "cpu" or step % 10 == 0:
+        if read_at_once(device, step // player.every(progress.settings)):
             check_finite(player, terms, progress)
         player.step(gradients, progress)
         self.means.add(player.name, terms)
 
     def report(self, position: Position) -> Report:
-        """The bare report at a position at which the plan yields."""
+        """The bare report at a position at which the plan yields.
+
+        Raises NotFinite for terms since the last yield and, where the state is stored, for weights.
+        """
         kind, stage = self.plan.yields(position), self.plan.stages[position.index]
         assert kind is not None
-        metrics = self.means.take() | {
+        means = self.means.take()
+        check_means(means, position)
+        if self.plan.stores(position):
+            check_weights(self.system, position)
+        metrics = means | {
             "stage/index": float(position.index),
             "stage/resolution": float(stage.resolution),
             "stage/alpha": stage.alpha(position.step),
@@ -95,7 +106,9 @@ def train(training: Training, plan: Plan, data: Data, workers: Workers) -> Itera
     """Train through `plan` from where `training` is; yield a report where `plan.yields` says.
 
     The caller owns `training` and may measure and store it at each yield, the only safe points.
+    Each rollback has halved the learning rates.
     """
+    plan = replace(plan, rate=0.5 ** len(training.rollbacks))
     loop = Loop(training.system, plan, data, workers)
     for index, stage in plan.stages_from(training.position):
         first = training.position.step_in(index)
@@ -129,10 +142,36 @@ def due(players: Sequence[Player], progress: Progress) -> Iterator[Player]:
             yield player
 
 
+def read_at_once(device: torch.device, turn: int) -> bool:
+    """Whether the terms of a player's `turn`-th turn are read right after it.
+
+    Reading a value back stalls a GPU: there it is done at every tenth turn of the player, whatever
+    the number of batches between its turns, and for the means of all turns at the next yield.
+    """
+    return device.type == "cpu" or turn % 10 == 0
+
+
 def check_finite(player: Player, terms: dict[str, Tensor], progress: Progress) -> None:
     for name, value in terms.items():
         if not torch.isfinite(value):
             raise NotFinite(
                 f"{player.name}/{name} is {value.item()} at stage {progress.index}, "
-                f"step {progress.step}: lower the learning rates, or raise the penalty's weight"
+                f"step {progress.step}: {_ADVICE}"
             )
+
+
+def check_means(means: dict[str, float], position: Position) -> None:
+    """Means of terms, before they are reported or a state is stored."""
+    wrong = [f"{name} is {value}" for name, value in means.items() if not math.isfinite(value)]
+    if wrong:
+        raise NotFinite(f"{', '.join(wrong)} in the mean of the steps before {position}: {_ADVICE}")
+
+
+def check_weights(system: System, position: Position) -> None:
+    """The weights that are about to be stored: the last step's gradients are in no term."""
+    for player in system.players:
+        for name, weights in player.module.named_parameters():
+            if not torch.isfinite(weights).all():
+                raise NotFinite(
+                    f"{player.name}: the weights {name} are not finite at {position}: {_ADVICE}"
+                )

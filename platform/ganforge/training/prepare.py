@@ -155,5 +155,6 @@ def build_plan(
         reports_per_stage=settings.reports_per_stage,
         checkpoint_every=settings.checkpoint_every,
         validate_every_epochs=settings.validation.every_epochs,
+        stores_reports=settings.on_divergence == "rollback",
         device=device or torch.device("cpu"),
     )

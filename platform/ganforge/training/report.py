@@ -18,7 +18,8 @@ class StageResult:
     `hashes` are those of its last state: "generator_sha256" and so on, "state_sha256" over all.
     What the ids are made of stands with them, so that a difference can be named. `measurement_id`
     identifies the code that made the metrics; `equivalent` are the ids of the code under which the
-    stage was trained, where it changed on the way and was seen to give the same bits.
+    stage was trained, where it changed on the way and was seen to give the same bits. `rollbacks`
+    are the steps at which the stage diverged and went back.
     """
 
     index: int
@@ -40,6 +41,7 @@ class StageResult:
     measurement_id: str = ""
     measurement: dict[str, str] = field(default_factory=dict)
     equivalent: list[str] = field(default_factory=list)
+    rollbacks: list[int] = field(default_factory=list)
 
     @property
     def state_sha256(self) -> str:

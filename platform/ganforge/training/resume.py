@@ -174,11 +174,13 @@ def replay(
     position = found.position
     before = store.before(position) or _origin(plan, found, start, code)
     training = begin(prepared, plan, before)
+    # a rollback between the two went back to this very state: every report of such a run is stored
+    training.rollbacks = rollbacks_of(found)
     logger.warning(
         "the code differs from that of the stored state; training from %s to %s again to compare:"
         "\n  %s",
-        _said(training.position),
-        _said(position),
+        training.position,
+        position,
         "\n  ".join(code),
     )
     # a yield at the very position, whatever the settings say of reports now
@@ -197,7 +199,7 @@ def replay(
     )
     lines += [f"environment {line}" for line in environment_differences(past, present)]
     raise SettingsError(
-        f"cannot resume: the code differs, and gives other bits at {_said(position)} "
+        f"cannot resume: the code differs, and gives other bits at {position} "
         f"({', '.join(groups)} differ)\n  " + "\n  ".join(lines) + "\n  " + _ACCEPT
     )
 
@@ -220,13 +222,9 @@ def _origin(
     lines = [f"code {line}" for line in code]
     raise SettingsError(
         f"cannot resume: the code differs from that of the stored state at "
-        f"{_said(found.position)}, and whether it gives the same bits cannot be tried: {missing}"
+        f"{found.position}, and whether it gives the same bits cannot be tried: {missing}"
         "\n  " + "\n  ".join(lines) + "\n  " + _ACCEPT
     )
-
-
-def _said(position: Position) -> str:
-    return f"stage {position.index}, step {position.step}"
 
 
 def begin(prepared: Prepared, plan: Plan, snapshot: Snapshot | None) -> Training:
@@ -247,8 +245,13 @@ def begin(prepared: Prepared, plan: Plan, snapshot: Snapshot | None) -> Training
         raise SettingsError(
             f"the stored state does not fit the networks of these settings: {error}"
         ) from None
-    training.position = snapshot.position
+    training.position, training.rollbacks = snapshot.position, rollbacks_of(snapshot)
     return training
+
+
+def rollbacks_of(snapshot: Snapshot) -> tuple[Position, ...]:
+    """The positions at which the run of a stored state had diverged and gone back."""
+    return tuple(Position(*position) for position in snapshot.manifest.get("rollbacks", ()))
 
 
 def check_start(prepared: Prepared, plan: Plan, start: Snapshot) -> None:

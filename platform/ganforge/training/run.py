@@ -1,19 +1,23 @@
 """Settings to a running loop: the only place where data, system, plan and store meet."""
 
+import logging
 import os
+import socket
 from collections.abc import Generator
 
 import torch
 
 from ganforge.data.base import Data
 from ganforge.data.prepare import open_data
+from ganforge.precision import full_float32
 from ganforge.schedule import Plan
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import SystemSettings
 from ganforge.training.checkpoint import Snapshot, Store
+from ganforge.training.divergence import LastGood
 from ganforge.training.lineage import environment
-from ganforge.training.loop import train
+from ganforge.training.loop import NotFinite, train
 from ganforge.training.measure import measure
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import Report
@@ -31,6 +35,8 @@ from ganforge.training.resume import (
 from ganforge.training.run_record import RunRecord
 from ganforge.training.workers import Workers
 
+logger = logging.getLogger("ganforge")
+
 
 def run(
     prepared: Prepared,
@@ -40,16 +46,20 @@ def run(
     rank: int = 0,
     world: int = 1,
     start: Snapshot | None = None,
+    gpu: bool | None = None,
 ) -> Generator[Report]:
     """Train; yield reports, each after rank 0 has stored its state if it is to be stored.
+
+    A run that diverges ends with NotFinite, or goes back, as its settings say.
 
     With `resume` the run continues from the newest state in `store` that verifies, whose report
     comes first, again; other code than its own must give its bits. `start` begins at any state:
     stages that are over by then keep their ids, those after it may have other settings. With
-    world > 1 torch.distributed's default group must stand.
+    world > 1 torch.distributed's default group must stand. `gpu` says whether a scheduler has given
+    this worker a GPU; without a scheduler the settings decide.
     """
     settings = prepared.settings
-    device = choose_device(settings)
+    device = choose_device(settings, gpu)
     be_deterministic(settings, device)
     plan = prepared.plan(device)
     workers = Workers(rank, world, device)
@@ -74,13 +84,27 @@ def run(
         record = RunRecord(prepared, plan, lineage, present, snapshot, rank, equivalent)
         if found is not None:
             yield record.reported_again(found, training, data)
+        good = LastGood(snapshot) if settings.on_divergence == "rollback" else None
         found = snapshot = start = None  # as large as the run itself: let go of it
-        for report in train(training, plan, data, workers):
-            report = measure(training, plan, data, workers, report, prepared.assets)
-            report = record.describe(training, report)
-            if states and rank == 0 and plan.stores(report.position):
-                states.save(training, record.manifest(report), settings.keep)
-            yield report
+        while True:
+            try:
+                for report in train(training, plan, data, workers):
+                    report = measure(training, plan, data, workers, report, prepared.assets)
+                    report = record.describe(training, report)
+                    if plan.stores(report.position):
+                        if states and rank == 0:
+                            states.save(training, record.manifest(report, training), settings.keep)
+                        if good is not None:
+                            good.keep(training)
+                    yield report
+                return
+            except NotFinite as error:
+                if good is None:
+                    raise
+                training = good.go_back(prepared, plan, training, error)
+                if rank == 0:
+                    back = training.position
+                    logger.warning("%s. Back to %s with halved learning rates", error, back)
     finally:
         data.close()
 
@@ -92,24 +116,53 @@ def open_run_data(prepared: Prepared, plan: Plan) -> Data:
     return open_data(kind.Data, settings, plan.stages, scale, settings.seed, fingerprint)
 
 
-def choose_device(settings: SystemSettings) -> torch.device:
-    """The device of this worker; a GPU that was asked for must be there."""
-    if settings.device == "cpu" or (settings.device == "auto" and not torch.cuda.is_available()):
+def choose_device(settings: SystemSettings, gpu: bool | None = None) -> torch.device:
+    """The device of this worker. `gpu`: what a scheduler has given it; None where there is none.
+
+    A machine's GPU may be visible to a worker that was not given it. A GPU that was asked for, or
+    given, must be one that torch can compute with.
+    """
+    if settings.device == "cpu" or gpu is False:
         return torch.device("cpu")
     if not torch.cuda.is_available():
+        if gpu:
+            raise SettingsError(
+                f"device = {settings.device}: the cluster gave this worker a GPU of "
+                f"{socket.gethostname()}, and torch {torch.__version__} finds none there. "
+                "Fix: a driver that is new enough for this torch (`nvidia-smi` shows it), or "
+                "device=cpu"
+            )
+        if settings.device == "auto":
+            return torch.device("cpu")
         raise SettingsError("device = cuda: this machine has no CUDA device; use auto or cpu")
-    return torch.device("cuda", torch.cuda.current_device())
+    device = torch.device("cuda", torch.cuda.current_device())
+    probe(device)
+    return device
+
+
+def probe(device: torch.device) -> None:
+    """Compute one number on a device, so that one that does not work is named before training."""
+    try:
+        right = (torch.ones(8, device=device) * 2).sum().item() == 16
+        fault = "" if right else "it computes wrong sums"
+    except RuntimeError as error:
+        fault = str(error).strip().partition("\n")[0]
+    if fault:
+        raise SettingsError(
+            f"device = {device}: torch {torch.__version__} cannot compute on this GPU of "
+            f"{socket.gethostname()} ({fault}). Fix: another driver, another build of torch, or "
+            "device=cpu"
+        )
 
 
 def be_deterministic(settings: SystemSettings, device: torch.device) -> None:
     """Threads and algorithms as the settings say: the same under Ray and in a bare process."""
     torch.set_num_threads(settings.threads)
     torch.backends.cudnn.benchmark = False
-    deterministic = device.type == "cuda" and settings.exact_world_size
+    deterministic = device.type == "cuda" and settings.deterministic
     if torch.are_deterministic_algorithms_enabled() != deterministic:
         torch.use_deterministic_algorithms(deterministic)  # imports the compiler: 3.5 s (measured)
-    torch.set_float32_matmul_precision("highest")
+    full_float32()
     if device.type == "cuda":
         # without it deterministic matrix products are refused; read when cuBLAS is first used
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.allow_tf32 = False

@@ -32,7 +32,7 @@ class Clock:
         now = time.monotonic()
         shown, spent = report.images - self._images, now - self._last
         self._last, self._images = now, report.images
-        if not shown or spent <= 0:
+        if shown <= 0 or spent <= 0:  # nothing new, or gone back
             return report
         return replace(report, metrics=report.metrics | {"speed/images_per_second": shown / spent})
 
@@ -79,6 +79,9 @@ class RunRecord:
         At a stage's end with its result and the averaged network.
         """
         report = self.clock.timed(report)
+        if training.rollbacks:
+            count = {"training/rollbacks": float(len(training.rollbacks))}
+            report = replace(report, metrics=report.metrics | count)
         if not self.plan.stores(report.position):
             return report
         hashes = state_hashes(training.system)
@@ -107,6 +110,7 @@ class RunRecord:
             measurement_id=digest(self.prepared.measurement),
             measurement=self.prepared.measurement,
             equivalent=list(codes),
+            rollbacks=[where.step for where in training.rollbacks if where.index == index],
         )
         self.stages[index:] = [result]
         self.clock.next_stage()
@@ -114,7 +118,7 @@ class RunRecord:
         averaged = self._averaged(training.system, report.position)
         return replace(report, stage=result, averaged=averaged, metrics=metrics)
 
-    def manifest(self, report: Report) -> dict[str, Any]:
+    def manifest(self, report: Report, training: Training) -> dict[str, Any]:
         """What a checkpoint's manifest says next to its files."""
         metric = load_system(self.prepared.system).metric
         score = report.metrics.get(metric.name) if report.kind == "stage" else None
@@ -131,6 +135,7 @@ class RunRecord:
             "stage": asdict(self.plan.stages[report.position.index]),
             "state": report.state,
             "equivalent": self.equivalent and asdict(self.equivalent),
+            "rollbacks": [[where.index, where.step] for where in training.rollbacks],
             "start": start and {"stage_ids": start.stage_ids, "step": start.step},
             "metrics": report.metrics,
             "stages": [result.to_json() for result in self.stages],
