@@ -12,10 +12,13 @@ import json
 import re
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -519,3 +522,36 @@ def check_options(words: list[str]) -> str:
         twice = [name for name in known if name.startswith("--") and given.count(name) > 1]
         assert not twice, f"{twice} given twice, and accepted"
     return f"exit code {code}"
+
+
+# ---- running them ----
+
+#: what is drawn, and what is asked of it
+FUZZERS: dict[str, tuple[Callable[[], SearchStrategy[Any]], Callable[[Any], str]]] = {
+    "set": (set_lists, check_set),
+    "file": (files, check_file),
+    "space": (spaces, check_space_example),
+    "options": (command_lines, check_options),
+}
+
+
+def fuzz(name: str, count: int, *, shrink: bool = True) -> Counter[str]:
+    """Draw `count` examples, the same ones each time; how many ended in which way. AssertionError,
+    or whatever was raised, with the smallest example of the first fault."""
+    draw, check = FUZZERS[name]
+    ended: Counter[str] = Counter()
+
+    @examples(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(draw())
+    def run(example: Any) -> None:
+        ended[check(example)] += 1
+
+    run()
+    return ended
