@@ -40,7 +40,7 @@ def load(name: str, num_stages: int | None = None) -> dict[str, Any]:
 
 def _stage(key: str) -> int:
     first, number, *_ = [*key.split("."), ""]
-    return int(number) if first == "stages" and number.isdigit() else -1
+    return int(number) if first == "stages" and number.isdecimal() else -1
 
 
 def _from_file(path: Path) -> Any:
@@ -51,6 +51,6 @@ def _from_file(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SettingsError(f"space = {path}: {type(error).__name__}: {error}") from None
     return module

@@ -28,6 +28,7 @@ LAYERS = [
     {"layers"},
     {
         "append_log",
+        "console",
         "assets",
         "draws",
         "local_files",

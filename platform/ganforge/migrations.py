@@ -26,9 +26,10 @@ def migrate(record: dict[str, Any]) -> dict[str, Any]:
     A file of a newer schema is refused: what its keys mean cannot be known here.
     """
     schema = record.get("schema", 1)
-    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        given = repr(schema)[:80]
         raise ValueError(
-            f"schema = {schema!r}: this ganforge reads schemas 1 to {SCHEMA}; "
+            f"schema = {given}: this ganforge reads schemas 1 to {SCHEMA}; "
             "install a newer ganforge to read this file"
         )
     for step in MIGRATIONS[schema - 1 :]:

@@ -6,15 +6,32 @@ every value has been turned into a string on the way (a command line, a search s
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar, get_args
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from ganforge.migrations import SCHEMA, migrate
 
 S = TypeVar("S", bound="Strict")
 _NONE = {"none", "null"}
+#: what the digits of a list item's number are: str.isdigit() also takes "²", which is no number
+_NUMBER = re.compile(r"[0-9]{1,6}")
+#: values and keys are cut in messages, names that are compared with others before that
+_SHOWN, _COMPARED = 80, 100
+#: settings are nested a few levels; a text of a hundred thousand brackets overflows the stack
+_DEPTH = 12
+#: an integer that no tensor's shape and no file of settings elsewhere can hold
+_LARGEST = 2**63
 
 
 class SettingsError(ValueError):
@@ -48,6 +65,25 @@ class Strict(BaseModel):
         extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
     )
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _built(
+        cls, given: Any, build: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        """Integers have an end. A list as context gets the settings before the rules that span
+        several of them are asked: `_problems` asks each of these."""
+        made = build(given)
+        if isinstance(info.context, list):
+            info.context.append(made)
+        large = [
+            f"{name} = {shown(value)}: must be below 2**63"
+            for name, value in made
+            if isinstance(value, int) and not -_LARGEST <= value < _LARGEST
+        ]
+        if large:
+            raise ValueError("\n".join(large))
+        return made
+
     @model_validator(mode="before")
     @classmethod
     def _parse_strings(cls, given: Any) -> Any:
@@ -63,15 +99,61 @@ class Strict(BaseModel):
         kinds = get_args(field.annotation) or (field.annotation,)
         if type(None) in kinds and value.lower() in _NONE:
             return None
-        if value.isdigit() and int(value) in kinds:  # a choice of numbers
+        if _NUMBER.fullmatch(value) and int(value) in kinds:  # a choice of numbers
             return int(value)
         if getattr(field.annotation, "__origin__", None) in (tuple, dict):
             text = value.strip()
             try:
-                return json.loads(text) if text[:1] in "[{" else text.strip("()").split(",")
-            except json.JSONDecodeError:
+                return parse_json(text) if text[:1] in ("[", "{") else text.strip("()").split(",")
+            except ValueError:
                 return value
         return value
+
+
+def parse_json(text: str) -> Any:
+    """What a text of JSON says; ValueError where it is none, says a key twice, or is nested deeper
+    than any setting."""
+    try:
+        found = json.loads(text, object_pairs_hook=_once)
+        _check_depth(found)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    return found
+
+
+_TOO_DEEP = f"lists and tables lie more than {_DEPTH} deep in each other, which no setting does"
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{shown_key(twice)} is given twice; keep one")
+    return found
+
+
+def _check_depth(value: Any, depth: int = 0) -> None:
+    if depth > _DEPTH:
+        raise ValueError(_TOO_DEEP)
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in inner:
+        _check_depth(item, depth + 1)
+
+
+def shown(value: Any) -> str:
+    """A value in a message: on one line, without characters that steer a terminal, not long."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deep, an integer of too many digits
+        return f"a {type(value).__name__} that is too large to be shown"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def shown_key(key: Any) -> str:
+    """A key in a message, as `shown` but without quotes."""
+    text = shown(key)
+    return text[1:-1] if isinstance(key, str) and text[-1] in "'\"" else text.lstrip("'\"")
 
 
 def flatten(settings: BaseModel) -> dict[str, Any]:
@@ -98,32 +180,45 @@ def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
 def override(settings: S, changes: Mapping[str, Any]) -> S:
     """`settings` with dotted keys replaced; every mistake in `changes` in one SettingsError."""
     tree = _plain(settings)
-    problems: list[str] = []
-    for key, value in changes.items():
-        problem = _set(settings, tree, key, value)
-        if problem:
-            problems.append(problem)
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return validated(type(settings), tree)
+    unknown_keys = [
+        line for key, value in changes.items() if (line := _set(settings, tree, key, value))
+    ]
+    made, problems = _build(type(settings), tree, settings)
+    if unknown_keys or made is None:
+        raise _error([*unknown_keys, *problems])
+    return made
 
 
-def _set(settings: BaseModel, tree: dict[str, Any], key: str, value: Any) -> str | None:
+def _set(settings: BaseModel, tree: dict[str, Any], key: Any, value: Any) -> str | None:
     """Put a value into nested plain data; the error line where the key leads nowhere."""
+    if not isinstance(key, str):
+        return f"{shown_key(key)} = {shown(value)}: a key must be the name of a setting, as text"
     first, _, rest = key.removeprefix("stages.").partition(".")
     stages = tree.get("stages", ())
-    here = key.startswith("stages.") and first.isdigit() and int(first) < len(stages)
+    here = (
+        key.startswith("stages.") and isinstance(stages, list) and _slot(stages, first) is not None
+    )
     if here and rest in per_stage_keys(settings):
-        stages[int(first)]["overrides"][rest] = _plain(value)
+        overrides = (
+            stages[int(first)].get("overrides") if isinstance(stages[int(first)], dict) else 0
+        )
+        if not isinstance(overrides, dict):
+            return _inside(key, f"stages.{first}")
+        overrides[rest] = _plain(value)
         return None
     node: Any = tree
     *path, last = key.split(".")
     for depth, part in enumerate([*path, last]):
         slot = _slot(node, part)
+        where = ".".join(path[:depth])
         if slot is None:
-            if isinstance(node, list) and part.isdigit():
-                where, end = ".".join(path[:depth]), len(node) - 1
-                return f"unknown setting '{key}': {where} has {end + 1} entries, 0 to {end}"
+            if isinstance(node, list) and _NUMBER.fullmatch(part):
+                end = len(node) - 1
+                return (
+                    f"unknown setting '{shown_key(key)}': {where} has {end + 1} entries, 0 to {end}"
+                )
+            if not isinstance(node, dict | list) and key in flatten(settings):
+                return _inside(key, where)
             return unknown(key, settings)
         if depth == len(path):
             node[slot] = _plain(value)
@@ -132,10 +227,14 @@ def _set(settings: BaseModel, tree: dict[str, Any], key: str, value: Any) -> str
     return None
 
 
+def _inside(key: str, group: str) -> str:
+    return f"{shown_key(key)}: {group} is given as a whole too; give one of the two"
+
+
 def _slot(node: Any, part: str) -> int | str | None:
     """Where `part` lies in a node of plain data, if it is there."""
     if isinstance(node, list):
-        return int(part) if part.isdigit() and int(part) < len(node) else None
+        return int(part) if _NUMBER.fullmatch(part) and int(part) < len(node) else None
     return part if isinstance(node, dict) and part in node else None
 
 
@@ -150,26 +249,114 @@ def _plain(value: Any) -> Any:
 
 def validated(kind: type[S], tree: Any) -> S:
     """Build settings of `kind` from nested plain data; SettingsError with one line per mistake."""
+    made, problems = _build(kind, tree)
+    if made is None:
+        raise _error(problems)
+    return made
+
+
+def _error(problems: Iterable[str]) -> SettingsError:
+    return SettingsError("\n".join(dict.fromkeys(problems)))
+
+
+def _build(kind: type[S], tree: Any, before: BaseModel | None = None) -> tuple[S | None, list[str]]:
+    """The settings, or a line for each mistake.
+
+    Rules that span several settings are asked once each setting by itself is right. So that one
+    message names those that are broken too, wrong settings are replaced by what was there `before`,
+    or by their defaults, and the rules are asked about the rest.
+    """
     try:
-        return kind.model_validate(tree)
+        return kind.model_validate(tree), []
     except ValidationError as error:
-        lines = [_line(kind, tree, problem) for problem in error.errors()]
-        raise SettingsError("\n".join(dict.fromkeys(lines))) from None
+        found = error.errors()
+    lines = [line for problem in found for line in _lines(kind, tree, problem)]
+    if not isinstance(tree, dict):
+        return None, lines
+    right, mended = _plain(before or _defaults(kind)), _plain(tree)
+    wrong = [problem["loc"] for problem in found if problem["loc"]]
+    for place in wrong:
+        _mend(mended, right, place)
+    names = {name for place in wrong for name in _names(place)}
+    words = re.compile("|".join([r"(?!)", *(rf"\b{re.escape(name)}\b" for name in names)]))
+    others = _rules(kind, mended)
+    return None, [*lines, *(line for line in others if not words.search(line))]
 
 
-def _line(kind: type[BaseModel], tree: Any, problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return unknown(key, kind.model_construct(**_defaults(kind)))
-    if problem["type"] == "value_error":
-        message = str(problem["ctx"]["error"])
-        return f"{key}.{message}" if key else message  # a group names its own keys
-    if problem["type"] == "missing" and isinstance(problem["loc"][-1], int):
-        above = key.rpartition(".")[0]
-        return f"{above} = {problem['input']!r}: has too few values, such as 0.5,0.999 for a pair"
-    if problem["type"] == "missing":
-        return f"{key} is missing: this setting has no default, give it a value"
-    return f"{key} = {problem['input']!r}: {problem['msg']}"
+def _names(place: tuple[int | str, ...]) -> Iterator[str]:
+    """How messages may speak of the setting at a place."""
+    yield ".".join(map(str, place))
+    last = [part for part in place if isinstance(part, str)][-1:]
+    yield from (name for name in last if name != "stages")
+
+
+def _mend(node: Any, right: Any, place: tuple[int | str, ...]) -> None:
+    """Put what is `right` into the place of what is wrong; what should not be there is left out."""
+    for depth, part in enumerate(place):
+        known = _item(right, part)
+        if depth < len(place) - 1 and isinstance(_item(node, part), dict | list) and known:
+            node, right = _item(node, part), known
+            continue
+        if known is not None and (isinstance(node, dict) or _item(node, part) is not None):
+            node[part] = known
+        elif _item(node, part) is not None:
+            del node[part]
+        return
+
+
+def _item(node: Any, part: int | str) -> Any:
+    if isinstance(node, list):
+        return node[part] if isinstance(part, int) and part < len(node) else None
+    return node.get(part) if isinstance(node, dict) else None
+
+
+def _rules(kind: type[BaseModel], tree: Mapping[Any, Any]) -> list[str]:
+    """A line for each rule of `kind` that the settings in `tree` break together."""
+    built: list[BaseModel] = []
+    try:
+        kind.model_validate(tree, context=built)
+    except ValidationError as error:
+        lines = [line for problem in error.errors() for line in _lines(kind, tree, problem)]
+    else:
+        return []
+    made = next((found for found in reversed(built) if type(found) is kind), None)
+    for name, rule in kind.__pydantic_decorators__.model_validators.items():
+        if made is None or rule.info.mode != "after":
+            continue
+        try:
+            getattr(made, name)()
+        except ValueError as error:
+            lines += str(error).split("\n")
+        except (LookupError, TypeError, ArithmeticError):
+            continue  # it builds on a rule that is broken
+    return lines
+
+
+def _lines(kind: type[BaseModel], tree: Any, problem: Any) -> list[str]:
+    """What is wrong with one setting: the key, the value, the rule."""
+    key = ".".join(shown_key(part) for part in problem["loc"])
+    given = shown(problem["input"])
+    match problem["type"]:
+        case "extra_forbidden":
+            return [unknown(key, kind.model_construct(**_defaults(kind)))]
+        case "invalid_key":
+            return [f"{key} = {given}: a key must be the name of a setting, as text"]
+        case "value_error":  # a group names its own keys
+            texts = str(problem["ctx"]["error"]).split("\n")
+            return [f"{key}.{text}" if key else text for text in texts]
+        case "missing" if isinstance(problem["loc"][-1], int):
+            above = key.rpartition(".")[0]
+            return [f"{above} = {given}: has too few values, such as 0.5,0.999 for a pair"]
+        case "missing":
+            return [f"{key} is missing: this setting has no default, give it a value"]
+        case "int_parsing_size":
+            return [f"{key} = {given}: must be below 2**63"]
+        case "model_type":
+            return [
+                f"{key or 'settings'} = {given}: must be a table of settings; "
+                f"`ganforge settings` lists them"
+            ]
+    return [f"{key} = {given}: {problem['msg']}"]
 
 
 def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
@@ -189,9 +376,20 @@ def unknown(key: str, settings: BaseModel) -> str:
         ]
     else:
         key_tail = key
-    near = difflib.get_close_matches(key_tail, known, n=1, cutoff=0.6)
-    hint = f"; did you mean '{prefix}{near[0]}'?" if near else "; `ganforge settings` lists them"
-    return f"unknown setting '{key}'{hint}"
+    near = nearest(key_tail, [name for name in known if name != key_tail])
+    hint = (
+        f"; did you mean '{shown_key(prefix)}{near}'?"
+        if near
+        else "; `ganforge settings` lists them"
+    )
+    return f"unknown setting '{shown_key(key)}'{hint}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like this one, if one is."""
+    if len(name) > _COMPARED:  # comparing takes its square
+        return None
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
 
 
 def field_flags(settings: BaseModel) -> dict[str, dict[str, bool]]:
@@ -205,7 +403,7 @@ def field_flags(settings: BaseModel) -> dict[str, dict[str, bool]]:
 def _flags_of(kind: type[BaseModel], value: Any, parts: list[str]) -> dict[str, bool]:
     flags = {"per_stage": False, "weights": True, "added": False}
     for part in parts:
-        if isinstance(value, tuple) and part.isdigit():
+        if isinstance(value, tuple) and _NUMBER.fullmatch(part):
             value = value[int(part)]
             continue
         field = type(value).model_fields.get(part) if isinstance(value, BaseModel) else None
@@ -236,15 +434,26 @@ def to_json(settings: Any) -> str:
     return json.dumps({**record, "settings": settings.model_dump(mode="json")}, indent=2)
 
 
+#: what a settings.json holds
+_RECORD = ("schema", "ganforge", "system", "settings")
+
+
 def read_json(text: str) -> dict[str, Any]:
     """The record in a `settings.json`, of any schema, migrated to the present one."""
     try:
-        record = json.loads(text)
-    except json.JSONDecodeError as error:
+        record = parse_json(text)
+    except ValueError as error:
         raise SettingsError(f"not a JSON file: {error}") from None
     shaped = isinstance(record, dict) and isinstance(record.get("settings"), dict)
     if not shaped or not isinstance(record.get("system"), str):
         raise SettingsError("not a settings file: 'system' must be a name, 'settings' a table")
+    for key in record:
+        if key not in _RECORD:
+            near = nearest(key, _RECORD)
+            hint = (
+                f"did you mean '{near}'?" if near else f"a settings file has {', '.join(_RECORD)}"
+            )
+            raise SettingsError(f"unknown key '{shown_key(key)}' beside 'settings'; {hint}")
     try:
         return migrate(record)
     except ValueError as error:

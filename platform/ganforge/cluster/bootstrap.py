@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ganforge.cluster.variables import FILE, mistakes, read_variables, replace
+from ganforge.console import complain
 from ganforge.settings import SettingsError
 from ganforge.training.files import ObjectFolders, join
 
@@ -35,7 +36,8 @@ def main(arguments: list[str]) -> int:
     file = Path(FILE).expanduser()
     variables = read_variables(file.read_text() if file.is_file() else "")
     if found := mistakes(variables):
-        print("\n".join(f"error: {mistake}" for mistake in found), file=sys.stderr)
+        for mistake in found:
+            complain(mistake)
         return 1
     try:
         if "://" in variables["GANFORGE_DATA"]:
@@ -46,7 +48,7 @@ def main(arguments: list[str]) -> int:
             uri = serve(variables["GANFORGE_STORAGE"], kept)
             replace(file, {"MLFLOW_TRACKING_URI": uri})
     except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(str(error))
         return 1
     return 0
 

@@ -2,14 +2,13 @@
 that help, `systems` and a misspelt name answer at once."""
 
 import importlib
-import io
-import logging
 import sys
 from typing import Annotated, Any
 
 import typer
 
 from ganforge.commands.configure import CliOptions
+from ganforge.commands.given_once import App
 from ganforge.commands.options import (
     MODEL,
     Accept,
@@ -39,13 +38,14 @@ from ganforge.commands.options import (
     Version,
     Workers,
 )
+from ganforge.console import complain, prepare, show
 from ganforge.local_files import DiskFull, Linked
 from ganforge.settings import SettingsError
 
 INTERRUPTED = 130
 TERMINATED = 143
 
-app = typer.Typer(
+app = App(
     name="ganforge",
     help="Tune, train and reproduce GANs on a Ray cluster.",
     no_args_is_help=True,
@@ -349,19 +349,15 @@ def _command(name: str) -> Any:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input is one clear message and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        # a file's name may hold bytes that the terminal's encoding has no sign for
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    prepare()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(given, standalone_mode=False)
     except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(2)
     except (DiskFull, Linked) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(1 if isinstance(error, DiskFull) else 2)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -370,11 +366,15 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         code = TERMINATED
     except Exception as error:
-        show = getattr(error, "show", None)  # a usage error of typer: it prints itself
-        if show is None:
+        message = getattr(error, "format_message", None)
+        if message is None:
             raise
-        show()
+        where = getattr(getattr(error, "ctx", None), "command_path", "ganforge")
+        if not given:
+            show(*message().split("\n"))
+        else:
+            complain(f"{message().rstrip('.')}; see `{where} --help`")
         sys.exit(2)
     if code in (INTERRUPTED, TERMINATED):  # typer makes the first one of Ctrl-C
-        print("interrupted; --resume continues from the last stored state", file=sys.stderr)
+        complain("--resume continues from the last stored state", "interrupted")
     sys.exit(code)

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganforge.cluster.variables import BUILT_IN
-from ganforge.settings import SettingsError, flatten, override, read_json, validated
+from ganforge.settings import (
+    SettingsError,
+    flatten,
+    nearest,
+    override,
+    read_json,
+    shown,
+    shown_key,
+    validated,
+)
 from ganforge.systems.catalog import in_file, load_own_system, load_system, recorded_name
 
 if TYPE_CHECKING:
@@ -59,21 +68,46 @@ def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str,
         settings = override(settings, kind.PRESETS.get(preset, {}))
     elif preset is not None:
         known = ", ".join(kind.PRESETS)
-        raise SettingsError(f"preset = {preset}: {name} has {known}")
+        near = nearest(preset, kind.PRESETS)
+        hint = f"; did you mean '{near}'?" if near else ""
+        raise SettingsError(f"preset = {preset}: {name} has {known}{hint}")
     if record is not None:
         settings = validated(kind.Settings, _merged(settings.model_dump(), record["settings"]))
     settings = _with_ladder(settings, options)
-    return name, absolute(override(settings, _changes(options)))
+    changes, problems = _changes(options)
+    try:
+        settings = override(settings, changes)
+    except SettingsError as error:
+        problems += str(error).split("\n")
+    system = changes.get("system", settings.system)
+    if system not in ("", recorded_name(name)):
+        problems.append(
+            f"system = {shown(system)}: must be {recorded_name(name)}, whose settings "
+            "these are; the system is named behind the command, such as `ganforge train wgan`"
+        )
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return name, absolute(settings.model_copy(update={"system": recorded_name(name)}))
 
 
 def absolute(settings: "SystemSettings") -> "SystemSettings":
     """Paths of this machine made absolute: workers have another working directory."""
     changes = {
-        f"data.{key}": str(Path(value).expanduser().absolute())
+        f"data.{key}": str(_expanded(f"data.{key}", value).absolute())
         for key in ("root", "cache_directory")
         if (value := getattr(settings.data, key)) is not None
     }
     return override(settings, changes)
+
+
+def _expanded(key: str, path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~name, where nobody is called so
+        raise SettingsError(
+            f"{key} = {shown(path)}: its first part must name a user of this machine; write "
+            f"./{shown_key(path)} for a folder that is called so"
+        ) from None
 
 
 def _merged(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +126,8 @@ def _read(path: str) -> dict[str, Any]:
         return read_json(Path(path).read_text())
     except OSError as error:
         raise SettingsError(f"settings = {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"settings = {path}: must be a text in UTF-8; is not") from None
     except ValueError as error:
         raise SettingsError(f"settings = {path}: {error}") from None
 
@@ -133,6 +169,8 @@ def _resized(settings: "SystemSettings", options: CliOptions) -> "SystemSettings
     """All stages at one size: --start is the source's side and --target the target's."""
     old: int = settings.scale  # pyright: ignore[reportAttributeAccessIssue]
     scale = old if options.scale is None else options.scale
+    if scale < 1:
+        override(settings, {"scale": scale})  # refuses it
     start = settings.stages[0].resolution // old if options.start is None else options.start
     if options.target is not None:
         if options.start is not None and options.start * scale != options.target:
@@ -146,21 +184,21 @@ def _resized(settings: "SystemSettings", options: CliOptions) -> "SystemSettings
     return override(settings, {"scale": scale, "stages": rows})
 
 
-def _changes(options: CliOptions) -> dict[str, Any]:
-    """The changes that options and --set ask for; refused where the two disagree."""
-    named, pairs = _named(options), _pairs(options.changes)
+def _changes(options: CliOptions) -> tuple[dict[str, Any], list[str]]:
+    """The changes that options and --set ask for, and a line for each that contradicts another."""
+    named, (pairs, problems) = _named(options), _pairs(options.changes)
     for key in sorted(named.keys() & pairs.keys()):
         if str(named[key]) != pairs[key]:
-            raise SettingsError(
-                f"--set {key}={pairs[key]}: {_OPTION_OF[key]} says {named[key]}; "
+            problems.append(
+                f"--set {key}={shown_key(pairs[key])}: {_OPTION_OF[key]} says {named[key]}; "
                 "give one of the two"
             )
     if options.data not in (None, BUILT_IN) and "data.source" in pairs:
-        raise SettingsError(
-            f"--set data.source={pairs['data.source']}: --data (GANFORGE_DATA) "
+        problems.append(
+            f"--set data.source={shown_key(pairs['data.source'])}: --data (GANFORGE_DATA) "
             f"{options.data} names the images; give one of the two, or --data {BUILT_IN}"
         )
-    return named | pairs
+    return pairs | named, problems
 
 
 #: the options that stand for a setting
@@ -188,16 +226,27 @@ def _named(options: CliOptions) -> dict[str, Any]:
     return found
 
 
-def _pairs(changes: list[str]) -> dict[str, str]:
+def _pairs(changes: list[str]) -> tuple[dict[str, str], list[str]]:
+    """What --set asks for, by key, and a line for each that cannot be meant."""
     found: dict[str, str] = {}
+    problems = []
     for change in changes:
         key, mark, value = change.partition("=")
         if not mark or not key:
-            raise SettingsError(f"--set {change}: must be KEY=VALUE")
-        if key in found:
-            raise SettingsError(f"--set {key} is given twice ({found[key]} and {value}): keep one")
-        found[key] = value
-    return found
+            problems.append(f"--set {shown_key(change)}: must be KEY=VALUE")
+        elif key in found:
+            values = f"{shown_key(found[key])} and {shown_key(value)}"
+            problems.append(f"--set {shown_key(key)} is given twice ({values}): keep one")
+        else:
+            found[key] = value
+    for key in list(found):
+        group = next((name for name in found if key.startswith(f"{name}.")), None)
+        if group is not None:
+            del found[key]
+            problems.append(
+                f"--set {shown_key(key)}: --set {shown_key(group)} sets it too; give one of the two"
+            )
+    return found, problems
 
 
 def choose_metric(
@@ -214,7 +263,8 @@ def choose_metric(
         known.pop("validation/kid_proxy", None)
     if name not in known:
         raise SettingsError(
-            f"metric = {name}: is not measured under these settings; choose from {', '.join(known)}"
+            f"metric = {shown_key(name)}: is not measured under these settings; choose from "
+            f"{', '.join(known)}"
         )
     return known[name]
 

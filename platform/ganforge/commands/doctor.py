@@ -5,9 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
+from ganforge.console import Console, Table
 from ganforge.settings import SettingsError
 
 if TYPE_CHECKING:

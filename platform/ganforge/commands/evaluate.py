@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from rich.console import Console
-
 from ganforge.commands.models import FoundModel, find_model, needs_images
+from ganforge.console import Console, complain, show
 from ganforge.inference.benchmark import (
     ImageMetrics,
     benchmark_scale,
@@ -60,7 +59,7 @@ def _each(folders: Sequence[str], measure: Callable[[str, list[str]], None]) -> 
                 raise
             failed.append(str(error))
     for line in failed:
-        print(f"error: {line}", file=sys.stderr)
+        complain(line)
     if failed:
         sys.exit(1)
 
@@ -116,6 +115,6 @@ def _log(found: FoundModel, folder: str, rows: Sequence[ImageMetrics]) -> None:
         Exception
     ) as error:  # the results are printed already: a store that is down loses no work
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        print(f"warning: not recorded in run {found.run_id}: {reason[:200]}", file=sys.stderr)
+        complain(f"not recorded in run {found.run_id}: {reason[:200]}", "warning")
     else:
-        print(f"recorded as benchmark/{name}/… in run {found.run_id}")
+        show(f"recorded as benchmark/{name}/… in run {found.run_id}")

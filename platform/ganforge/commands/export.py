@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganforge.commands.models import find_model, needs_images
+from ganforge.console import show
 from ganforge.inference.export import FORMATS, trace
 from ganforge.output_files import check_output, output_file
 from ganforge.settings import SettingsError
@@ -53,7 +54,7 @@ def export(options: ExportOptions) -> None:
             made.path.open("rb") as content,
         ):
             shutil.copyfileobj(content, file)
-    print(
+    show(
         f"{path}: (N, {channels}, H, W) float32 in [-1, 1] to {found.model.scale} times the sides, "
         f"any N, H and W; differs from torch by at most {made.difference:.1e}"
     )

@@ -4,10 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from safetensors.torch import save
 
 from ganforge.commands.models import find_model
+from ganforge.console import show
 from ganforge.inference.interpolation import interpolated
 from ganforge.inference.model import SOURCES
 from ganforge.output_files import check_output, make_output_folder, output_file
@@ -73,4 +73,4 @@ def interpolate(options: InterpolateOptions) -> None:
         with output_file(folder, name, overwrite=options.overwrite) as file:
             file.write(content)
     path = f"stage {first.stage} of {model} to stage {second.stage} of {toward or model}"
-    Console().print(f"{folder}: {alpha:g} of the way from {path}", soft_wrap=True)
+    show(f"{folder}: {alpha:g} of the way from {path}")

@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
+from ganforge.console import show
+
 
 def _version(asked: bool) -> None:
     if asked:
         from ganforge import __version__
 
-        print(f"ganforge {__version__}")
+        show(f"ganforge {__version__}")
         raise typer.Exit
 
 

@@ -3,9 +3,8 @@
 import time
 from typing import Any
 
-from rich.console import Console
-
 from ganforge.commands.start import Start
+from ganforge.console import Console
 
 
 class ProgressLines:
@@ -24,7 +23,5 @@ class ProgressLines:
         self.console.print(
             f"{minutes:6.1f} min  stage {index + 1}/{len(self.stages)} "
             f"({self.stages[index].resolution} px)  step {summary['step']}  "
-            f"images {summary['images']}  alpha {summary['alpha']:.2f}{score}",
-            highlight=False,
-            soft_wrap=True,
+            f"images {summary['images']}  alpha {summary['alpha']:.2f}{score}"
         )

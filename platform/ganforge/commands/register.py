@@ -5,8 +5,7 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from ganforge.console import Console
 from ganforge.settings import SettingsError
 
 if TYPE_CHECKING:

@@ -3,13 +3,11 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from ganforge.assets import keep_bytes, present
 from ganforge.cluster.variables import BUILT_IN
 from ganforge.commands.configure import check_images, choose_metric
 from ganforge.commands.start import check_accept
+from ganforge.console import Console, Table
 from ganforge.settings import SettingsError, override, validated
 from ganforge.systems.catalog import load_system
 

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ganforge.commands.models import find_model
+from ganforge.console import show
 from ganforge.draws import latents
 from ganforge.metrics.image_quality import to_bytes
 from ganforge.output_files import check_output, make_output_folder, output_file
@@ -60,7 +61,7 @@ def sample(options: SampleOptions) -> None:
     if options.grid:
         with output_file(folder, GRID, overwrite=options.overwrite) as file:
             _write(file, sheets([torch.cat(images)], labels=labels))
-    print(
+    show(
         f"{options.count} images in {folder}" + (f", all of them in {GRID}" if options.grid else "")
     )
 

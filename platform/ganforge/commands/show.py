@@ -4,11 +4,9 @@ import ast
 import importlib.util
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from ganforge.commands.configure import CliOptions, configure
 from ganforge.commands.describe import describe
+from ganforge.console import Console, Table, show
 from ganforge.settings import to_json
 from ganforge.systems.catalog import known_systems
 
@@ -17,7 +15,7 @@ def show_settings(options: CliOptions, as_json: bool) -> None:
     """Every key with its type, range, value and meaning."""
     name, settings = configure(options)
     if as_json:
-        print(to_json(settings))
+        show(*to_json(settings).split("\n"))
         return
     table = Table(title=f"settings of {name}, preset {options.preset or 'paper'}")
     columns = ("key", "type", "range", "default", "meaning")

@@ -1,7 +1,6 @@
 """What train and tune do before anything starts: fix the settings, refuse what cannot work."""
 
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from ganforge.commands.configure import (
     choose_metric,
     configure,
 )
+from ganforge.console import complain, show
 from ganforge.settings import SettingsError, to_json
 from ganforge.systems.catalog import load_system
 
@@ -49,13 +49,13 @@ def prepare_start(
     if examine is not None:
         examine(name, settings)
     if dry_run:
-        print(to_json(settings))
+        show(*to_json(settings).split("\n"))
         return None
     from ganforge.training.prepare import prepare
 
     prepared = replace(prepare(name, settings), accept_code="code" in accept)
     for warning in prepared.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        complain(warning, "warning")
     return Start(prepared, chosen)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 
+from ganforge.console import complain, show
 from ganforge.settings import SettingsError
 
 
@@ -29,19 +30,19 @@ def sync(path: str, tracking_uri: str | None) -> None:
     for sent in found:
         for run, entries in sent.entries.items():
             state = f"not sent: {sent.error}" if sent.error else "sent"
-            print(f"{shown(run)}  {entries} entries  {state}")
+            show(f"{shown(run)}  {entries} entries  {state}")
         if not sent.entries:
-            print(f"{shown(sent.path)}  not sent: {sent.error}")
+            show(f"{shown(sent.path)}  not sent: {sent.error}")
         for why in sent.refused:
-            print(f"{shown(sent.path)}  an entry is refused and set aside in refused.jsonl: {why}")
+            show(f"{shown(sent.path)}  an entry is refused and set aside in refused.jsonl: {why}")
     unsent, refused = [s for s in found if s.error], [s for s in found if s.refused]
     if unsent:
-        print("error: not everything was sent; the lines above say why", file=sys.stderr)
+        complain("not everything was sent; the lines above say why")
         sys.exit(1)
     for store, experiment in sorted({e for sent in found for e in sent.experiments}):
         for run_id in close_orphans(store, experiment):
-            print(f"{run_id}  ended: its driver died")
-    print(f"{sum(sent.metrics for sent in found)} metrics sent; nothing is left")
+            show(f"{run_id}  ended: its driver died")
+    show(f"{sum(sent.metrics for sent in found)} metrics sent; nothing is left")
     if refused:
-        print("error: some entries were refused; the lines above say why", file=sys.stderr)
+        complain("some entries were refused; the lines above say why")
         sys.exit(1)

@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.progress_lines import ProgressLines
 from ganforge.commands.start import Start, checked_storage, prepare_start, ui_lines
+from ganforge.console import Console, complain, show
 from ganforge.local_files import Linked, check_own_folder
 from ganforge.run_names import new_name, newest_first
 from ganforge.settings import SettingsError
@@ -80,8 +79,8 @@ def train(options: CliOptions, how: TrainOptions) -> None:
     _print_result(console, start, trained, run)
     if not run.complete:
         trouble = run.client.trouble or trained.tracking_trouble
-        print(f"warning       the tracking store failed: {trouble}")
-        print(f"              ganforge sync --storage {shlex.quote(storage)}   sends the rest")
+        show(f"warning       the tracking store failed: {trouble}")
+        show(f"              ganforge sync --storage {shlex.quote(storage)}   sends the rest")
 
 
 @dataclass
@@ -205,7 +204,7 @@ def _ending(start: Start, run: _Run, listener: _Listener) -> Iterator[None]:
         outcome, status = "finished", "FINISHED"
     except (TrainingFailed, SettingsError) as error:
         outcome, status = f"failed: {error}", "FAILED"
-        print(f"error: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(2 if isinstance(error, SettingsError) else 1)
     finally:
         run.ref = run.client.known(run.ref)
@@ -254,7 +253,8 @@ def _print_result(console: Console, start: Start, trained: "Trained", run: _Run)
         console.print(text, highlight=False, soft_wrap=True)
 
     value = trained.metrics.get(start.metric.name)
-    line(f"\n{start.metric.name} {value:.3f}" if value is not None else "\nfinished")
+    line("")
+    line(f"{start.metric.name} {value:.3f}" if value is not None else "finished")
     line(f"checkpoints   {run.store}")
     if not run.ref.run_id:
         return
@@ -272,5 +272,5 @@ def _try(call: Callable[[], _T]) -> _T | None:
         return call()
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        print(f"warning: tracking store: {first[:200]}; the training continues")
+        show(f"warning: tracking store: {first[:200]}; the training continues")
         return None

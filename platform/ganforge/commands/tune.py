@@ -7,11 +7,10 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.register import register_best
 from ganforge.commands.start import Start, checked_storage, local_folder, prepare_start, ui_lines
+from ganforge.console import Console, complain
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 
@@ -111,7 +110,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
         finish(console, best.run.run_id, start, options.register or options.experiment, uri)
     if best is None:
         reasons = {trial.reason for trial in result.trials if trial.reason}
-        print("error: no trial finished a stage: " + "; ".join(sorted(reasons)), file=sys.stderr)
+        complain("no trial finished a stage: " + "; ".join(sorted(reasons)))
         sys.exit(1)
     if result.interrupted:
         sys.exit(130)
@@ -158,7 +157,8 @@ def report(console: Console, result: "SearchResult", metric: str, uri: str, stor
     def line(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
-    line(f"\nbest          trial {best.number}: {metric} {best.last_score:.3f} ({best.outcome})")
+    line("")
+    line(f"best          trial {best.number}: {metric} {best.last_score:.3f} ({best.outcome})")
     for key, value in best.params.items():
         line(
             f"              {key} = {value:.4g}"

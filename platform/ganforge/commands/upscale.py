@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ganforge.commands.models import find_model, needs_images
+from ganforge.console import Bars, complain, show
 from ganforge.inference.enlarge import enlarge
 from ganforge.inference.images import Photo, read_photo, write_photo
 from ganforge.inference.model import Model
@@ -74,10 +73,7 @@ def upscale(options: UpscaleOptions) -> None:
                 f"computed {times:.0f} times; larger tiles are faster"
             )
     make_output_folder(folder)
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    silent = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=silent) as progress:
+    with Bars() as progress:
         for number, task in enumerate(tasks, 1):
             bar = progress.add_task(f"{number}/{len(tasks)} {task.name}", total=None)
             try:
@@ -95,10 +91,10 @@ def upscale(options: UpscaleOptions) -> None:
                 errors.append(f"{task.source}: is not upscaled: {reason}")
             progress.remove_task(bar)
     for note in notes:
-        print(f"note: {note}")
-    print(f"{len(tasks) - len(errors)} of {len(tasks)} images are in {folder}")
+        show(f"note: {note}")
+    show(f"{len(tasks) - len(errors)} of {len(tasks)} images are in {folder}")
     for error in errors:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
     if errors:
         sys.exit(1)
 
@@ -113,7 +109,7 @@ def _read(task: UpscaleTask, folder: Path, overwrite: bool) -> Photo:
 
 
 def _made(
-    task: UpscaleTask, photo: Photo, model: Model, tile: int | None, progress: Progress, bar: int
+    task: UpscaleTask, photo: Photo, model: Model, tile: int | None, progress: Bars, bar: int
 ) -> NDArray[Any]:
     """The enlarged levels, (s·H, s·W, C), if the format of the target can hold them."""
     if photo.alpha is not None and task.target.suffix == ".jpg":

@@ -1,10 +1,11 @@
 """Which images are used, and what is done to them."""
 
+import os
 from typing import Literal, Self
 
 from pydantic import model_validator
 
-from ganforge.settings import Strict, setting
+from ganforge.settings import Strict, setting, shown
 
 
 class Degradation(Strict):
@@ -33,6 +34,14 @@ class Degradation(Strict):
     @property
     def active(self) -> bool:
         return max(self.blur) > 0 or max(self.noise) > 0 or min(self.jpeg) < 100
+
+
+def _is_path(text: str) -> bool:
+    """Whether a file could be called so. An empty text is no path: it would be where one stands."""
+    try:
+        return bool(text.strip()) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 class DataSettings(Strict):
@@ -83,6 +92,17 @@ class DataSettings(Strict):
     cache_bytes: int = setting(
         16 * 2**30, "packed images larger than this are decoded on demand", ge=0, weights=False
     )
+
+    @model_validator(mode="after")
+    def _check_paths(self) -> Self:
+        problems = [
+            f"{key} = {shown(path)}: must be the path of a folder, or none"
+            for key, path in (("root", self.root), ("cache_directory", self.cache_directory))
+            if path is not None and not _is_path(path)
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
 
 
 class TranslationSettings(DataSettings):

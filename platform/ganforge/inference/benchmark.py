@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from PIL import Image
-from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
 
+from ganforge.console import Table
 from ganforge.data.batch import Batch
 from ganforge.inference.images import SUFFIXES, read_photo
 from ganforge.inference.tiles import check_memory, upscale

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
-
+from ganforge.console import Console, Live, Table
 from ganforge.search.trial import Trial
 
 _COLOURS = {

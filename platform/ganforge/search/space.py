@@ -1,15 +1,17 @@
 """A search space: dotted settings to Ray Tune domains, checked before anything starts."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution
+from pydantic import BaseModel
 from ray.tune.search.optuna import OptunaSearch
-from ray.tune.search.sample import Categorical, Domain
+from ray.tune.search.sample import Categorical, Domain, LogUniform
 
-from ganforge.settings import SettingsError, override
+from ganforge.settings import SettingsError, override, shown, shown_key
 from ganforge.systems.settings import SystemSettings
 
 Space = Mapping[str, Domain]
@@ -39,13 +41,20 @@ def check_space(space: Space, settings: SystemSettings) -> None:
         raise SettingsError("the search space is empty: give at least one setting a domain")
     problems = []
     for key, domain in space.items():
-        shared = _shared(key)
-        if not isinstance(domain, Domain):
+        if not isinstance(key, str):
+            problems.append(f"search space: {shown(key)}: a key must be a setting's name, as text")
+            continue
+        group = next((k for k in space if isinstance(k, str) and key.startswith(f"{k}.")), None)
+        if shared := _shared(key):
+            problems.append(f"{shown_key(key)}: cannot be searched, {shared}")
+        elif group is not None:
+            problems.append(f"{shown_key(key)}: {group} is searched as a whole too; keep one")
+        elif not isinstance(domain, Domain):
             problems.append(
-                f"{key} = {domain!r}: must be a domain such as tune.loguniform(1e-4, 1e-2)"
+                f"{shown_key(key)} = {shown(domain)}: must be a domain such as "
+                "tune.loguniform(1e-4, 1e-2)"
             )
-        elif shared:
-            problems.append(f"{key}: cannot be searched, {shared}")
+            problems += _unknown(key, settings)
         else:
             problems += _bad_values(key, domain, settings)
     if problems:
@@ -61,23 +70,46 @@ def _shared(key: str) -> str | None:
     return _SHARED.get(head)
 
 
-def _bad_values(key: str, domain: Domain, settings: SystemSettings) -> list[str]:
+def _unknown(key: str, settings: SystemSettings) -> list[str]:
+    """A line where the key is no setting's."""
     try:
-        values = _draws(domain)
-        distributions({key: domain})
-    except (ValueError, TypeError) as error:
-        return [f"{key}: this domain cannot be searched ({error})"]
+        override(settings, {key: None})
+    except SettingsError as error:
+        return [line for line in str(error).split("\n") if line.startswith("unknown setting")]
+    return []
+
+
+def _bad_values(key: str, domain: Domain, settings: SystemSettings) -> list[str]:
+    if strange := _unknown(key, settings):
+        return strange
+    try:
+        with warnings.catch_warnings(), np.errstate(all="raise"):
+            warnings.simplefilter("error")
+            values = [plain(value) for value in _draws(domain)]
+            distributions({key: domain})
+    except Exception as error:  # a domain runs code of a user's file, and numpy on any numbers
+        reason = shown_key(str(error).split("\n")[0] or type(error).__name__)
+        return [f"{shown_key(key)}: this domain cannot be searched ({reason})"]
     for value in values:
         try:
-            override(settings, {key: plain(value)})
+            override(settings, {key: value})
         except SettingsError as error:
-            return [f"search space: {line}" for line in str(error).splitlines()]
+            return [f"search space: {line}" for line in str(error).split("\n")]
     return []
 
 
 def _draws(domain: Domain) -> list[Any]:
     if isinstance(domain, Categorical):
+        if not domain.categories:
+            raise ValueError("it has no values: give it at least one")
         return list(domain.categories)
+    step = getattr(domain.get_sampler(), "q", None)
+    if step is not None and not step > 0:
+        raise ValueError(f"its step is {shown(step)}: must be above 0")
+    if step is not None and isinstance(domain.get_sampler().get_sampler(), LogUniform):
+        raise ValueError(
+            "Optuna keeps no step on a logarithmic scale: use it without a step, or tune.quniform"
+        )
     # the ends of a range go wrong first
     ends = [getattr(domain, "lower", None)]
     return [*domain.sample(size=_SAMPLES, random_state=0), *(v for v in ends if v is not None)]
@@ -87,6 +119,8 @@ def plain(value: Any) -> Any:
     """A choice as Optuna can store it: lists and the like as their JSON text."""
     if isinstance(value, np.generic):  # what Tune's integer domains draw
         value = value.item()
+    if isinstance(value, BaseModel):  # a whole group's own values
+        value = value.model_dump(mode="json")
     return value if isinstance(value, _PLAIN) else json.dumps(value)
 
 

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path, PurePosixPath
 from types import ModuleType
@@ -30,10 +31,15 @@ if TYPE_CHECKING:
 _NEEDED = ("Settings", "Data", "metric", "PRESETS", "losses")
 
 
+@cache
+def _installed() -> dict[str, str]:
+    """The systems of installed packages; looking through all of them takes a while."""
+    return {point.name: point.value for point in entry_points(group="ganforge.systems")}
+
+
 def known_systems() -> dict[str, str]:
     """All names, with where they come from: "module:Class"."""
-    found = {point.name: point.value for point in entry_points(group="ganforge.systems")}
-    return found | SYSTEMS
+    return _installed() | SYSTEMS
 
 
 def in_file(name: str) -> bool:

@@ -1,5 +1,6 @@
 """The settings that every system shares."""
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
@@ -15,8 +16,12 @@ from ganforge.settings import (
     override,
     per_stage_keys,
     setting,
+    shown,
     unknown,
 )
+
+#: which checkpoints are kept
+_KEEP = re.compile(r"all|last|best:0*[1-9][0-9]{0,5}")
 
 
 class StageSettings(Strict):
@@ -80,10 +85,8 @@ class SystemSettings(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = [*self._stage_problems(), *self._shard_problems()]
-        if self.keep not in ("all", "last") and not (
-            self.keep.startswith("best:") and self.keep[5:].isdigit() and int(self.keep[5:]) > 0
-        ):
-            problems.append(f"keep = {self.keep!r}: must be all, last, or best:N with N ≥ 1")
+        if not _KEEP.fullmatch(self.keep):
+            problems.append(f"keep = {shown(self.keep)}: must be all, last, or best:N with N ≥ 1")
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -91,21 +94,25 @@ class SystemSettings(Strict):
     def _stage_problems(self) -> list[str]:
         if not self.stages:
             return ["stages is empty: give at least one stage"]
-        problems = []
+        problems: list[str] = []
+        others: list[str] = []
         allowed = per_stage_keys(self) if any(s.overrides for s in self.stages) else set[str]()
         for number, stage in enumerate(self.stages):
-            for key in stage.overrides:
-                if key not in allowed:
-                    problems.append(unknown(f"stages.{number}.{key}", self))
+            strange = [key for key in stage.overrides if key not in allowed]
+            problems += [unknown(f"stages.{number}.{key}", self) for key in strange]
             problems += _length_problems(number, stage)
-            if not problems and stage.overrides:
-                try:
-                    typed = flatten(self.at(number))
-                    # as its type, and not as the text of a command line or a record
-                    stage.overrides.update({key: typed[key] for key in stage.overrides})
-                except SettingsError as error:
-                    problems += [f"stages.{number}.{line}" for line in str(error).splitlines()]
-        return problems
+            if strange or not stage.overrides:
+                continue
+            try:
+                typed = flatten(self.at(number))
+                # as its type, and not as the text of a command line or a record
+                stage.overrides.update({key: typed[key] for key in stage.overrides})
+            except SettingsError as error:
+                for line in str(error).split("\n"):
+                    # what is wrong without these overrides too is named without the stage
+                    own = line.startswith(tuple(stage.overrides))
+                    (problems if own else others).append(f"stages.{number}.{line}")
+        return problems or others
 
     def _shard_problems(self) -> list[str]:
         problems = []
@@ -113,7 +120,8 @@ class SystemSettings(Strict):
         for number, stage in enumerate(self.stages):
             if "batch_size" in stage.overrides:
                 given = stage.overrides["batch_size"]
-                sizes.append((f"stages.{number}.batch_size", int(given)))
+                if isinstance(given, int):  # else it is named already
+                    sizes.append((f"stages.{number}.batch_size", given))
         for key, size in sizes:
             if size % self.shards:
                 problems.append(

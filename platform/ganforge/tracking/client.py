@@ -30,6 +30,8 @@ from ganforge.tracking.server import served  # noqa: E402
 
 _LONGEST_NAME = 255
 DEFAULT_EXPERIMENT = "ganforge"
+#: what MLflow's client reaches; the other kinds of URI end in an error of its own
+_STORES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql", "databricks")
 
 
 def resolve_uri(given: str | None = None) -> str:
@@ -38,7 +40,7 @@ def resolve_uri(given: str | None = None) -> str:
     SQLite paths become absolute: Ray workers have another working directory.
     """
     uri = given or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
-    if uri.startswith("file:") or "://" not in uri:
+    if not uri.startswith(_STORES):
         raise SettingsError(
             f"tracking URI = {uri}: must be sqlite:///FILE.db, or http(s)://HOST:PORT of a server"
         )

@@ -1,0 +1,113 @@
+"""The one place where text reaches a terminal.
+
+Names of files, experiments and runs are written by others. Here they lose what would steer a
+terminal (control characters, changes of direction) and are never read as markup; a name with a line
+break in it stays on its line. Everything that is printed goes through this file: a test looks.
+"""
+
+import io
+import logging
+import sys
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+from rich.text import Text
+
+__all__ = ["Bars", "Console", "Live", "Table", "complain", "plain", "prepare", "show"]
+
+
+def plain(text: str) -> str:
+    """The text with every character that prints nothing, or steers a terminal, written out."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _written_out(c) for c in text)
+
+
+def _written_out(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def show(*lines: str) -> None:
+    """Print each text as one line."""
+    for line in lines:
+        print(plain(line))
+
+
+def complain(message: str, kind: str = "error") -> None:
+    """Print a message after its kind (error, warning, note), to the stream of errors. Each further
+    line is indented, so that nothing in a message looks like another one."""
+    first, *rest = message.split("\n")
+    print(f"{kind}: {plain(first)}", file=sys.stderr)
+    for line in rest:
+        print(f"  {plain(line)}", file=sys.stderr)
+
+
+class Console(RichConsole):
+    """A console that prints texts as they are: one line each, not broken, without markup."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False} | options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        texts = [Text(plain(found)) if isinstance(found, str) else found for found in objects]
+        wraps = not any(isinstance(found, str) for found in objects)
+        super().print(*texts, **{"soft_wrap": not wraps} | options)
+
+
+class Table(RichTable):
+    """A table whose title and cells are texts as they are; a cell may have several lines."""
+
+    def __init__(self, *headers: str, title: str | None = None, **options: Any):
+        super().__init__(*headers, title=None if title is None else Text(plain(title)), **options)
+
+    def add_column(self, header: Any = "", *arguments: Any, **options: Any) -> None:
+        super().add_column(_cell(header), *arguments, **options)
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*map(_cell, cells), **options)
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return Text("\n".join(map(plain, value.split("\n"))))
+
+
+class Bars(Progress):
+    """Bars on the stream of errors, where that is a terminal."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        super().__init__(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def add_task(self, description: str, *arguments: Any, **options: Any) -> Any:
+        return super().add_task(plain(description), *arguments, **options)
+
+
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(plain, super().format(record).split("\n")))
+
+
+def prepare() -> None:
+    """Once in a process: what a terminal's encoding lacks is written out, warnings of libraries
+    are printed as they are."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)

@@ -1,0 +1,21 @@
+"""Rubbish in settings, files, spaces and options ends in a line that names it, and in nothing else.
+
+Each fuzzer draws the same examples each time: 200 here, 2,000 in the slow tier, 100,000 with
+`python tests/acceptance.py fuzz`.
+"""
+
+import pytest
+from fuzz import FUZZERS, fuzz
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", FUZZERS)
+def test_rubbish_is_refused_by_its_key_and_nothing_is_ignored(name, count, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for variable in ("GANFORGE_DATA", "GANFORGE_STORAGE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(variable, raising=False)
+    ended = fuzz(name, count)
+    refused = ended["refused"] + ended["exit code 2"]
+    accepted = ended["accepted"] + ended["exit code 0"]
+    assert refused > count // 2 and accepted > count // 100, ended
+    assert not [path for path in tmp_path.iterdir() if path.name != ".hypothesis"], "begun"
