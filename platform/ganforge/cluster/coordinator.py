@@ -23,6 +23,14 @@ class _TrialCoordinator:
         self._reported: dict[int, list[Summary]] = {}
         self._decisions: dict[tuple[int, int], bool] = {}
         self._changed = asyncio.Condition()
+        self._departing = asyncio.Event()
+
+    async def depart(self) -> None:
+        self._departing.set()
+
+    async def departure(self) -> None:
+        """Returns when the workers are to store their states and end."""
+        await self._departing.wait()
 
     async def report(self, trial: int, summary: Summary) -> None:
         async with self._changed:
@@ -54,12 +62,18 @@ class TrialCoordinator:
     """The actor, and this process's way to it."""
 
     def __init__(self) -> None:
+        self.departing = False
         actor: Any = ray.remote(_TrialCoordinator)
         # an actor without CPUs may be placed on any machine, and would be lost with it
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.actor: Any = actor.options(
             num_cpus=0, max_concurrency=1000, scheduling_strategy=here
         ).remote()
+
+    def depart(self) -> None:
+        """Have all workers store a state between two batches, and end; no trial begins any more."""
+        self.departing = True
+        self.actor.depart.remote()
 
     def decide(self, trial: int, stages_done: int, proceed: bool) -> None:
         """Let a trial continue, or end, after `stages_done` stages."""

@@ -13,6 +13,7 @@ from ray.exceptions import GetTimeoutError
 
 from ganforge.assets import Assets
 from ganforge.cluster.job import Job
+from ganforge.cluster.notices import Notices
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
 from ganforge.tracking.outbox.remote import FOLDER as OUTBOX
@@ -44,8 +45,15 @@ def worker(job: Job) -> None:
     rows = stored_stages(job.store) if rank == 0 else {}
     recorder = open_recorder(job, rows) if rank == 0 else None
     resent = False
+    notices = Notices(job.coordinator, rank)
     try:
-        for report in run(prepared, store=job.store, resume=True, rank=rank, world=world):
+        for report in run(
+            prepared, store=job.store, resume=True, rank=rank, world=world, noticed=notices
+        ):
+            if report.kind == "departure":
+                break
+            if report.kind == "notice":
+                continue
             if report.stage is not None:
                 check_score(report, job.metric)
                 rows[report.position.index] = report.stage
@@ -61,6 +69,7 @@ def worker(job: Job) -> None:
             if report.kind == "stage" and not continues(job, report.position.index + 1):
                 break
     finally:
+        notices.close()
         if recorder is not None:
             recorder.close(_CLOSE_SECONDS)
 

@@ -15,7 +15,13 @@ from rich.console import Console
 
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.progress_lines import ProgressLines
-from ganforge.commands.start import Start, checked_storage, prepare_start, ui_lines
+from ganforge.commands.start import (
+    Start,
+    check_addresses,
+    checked_storage,
+    prepare_start,
+    ui_lines,
+)
 from ganforge.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -46,6 +52,7 @@ class TrainOptions:
 
 def train(options: CliOptions, how: TrainOptions) -> None:
     """Check, open the run or resume it, train, end the run, print where everything is."""
+    check_addresses(how.tracking_uri, how.storage)
     start = prepare_start(options, how.metric, how.dry_run, accept=how.accept)
     if start is None:
         return
@@ -123,7 +130,13 @@ def _open_run(start: Start, uri: str, experiment: str, storage: str) -> _Run:
     if ref.run_id:
         _try(lambda: close_orphans(uri, experiment))
     about = {"experiment": experiment, "system": start.prepared.system, "tracking": asdict(ref)}
-    open_folders(store).write(ABOUT, {"run.json": json.dumps(about).encode()})
+    try:
+        open_folders(store).write(ABOUT, {"run.json": json.dumps(about).encode()})
+    except OSError as error:
+        problem = f"storage = {storage}: cannot be written ({error}). Fix: name another storage"
+        client.end(ref, "FAILED", f"failed: {problem}")
+        client.close()
+        raise SettingsError(problem) from None
     return _Run(store, ref, client)
 
 

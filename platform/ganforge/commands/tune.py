@@ -11,7 +11,14 @@ from rich.console import Console
 
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.register import register_best
-from ganforge.commands.start import Start, checked_storage, local_folder, prepare_start, ui_lines
+from ganforge.commands.start import (
+    Start,
+    check_addresses,
+    checked_storage,
+    local_folder,
+    prepare_start,
+    ui_lines,
+)
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 
@@ -43,6 +50,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
 
     Without a system, a preset and a settings file, the flagship's `quick` preset is searched.
     """
+    check_addresses(options.tracking_uri, options.storage)
     named = settings_options.system or settings_options.settings_file
     domains: dict[str, Any] = {}
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from ganforge.addresses import STORAGE_FIX, refuse_credentials
 from ganforge.settings import SettingsError
 
 MANIFEST = "manifest.json"
@@ -119,6 +120,7 @@ class ObjectFolders:
         # an object store is an option: training on a local disk needs no pyarrow
         from pyarrow import fs
 
+        refuse_credentials(uri, "storage", STORAGE_FIX)
         self._fs = fs
         self.files: Any
         endpoint = os.environ.get("AWS_ENDPOINT_URL")

@@ -14,7 +14,7 @@ from ganforge.data.base import Data
 from ganforge.schedule import Plan, Position
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
-from ganforge.training.checkpoint import Snapshot, Store, restore, state_hashes
+from ganforge.training.checkpoint import Snapshot, Store, restore, state_hashes, stored_means
 from ganforge.training.lineage import (
     Start,
     code_differences,
@@ -248,6 +248,7 @@ def begin(prepared: Prepared, plan: Plan, snapshot: Snapshot | None) -> Training
             f"the stored state does not fit the networks of these settings: {error}"
         ) from None
     training.position = snapshot.position
+    training.means = stored_means(snapshot.groups, plan.device)
     return training
 
 

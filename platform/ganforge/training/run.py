@@ -1,7 +1,8 @@
 """Settings to a running loop: the only place where data, system, plan and store meet."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from dataclasses import replace
 
 import torch
 
@@ -11,12 +12,12 @@ from ganforge.schedule import Plan
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import SystemSettings
-from ganforge.training.checkpoint import Snapshot, Store
+from ganforge.training.checkpoint import Snapshot, Store, state_hashes
 from ganforge.training.lineage import environment
-from ganforge.training.loop import train
+from ganforge.training.loop import Notice, train
 from ganforge.training.measure import measure
 from ganforge.training.prepare import Prepared
-from ganforge.training.report import Report
+from ganforge.training.report import NOTICES, Report
 from ganforge.training.resume import (
     begin,
     check_same,
@@ -40,13 +41,15 @@ def run(
     rank: int = 0,
     world: int = 1,
     start: Snapshot | None = None,
+    noticed: Callable[[], Notice] | None = None,
 ) -> Generator[Report]:
     """Train; yield reports, each after rank 0 has stored its state if it is to be stored.
 
     With `resume` the run continues from the newest state in `store` that verifies, whose report
     comes first, again; other code than its own must give its bits. `start` begins at any state:
     stages that are over by then keep their ids, those after it may have other settings. With
-    world > 1 torch.distributed's default group must stand.
+    world > 1 torch.distributed's default group must stand. Where `noticed` asks for it (see
+    training/loop.py), a state is stored between two batches and yielded as a bare report.
     """
     settings = prepared.settings
     device = choose_device(settings)
@@ -72,10 +75,16 @@ def run(
         present = environment_from(environment(device, settings.threads), snapshot)
         training = begin(prepared, plan, snapshot)
         record = RunRecord(prepared, plan, lineage, present, snapshot, rank, equivalent)
-        if found is not None:
+        if found is not None and found.manifest["kind"] not in NOTICES:
             yield record.reported_again(found, training, data)
         found = snapshot = start = None  # as large as the run itself: let go of it
-        for report in train(training, plan, data, workers):
+        for report in train(training, plan, data, workers, noticed):
+            if report.kind in NOTICES:
+                if states and rank == 0:
+                    report = replace(report, state=state_hashes(training.system))
+                    states.save(training, record.manifest(report), settings.keep)
+                yield report
+                continue
             report = measure(training, plan, data, workers, report, prepared.assets)
             report = record.describe(training, report)
             if states and rank == 0 and plan.stores(report.position):
