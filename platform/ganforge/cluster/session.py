@@ -207,6 +207,12 @@ def connect(
     return False
 
 
+def check_local_start() -> None:
+    """What `connect` refuses for a local cluster, before anything else is started for one."""
+    if cluster_address() is None:
+        _check_temporary(None)
+
+
 @contextmanager
 def _one_line(problem: str) -> Iterator[None]:
     """What Ray raises, in one line."""

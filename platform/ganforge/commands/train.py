@@ -126,13 +126,18 @@ def _open_run(start: Start, uri: str, experiment: str, storage: str) -> _Run:
     store = join(storage, name)
     client = DriverClient(uri, experiment, _driver_folder(store, name))
     ref = client.open(name, _opening(start, name, store))
-    client.files(ref, input_files(start.prepared))
-    if ref.run_id:
-        _try(lambda: close_orphans(uri, experiment))
-    about = {"experiment": experiment, "system": start.prepared.system, "tracking": asdict(ref)}
     try:
+        client.files(ref, input_files(start.prepared))
+        if ref.run_id:
+            _try(lambda: close_orphans(uri, experiment))
+        about = {"experiment": experiment, "system": start.prepared.system, "tracking": asdict(ref)}
         open_folders(store).write(ABOUT, {"run.json": json.dumps(about).encode()})
-    except OSError as error:
+    except BaseException as error:
+        # the run is open already: it must not stay so, whatever ends this
+        if not isinstance(error, OSError):
+            client.end(ref, "KILLED", "interrupted")
+            client.close()
+            raise
         problem = f"storage = {storage}: cannot be written ({error}). Fix: name another storage"
         client.end(ref, "FAILED", f"failed: {problem}")
         client.close()

@@ -71,7 +71,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
     if start is None:
         return
     # Ray takes seconds to import: not before the input is known to be good
-    from ganforge.cluster.session import cluster_address, session
+    from ganforge.cluster.session import check_local_start, cluster_address, session
     from ganforge.search.dashboard import Progress
     from ganforge.search.request import SearchRequest
     from ganforge.search.search import search
@@ -89,6 +89,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             f"nodes = {options.nodes}: there is no cluster here; start it with `ray up`, or leave "
             "--nodes (GANFORGE_NODES) out"
         )
+    check_local_start()
     wanted = several(options.trials, options.concurrent)
     with (
         # before Ray: it takes as long to start, and the workers get its address
