@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.register import register_best
-from ganforge.commands.start import Start, checked_storage, local_folder, prepare_start, ui_lines
+from ganforge.commands.start import (
+    Start,
+    check_addresses,
+    checked_storage,
+    local_folder,
+    prepare_start,
+    ui_lines,
+)
 from ganforge.console import Console, complain
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
@@ -42,6 +49,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
 
     Without a system, a preset and a settings file, the flagship's `quick` preset is searched.
     """
+    check_addresses(options.tracking_uri, options.storage)
     named = settings_options.system or settings_options.settings_file
     domains: dict[str, Any] = {}
 
@@ -62,7 +70,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
     if start is None:
         return
     # Ray takes seconds to import: not before the input is known to be good
-    from ganforge.cluster.session import cluster_address, session
+    from ganforge.cluster.session import check_local_start, cluster_address, session
     from ganforge.search.dashboard import Progress
     from ganforge.search.request import SearchRequest
     from ganforge.search.search import search
@@ -82,6 +90,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             f"nodes = {options.nodes}: there is no cluster here; start it with `ray up`, or leave "
             "--nodes (GANFORGE_NODES) out"
         )
+    check_local_start()
     wanted = several(options.trials, options.concurrent)
     with (
         # before Ray: it takes as long to start, and the workers get its address

@@ -15,7 +15,7 @@ from ganforge.local_files import Linked
 from ganforge.schedule import Plan, Position
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
-from ganforge.training.checkpoint import Snapshot, Store, restore, state_hashes
+from ganforge.training.checkpoint import Snapshot, Store, restore, state_hashes, stored_means
 from ganforge.training.lineage import (
     Start,
     code_differences,
@@ -250,6 +250,7 @@ def begin(prepared: Prepared, plan: Plan, snapshot: Snapshot | None) -> Training
             f"the stored state does not fit the networks of these settings: {error}"
         ) from None
     training.position, training.rollbacks = snapshot.position, rollbacks_of(snapshot)
+    training.means = stored_means(snapshot.groups, plan.device)
     return training
 
 
