@@ -328,6 +328,11 @@ def pngs() -> Iterator[Case]:
             row = _row("PNG", NAMES[colour], bits) + (", transparent by tRNS" if clear else "")
             content = png(values, bits, colour, interlaced=interlaced, chunks=chunks)
             yield Case(name, row, content, turned(expected, orientation))
+    for bits, orientation in itertools.product((8, 16), range(1, 9)):  # behind the pixels
+        values = known(3, bits)
+        content = png(values, bits, 2, later=[(b"eXIf", exif(orientation))])
+        row, expected = "PNG orientation", turned(values, orientation)
+        yield Case(f"png-late-{bits}-{orientation}", row, content, expected)
     for channels, bits in itertools.product((1, 2, 3, 4), (8, 16)):  # another encoder's filters
         values = known(channels, bits, seed=3)
         yield Case(

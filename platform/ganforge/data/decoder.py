@@ -7,6 +7,7 @@ test_decoder.py compares every kind with levels that are known, and with the tab
 
 import io
 import re
+import struct
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -170,11 +171,12 @@ def _opened(file: IO[bytes], name: str, formats: Sequence[str]) -> tuple[Image.I
         kind, depth = f"{image.format} of mode {image.mode}", 8
         if image.format == "PNG":
             kind, depth = _png_kind(file, image)
+            _find_late_exif(file, image)
         elif image.mode not in (*_GREY, *_COLOUR):
             raise not_read(name, kind, "but grey or colour of 8 bits is")
         header = Header(
             image.format or "",
-            *_turned(*image.size, image.getexif().get(_ORIENTATION, 1)),
+            *_turned(*image.size, _orientation(image)),
             kind,
             depth,
             deep=depth > 8,
@@ -243,11 +245,31 @@ def _png_kind(file: IO[bytes], image: Image.Image) -> tuple[str, int]:
     return f"PNG {_PNG[colour]} of {bits} bits", 16 if bits == 16 else 8
 
 
+def _find_late_exif(file: IO[bytes], image: Image.Image) -> None:
+    """Let Pillow know of an eXIf chunk behind the pixels, which it would find by decoding them."""
+    if "exif" in image.info:
+        return
+    at = file.tell()
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", head)
+        if name == b"eXIf":
+            image.info["exif"] = b"Exif\0\0" + file.read(length)
+            break
+        file.seek(length + 4, io.SEEK_CUR)
+    file.seek(at)
+
+
+def _orientation(image: Image.Image) -> int:
+    # the method of the base class: that of PNG decodes the image
+    return Image.Image.getexif(image).get(_ORIENTATION, 1)
+
+
 def _png16(content: bytes, image: Image.Image) -> Levels:
     """A PNG of 16 bits a channel, of which Pillow keeps 8, or loses a transparent level."""
     levels = imagecodecs.png_decode(content)
     levels = levels.reshape(*levels.shape[:2], -1)
-    return upright(levels, image.getexif().get(_ORIENTATION, 1))
+    return upright(levels, _orientation(image))
 
 
 def _levels(image: Image.Image, alpha: bool) -> Levels:
