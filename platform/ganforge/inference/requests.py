@@ -51,8 +51,8 @@ class Requests:
         would take more memory than it may."""
         if not count * height * width:
             raise SettingsError(
-                f"{count} images of {width} × {height} pixels: there is nothing to enlarge; give at "
-                "least one image of one pixel"
+                f"{count} images of {width} × {height} pixels: there is nothing to enlarge; give "
+                "at least one image of one pixel"
             )
         numbers = count * height * width * self._channels
         carried = numbers * (_NUMBER_IN + _NUMBER_OUT * self._scale**2)

@@ -102,7 +102,7 @@ class _Search:
         opened = header(request)
         resumed = bool(journal.events)
         if resumed:
-            opened = check_header(journal, opened)
+            opened = check_header(journal, opened, request.prepared)
         self.tracking = SearchTracking(
             request.tracking_uri,
             request.experiment,
