@@ -28,6 +28,7 @@ MAX_PIXELS = 178_956_970  # where Pillow itself refuses; a file of 109 kB can ho
 #: What decoding holds for a pixel of 8 bits: Pillow's image, and the array that is made of it.
 BYTES_PER_PIXEL = 8
 _TOGETHER_BYTES = 2**29
+_STRIP_PIXELS = 2**22
 #: What is read, in the order of messages.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 
@@ -282,7 +283,17 @@ def _levels(image: Image.Image, alpha: bool) -> Levels:
         mode = "RGBA" if alpha else "RGB"
     if image.mode != mode:  # a conversion to the same mode would be a copy
         image = image.convert(mode)
-    return np.asarray(image).reshape(image.height, image.width, -1)
+    return _array(image)
+
+
+def _array(image: Image.Image) -> NDArray[np.uint8]:
+    """(H, W, C) of an image, strip by strip: made of a whole one, Pillow's copy would be doubled."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    levels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        levels[top : top + rows] = np.asarray(strip).reshape(strip.height, strip.width, -1)
+    return levels
 
 
 def _from_ink(levels: NDArray[Any], profile: bytes | None) -> NDArray[np.uint8]:
