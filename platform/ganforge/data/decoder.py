@@ -287,7 +287,7 @@ def _levels(image: Image.Image, alpha: bool) -> Levels:
 
 
 def _array(image: Image.Image) -> NDArray[np.uint8]:
-    """(H, W, C) of an image, strip by strip: made of a whole one, Pillow's copy would be doubled."""
+    """(H, W, C) of an image, strip by strip: at once, Pillow would hold it twice more."""
     rows = max(1, _STRIP_PIXELS // image.width)
     levels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
     for top in range(0, image.height, rows):
