@@ -113,7 +113,7 @@ class _Search:
         opened = header(request)
         resumed = bool(journal.events)
         if resumed:
-            opened = check_header(journal, opened)
+            opened = check_header(journal, opened, request.prepared)
             use_named_store(journal, request.tracking_uri)
         self.tracking = SearchTracking(
             request.tracking_uri,
