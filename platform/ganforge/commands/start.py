@@ -79,6 +79,11 @@ def ui_lines(uri: str, page: str = "") -> list[str]:
     return [command, f"then open {_UI_ADDRESS}/{page or _HOME}"]
 
 
+def sync_command(storage: str, uri: str) -> str:
+    """What sends the rest of a storage; with the store, which no record may choose."""
+    return f"ganforge sync --storage {shlex.quote(storage)} --tracking-uri {shlex.quote(uri)}"
+
+
 def checked_storage(storage: str) -> str:
     """The storage in full; a local one is made, or refused."""
     if "://" in storage:

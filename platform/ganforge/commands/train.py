@@ -13,7 +13,13 @@ from rich.console import Console
 
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.progress_lines import ProgressLines
-from ganforge.commands.start import Start, checked_storage, prepare_start, ui_lines
+from ganforge.commands.start import (
+    Start,
+    checked_storage,
+    prepare_start,
+    sync_command,
+    ui_lines,
+)
 from ganforge.local_files import Linked, check_own_folder
 from ganforge.run_names import new_name, newest_first
 from ganforge.settings import SettingsError
@@ -81,7 +87,7 @@ def train(options: CliOptions, how: TrainOptions) -> None:
     if not run.complete:
         trouble = run.client.trouble or trained.tracking_trouble
         print(f"warning       the tracking store failed: {trouble}")
-        print(f"              ganforge sync --storage {shlex.quote(storage)}   sends the rest")
+        print(f"              {sync_command(storage, uri)}   sends the rest")
 
 
 @dataclass

@@ -11,7 +11,14 @@ from rich.console import Console
 
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.register import register_best
-from ganforge.commands.start import Start, checked_storage, local_folder, prepare_start, ui_lines
+from ganforge.commands.start import (
+    Start,
+    checked_storage,
+    local_folder,
+    prepare_start,
+    sync_command,
+    ui_lines,
+)
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 
@@ -174,4 +181,4 @@ def report(console: Console, result: "SearchResult", metric: str, uri: str, stor
         line(f"prove it      ganforge reproduce --run {best.run.run_id} {where}")
     if result.tracking_trouble:
         line(f"warning       the tracking store failed: {result.tracking_trouble}")
-        line(f"              ganforge sync --storage {shlex.quote(storage)}   sends the rest")
+        line(f"              {sync_command(storage, uri)}   sends the rest")
