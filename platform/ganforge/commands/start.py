@@ -91,6 +91,11 @@ def check_addresses(tracking_uri: str | None, storage: str) -> None:
     refuse_credentials(storage, "storage", STORAGE_FIX)
 
 
+def sync_command(storage: str, uri: str) -> str:
+    """What sends the rest of a storage; with the store, which no record may choose."""
+    return f"ganforge sync --storage {shlex.quote(storage)} --tracking-uri {shlex.quote(uri)}"
+
+
 def checked_storage(storage: str) -> str:
     """The storage in full, after something was written, read and deleted there; or it is refused,
     before anything that would have to be ended is opened."""

@@ -16,6 +16,7 @@ from ganforge.commands.start import (
     check_addresses,
     checked_storage,
     prepare_start,
+    sync_command,
     ui_lines,
 )
 from ganforge.console import Console, complain, show
@@ -87,7 +88,7 @@ def train(options: CliOptions, how: TrainOptions) -> None:
     if not run.complete:
         trouble = run.client.trouble or trained.tracking_trouble
         show(f"warning       the tracking store failed: {trouble}")
-        show(f"              ganforge sync --storage {shlex.quote(storage)}   sends the rest")
+        show(f"              {sync_command(storage, uri)}   sends the rest")
 
 
 @dataclass

@@ -15,6 +15,7 @@ from ganforge.commands.start import (
     checked_storage,
     local_folder,
     prepare_start,
+    sync_command,
     ui_lines,
 )
 from ganforge.console import Console, complain
@@ -183,4 +184,4 @@ def report(console: Console, result: "SearchResult", metric: str, uri: str, stor
         line(f"prove it      ganforge reproduce --run {best.run.run_id} {where}")
     if result.tracking_trouble:
         line(f"warning       the tracking store failed: {result.tracking_trouble}")
-        line(f"              ganforge sync --storage {shlex.quote(storage)}   sends the rest")
+        line(f"              {sync_command(storage, uri)}   sends the rest")
