@@ -277,17 +277,23 @@ def _build(kind: type[S], tree: Any, before: BaseModel | None = None) -> tuple[S
     wrong = [problem["loc"] for problem in found if problem["loc"]]
     for place in wrong:
         _mend(mended, right, place)
-    names = {name for place in wrong for name in _names(place)}
-    words = re.compile("|".join([r"(?!)", *(rf"\b{re.escape(name)}\b" for name in names)]))
-    others = _rules(kind, mended)
-    return None, [*lines, *(line for line in others if not words.search(line))]
+    heads = {_head(line) for line in lines}
+    names = heads | {re.sub(r"(\.[0-9]+)+$", "", head).rpartition(".")[2] for head in heads}
+    words = re.compile(
+        "|".join(rf"\b{re.escape(name)}\b" for name in names - {"", "stages"}) or "$^"
+    )
+    for line in _rules(kind, mended):
+        head = _head(line)
+        # what only follows from a mistake that is named already is none
+        if head not in heads and not words.search(line, len(head)):
+            lines.append(line)
+    return None, lines
 
 
-def _names(place: tuple[int | str, ...]) -> Iterator[str]:
-    """How messages may speak of the setting at a place."""
-    yield ".".join(map(str, place))
-    last = [part for part in place if isinstance(part, str)][-1:]
-    yield from (name for name in last if name != "stages")
+def _head(line: str) -> str:
+    """The key that a line begins with."""
+    found = re.match(r"[\w.]+(?= = )", line)
+    return found.group() if found else ""
 
 
 def _mend(node: Any, right: Any, place: tuple[int | str, ...]) -> None:
