@@ -103,7 +103,9 @@ def test_a_settings_file_says_nothing_twice_and_nothing_unknown(tmp_path):
     text = to_json(QUICK).replace('"seed": 0', '"seed": 0, "seed": 1')
     bad = {
         text: "seed is given twice; keep one",
-        json.dumps(good | {"setings": {}}): "unknown key 'setings' beside 'settings'; did you mean",
+        json.dumps(
+            good | {"setings": {}}
+        ): "unknown key 'setings' next to 'settings'; did you mean",
         json.dumps(good | {"schema": True}): "schema = True: this ganforge reads schemas",
         "[" * 100_000: "more than 12 deep",
         json.dumps(good | {"settings": good["settings"] | {"system": "wgan"}}): "system = 'wgan'",
