@@ -57,7 +57,9 @@ def test_a_full_disk_leaves_no_part_of_an_entry(
 
     with monkeypatch.context() as patch:
         patch.setattr(log, "write", little_room)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(
+            OSError, match=r"log\.jsonl cannot be written: the disk is full. It needs 14 bytes"
+        ):
             log.append({"number": 1})
     log.append({"number": 2})
     assert [entry["number"] for entry in log.entries()] == [0, 2]

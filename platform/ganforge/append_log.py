@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ganforge.local_files import lock
+from ganforge.local_files import explained, lock, open_file
 
 logger = logging.getLogger("ganforge")
 Entry = dict[str, Any]
@@ -23,7 +23,9 @@ class AppendLog:
     def __init__(self, path: Path, patience_seconds: float = 0.0):
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 (held until close)
+        # a link would be written, and cut off, where it leads
+        descriptor = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        self._file = open(descriptor, "a+b", buffering=0)  # noqa: SIM115 (held until close)
         try:
             lock(self._file.fileno(), path, patience_seconds)
             self.size = _cut_torn_tail(self._file.fileno())
@@ -34,14 +36,15 @@ class AppendLog:
     def append(self, entry: Mapping[str, Any]) -> None:
         """Write one entry and have the disk confirm it; on an error nothing of it remains."""
         before, content = self.size, json.dumps(entry).encode() + b"\n"
+        needed = len(content)
         try:
             while content:
                 content = content[self.write(content) :]
             self.sync()
-        except OSError:
+        except OSError as error:
             self._file.truncate(before)
             self.size = before
-            raise
+            raise explained(error, self.path, needed) from None
 
     def write(self, content: bytes) -> int:
         """Write as much of some lines as the disk takes; how much. A reader stops at the last whole
@@ -67,7 +70,7 @@ class AppendLog:
     def read(self, offset: int) -> list[tuple[Entry, int]]:
         """Some entries from `offset` on, each with the offset after it; none at the end.
 
-        A line that is not JSON, because the disk lost some of it, is an empty entry.
+        A line that is no JSON object, because the disk lost some of it, is an empty entry.
         """
         length = CHUNK_BYTES
         while True:
@@ -84,10 +87,13 @@ class AppendLog:
 
     def _entry(self, line: bytes) -> Entry:
         try:
-            return json.loads(line)
-        except ValueError:
-            logger.warning("%s: a damaged line is skipped", self.path)
-            return {}
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            found = None
+        if isinstance(found, dict):
+            return found
+        logger.warning("%s: a damaged line is skipped", self.path)
+        return {}
 
     def close(self) -> None:
         """Close the file, which ends the lock."""

@@ -1,17 +1,20 @@
 """Files that settings name, turned into tensors and known by the sha256 of their content."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from ganforge.local_files import cache_directory, replacing
 from ganforge.settings import SettingsError
 
 Assets = dict[str, dict[str, Tensor]]
+_NAME = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -25,8 +28,16 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 
 def keep(name: str, tensors: Mapping[str, Tensor]) -> None:
-    """Put resolved tensors into the cache, where `reproduce` looks for them by their hash."""
+    """Put resolved tensors into the cache, where `reproduce` looks for them by their hash.
+
+    SettingsError if they are not what their name says: they may come from somebody else's run.
+    """
     path = _cached_path(name)
+    if (found := "sha256:" + tensors_sha256(tensors)) != name:
+        raise SettingsError(
+            f"{name}: the tensors that are recorded under this name have the hash {found}. Fix: "
+            "give the file that they come from"
+        )
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,24 +45,52 @@ def keep(name: str, tensors: Mapping[str, Tensor]) -> None:
         file.write(save({n: t.contiguous() for n, t in tensors.items()}))
 
 
+def keep_bytes(name: str, content: bytes) -> None:
+    """The same for safetensors bytes."""
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise SettingsError(
+            f"{name}: what is recorded under this name is not safetensors ({error}). Fix: give the "
+            "file that the tensors come from"
+        ) from None
+    keep(name, tensors)
+
+
 def present(name: str) -> bool:
     """Whether resolved tensors are in the cache of this machine."""
     return _cached_path(name).exists()
 
 
-def _cached_path(name: str) -> Path:
+def check_hash(name: str, key: str) -> None:
+    """SettingsError unless `name` is sha256: and 64 hexadecimal digits: it becomes a file's name.
+
+    `key` is the setting that gives it."""
+    if not _NAME.fullmatch(name):
+        shown = name if name.isprintable() else ascii(name)
+        raise SettingsError(
+            f"{key} = {shown[:100]}: a hash is sha256: and 64 hexadecimal digits. Fix: give those "
+            "of the recorded run, or the path of a file"
+        )
+
+
+def _cached_path(name: str, key: str = "perceptual.network") -> Path:
+    check_hash(name, key)
     return cache_directory() / "assets" / f"{name.removeprefix('sha256:')}.safetensors"
 
 
 def from_cache(name: str, key: str) -> dict[str, Tensor]:
     """Tensors resolved before, by their hash; SettingsError if they are not on this machine."""
-    path = _cached_path(name)
+    path = _cached_path(name, key)
     if not path.exists():
         raise SettingsError(
             f"{key} = {name}: these tensors are not on this machine; give the path of the file "
             "they come from"
         )
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError):
+        tensors = {}
     if "sha256:" + tensors_sha256(tensors) != name:
         raise SettingsError(f"{key} = {name}: {path} is damaged; delete it and give the file again")
     return tensors

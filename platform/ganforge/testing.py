@@ -6,6 +6,10 @@
         check_system("my_gan.py:MyGAN")
 
 They train on the images that the system's `quick` preset names, for a few steps.
+
+The file is imported, so it is code that runs as you: name your own, or one that you have read. From
+then on this machine trusts it, by the sha256 of its files (systems/trust.py), also where a run, a
+checkpoint or a registered model names it.
 """
 
 import inspect
@@ -23,7 +27,7 @@ from ganforge.data.prepare import open_data
 from ganforge.schedule import Plan, Position, Progress
 from ganforge.settings import flatten, override, read_json, to_json, validated
 from ganforge.systems.base import Player, System
-from ganforge.systems.catalog import known_systems, load_system
+from ganforge.systems.catalog import known_systems, load_own_system, load_system
 from ganforge.training.loop import Loop, due, grow
 from ganforge.training.multiprocess import run_multiprocess
 from ganforge.training.prepare import Prepared, prepare
@@ -41,10 +45,12 @@ def check_system(
     """Raise AssertionError for the first promise that a system does not keep.
 
     `system` is a name, FILE.py:Class or a class; `changes` are settings by dotted key, such as
-    data.root. `worker_counts` are the numbers of workers that are compared with one.
+    data.root. `worker_counts` are the numbers of workers that are compared with one. The code of
+    the system is executed, and trusted from then on.
     """
     torch.set_num_threads(1)  # as in training: networks this small gain nothing from more
     name = system if isinstance(system, str) else name_of(system)
+    load_own_system(name)
     check_settings(name)
     prepared = small(name, changes)
     check_first_weights(prepared)
@@ -66,7 +72,7 @@ def name_of(system: type[System]) -> str:
 
 def small(name: str, changes: Mapping[str, Any] | None = None) -> Prepared:
     """The first two stages of the `quick` preset, as short as every player's turns allow."""
-    kind = load_system(name)
+    kind = load_own_system(name)
     settings = override(kind.Settings(), kind.PRESETS.get("quick", {}))
     rows = [
         {"resolution": row.resolution, "fade_epochs": 0.5 if row.fade_epochs and number else 0}

@@ -4,38 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from generators import write_untrained
 from PIL import Image
 
 from ganforge.commands.cli import main
-from ganforge.schedule import Progress, Stage
-from ganforge.settings import override, to_json
-from ganforge.systems.catalog import load_system
-from ganforge.systems.settings import StageSettings
-from ganforge.training.checkpoint import pack
-
-
-def stored(folder: Path, name: str, **changes: object) -> Path:
-    """The folder of an untrained system's first stage, 16 px."""
-    kind = load_system(name)
-    given = {"stages": (StageSettings(resolution=16),), **changes}
-    settings = override(kind.Settings(), given)
-    system = kind(settings, {})
-    system.grow(0)
-    for player in system.players:
-        player.follow()
-    progress = Progress(0, Stage(16, 1, 0, 8, 4), 1, settings.at(0), False, torch.tensor(1.0))
-    weights = pack(dict(system.deploy(progress).state_dict()))
-    (folder / "stages" / "0").mkdir(parents=True)
-    (folder / "stages" / "0" / "generator.safetensors").write_bytes(weights)
-    (folder / "settings.json").write_text(to_json(settings))
-    return folder
 
 
 @pytest.fixture(scope="module")
 def conditional(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("conditional")
-    return stored(folder, "conditional_gan", features=4, num_classes=3, latent_size=8)
+    return write_untrained(folder, "conditional_gan", features=4, num_classes=3, latent_size=8)
 
 
 def sample(*arguments: object) -> None:
@@ -79,7 +57,7 @@ def test_one_label_and_a_grid(conditional: Path, tmp_path: Path):
 
 
 def test_colour_images_without_labels(tmp_path: Path):
-    model = stored(tmp_path / "model", "dcgan", features=4, channels=3, latent_size=8)
+    model = write_untrained(tmp_path / "model", "dcgan", features=4, channels=3, latent_size=8)
     sample("--model", model, "--count", 2, "--output", tmp_path / "out", "--grid")
     made = pixels(tmp_path / "out")
     assert list(made) == ["00000.png", "00001.png"]
@@ -90,9 +68,9 @@ def test_impossible_requests_are_refused(conditional: Path, tmp_path: Path, caps
     out = ("--output", tmp_path / "out")
     assert "labels 0 to 2" in refused(capsys, "--model", conditional, "--label", 3, *out)
     assert "labels 0 to 2" in refused(capsys, "--model", conditional, "--label", -1, *out)
-    plain = stored(tmp_path / "plain", "dcgan", features=4, latent_size=8)
+    plain = write_untrained(tmp_path / "plain", "dcgan", features=4, latent_size=8)
     assert "has no labels" in refused(capsys, "--model", plain, "--label", 1, *out)
-    upscaler = stored(tmp_path / "sr", "progressive_gan_sr", width=8)
+    upscaler = write_untrained(tmp_path / "sr", "progressive_gan_sr", width=8)
     assert "not from noise" in refused(capsys, "--model", upscaler, *out)
     (tmp_path / "file").write_text("")
     assert "is not usable as a folder" in refused(

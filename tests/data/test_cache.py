@@ -45,7 +45,7 @@ def test_packed_and_on_demand_are_equal(
             assert [p.shape[:2] for p in one[number]] == list(view.sides(known.height, known.width))
     assert not one[0][0].flags.writeable
     (file,) = (tmp_path / "packed").glob("*.pixels")
-    assert file.stat().st_size == num_bytes(images, view, channels)
+    assert file.stat().st_size == num_bytes(images, view, channels) + cache_module._HASH_BYTES
 
 
 def test_the_low_resolution_of_a_square_comes_from_where_the_setting_says() -> None:
@@ -112,3 +112,52 @@ def test_of_two_processes_one_packs_and_both_read_the_same(folder: Path, tmp_pat
     assert sum(made for made, _ in found) == 1
     assert found[0][1] == found[1][1]
     assert not list((tmp_path / "packed").glob("*.part"))
+
+
+@pytest.mark.parametrize("where", [0, 0.5, -1], ids=["first", "middle", "last"])
+def test_a_packed_file_of_other_bytes_is_made_again(
+    folder: Path, tmp_path: Path, where: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """T5: a flipped bit has the right length; without the hash another stage is trained under this
+    stage's name."""
+    images = _images(folder, tmp_path)
+    packed = pack(images, VIEWS[0], 3, tmp_path)
+    expected = [[plane.copy() for plane in packed[n]] for n in range(len(packed))]
+    (file,) = (tmp_path / "packed").glob("*.pixels")
+    content = bytearray(file.read_bytes())
+    content[int(where * len(content)) if where >= 0 else -1] ^= 1
+    file.write_bytes(content)
+    found = pack(images, VIEWS[0], 3, tmp_path)
+    for number, theirs in enumerate(expected):
+        for one, other in zip(found[number], theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert "is damaged: it is made again from the images" in caplog.text
+
+
+def test_a_packed_file_is_verified_once_and_again_after_a_change(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = _images(folder, tmp_path)
+    pack(images, VIEWS[0], 3, tmp_path)
+    reads, pread = [], cache_module.os.pread
+    monkeypatch.setattr(cache_module.os, "pread", lambda *a: (reads.append(1), pread(*a))[1])
+    pack(images, VIEWS[0], 3, tmp_path)
+    first = len(reads)
+    pack(images, VIEWS[0], 3, tmp_path)
+    assert len(reads) == first > len(images)
+    (file,) = (tmp_path / "packed").glob("*.pixels")
+    cache_module.os.utime(file, ns=(1, 1))
+    pack(images, VIEWS[0], 3, tmp_path)
+    assert len(reads) == 2 * first
+
+
+def test_a_damaged_record_of_a_decoded_image_is_made_again(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = _images(folder, tmp_path)
+    for record in (tmp_path / "decoded").rglob("*"):
+        if record.is_file():
+            text = record.read_text()
+            record.write_text(text.replace(text[0], "b" if text[0] == "a" else "a", 1))
+    assert _images(folder, tmp_path) == expected
+    assert caplog.text.count("is decoded again") == len(expected)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ganforge.data.base import Data
 from ganforge.data.batch import Batch
+from ganforge.data.kinds import kind_of
 from ganforge.data.paired_sources import DOMAINS
 from ganforge.data.prepare import open_data, prepare_data
 from ganforge.data.settings import PairedSettings, TranslationSettings, ValidationSettings
@@ -276,7 +277,8 @@ def test_mistakes_are_named(pairs, tmp_path, kind):
     (pairs / "source" / "p0.png").rename(pairs / "source" / "other.png")
     if kind == "paired":
         found = message(pairs)
-        assert "2 images are in only one of source/ and target/ (the first is other)" in found
+        assert "2 images are in only one of source/ and target/" in found
+        assert "the first is source/other.png" in found
         assert "needs data.root" in message(None, pairing="folders")
     else:
         for path in sorted((pairs / "target").iterdir())[1:]:
@@ -289,3 +291,57 @@ def test_windows_need_equal_sides(pairs, tmp_path):
     opened("paired", pairs, tmp_path)
     with pytest.raises(SettingsError, match=r"windows of data\.view = crop need"):
         opened("paired", pairs, tmp_path, view="crop")
+
+
+def test_files_of_two_suffixes_are_paired_by_their_whole_name(pairs, tmp_path):
+    """Both folders hold 1.jpg and 1.png: each belongs to its own."""
+    for part in ("source", "target"):
+        for number, suffix in enumerate(("png", "bmp")):
+            level = 40 * number + (100 if part == "target" else 0)
+            save(pairs / part / f"1.{suffix}", np.full((32, 40, 3), level, np.uint8))
+    found = kind_of("paired").find(settings("paired", pairs, tmp_path)).images
+    names = [image.name for image in found if image.name.endswith(("/1.png", "/1.bmp"))]
+    assert names == ["source/1.bmp", "target/1.bmp", "source/1.png", "target/1.png"]
+    assert len({image.group for image in found}) == 8  # pairs, and none of four files
+    data = opened("paired", pairs, tmp_path, view="resize", horizontal_flip=False)
+    levels = set()
+    for step in range(40):
+        batch = data.batch(0, step, 0)
+        for target, source in zip(batch.target, source_of(batch), strict=True):
+            if float(target.std()) < 1e-6:
+                levels.add((round(float(source[0, 0, 0] + 1) * 127.5),
+                            round(float(target[0, 0, 0] + 1) * 127.5)))  # fmt: skip
+    assert levels <= {(0, 100), (40, 140)} and levels
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets"),
+    [
+        (["1.png", "1.bmp"], ["1.tif"]),
+        (["1.png"], ["1.bmp", "1.tif"]),
+        (["1.png", "1.bmp"], ["1.png", "1.tif"]),
+    ],
+)
+def test_pairs_that_are_not_clear_are_refused(pairs, tmp_path, sources, targets):
+    for part, names in (("source", sources), ("target", targets)):
+        for name in names:
+            save(pairs / part / name, noise(7, 32, 40))
+    with pytest.raises(SettingsError, match=r"could belong to several.*1\.(bmp|png|tif)"):
+        kind_of("paired").find(settings("paired", pairs, tmp_path))
+
+
+def test_sides_are_those_of_upright_images(pairs, tmp_path):
+    """A source that is stored lying, with a tag that turns it, has the sides of its target."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = noise(8, 64, 48)
+    save(pairs / "target" / "turned.png", pixels)
+    Image.fromarray(np.rot90(pixels, 1)).save(pairs / "source" / "turned.png", exif=exif)
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+    for number in range(6):
+        for part in ("source", "target"):
+            for file in (pairs / part).glob(f"p{number}.*"):
+                file.unlink()
+            save(pairs / part / f"q{number}.png", noise(number, 64, 48))
+    found = kind_of("paired").find(settings("paired", pairs, tmp_path, view="crop"))
+    assert len(found.images) == 14

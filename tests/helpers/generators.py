@@ -7,8 +7,9 @@ import torch
 
 from ganforge.inference.model import Model, build, finished, grown
 from ganforge.settings import override, read_json, to_json
+from ganforge.systems.catalog import load_system
 from ganforge.systems.progressive_gan_sr import Settings
-from ganforge.systems.settings import ladder
+from ganforge.systems.settings import StageSettings, ladder
 from ganforge.training.checkpoint import pack
 
 
@@ -50,6 +51,23 @@ def write_folder(folder: Path, stage: int = 1, **changes: object) -> Path:
     place.mkdir(parents=True)
     (place / "generator.safetensors").write_bytes(weights)
     (folder / "settings.json").write_text(json.dumps(record))
+    return folder
+
+
+def write_untrained(folder: Path, system: str, **changes: object) -> Path:
+    """The folder of a system's first weights, of stage 0: 16 px unless `changes` say more."""
+    kind = load_system(system)
+    given = {key.replace("__", "."): value for key, value in changes.items()}
+    settings = override(kind.Settings(), {"stages": (StageSettings(resolution=16),)} | given)
+    made = kind(settings, {})
+    made.grow(0)
+    for player in made.players:
+        player.follow()
+    place = folder / "stages" / "0"
+    place.mkdir(parents=True)
+    weights = pack(dict(made.deploy(finished(settings, 0)).state_dict()))
+    (place / "generator.safetensors").write_bytes(weights)
+    (folder / "settings.json").write_text(to_json(settings))
     return folder
 
 

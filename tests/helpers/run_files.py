@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from ganforge.tracking.client import open_client
 from ganforge.tracking.run_ref import RunRef
@@ -12,8 +11,8 @@ from ganforge.tracking.runs import put_file
 def log_files(run: RunRef, files: Mapping[str, bytes]) -> None:
     """Log files by their path inside the run."""
     client = open_client(run.uri)
-    with tempfile.TemporaryDirectory() as folder:
-        for path, content in files.items():
-            file = Path(folder, "content")
-            file.write_bytes(content)
+    for path, content in files.items():
+        with tempfile.TemporaryFile() as file:
+            file.write(content)
+            file.flush()
             put_file(client, run.run_id, path, file)

@@ -121,6 +121,90 @@ def test_colour_sources_of_grey_targets_and_other_file_kinds_are_read(tmp_path):
     assert len(evaluate_benchmark(Enlarge(), tmp_path, 2)) == 3
 
 
+def test_names_pair_as_data_sets_have_them(tmp_path):
+    """DIV2K has 0801.png and 0801x2.png; endings differ; macOS leaves ._ files behind."""
+    save(tmp_path / "HR" / "0801.png", 40, 48)
+    save(tmp_path / "LR" / "0801x2.png", 20, 24)
+    save(tmp_path / "HR" / "b.png", 40, 48)
+    save(tmp_path / "LR" / "b.jpg", 20, 24)
+    save(tmp_path / "HR" / "box2.png", 40, 48)  # a name of its own
+    save(tmp_path / "LR" / "box2.png", 20, 24)
+    for part in ("HR", "LR"):
+        (tmp_path / part / "._b.png").write_bytes(b"\0\5\x16\7")
+    rows = evaluate_benchmark(Enlarge(), tmp_path, 2)
+    assert [row.name for row in rows] == ["0801.png", "b.png", "box2.png"]
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "message"),
+    [
+        (("a.png", "a.jpg"), ("a.bmp",), r"LR/a\.bmp pairs with HR/a\.\w+ and with HR/a\."),
+        (("a.png",), ("ax2.png", "ax4.png"), r"HR/a\.png pairs with LR/ax2\.png and with LR/ax4"),
+        (("a.png",), ("a.png", "a.jpg"), r"HR/a\.png pairs with LR/a\.\w+ and with LR/a"),
+        (("a.png", "b.png"), ("a.png", "c.png"), r"2 images .*LR/c\.png, HR/b\.png"),
+    ],
+)
+def test_pairs_that_are_not_sure_are_refused(tmp_path, high, low, message):
+    for name in high:
+        save(tmp_path / "HR" / name, 40, 48)
+    for name in low:
+        save(tmp_path / "LR" / name, 20, 24)
+    with pytest.raises(SettingsError, match=message):
+        evaluate_benchmark(Enlarge(), tmp_path, 2)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("rounding", ["up", "down"])
+def test_the_scale_is_found_where_sides_were_rounded(tmp_path, scale, rounding):
+    for name, height, width in (("a.png", 50, 47), ("b.png", 65, 53)):
+        save(tmp_path / "HR" / name, height, width)
+        low = [(side + (scale - 1 if rounding == "up" else 0)) // scale for side in (height, width)]
+        save(tmp_path / "LR" / name, *low)
+    assert benchmark_scale(tmp_path) == scale
+    if rounding == "down":
+        assert len(evaluate_benchmark(None, tmp_path, scale)) == 2
+        return
+    with pytest.raises(SettingsError, match=f"scale = {scale} .*LR sides were rounded up: cut the"):
+        evaluate_benchmark(None, tmp_path, scale)
+
+
+def test_what_grey_stored_as_rgb_changes_is_printed_with_the_figure(tmp_path):
+    grey = save(tmp_path / "one" / "HR" / "g[b].png", 40, 48, "L")
+    small = save(tmp_path / "one" / "LR" / "g[b].png", 20, 24, "L", seed=1)
+    for part, image in (("HR", grey), ("LR", small)):
+        (tmp_path / "three" / part).mkdir(parents=True)
+        image.convert("RGB").save(tmp_path / "three" / part / "g[b].png")
+    (one,) = evaluate_benchmark(None, tmp_path / "one", 2)
+    (three,) = evaluate_benchmark(None, tmp_path / "three", 2)
+    assert (one.measured_on, three.measured_on) == ("grey", "grey as luma")
+    assert three.psnr - one.psnr == pytest.approx(1.32, abs=0.005)
+    for row, words in ((one, "be about 1.32 dB higher"), (three, "about 1.32 dB lower")):
+        console = Console(file=io.StringIO(), width=120)
+        console.print(table([row], "Set"))
+        assert isinstance(console.file, io.StringIO)
+        text = " ".join(console.file.getvalue().split())
+        assert words in text and text.count("g[b].png") == 2
+
+
+def test_an_image_that_fails_is_listed_and_the_others_are_measured(tmp_path):
+    folder = benchmark(tmp_path)
+    (folder / "LR" / "a.png").write_bytes(b"\x89PNG broken")
+    failed: list[str] = []
+    rows = evaluate_benchmark(Enlarge(), folder, 2, failed=failed)
+    assert [row.name for row in rows] == ["b.png"]
+    assert len(failed) == 1 and "a.png" in failed[0]
+
+
+def test_a_large_image_is_weighed_before_it_is_used(tmp_path, monkeypatch):
+    import ganforge.inference.tiles as tiles
+
+    folder = benchmark(tmp_path)
+    monkeypatch.setattr("ganforge.inference.benchmark._LARGE_PIXELS", 100)
+    monkeypatch.setattr(tiles, "memory_bytes", lambda device: 1000)
+    with pytest.raises(SettingsError, match=r"more than half of the memory.*leave it out"):
+        evaluate_benchmark(Enlarge(), folder, 2)
+
+
 def test_means_and_table(tmp_path):
     rows = [ImageMetrics("a", 30.0, 0.9, 29.0, 0.8), ImageMetrics("b", 20.0, 0.5, 21.5, 0.6)]
     assert means(rows) == ImageMetrics("mean", 25.0, 0.7, 25.25, 0.7)
@@ -143,7 +227,7 @@ def test_folders_with_mistakes_are_refused(tmp_path):
         evaluate_benchmark(Enlarge(), tmp_path, 2)
     benchmark(tmp_path)
     save(tmp_path / "HR" / "lonely.png", 40, 48)
-    with pytest.raises(SettingsError, match=r"1 images.*lonely\.png"):
+    with pytest.raises(SettingsError, match=r"1 images.*HR/lonely\.png"):
         evaluate_benchmark(Enlarge(), tmp_path, 2)
 
 
@@ -171,7 +255,7 @@ def test_unreadable_files_and_networks_of_another_scale_are_refused(tmp_path):
     with pytest.raises(SettingsError, match="more than 8 bits"):
         evaluate_benchmark(Enlarge(), folder, 2)
     (folder / "LR" / "a.png").write_bytes(b"\x89PNG broken")
-    with pytest.raises(SettingsError, match="not a readable image"):
+    with pytest.raises(SettingsError, match=r"is not one of PNG.*or is damaged"):
         evaluate_benchmark(Enlarge(), folder, 2)
 
 

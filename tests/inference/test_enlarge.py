@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganforge.inference.enlarge import enlarge
+from ganforge.inference.enlarge import bled, enlarge
 from ganforge.inference.images import Photo
 from ganforge.layers import upsample_bicubic, upsample_nearest
 
@@ -68,3 +68,39 @@ def test_what_is_not_a_number_is_black_and_progress_counts_source_pixels():
     shown: list[int] = []
     made = enlarge(Broken(), Photo(ramp(3, 8)), scale=1, channels=3, on_progress=shown.append)
     assert not made.any() and sum(shown) == 64
+
+
+class Bicubic(nn.Module):
+    """Mixes neighbours, as every network that enlarges does."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return upsample_bicubic(images)
+
+
+@pytest.mark.parametrize("of_network", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("under", [-1.0, 0.3])
+def test_a_sprite_has_no_halo(channels, of_network, under):
+    """A light disc, of the colour that the file has under alpha 0 where it is invisible."""
+    y, x = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
+    seen = (x - 20) ** 2 + (y - 20) ** 2 < 144
+    light = torch.tensor([0.8, 0.6, 0.9])[:channels].reshape(-1, 1, 1)
+    colour = torch.where(seen, light, torch.full_like(light, under))
+    photo = Photo(colour, torch.where(seen, 1.0, -1.0)[None])
+    made = enlarge(Bicubic(), photo, scale=2, channels=of_network)
+    visible = made[..., -1] > 0
+    expected = ((light[:, 0, 0] + 1) * 127.5).round().numpy()
+    assert 1700 < visible.sum() < 2300
+    assert np.abs(made[visible][:, :channels] - expected).max() <= 1
+
+
+def test_visible_colour_is_left_as_it_is():
+    colour, alpha = ramp(3), ramp(1)
+    assert torch.equal(bled(Photo(colour)), colour)
+    for hidden in (torch.ones(1, 80, 80), -torch.ones(1, 80, 80)):
+        assert torch.equal(bled(Photo(colour, hidden)), colour)
+    alpha[0, :, 40:] = -1
+    found = bled(Photo(colour, alpha))
+    seen = alpha[0] > -1
+    assert torch.equal(found[:, seen], colour[:, seen])
+    assert torch.equal(found[:, 3, 79], colour[:, 3, 39])

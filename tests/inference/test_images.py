@@ -11,11 +11,18 @@ import tifffile
 import torch
 from PIL import Image, ImageCms, ImageOps
 
-from ganforge.inference import images as image_files
-from ganforge.inference.images import read_photo, upright, write_photo
+from ganforge.data import decoder
+from ganforge.data.raster import upright
+from ganforge.inference.images import read_photo, write_photo
+from ganforge.output_files import output_file
 from ganforge.settings import SettingsError
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def write(path: Path, given: np.ndarray, profile: bytes | None) -> None:
+    with output_file(path.parent, path.name, overwrite=True) as file:
+        write_photo(file, path.suffix, given, profile)
 
 
 def levels(height: int = 6, width: int = 5, channels: int = 3, top: int = 255) -> np.ndarray:
@@ -56,7 +63,7 @@ def test_images_come_out_upright(tmp_path, orientation):
         with Image.open(tmp_path / name) as stored:
             expected = np.asarray(ImageOps.exif_transpose(stored))
         assert (back(read_photo(tmp_path / name).colour) == expected).all()
-    assert torch.equal(upright(torch.zeros(3, 2, 2), 77), torch.zeros(3, 2, 2))
+    assert (upright(levels(), 77) == levels()).all()
 
 
 def test_palettes_bits_and_transparent_colours(tmp_path):
@@ -95,7 +102,7 @@ def test_sixteen_bits_keep_every_level(tmp_path, channels):
     given = levels(64, 64, channels, top=65535)
     ramp = np.arange(64 * 64, dtype=np.uint16) * 16
     given[..., 0] = ramp.reshape(64, 64)
-    write_photo(tmp_path / "a.png", given, SRGB)
+    write(tmp_path / "a.png", given, SRGB)
     assert (decoded(tmp_path / "a.png") == given).all()
     with Image.open(tmp_path / "a.png") as other:  # a second reader finds the same file sound
         other.load()
@@ -135,7 +142,7 @@ def test_other_kinds_are_refused_in_one_line(tmp_path):
 
 def test_bombs_are_refused_by_their_header(tmp_path, monkeypatch):
     Image.fromarray(levels(20, 20)).save(tmp_path / "b.png")
-    monkeypatch.setattr(image_files, "MAX_PIXELS", 399)
+    monkeypatch.setattr(decoder, "MAX_PIXELS", 399)
     with pytest.raises(SettingsError, match="more than 399 pixels"):
         read_photo(tmp_path / "b.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
@@ -145,11 +152,11 @@ def test_bombs_are_refused_by_their_header(tmp_path, monkeypatch):
 
 def test_files_are_written_whole_with_their_profile_and_no_orientation(tmp_path):
     for name in ("a.png", "a.jpg", "a.webp"):
-        write_photo(tmp_path / name, levels(), SRGB)
+        write(tmp_path / name, levels(), SRGB)
         with Image.open(tmp_path / name) as stored:
             assert stored.info["icc_profile"] == SRGB
             assert 0x0112 not in stored.getexif()
     assert (decoded(tmp_path / "a.png") == levels()).all()
     with pytest.raises(OSError):
-        write_photo(tmp_path / "a.jpg", levels(channels=4), None)
+        write(tmp_path / "a.jpg", levels(channels=4), None)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "a.png", "a.webp"]

@@ -164,3 +164,30 @@ def test_suggestions_are_those_of_a_seeded_tpe_sampler(tmp_path: Path) -> None:
     wanted = [plain.ask(distributions(SPACE)).params for _ in range(3)]
     searched = search_state(tmp_path)
     assert [searched.study.ask(distributions(SPACE)).params for _ in range(3)] == wanted
+
+
+@pytest.mark.parametrize("event", ["suggested", "reported", "reported end", "ended"])
+@pytest.mark.parametrize("damage", ["emptied", "removed", "of another kind"])
+def test_a_journal_damaged_in_the_middle_gets_one_line(
+    tmp_path: Path, event: str, damage: str
+) -> None:
+    """Its lines are JSON still: keys are gone, an event is gone, a value is of another kind."""
+    drive(search_state(tmp_path))
+    path = local_file(str(tmp_path), "search")
+    lines = path.read_text().splitlines()
+    number = next(n for n, line in enumerate(lines) if json.loads(line)["event"] == event)
+    if damage == "emptied":
+        lines[number] = json.dumps({"event": event})
+    elif damage == "removed":
+        del lines[number]
+    else:
+        lines[number] = json.dumps(
+            {key: [7] for key in json.loads(lines[number])} | {"event": event}
+        )
+    path.write_text("\n".join(lines) + "\n")
+    try:
+        search_state(tmp_path)
+    except SettingsError as error:
+        assert str(error).startswith("cannot resume search search: ")
+    else:  # what is gone may be done again: an end that was not reported, a decision
+        assert damage == "removed"

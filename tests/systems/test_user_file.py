@@ -11,7 +11,12 @@ import pytest
 import torch
 
 from ganforge.settings import SettingsError, override
-from ganforge.systems.catalog import load_system, materialise, recorded_name
+from ganforge.systems.catalog import (
+    load_own_system,
+    load_system,
+    materialise,
+    recorded_name,
+)
 from ganforge.systems.players import make_player
 from ganforge.testing import check_first_weights, check_system, fresh, small
 from ganforge.training.loop import grow
@@ -96,7 +101,7 @@ def test_its_identity_is_its_code_and_not_its_place(folder, tmp_path):
 
 def test_its_settings_name_it_and_not_its_parent(folder):
     name = f"{folder}/my_gan.py:MyGAN"
-    kind = load_system(name)
+    kind = load_own_system(name)
     assert kind.Settings().system == "wgan_gp"  # inherited, until it is prepared
     settings = override(kind.Settings(), kind.PRESETS["quick"])
     assert prepare(name, settings).settings.system == recorded_name(name) == "my_gan.py:MyGAN"
@@ -125,9 +130,9 @@ def test_written_down_again_it_is_the_same_file(folder):
 def test_a_file_that_is_no_system_is_said_so(tmp_path, text, message):
     (tmp_path / "bad.py").write_text(text)
     with pytest.raises(SettingsError, match=message):
-        load_system(f"{tmp_path}/bad.py:MyGAN")
+        load_own_system(f"{tmp_path}/bad.py:MyGAN")
     with pytest.raises(SettingsError, match="there is no file"):
-        load_system(f"{tmp_path}/nothing.py:MyGAN")
+        load_own_system(f"{tmp_path}/nothing.py:MyGAN")
 
 
 OWN_WEIGHTS = """

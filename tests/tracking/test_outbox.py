@@ -25,7 +25,7 @@ from ganforge.tracking.driver import DriverClient
 from ganforge.tracking.outbox.log import FILE, OutboxLog
 from ganforge.tracking.outbox.outbox import Outbox
 from ganforge.tracking.outbox.remote import RemoteOutbox
-from ganforge.tracking.outbox.resend import resend
+from ganforge.tracking.outbox.resend import Target, resend
 from ganforge.tracking.process import identity, is_dead
 from ganforge.tracking.queries import fetch_file, fetch_stages, fetch_tags
 from ganforge.tracking.recorder import Recorder
@@ -164,10 +164,10 @@ def test_sent_twice_is_stored_once(uri: str, tmp_path: Path) -> None:
     assert once == in_outbox(tmp_path / "s") and set(once.values()) == {1}
     assert len(once) == 15 + 2500
     (tmp_path / "s" / "acknowledged").unlink()  # as if it had died before it could remember
-    (sent,) = resend(str(tmp_path))
+    (sent,) = resend(str(tmp_path), Target(uri))
     assert sent.error == "" and sent.entries == {run.run_id: 5}
     assert points(uri, run.run_id) == once
-    assert resend(str(tmp_path)) == []
+    assert resend(str(tmp_path), Target(uri)) == []
 
 
 def test_the_best_is_the_best_so_far_in_any_attempt(uri: str, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_the_rest_travels_with_the_states(
     second = Recorder(down, PSNR, "max", folder=tmp_path / "b", remote=bucket)
     log_rows(second, RUN[1:], speed=2.0)
     second.close(5.0)
-    (sent,) = resend(bucket, uri)
+    (sent,) = resend(bucket, Target(uri))
     assert sent.error == "" and sent.entries == {run.run_id: 4}
     stored = points(uri, run.run_id)
     assert stored == in_outbox(tmp_path / "b") and set(stored.values()) == {1}
@@ -239,7 +239,7 @@ def test_the_rest_travels_with_the_states(
     for stage in (0, 1):
         path = fetch_file(uri, run.run_id, f"stages/{stage}/generator.safetensors", tmp_path)
         assert path.read_bytes() == b"weights of stage %d" % stage
-    assert resend(bucket, uri) == []
+    assert resend(bucket, Target(uri)) == []
     assert RemoteOutbox(bucket, Outbox(tmp_path / "c")).folders.names() == ["tracking"]
     first.close(0.1)
 
@@ -263,7 +263,7 @@ def test_a_run_that_could_not_be_opened_is_made_later(
     for _ in range(2):  # the second time everything is there already
         for mark in tmp_path.rglob("acknowledged"):
             mark.unlink()
-        assert [sent.error for sent in resend(str(tmp_path), uri)] == ["", ""]
+        assert [sent.error for sent in resend(str(tmp_path), Target(uri))] == ["", ""]
         client = open_client(uri)
         experiment = client.get_experiment_by_name("late")
         assert experiment is not None
@@ -285,7 +285,7 @@ def test_what_the_store_refuses_holds_nothing_up(uri: str, tmp_path: Path) -> No
     recorder.outbox.put({"step": 2, "metrics": {"bad[name]": 1.0}})
     recorder.outbox.put({"step": 3, "metrics": {"good/after": 1.0}})
     assert not recorder.close(60)
-    assert "refuses" in recorder.trouble
+    assert "an entry is refused" in recorder.trouble
     assert {name for name, *_ in points(uri, run.run_id)} == {"good/before", "good/after"}
     (line,) = (tmp_path / "s" / "refused.jsonl").read_text().splitlines()
     assert json.loads(line)["metrics"] == {"bad[name]": 1.0}
@@ -419,7 +419,7 @@ def test_sync_sends_what_is_left_and_says_so(
     log_rows(recorder, RUN)
     assert not recorder.close(2.0)
     with pytest.raises(SystemExit) as left:
-        main(["sync", "--storage", str(storage)])
+        main(["sync", "--storage", str(storage), "--tracking-uri", nobody])
     assert left.value.code == 1
     assert f"train-1  4 entries  not sent: OSError: no server answers at {nobody}" in (
         capsys.readouterr().out
@@ -449,7 +449,7 @@ def test_sync_sends_the_outboxes_of_version_0_1(
         entry = {"at": 1000, "run": run.entry(), "step": 1, "metrics": {"x": 0.5}}
         (folder / "spool.jsonl").write_text(json.dumps(entry) + "\n")
     with pytest.raises(SystemExit) as left:
-        main(["sync", "--storage", str(storage)])
+        main(["sync", "--storage", str(storage), "--tracking-uri", uri])
     assert not left.value.code
     assert "2 metrics sent; nothing is left" in capsys.readouterr().out
     for run in runs:

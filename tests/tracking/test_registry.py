@@ -129,6 +129,56 @@ def test_it_loads_where_ganforge_is_not_installed(folder):
     assert "torch==" in needs and "ganforge" not in needs
 
 
+OWN = """
+from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
+from terms_of_mine import NOTHING
+
+
+class Mine(ProgressiveGANSR):
+    pass
+"""
+
+
+def test_a_system_of_ones_own_travels_with_its_model(uri, tmp_path, monkeypatch):
+    """To a machine that has neither its file nor trusts it; MLflow's server there has run the code
+    of the model anyway."""
+    from run_files import log_files
+
+    from ganforge.commands.models import find_model
+    from ganforge.systems.trust import UntrustedCode, sources_sha256, trust
+    from ganforge.tracking.queries import fetch_settings
+    from ganforge.tracking.run_ref import RunRef
+
+    own = record_run(uri, "own")
+    sources = {"mine.py": OWN, "terms_of_mine.py": "NOTHING = 0\n"}
+    settings = fetch_settings(uri, own) | {"system": "mine.py:Mine"}
+    files = {f"source/{name}": text.encode() for name, text in sources.items()}
+    log_files(RunRef(uri, own), files | {"settings.json": json.dumps(settings).encode()})
+    monkeypatch.setenv("GANFORGE_TRUST", str(tmp_path / "one"))
+    with pytest.raises(UntrustedCode):
+        register(uri, own, "own")
+    trust(sources_sha256(sources), "a test")
+    register(uri, own, "own")
+    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "other machine"))
+    monkeypatch.setenv("GANFORGE_TRUST", str(tmp_path / "two"))
+    with pytest.raises(UntrustedCode, match=r"class Mine in mine\.py with terms_of_mine\.py"):
+        find_model("models:/own@champion", uri)
+    assert find_model("models:/own@champion", uri, trust_code=True).model.scale == 2
+    folder, _ = fetch_registered(uri, "models:/own@champion", tmp_path)
+    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "a third machine"))
+    monkeypatch.setenv("GANFORGE_TRUST", str(tmp_path / "three"))
+    code = (
+        "import numpy as np, mlflow\n"
+        f"loaded = mlflow.pyfunc.load_model({str(folder)!r})\n"
+        "print(loaded.predict(np.zeros((1, 5, 6, 3), np.uint8)).shape)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.strip().endswith("(1, 10, 12, 3)"), done.stderr
+
+
 def test_a_search_that_ends_twice_registers_once(uri, run_id, registered):
     again = register(uri, run_id, "faces")
     assert (again.version, again.uri) == ("1", "models:/faces@champion")

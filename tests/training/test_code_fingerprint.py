@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ganforge.systems import SYSTEMS
-from ganforge.systems.catalog import load_system, system_file
+from ganforge.systems.catalog import load_own_system, load_system, system_file
 from ganforge.training.fingerprint import CUTS, ENTRIES, code_fingerprint, definitions
 from ganforge.training.source_code import ROOT, Key, Sources, user_sources
 
@@ -170,7 +170,7 @@ def mine(tmp_path) -> Path:
 
 
 def fingerprint(file: Path) -> dict[str, str]:
-    return code_fingerprint(load_system(f"{file}:Mine"))
+    return code_fingerprint(load_own_system(f"{file}:Mine"))
 
 
 def test_a_users_file_counts_by_definition(mine):

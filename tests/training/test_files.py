@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from ganforge.local_files import DiskFull
 from ganforge.settings import SettingsError
 from ganforge.training import files
 from ganforge.training.files import LocalFolders, ObjectFolders, join, open_folders
@@ -120,7 +121,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "write_synced", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskFull, match=r"one cannot .* full\. It needs 7 bytes"):
         folders.write("one", FILES)
     assert list(tmp_path.iterdir()) == []
 

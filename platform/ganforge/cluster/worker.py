@@ -13,6 +13,7 @@ from ray.exceptions import GetTimeoutError
 
 from ganforge.assets import Assets
 from ganforge.cluster.job import Job
+from ganforge.local_files import check_no_link
 from ganforge.schedule import Position
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
@@ -126,6 +127,8 @@ def open_recorder(job: Job, rows: dict[int, StageResult]) -> Recorder | None:
     remote = job.store if far else None
     name, mode = job.metric
     try:
+        if folder is not None:
+            check_no_link(folder.parent)
         return Recorder(
             job.tracking, name, mode, folder=folder, remote=remote, stages=tuple(rows.values())
         )

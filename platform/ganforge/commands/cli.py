@@ -30,13 +30,16 @@ from ganforge.commands.options import (
     Stage,
     Start,
     Storage,
+    Strict,
     System,
     Target,
+    TrustCode,
     Uri,
     Version,
     Workers,
 )
 from ganforge.console import complain, prepare, show
+from ganforge.local_files import DiskFull, Linked
 from ganforge.settings import SettingsError
 
 INTERRUPTED = 130
@@ -64,6 +67,7 @@ def train(
     experiment: Experiment = "ganforge", tracking_uri: Uri = None,
     storage: Storage = "ganforge-runs", seed: Seed = None, changes: Set = None,
     start: Start = None, target: Target = None, scale: Scale = None,
+    strict: Strict = False,
     resume: Resume = False, accept: Accept = None, dry_run: DryRun = False,
 ) -> None:  # fmt: skip
     """Train one configuration."""
@@ -73,6 +77,7 @@ def train(
     options = CliOptions(
         system=system, preset=preset, settings_file=settings, data=data, workers=workers, gpu=gpu,
         seed=seed, start=start, target=target, scale=scale, changes=changes or [],
+        strict=strict,
     )  # fmt: skip
     how = TrainOptions(
         metric=metric, experiment=experiment, tracking_uri=tracking_uri, storage=storage,
@@ -95,6 +100,7 @@ def tune(
     register: Annotated[
         str | None, typer.Option(help="name of the best model; default: the experiment")
     ] = None,
+    strict: Strict = False,
     resume: Resume = False, accept: Accept = None, dry_run: DryRun = False,
 ) -> None:  # fmt: skip
     """Search a system's settings."""
@@ -102,7 +108,18 @@ def tune(
     from ganforge.commands.tune import tune as search
 
     settings_options = CliOptions(
-        system, preset, settings, data, workers, gpu, None, start, target, scale, changes or []
+        system,
+        preset,
+        settings,
+        data,
+        workers,
+        gpu,
+        None,
+        start,
+        target,
+        scale,
+        changes or [],
+        strict,
     )
     options = TuneOptions(
         space=space,
@@ -135,10 +152,20 @@ def reproduce(
     strict: Annotated[
         bool, typer.Option("--strict", help="refuse at once where anything differs")
     ] = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Train a recorded run again and compare the two bit for bit."""
     _command("reproduce")(
-        run, experiment, tracking_uri, data, metric, from_stage, storage, accept or [], strict
+        run,
+        experiment,
+        tracking_uri,
+        data,
+        metric,
+        from_stage,
+        storage,
+        accept or [],
+        strict,
+        trust_code,
     )
 
 
@@ -148,10 +175,11 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help=f"{MODEL}; default: bicubic only")] = None,
     stage: Stage = None,
     tracking_uri: Uri = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Measure a trained generator, and bicubic enlargement, on benchmark images."""
     command = _module("evaluate")
-    command.evaluate(command.EvaluateOptions(benchmark, model, stage, tracking_uri))
+    command.evaluate(command.EvaluateOptions(benchmark, model, stage, tracking_uri, trust_code))
 
 
 @app.command()
@@ -165,12 +193,22 @@ def upscale(
     stage: Stage = None,
     overwrite: Overwrite = False,
     tracking_uri: Uri = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Put images through a trained generator."""
     command = _module("upscale")
     command.upscale(
         command.UpscaleOptions(
-            images, model, output, tile, file_format, gpu, stage, overwrite, tracking_uri
+            images,
+            model,
+            output,
+            tile,
+            file_format,
+            gpu,
+            stage,
+            overwrite,
+            tracking_uri,
+            trust_code,
         )
     )
 
@@ -183,11 +221,14 @@ def export(
     stage: Stage = None,
     overwrite: Overwrite = False,
     tracking_uri: Uri = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Write a trained generator as a file for other runtimes."""
     command = _module("export")
     command.export(
-        command.ExportOptions(model, output, file_format, stage, overwrite, tracking_uri)
+        command.ExportOptions(
+            model, output, file_format, stage, overwrite, tracking_uri, trust_code
+        )
     )
 
 
@@ -197,9 +238,10 @@ def register(
     name: Annotated[str | None, typer.Option(help="default: the run's experiment")] = None,
     stage: Stage = None,
     tracking_uri: Uri = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Register a run's generator in the model registry and make it the champion of its name."""
-    _command("register")(model, name, stage, tracking_uri)
+    _command("register")(model, name, stage, tracking_uri, trust_code)
 
 
 @app.command()
@@ -212,12 +254,16 @@ def interpolate(
     alpha: Annotated[
         float, typer.Option(min=0, max=1, help="0 is the model, 1 the other one")
     ] = 0.8,
+    overwrite: Overwrite = False,
     tracking_uri: Uri = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Interpolate the weights of two models, such as a pixel-trained and an adversarial one."""
     command = _module("interpolate")
     command.interpolate(
-        command.InterpolateOptions(model, output, stage, toward, toward_stage, alpha, tracking_uri)
+        command.InterpolateOptions(
+            model, output, stage, toward, toward_stage, alpha, overwrite, tracking_uri, trust_code
+        )
     )
 
 
@@ -233,11 +279,17 @@ def sample(
     grid: Annotated[
         bool, typer.Option("--grid", help="also one image that shows all of them")
     ] = False,
+    overwrite: Overwrite = False,
     tracking_uri: Uri = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Make new images with a trained generator."""
     command = _module("sample")
-    command.sample(command.SampleOptions(model, count, label, seed, output, grid, tracking_uri))
+    command.sample(
+        command.SampleOptions(
+            model, count, label, seed, output, grid, overwrite, tracking_uri, trust_code
+        )
+    )
 
 
 @app.command()
@@ -260,6 +312,15 @@ def doctor(
 ) -> None:
     """Check this machine or a cluster file; name each problem and its fix."""
     _command("doctor")(file, running)
+
+
+@app.command()
+def scan(
+    folder: Annotated[str, typer.Argument(help="folder of images", metavar="DIR")],
+    strict: Strict = False,
+) -> None:
+    """List which images of a folder are used, converted and skipped, and why; and copies."""
+    _command("scan")(folder, strict)
 
 
 @app.command()
@@ -295,6 +356,9 @@ def main(arguments: list[str] | None = None) -> None:
     except SettingsError as error:
         complain(str(error))
         sys.exit(2)
+    except (DiskFull, Linked) as error:
+        complain(str(error))
+        sys.exit(1 if isinstance(error, DiskFull) else 2)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except SystemExit as stop:

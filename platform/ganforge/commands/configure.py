@@ -1,5 +1,6 @@
 """From options to settings: defaults < preset < file < ladder < --set."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from ganforge.settings import (
     shown_key,
     validated,
 )
-from ganforge.systems.catalog import load_system, recorded_name
+from ganforge.systems.catalog import in_file, load_own_system, load_system, recorded_name
 
 if TYPE_CHECKING:
     from ganforge.systems.base import Metric, System
@@ -39,6 +40,7 @@ class CliOptions:
     target: int | None = None
     scale: int | None = None
     changes: list[str] = field(default_factory=list)
+    strict: bool = False
 
 
 def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str, SystemSettings]":
@@ -48,12 +50,18 @@ def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str,
     """
     record = _read(options.settings_file) if options.settings_file else None
     name = options.system or (record["system"] if record else FLAGSHIP)
-    if record is not None and record["system"] != recorded_name(name):
+    if options.system is None and in_file(name):
+        # whoever wrote the file chose the code: only the user may
+        raise SettingsError(
+            f"settings = {options.settings_file}: is for {name}, a system in a file; name that "
+            "file with the command, FILE.py:Class, next to --settings"
+        )
+    if record is not None and recorded_name(record["system"]) != recorded_name(name):
         raise SettingsError(
             f"settings = {options.settings_file}: is for {record['system']}, not for {name}; leave "
             "the system's name out, or give another file"
         )
-    kind = load_system(name)
+    kind = load_own_system(name)
     settings = kind.Settings().model_copy(update={"system": recorded_name(name)})
     preset = options.preset or (None if record else default_preset)
     if preset is not None and preset in ("paper", *kind.PRESETS):
@@ -199,6 +207,7 @@ _OPTION_OF = {
     "workers": "--workers",
     "device": "--gpu (GANFORGE_GPU)",
     "seed": "--seed",
+    "data.strict": "--strict",
 }
 
 
@@ -212,6 +221,8 @@ def _named(options: CliOptions) -> dict[str, Any]:
         found["device"] = "cuda"
     if options.seed is not None:
         found["seed"] = options.seed
+    if options.strict:
+        found["data.strict"] = "true"
     return found
 
 
@@ -280,7 +291,10 @@ def check_terms(kind: "type[System]", settings: "SystemSettings") -> None:
 
 
 def check_images(system: str, settings: "SystemSettings") -> None:
-    """Refuse images that a system cannot be trained on, from names and headers alone."""
+    """Refuse images that a system cannot be trained on, from names and headers; say on stderr what
+    is used, converted and skipped, and which look like copies."""
     from ganforge.data.kinds import kind_of
+    from ganforge.data.scan import report
 
-    kind_of(load_system(system).Data).find(settings)
+    for line in report(kind_of(load_system(system).Data).find(settings), settings.data):
+        print(line, file=sys.stderr)

@@ -1,11 +1,14 @@
 """`ganforge export`: a generator as a file for other runtimes."""
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ganforge.commands.models import find_model, needs_images
 from ganforge.console import show
 from ganforge.inference.export import FORMATS, trace
+from ganforge.output_files import check_output, output_file
 from ganforge.settings import SettingsError
 
 
@@ -19,6 +22,7 @@ class ExportOptions:
     stage: int | None = None
     overwrite: bool = False
     tracking_uri: str | None = None
+    trust_code: bool = False
 
 
 def export(options: ExportOptions) -> None:
@@ -33,21 +37,24 @@ def export(options: ExportOptions) -> None:
             f"--output {path}: a file of --format {kind} ends in .{suffix}; rename it, or give "
             "another --format"
         )
-    if path.exists() and not options.overwrite:
-        raise SettingsError(f"--output {path}: exists already; --overwrite replaces it")
     if not path.absolute().parent.is_dir():
         raise SettingsError(f"--output {path}: no such folder: {path.absolute().parent}")
-    found = find_model(options.model, options.tracking_uri, options.stage)
+    check_output(path.parent, path.name, overwrite=options.overwrite)
+    found = find_model(
+        options.model, options.tracking_uri, options.stage, trust_code=options.trust_code
+    )
     needs_images(found, "export")
     channels = found.model.settings.channels
-    part = path.with_name(f".{path.name}.part.{suffix}")
-    try:
-        program = trace(found.model.network, channels)
-        difference = write(program, found.model.network, channels, part).difference
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    program = trace(found.model.network, channels)
+    # made aside, in a folder of this user's alone: the libraries write to a path
+    with tempfile.TemporaryDirectory() as aside:
+        made = write(program, found.model.network, channels, Path(aside, f"generator.{suffix}"))
+        with (
+            output_file(path.parent, path.name, overwrite=options.overwrite) as file,
+            made.path.open("rb") as content,
+        ):
+            shutil.copyfileobj(content, file)
     show(
         f"{path}: (N, {channels}, H, W) float32 in [-1, 1] to {found.model.scale} times the sides, "
-        f"any N, H and W; differs from torch by at most {difference:.1e}"
+        f"any N, H and W; differs from torch by at most {made.difference:.1e}"
     )

@@ -20,17 +20,24 @@ class FoundModel:
     uri: str | None = None
 
 
-def find_model(reference: str, tracking_uri: str | None, stage: int | None = None) -> FoundModel:
+def find_model(
+    reference: str,
+    tracking_uri: str | None,
+    stage: int | None = None,
+    *,
+    trust_code: bool = False,
+) -> FoundModel:
     """The model that a reference names; of a run the last finished stage, or `stage`.
 
     A reference is a folder or file of weights, a checkpoint or a run's storage (on a disk or in an
-    object store), runs:/ID, models:/NAME@ALIAS or models:/NAME/VERSION, or the id of a run.
+    object store), runs:/ID, models:/NAME@ALIAS or models:/NAME/VERSION, or the id of a run. What
+    they hold of Python is run where this machine has trusted it, or with `trust_code`.
     """
     scheme = reference.partition(":")[0] if ":/" in reference else ""
     if scheme not in ("runs", "models"):
         path = Path(reference).expanduser()
         if scheme or path.exists():
-            model = _from_storage(reference if scheme else str(path), stage)
+            model = _from_storage(reference if scheme else str(path), stage, trust_code)
             return FoundModel(model, reference)
     elif scheme == "runs":
         reference = reference.removeprefix("runs:/").partition("/")[0]
@@ -48,23 +55,24 @@ def find_model(reference: str, tracking_uri: str | None, stage: int | None = Non
     if scheme == "models":
         with tempfile.TemporaryDirectory() as folder:
             weights, run_id = fetch_registered(uri, reference, Path(folder))
-            model = from_folder(weights)
+            model = from_folder(weights, trust_code=trust_code)
             if stage not in (None, model.stage):
                 raise SettingsError(
                     f"stage = {stage}: {reference} holds stage {model.stage} alone; name run "
                     f"{run_id} for another"
                 )
             return FoundModel(model, reference, run_id, uri)
-    return FoundModel(build(*fetch_generator(uri, reference, stage)), reference, reference, uri)
+    fetched = fetch_generator(uri, reference, stage, trust_code=trust_code)
+    return FoundModel(build(*fetched), reference, reference, uri)
 
 
-def _from_storage(uri: str, stage: int | None) -> Model:
-    stored = None if Path(uri).is_file() else from_store(uri, stage)
+def _from_storage(uri: str, stage: int | None, trust_code: bool) -> Model:
+    stored = None if Path(uri).is_file() else from_store(uri, stage, trust_code=trust_code)
     if stored is not None:
         return stored
     if "://" in uri:
         raise SettingsError(f"model = {uri}: has no checkpoint")
-    return from_folder(Path(uri), stage)
+    return from_folder(Path(uri), stage, trust_code=trust_code)
 
 
 def needs_images(found: FoundModel, action: str) -> None:

@@ -44,6 +44,10 @@ Nodes = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="seed of the training, or of the search for tune")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, any setting; repeatable")]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="refuse images that are converted, skipped or copies of others"),
+]
 Start = Annotated[int | None, typer.Option(help="source side of the first stage")]
 Target = Annotated[int | None, typer.Option(help="target side of the last stage")]
 Scale = Annotated[int | None, typer.Option(help="super-resolution factor, 2 or 4")]
@@ -56,4 +60,7 @@ MODEL = "MLflow run, models:/NAME@champion, checkpoint, or a folder with generat
 Model = Annotated[str, typer.Option(help=MODEL)]
 Stage = Annotated[int | None, typer.Option(min=0, help="use an earlier stage; default: the last")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace existing files")]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="run the Python file of a record, after reading it")
+]
 RunId = Annotated[str | None, typer.Option("--run", help="MLflow run")]

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from ganforge.tracking.registry import Registered
 
 
-def register(run: str, name: str | None, stage: int | None, tracking_uri: str | None) -> None:
+def register(
+    run: str,
+    name: str | None,
+    stage: int | None,
+    tracking_uri: str | None,
+    trust_code: bool = False,
+) -> None:
     """Register the generator of a run and make it the champion of its name."""
     from ganforge.tracking.client import existing_uri
     from ganforge.tracking.queries import fetch_experiment
@@ -27,7 +33,8 @@ def register(run: str, name: str | None, stage: int | None, tracking_uri: str | 
         raise SettingsError(f"model = {run}: give the id of an MLflow run (32 digits) or runs:/ID")
     uri = existing_uri(tracking_uri)
     chosen = name or model_name(fetch_experiment(uri, run_id))
-    print_registered(Console(), enter(uri, run_id, chosen, stage=stage, contest=False), uri)
+    made = enter(uri, run_id, chosen, stage=stage, contest=False, trust_code=trust_code)
+    print_registered(Console(), made, uri)
 
 
 def register_best(console: Console, run_id: str, name: str, metric: "Metric", uri: str) -> None:

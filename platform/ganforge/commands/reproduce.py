@@ -3,9 +3,7 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import load as load_tensors
-
-from ganforge.assets import keep, present
+from ganforge.assets import keep_bytes, present
 from ganforge.cluster.variables import BUILT_IN
 from ganforge.commands.configure import check_images, choose_metric
 from ganforge.commands.start import check_accept
@@ -31,6 +29,7 @@ def reproduce(
     storage: str | None,
     accept: list[str],
     strict: bool = False,
+    trust_code: bool = False,
 ) -> None:
     """Exit code 0 when every state came out equal, 1 when one did not, 2 when it cannot be tried.
 
@@ -49,40 +48,44 @@ def reproduce(
     check_accept(accept)
     uri = existing_uri(tracking_uri)
     if run_id is None:
-        chosen = choose_metric(load_system(system_of(uri, experiment)), metric)
+        chosen = choose_metric(
+            load_system(system_of(uri, experiment, trust_code=trust_code)), metric
+        )
         run_id = best_run(uri, experiment, *chosen)
     results = fetch_stages(uri, run_id)
     if not results:
         raise SettingsError(f"run {run_id}: no stage is finished, so nothing can be compared")
-    prepared = _prepared(uri, run_id, fetch_settings(uri, run_id), data)
+    prepared = _prepared(uri, run_id, fetch_settings(uri, run_id), data, trust_code)
     console = Console()
     _line(console, f"run {run_id}: {len(results)} stages of {prepared.system} are recorded")
     found = _differences(prepared, results, fetch_images(uri, run_id))
     _refuse(console, found, accept, strict)
     start = None
     if from_stage:
-        uri_of_states = storage or fetch_tags(uri, run_id).get("storage")
-        start = _snapshot(uri_of_states, from_stage, len(results))
+        start = _snapshot(storage, fetch_tags(uri, run_id).get("storage"), from_stage, len(results))
     states = fetch_states(uri, run_id)
     verdicts = _again(console, prepared, results, states, start, found["code"])
     _finish(console, uri, run_id, prepared, results, verdicts)
 
 
-def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -> "Prepared":
+def _prepared(
+    uri: str, run_id: str, record: dict[str, Any], data: str | None, trust_code: bool
+) -> "Prepared":
     """The recorded settings, with the images and frozen networks of this machine."""
     from ganforge.tracking.artifacts import fetch_asset, fetch_system
     from ganforge.training.prepare import prepare
 
-    system = fetch_system(uri, run_id, record["system"])
+    system = fetch_system(uri, run_id, record["system"], trust_code=trust_code)
     settings = validated(load_system(system).Settings, record["settings"])
     # one process computes all shards: the bits do not depend on the number of workers
     root = {"data.root": None if data == BUILT_IN else data} if data else {}
-    settings = override(settings, {"workers": 1} | root)
+    # nor is anything written into a folder because a record names it
+    settings = override(settings, {"workers": 1, "data.cache_directory": None} | root)
     network = getattr(getattr(settings, "perceptual", None), "network", "none")
     if network.startswith("sha256:") and not present(network):
         content = fetch_asset(uri, run_id, network)
         if content is not None:
-            keep(network, load_tensors(content))
+            keep_bytes(network, content)
     check_images(system, settings)
     return prepare(system, settings)
 
@@ -120,16 +123,17 @@ def _refuse(console: Console, found: dict[str, list[str]], accept: list[str], st
         sys.exit(1)
 
 
-def _snapshot(uri: str | None, from_stage: int, recorded: int) -> "Snapshot":
-    """The state at the end of the stage before `from_stage`."""
+def _snapshot(uri: str | None, said: str | None, from_stage: int, recorded: int) -> "Snapshot":
+    """The state at the end of the stage before `from_stage`, in the storage `uri` that the user
+    names; `said` is what the record says of it, which is shown and not opened."""
+    from ganforge.tracking.named_store import shown
     from ganforge.training.checkpoint import Store
 
     if not 0 < from_stage < recorded:
         raise SettingsError(f"--from-stage {from_stage}: the record has stages 0 to {recorded - 1}")
     if uri is None:
-        raise SettingsError(
-            "--from-stage: the record does not say where states are; give --storage"
-        )
+        where = "does not say where states are" if said is None else f"names {shown(said)}"
+        raise SettingsError(f"--from-stage: the record {where}; give --storage")
     found = Store(uri).at(from_stage - 1)
     if found is None:
         raise SettingsError(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from ganforge.commands.models import find_model
 from ganforge.console import show
 from ganforge.draws import latents
 from ganforge.metrics.image_quality import to_bytes
+from ganforge.output_files import check_output, make_output_folder, output_file
 from ganforge.settings import SettingsError
 from ganforge.training.grid import sheets
 
@@ -27,7 +29,9 @@ class SampleOptions:
     seed: int = 0
     output: str = "samples"
     grid: bool = False
+    overwrite: bool = False
     tracking_uri: str | None = None
+    trust_code: bool = False
 
 
 def sample(options: SampleOptions) -> None:
@@ -36,25 +40,27 @@ def sample(options: SampleOptions) -> None:
     Image k is a function of the weights, the seed and k alone. A conditional generator gets the
     labels 0, 1, 2, … in turn unless one is given.
     """
-    network = find_model(options.model, options.tracking_uri).model.network
+    found = find_model(options.model, options.tracking_uri, trust_code=options.trust_code)
+    network = found.model.network
     labels = _labels(network, options.model, options.count, options.label)
-    folder = Path(options.output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(
-            f"--output {options.output}: is not usable as a folder ({error.strerror}); "
-            "give another one"
-        ) from None
+    folder = Path(options.output).expanduser()
+    make_output_folder(folder)
+    names = [
+        f"{number:05d}.png" if labels is None else f"{number:05d}-{labels[number]}.png"
+        for number in range(options.count)
+    ]
+    for name in [*names, GRID] if options.grid else names:
+        check_output(folder, name, overwrite=options.overwrite)
     images = []
-    for number in range(options.count):
+    for number, name in enumerate(names):
         image = _image(network, options.seed, number, None if labels is None else labels[number])
-        name = f"{number:05d}.png" if labels is None else f"{number:05d}-{labels[number]}.png"
-        _write(folder / name, to_bytes(image[0]).permute(1, 2, 0))
+        with output_file(folder, name, overwrite=options.overwrite) as file:
+            _write(file, to_bytes(image[0]).permute(1, 2, 0))
         if options.grid:
             images.append(image)
     if options.grid:
-        _write(folder / GRID, sheets([torch.cat(images)], labels=labels))
+        with output_file(folder, GRID, overwrite=options.overwrite) as file:
+            _write(file, sheets([torch.cat(images)], labels=labels))
     show(
         f"{options.count} images in {folder}" + (f", all of them in {GRID}" if options.grid else "")
     )
@@ -91,7 +97,7 @@ def _labels(network: nn.Module, model: str, count: int, label: int | None) -> li
     return [number % classes if label is None else label for number in range(count)]
 
 
-def _write(path: Path, pixels: Tensor) -> None:
+def _write(file: BinaryIO, pixels: Tensor) -> None:
     """Pixels (H, W, 1 or 3) uint8 as a PNG file."""
     levels = pixels.cpu().contiguous().numpy()
-    Image.fromarray(levels if levels.shape[-1] == 3 else levels[..., 0]).save(path)
+    Image.fromarray(levels if levels.shape[-1] == 3 else levels[..., 0]).save(file, "PNG")

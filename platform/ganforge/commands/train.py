@@ -1,10 +1,8 @@
 """`ganforge train`: one configuration, on the cluster this is run on or on a local one."""
 
 import json
-import secrets
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -15,6 +13,8 @@ from ganforge.commands.configure import CliOptions
 from ganforge.commands.progress_lines import ProgressLines
 from ganforge.commands.start import Start, checked_storage, prepare_start, ui_lines
 from ganforge.console import Console, complain, show
+from ganforge.local_files import Linked, check_own_folder
+from ganforge.run_names import new_name, newest_first
 from ganforge.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ganforge.training.report import StageResult
 
 ABOUT = "about"
+_PREFIX = "train-"
 _FLUSH_SECONDS = 10.0
 _T = TypeVar("_T")
 
@@ -54,8 +55,10 @@ def train(options: CliOptions, how: TrainOptions) -> None:
     from ganforge.cluster.session import session, worker_resources
     from ganforge.cluster.train import fit, uses_gpu
     from ganforge.tracking.client import resolve_uri
+    from ganforge.tracking.recordable import check_recordable
 
     storage, uri = checked_storage(how.storage), resolve_uri(how.tracking_uri)
+    check_recordable(uri, how.experiment)
     console, settings = Console(), start.prepared.settings
     with session(threads=settings.threads) as joined:
         each = worker_resources(settings.threads, uses_gpu(settings))
@@ -114,7 +117,7 @@ def _open_run(start: Start, uri: str, experiment: str, storage: str) -> _Run:
     from ganforge.tracking.runs import close_orphans
     from ganforge.training.files import join, open_folders
 
-    name = time.strftime("train-%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+    name = new_name(open_folders(storage).names(), _PREFIX)
     store = join(storage, name)
     client = DriverClient(uri, experiment, _driver_folder(store, name))
     ref = client.open(name, _opening(start, name, store))
@@ -133,32 +136,36 @@ def _resume_run(start: Start, uri: str, experiment: str, storage: str) -> _Run:
     from ganforge.training.files import join
     from ganforge.training.resume import check_store
 
-    name, recorded = _newest(start, experiment, storage)
+    name, recorded = _newest(start, experiment, storage, uri)
     store = join(storage, name)
+    if "://" not in store:
+        try:
+            check_own_folder(Path(store))
+        except Linked as error:
+            raise SettingsError(f"cannot resume {name}: {error}") from None
     check_store(start.prepared, store)
-    client = DriverClient(
-        recorded.uri if recorded else uri, experiment, _driver_folder(store, name)
-    )
+    client = DriverClient(uri, experiment, _driver_folder(store, name))
     ref = recorded or client.open(name, _opening(start, name, store))
     client.resume(ref)
     if client.flush(_FLUSH_SECONDS):
-        _try(lambda: close_orphans(ref.uri, experiment))
+        _try(lambda: close_orphans(uri, experiment))
     return _Run(store, client.known(ref), client)
 
 
-def _newest(start: Start, experiment: str, storage: str) -> "tuple[str, RunRef | None]":
-    """The name of the newest run of this experiment and system, and where it is recorded."""
-    from ganforge.tracking.run_ref import RunRef
+def _newest(start: Start, experiment: str, storage: str, uri: str) -> "tuple[str, RunRef | None]":
+    """The name of the newest run of this experiment and system, and which run it is in the store
+    `uri`: the record of it may have been written by anybody who can write to the storage."""
+    from ganforge.tracking.named_store import recorded_run
     from ganforge.training.files import join, open_folders
 
-    names = [name for name in open_folders(storage).names() if name.startswith("train-")]
-    for name in sorted(names, reverse=True):
+    for name in newest_first(open_folders(storage).names(), _PREFIX):
         try:
             about = json.loads(open_folders(join(storage, name)).read(ABOUT, "run.json"))
-        except (OSError, ValueError):
+            found = (about["experiment"], about["system"])
+        except (OSError, ValueError, LookupError, TypeError):
             continue
-        if (about["experiment"], about["system"]) == (experiment, start.prepared.system):
-            return name, RunRef(**about["tracking"]) if about["tracking"] else None
+        if found == (experiment, start.prepared.system):
+            return name, recorded_run(about.get("tracking"), uri)
     raise SettingsError(
         f"--resume: {storage} has no run of experiment {experiment} and system "
         f"{start.prepared.system}; start one without --resume"

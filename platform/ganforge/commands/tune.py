@@ -67,6 +67,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
     from ganforge.search.request import SearchRequest
     from ganforge.search.search import search
     from ganforge.tracking.client import resolve_uri
+    from ganforge.tracking.recordable import check_recordable
     from ganforge.tracking.registry import check_model_name
     from ganforge.tracking.server import own_server
 
@@ -74,6 +75,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
         check_model_name(options.register, "--register")
     uri = resolve_uri(options.tracking_uri)
     storage = checked_storage(options.storage)
+    check_recordable(uri, options.experiment)
     console = Console()
     if options.nodes is not None and options.nodes > 1 and cluster_address() is None:
         raise SettingsError(

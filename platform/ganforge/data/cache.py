@@ -1,7 +1,13 @@
-"""This machine's cache of images: the hashes of decoded files, and packed planes of pixels."""
+"""This machine's cache of images: the hashes of decoded files, and packed planes of pixels.
+
+A disk loses bits, and a copy that was cut short has the right length. What is read from the cache
+is therefore verified: images that differ from those of a stage's identity would train another stage
+under its name.
+"""
 
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -20,16 +26,20 @@ from ganforge.data.base import ImageSettings
 from ganforge.data.images import Decoded, Pixels, SourceImage, decode, digest, load
 from ganforge.data.settings import DataSettings
 from ganforge.data.views import View
-from ganforge.local_files import locked, replacing
+from ganforge.local_files import DiskFull, locked, replacing
 from ganforge.settings import SettingsError
 
+logger = logging.getLogger("ganforge")
 # What can change a decoded or resized pixel, besides the file: enters every name in the cache.
 FORMAT = (
-    f"1-{PIL.__version__}-{features.version('jpg')}-{features.version_feature('libjpeg_turbo')}"
+    f"2-{PIL.__version__}-{features.version('jpg')}-{features.version_feature('libjpeg_turbo')}"
 )
 RECENT_BYTES = 256 * 2**20  # kept by a set that decodes on demand
+_READ_BYTES = 2**22
 THREADS = 4  # Pillow and hashlib release the interpreter's lock; no result depends on this
-_END = "end\n"  # a record cut short by a crash lacks it
+_HASH_BYTES = 32  # at the end of a packed file: sha256 over those of its images
+#: packed files that this process has verified, as they were then
+_verified: set[tuple[str, int, int, int, int]] = set()
 
 
 def cache_directory(data: DataSettings) -> Path:
@@ -66,16 +76,24 @@ def _identify(image: SourceImage, directory: Path) -> Decoded:
     name = hashlib.sha256(content).hexdigest()
     record = directory / "decoded" / FORMAT / name[:2] / name[2:]
     with suppress(OSError, ValueError):
-        found, height, width, end = record.read_text().split(" ")
-        if end == _END:
+        text, _, check = record.read_text().rpartition(" ")
+        # of this very file, and whole
+        if check == _check(name, text):
+            found, height, width = text.split(" ")
             return Decoded(image, found, int(height), int(width))
+        logger.warning("%s is damaged: %s is decoded again", record, image.name)
     pixels = decode(content, image)
     known = Decoded(image, digest(pixels), *pixels.shape[:2])
+    text = f"{known.digest} {known.height} {known.width}"
     with suppress(OSError):  # a cache that cannot be written only costs time
         record.parent.mkdir(parents=True, exist_ok=True)
         with replacing(record, durable=False) as file:
-            file.write(f"{known.digest} {known.height} {known.width} {_END}".encode())
+            file.write(f"{text} {_check(name, text)}".encode())
     return known
+
+
+def _check(name: str, text: str) -> str:
+    return hashlib.sha256(f"{name} {text}".encode()).hexdigest()[:16]
 
 
 class Planes(Protocol):
@@ -176,34 +194,83 @@ def pack(images: Sequence[Decoded], view: View, channels: int, directory: Path) 
     listing = json.dumps([FORMAT, repr(view), channels, [known.digest for known in images]])
     path = directory / "packed" / (hashlib.sha256(listing.encode()).hexdigest()[:32] + ".pixels")
     total = num_bytes(images, view, channels)
+    ends = _ends(layout(images, view, channels), channels)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not _whole(path, total):
+        if not _whole(path, total, ends):
             with locked(path):
-                if not _whole(path, total):  # another process may have made it meanwhile
+                if not _whole(path, total, ends):  # another process may have made it meanwhile
+                    if path.exists():
+                        logger.warning("%s is damaged: it is made again from the images", path)
                     _write(path, images, view, channels)
+    except DiskFull as error:
+        raise SettingsError(f"data.cache_directory = {directory}: {error}") from None
     except OSError as error:
         raise unwritable(directory, error) from None
     return Packed(path, images, view, channels)
 
 
-def _whole(path: Path, total: int) -> bool:
-    return path.is_file() and path.stat().st_size == total
+def _ends(table: list[list[tuple[int, ...]]], channels: int) -> list[int]:
+    """The offset after the last plane of each image."""
+    return [row[-1][0] + row[-1][1] * row[-1][2] * channels for row in table]
+
+
+def _whole(path: Path, total: int, ends: Sequence[int]) -> bool:
+    """Whether a packed file holds what was written into it.
+
+    It is read once by each process that opens it, and again after it has changed."""
+    try:
+        with path.open("rb") as file:
+            facts = os.fstat(file.fileno())
+            if facts.st_size != total + _HASH_BYTES:
+                return False
+            key = (str(path), facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+            if key in _verified:
+                return True
+            begins = [0, *ends[:-1]]
+
+            def hashed(begin: int, end: int) -> bytes:
+                found = hashlib.sha256()
+                while begin < end and (
+                    part := os.pread(file.fileno(), min(end - begin, _READ_BYTES), begin)
+                ):
+                    found.update(part)
+                    begin += len(part)
+                return found.digest()
+
+            with ThreadPoolExecutor(THREADS) as threads:
+                hashes = b"".join(threads.map(hashed, begins, ends))
+            if hashlib.sha256(hashes).digest() != os.pread(file.fileno(), _HASH_BYTES, total):
+                return False
+    except FileNotFoundError:
+        return False
+    _verified.add(key)
+    return True
 
 
 def _write(path: Path, images: Sequence[Decoded], view: View, channels: int) -> None:
-    table = layout(images, view, channels)
-    with replacing(path) as file, ThreadPoolExecutor(THREADS) as threads:
+    table, total = layout(images, view, channels), num_bytes(images, view, channels)
+    with (
+        replacing(path, num_bytes=total + _HASH_BYTES) as file,
+        ThreadPoolExecutor(THREADS) as threads,
+    ):
 
-        def write_one(number: int) -> None:
-            planes = view.planes(load(images[number], channels))
+        def write_one(number: int) -> bytes:
+            planes, found = view.planes(load(images[number], channels)), hashlib.sha256()
             for plane, (offset, height, width) in zip(planes, table[number], strict=True):
-                assert plane.shape == (height, width, channels)
+                if plane.shape != (height, width, channels):
+                    raise SettingsError(
+                        f"{images[number].image.name}: the image has changed since it was listed; "
+                        "start again"
+                    )
+                content = plane.tobytes()
+                found.update(content)
                 # Written, not mapped: a full disk is then an error instead of a signal.
-                _write_at(file.fileno(), plane.tobytes(), offset)
+                _write_at(file.fileno(), content, offset)
+            return found.digest()
 
-        for _ in threads.map(write_one, range(len(images))):
-            pass
+        hashes = b"".join(threads.map(write_one, range(len(images))))
+        _write_at(file.fileno(), hashlib.sha256(hashes).digest(), total)
 
 
 def _write_at(descriptor: int, content: bytes, offset: int) -> None:

@@ -1,26 +1,23 @@
-"""Image files: which ones a folder holds, their headers, and their upright 8-bit pixels."""
+"""The images of a data set: their names, their headers, and their upright 8-bit pixels."""
 
 import hashlib
-import io
-import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
+from ganforge.data import decoder
+from ganforge.data.listing import list_folder
+from ganforge.data.raster import Header, Raster, unreadable
 from ganforge.settings import SettingsError
 
 Pixels = NDArray[np.uint8]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-MAX_PIXELS = 178_956_970  # where Pillow itself refuses; a file of 109 kB can hold 900 million
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-_GREY = {"1", "L", "LA"}
-_COLOUR = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+_NAMED_ERRORS = 20
 
 
 @dataclass(frozen=True)
@@ -54,106 +51,58 @@ class Decoded:
 
 
 def find_images(root: str) -> list[SourceImage]:
-    """The images below `root`, sorted by relative POSIX path.
-
-    Names that start with a dot are skipped: other systems leave such files behind.
-    """
-    folder = Path(root).expanduser()
-    if not folder.exists():
-        raise SettingsError(
-            f"data.root = {root}: there is no such folder; give an existing one, on every machine, "
-            "or none for the built-in images"
-        )
-    if not folder.is_dir():
-        raise SettingsError(f"data.root = {root}: is a file; give the folder that holds the images")
-    try:
-        paths = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
-    except OSError as error:
-        raise SettingsError(
-            f"data.root = {root}: {error.filename} cannot be listed ({error.strerror}); "
-            "change its permissions or remove it"
-        ) from None
-    return [SourceImage(name, paths[name]) for name in sorted(paths)]
+    """The images below `root`, sorted by relative POSIX path."""
+    return [SourceImage(name, path) for name, path in list_folder(root).images.items()]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    seen: set[str] = set()
-    for here, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        real = os.path.realpath(here)
-        if real in seen:  # a link back up
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield Path(here, name)
+def read_headers(images: Sequence[SourceImage]) -> dict[str, Header]:
+    """The header of each image by its name; one SettingsError that names all that are not read."""
+    found: dict[str, Header] = {}
+    errors = []
+    for image in images:
+        try:
+            found[image.name] = read_header(image)
+        except SettingsError as error:
+            errors.append(str(error))
+    if errors:
+        more = len(errors) - _NAMED_ERRORS
+        shown = errors[:_NAMED_ERRORS] + ([f"and {more} more"] if more > 0 else [])
+        raise SettingsError("\n  ".join(shown))
+    return found
 
 
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def read_header(source: SourceImage) -> tuple[int, int]:
-    """Width and height as stored; SettingsError if the header shows that it cannot be used."""
+def read_header(source: SourceImage) -> Header:
+    """What an image's header says; SettingsError if it shows that the image cannot be used."""
     if source.pixels is not None:
-        return source.pixels.shape[1], source.pixels.shape[0]
+        height, width = source.pixels.shape[:2]
+        return Header("", width, height, "item")
     try:
         with source.path.open("rb") as file:
-            return _opened(file, source).size
+            return decoder.read_header(file, str(source.path), FORMATS)
     except OSError as error:
-        raise _unreadable(source, error.strerror or error) from None
+        raise unreadable(str(source.path), error.strerror or error) from None
 
 
 def decode(content: bytes, source: SourceImage) -> Pixels:
     """Upright 8-bit pixels: (H, W) of a grey image, (H, W, 3) of any other.
 
-    The EXIF orientation is applied, alpha dropped, CMYK and palettes become RGB, of several frames
-    the first is read.
+    The orientation is applied, alpha dropped, CMYK and palettes become RGB, of several frames the
+    first is read.
     """
-    image = _opened(io.BytesIO(content), source)
-    sixteen = _sixteen(image)
-    try:
-        image = ImageOps.exif_transpose(image)
-        if sixteen:
-            # Pillow's own conversion clips at 255, which leaves almost everything white.
-            deep = np.asarray(image).astype(np.uint32)
-            return ((deep * 255 + 32767) // 65535).astype(np.uint8)
-        return np.asarray(image.convert("L" if image.mode in _GREY else "RGB"))
-    except Exception as error:  # what Pillow raises on broken files has no common base
-        raise _unreadable(source, error) from None
+    return eight_bits(decoder.decode(content, str(source.path), FORMATS))
 
 
-def _opened(file: IO[bytes], source: SourceImage) -> Image.Image:
-    try:
-        image = Image.open(file, formats=_FORMATS)
-    except Image.DecompressionBombError:
-        raise SettingsError(
-            f"{source.path}: has more than {MAX_PIXELS} pixels, the most that are decoded; "
-            "cut it into smaller images or remove it"
-        ) from None
-    except Image.UnidentifiedImageError:
-        raise _unreadable(
-            source, "its content is cut short or is not one of " + ", ".join(_FORMATS)
-        ) from None
-    except Exception as error:  # as above
-        raise _unreadable(source, error) from None
-    if not (image.mode in _GREY or image.mode in _COLOUR or _sixteen(image)):
-        raise SettingsError(
-            f"{source.path}: its pixels are of kind {image.mode}; grey or colour of 8 or 16 bits "
-            "can be read: convert it or remove it"
-        )
-    return image
-
-
-def _sixteen(image: Image.Image) -> bool:
-    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
-
-
-def _unreadable(source: SourceImage, reason: object) -> SettingsError:
-    return SettingsError(
-        f"{source.path}: cannot be read as an image ({reason}); replace or remove it"
-    )
+def eight_bits(raster: Raster) -> Pixels:
+    """Pixels without alpha: (H, W) of grey, (H, W, 3) of colour. Grey of 16 bits is rounded, of
+    colour the high byte is kept."""
+    levels = raster.levels
+    grey = levels.shape[2] < 3
+    if levels.dtype == np.uint16:
+        if grey:
+            levels = ((levels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        else:
+            levels = (levels >> 8).astype(np.uint8)
+    return np.ascontiguousarray(levels[..., 0] if grey else levels[..., :3], np.uint8)
 
 
 def digest(pixels: Pixels) -> str:
@@ -172,7 +121,7 @@ def load(known: Decoded, channels: int) -> Image.Image:
         try:
             pixels = decode(source.path.read_bytes(), source)
         except OSError as error:
-            raise _unreadable(source, error.strerror or error) from None
+            raise unreadable(str(source.path), error.strerror or error) from None
     if digest(pixels) != known.digest:
         raise SettingsError(
             f"{source.path}: has changed since this run began; restore it, or start a new run"

@@ -1,11 +1,15 @@
 """Which images are sources and which are targets. Names and headers alone are read."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ganforge.data.base import ImageSettings
-from ganforge.data.images import SourceImage, find_images, read_header
+from ganforge.data.images import SourceImage, read_headers
+from ganforge.data.inventory import Inventory, converted, skipped
+from ganforge.data.listing import list_folder
+from ganforge.data.raster import Header
 from ganforge.data.settings import PairedSettings
 from ganforge.data.sources import (
     Source,
@@ -36,7 +40,7 @@ DOMAINS = {
         "sklearn/flower.jpg",
     ),
 }
-Sides = dict[str, tuple[int, int]]  # width and height by name
+Headers = dict[str, Header]  # by name
 
 
 def pairing_of(data: PairedSettings) -> str:
@@ -62,30 +66,62 @@ def find_paired(settings: ImageSettings) -> Source:
         )
     if pairing == "side_by_side":
         return _side_by_side(settings, data, side)
-    sources, targets = _two_folders(settings)
-    by_key = {_key(image): image for image in targets}
-    alone = sorted({_key(image) for image in sources} ^ by_key.keys())
-    if alone:
-        raise SettingsError(
-            f"data.root = {data.root}: {len(alone)} images are in only one of source/ and "
-            f"target/ (the first is {alone[0]}); give both the same name, or remove them"
-        )
-    pairs = [p for one in sources for p in (one, by_key[_key(one)])]
-    found = tuple(replace(image, scene=_key(image)) for image in pairs)
-    sides = {image.name: read_header(image) for image in found}
+    sources, targets, inventory = _two_folders(settings)
+    found = _pairs(sources, targets, data.root)
+    headers = read_headers(found)
     for source, target in zip(found[::2], found[1::2], strict=True):
-        if data.view == "crop" and sides[source.name] != sides[target.name]:
+        one, other = headers[source.name], headers[target.name]
+        if data.view == "crop" and (one.width, one.height) != (other.width, other.height):
             raise SettingsError(
-                f"data.root = {data.root}: {source.name} is {_size(sides[source.name])}, "
-                f"{target.name} {_size(sides[target.name])}: windows of data.view = crop need "
+                f"data.root = {data.root}: {source.name} is {_size(one)}, "
+                f"{target.name} {_size(other)}: windows of data.view = crop need "
                 "equal sides; set data.view = resize"
             )
-    _check(settings, found, sides, side)
-    return Source(found, _NAMES)
+    _check(settings, found, _sides(headers), side)
+    return Source(found, _NAMES, inventory=inventory + converted(headers))
+
+
+def _pairs(
+    sources: Sequence[SourceImage], targets: Sequence[SourceImage], root: str
+) -> tuple[SourceImage, ...]:
+    """Source, target, source, target, …: two files of one name are a pair, with its suffix or, if
+    there is only one on each side, without."""
+    names = [_below(image) for image in sources]
+    whole = {_below(image): image for image in targets}
+    stems = [Counter(_key(image) for image in images) for images in (sources, targets)]
+    found: list[SourceImage] = []
+    alone, unclear = [], []
+    by_key = {_key(image): image for image in targets}
+    for name, source in zip(names, sources, strict=True):
+        key = _key(source)
+        several = max(stem[key] for stem in stems) > 1
+        target = whole.get(name) if several else by_key.get(key)
+        if target is None:
+            (unclear if several and stems[1][key] else alone).append(source.name)
+        else:
+            scene = f"{name}/" if several else key  # never another pair's
+            found += [replace(image, scene=scene) for image in (source, target)]
+    used = {_below(image) for image in found[1::2]}
+    for name, target in whole.items():
+        if name not in used:
+            (unclear if stems[0][_key(target)] else alone).append(target.name)
+    if unclear:
+        raise SettingsError(
+            f"data.root = {root}: {len(unclear)} images could belong to several of the other "
+            f"folder (the first is {min(unclear)}): where source/ or target/ holds a name with two "
+            "suffixes, pairs need the same suffix; rename or remove them"
+        )
+    if alone:
+        raise SettingsError(
+            f"data.root = {root}: {len(alone)} images are in only one of source/ and "
+            f"target/ (the first is {min(alone)}); give both the same name, or remove them"
+        )
+    return tuple(found)
 
 
 def find_unpaired(settings: ImageSettings) -> Source:
     """Images of two sets, by their labels; else SettingsError."""
+    inventory = Inventory()
     if settings.data.root is None:
         known = {image.name: image for image in builtin_photographs()}
         found = [
@@ -94,7 +130,7 @@ def find_unpaired(settings: ImageSettings) -> Source:
             for name in DOMAINS[domain]
         ]
     else:
-        sources, targets = _two_folders(settings)
+        sources, targets, inventory = _two_folders(settings)
         found = [*sources, *targets]
         for name, images in zip(_NAMES, (sources, targets), strict=True):
             if len(images) < 2:
@@ -102,15 +138,17 @@ def find_unpaired(settings: ImageSettings) -> Source:
                     f"data.root = {settings.data.root}: {name}/ has {len(images)} image; at "
                     "least 2 are needed, one to train and one held out; add images"
                 )
-    sides = {image.name: read_header(image) for image in found}
-    _check(settings, found, sides, largest_resolution(settings))
-    return Source(tuple(found), _NAMES)
+    headers = read_headers(found)
+    _check(settings, found, _sides(headers), largest_resolution(settings))
+    return Source(tuple(found), _NAMES, inventory=inventory + converted(headers))
 
 
-def _two_folders(settings: ImageSettings) -> tuple[list[SourceImage], list[SourceImage]]:
+def _two_folders(
+    settings: ImageSettings,
+) -> tuple[list[SourceImage], list[SourceImage], Inventory]:
     root = settings.data.root
     assert root is not None
-    folder, found = Path(root).expanduser(), []
+    folder, found, inventory = Path(root).expanduser(), [], Inventory()
     if folder.is_dir() and not all((folder / name).is_dir() for name in _NAMES):
         other = (
             "; or set data.pairing = side_by_side for files with both images, or edges for "
@@ -122,21 +160,29 @@ def _two_folders(settings: ImageSettings) -> tuple[list[SourceImage], list[Sourc
             + (other if isinstance(settings.data, PairedSettings) else "")
         )
     for label, name in enumerate(_NAMES):
-        images = find_images(str(folder / name) if folder.is_dir() else root)
-        if not images:
+        listing = list_folder(str(folder / name) if folder.is_dir() else root)
+        if not listing.images:
             raise SettingsError(f"data.root = {root}: {name}/ has no images")
-        found.append([replace(p, name=f"{name}/{p.name}", label=label) for p in images])
-    return found[0], found[1]
+        found.append(
+            [
+                SourceImage(f"{name}/{below}", path, label=label)
+                for below, path in listing.images.items()
+            ]
+        )
+        inventory += skipped(listing, f"{name}/")
+    return found[0], found[1], inventory
 
 
 def _side_by_side(settings: ImageSettings, data: PairedSettings, side: int) -> Source:
     assert data.root is not None
-    images = find_images(data.root)
+    listing = list_folder(data.root)
+    images = [SourceImage(name, path) for name, path in listing.images.items()]
     if not images:
         raise SettingsError(f"data.root = {data.root}: has no images")
-    narrower: Sides = {}
+    headers = read_headers(images)
+    narrower: dict[str, tuple[int, int]] = {}
     for image in images:
-        width, height = read_header(image)
+        width, height = headers[image.name].width, headers[image.name].height
         column = width // 2 if data.split_column is None else data.split_column
         if column >= width or (data.view == "crop" and 2 * column != width):
             equal = " and the halves of data.view = crop equal" if column < width else ""
@@ -146,11 +192,14 @@ def _side_by_side(settings: ImageSettings, data: PairedSettings, side: int) -> S
             )
         narrower[image.name] = min(column, width - column), height
     _check(settings, images, narrower, side)
-    return Source(tuple(images))
+    return Source(tuple(images), inventory=skipped(listing) + converted(headers))
 
 
 def _check(
-    settings: ImageSettings, images: Sequence[SourceImage], sides: Sides, needed: int
+    settings: ImageSettings,
+    images: Sequence[SourceImage],
+    sides: Mapping[str, tuple[int, int]],
+    needed: int,
 ) -> None:
     """Colour or grey, large enough, and at least two of them."""
     data = settings.data
@@ -172,8 +221,17 @@ def _check(
 
 def _key(image: SourceImage) -> str:
     """The name below source/ or target/, without its suffix: formats may differ."""
-    return str(PurePosixPath(image.name.partition("/")[2]).with_suffix(""))
+    return str(PurePosixPath(_below(image)).with_suffix(""))
 
 
-def _size(sides: tuple[int, int]) -> str:
-    return f"{sides[0]}×{sides[1]}"
+def _below(image: SourceImage) -> str:
+    """The name below source/ or target/."""
+    return image.name.partition("/")[2]
+
+
+def _sides(headers: Headers) -> dict[str, tuple[int, int]]:
+    return {name: (header.width, header.height) for name, header in headers.items()}
+
+
+def _size(header: Header) -> str:
+    return f"{header.width}×{header.height}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ganforge.data.base import Data, ImageSettings
 from ganforge.data.cache import cache_directory
 from ganforge.data.kinds import kind_of
+from ganforge.data.scan import examine
 from ganforge.data.sources import source_setting
 from ganforge.data.split import Catalog, open_catalog
 from ganforge.schedule import Stage
@@ -42,6 +43,8 @@ def prepare_data(kind: str, settings: ImageSettings, scale: int, seed: int) -> D
                 f"stages.{number}.resolution = {stage.resolution}: must be a multiple of the "
                 f"scale ({scale})"
             )
+    if settings.data.strict:
+        examine(kind_of(kind).find(settings), settings.data)
     catalog = _catalog(kind, settings, seed)
     held_out = [catalog.images[number] for number in catalog.validation]
     stages = [Stage(stage.resolution, 1, 0, 1, 1) for stage in settings.stages]

@@ -71,6 +71,11 @@ class DataSettings(Strict):
     smaller: Literal["refuse", "skip", "enlarge"] = setting(
         "refuse", "what to do with images smaller than the last stage needs", weights=False
     )
+    strict: bool = setting(
+        False,
+        "refuse images that are converted, skipped or copies of others, not only list them",
+        weights=False,
+    )
     horizontal_flip: bool | None = setting(
         None, "mirror half of the samples; none: photographs yes, digits and clothes no"
     )

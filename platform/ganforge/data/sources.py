@@ -2,7 +2,7 @@
 set; and whether they can be used. Names and headers alone are read."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ganforge.data.base import ImageSettings
 from ganforge.data.cache import cache_directory
-from ganforge.data.images import SourceImage, find_images, read_header
+from ganforge.data.images import SourceImage, read_headers
+from ganforge.data.inventory import Inventory, converted, skipped
+from ganforge.data.listing import list_folder
+from ganforge.data.raster import Header
 from ganforge.data.settings import DataSettings
 from ganforge.data.views import bounded
 from ganforge.local_files import locked
@@ -24,13 +27,15 @@ class Source:
     """Images in order. Labels are numbers of `classes`, of which there are none without labels.
 
     `mirror`: a mirrored image is still a valid one, which is not true of digits. `enlarge`: the
-    images are smaller than the networks' inputs and are always enlarged.
+    images are smaller than the networks' inputs and are always enlarged. `inventory` says what is
+    done to the files of a folder, and which are skipped.
     """
 
     images: tuple[SourceImage, ...]
     classes: tuple[str, ...] = ()
     mirror: bool = True
     enlarge: bool = False
+    inventory: Inventory = field(default=Inventory(), compare=False)
 
 
 def source_setting(data: DataSettings) -> str:
@@ -44,8 +49,10 @@ def find_source(data: DataSettings, *, labelled: bool = False) -> Source:
     `data.root` comes first; `data.source` is used without one.
     """
     if data.root is not None:
-        images = find_images(data.root)
-        return _by_folder(data, images) if labelled else Source(tuple(images))
+        listing = list_folder(data.root)
+        images = [SourceImage(name, path) for name, path in listing.images.items()]
+        source = _by_folder(data, images) if labelled else Source(tuple(images))
+        return replace(source, inventory=skipped(listing))
     if data.source == "digits":
         return Source(tuple(builtin_digits()), DIGITS, mirror=False, enlarge=True)
     if data.source == "photographs":
@@ -88,38 +95,41 @@ def usable_source(
             f"{source_setting(data)}: has no images; put PNG, JPEG, WebP, TIFF or BMP files "
             "there or below it"
         )
-    sides = {image.name: read_header(image) for image in source.images}
+    headers = read_headers(source.images)
     enlarging = source.enlarge or data.smaller == "enlarge"
     if not (enlarging and data.view == "resize"):
-        source = _large_enough(source, sides, data, needed_side)
+        source = _large_enough(source, headers, data, needed_side)
     if len({image.group for image in source.images}) < 2:
         raise SettingsError(
             f"{source_setting(data)}: has {len(source.images)} image; at least 2 are needed, "
             "one to train and one held out; add images"
         )
-    return source
+    used = {image.name: headers[image.name] for image in source.images}
+    return replace(source, inventory=source.inventory + converted(used))
 
 
 def _large_enough(
-    source: Source, sides: dict[str, tuple[int, int]], data: DataSettings, needed_side: int
+    source: Source, headers: dict[str, Header], data: DataSettings, needed_side: int
 ) -> Source:
     """The images of at least `needed_side`: all of them, unless smaller ones are skipped."""
     reduce = data.max_side if data.view == "crop" else None
     large = []
     for image in source.images:
-        width, height = sides[image.name]
-        if min(bounded(height, width, reduce)) >= needed_side:
+        header = headers[image.name]
+        if min(bounded(header.height, header.width, reduce)) >= needed_side:
             large.append(image)
     small = len(source.images) - len(large)
-    if not small or (data.smaller == "skip" and large):
-        return replace(source, images=tuple(large))
     kept = set(large)
-    first = next(image for image in source.images if image not in kept)
-    width, height = sides[first.name]
+    left_out = [image.name for image in source.images if image not in kept]
+    if not small or (data.smaller == "skip" and large):
+        why = {f"smaller than {needed_side} pixels": tuple(left_out)} if small else {}
+        inventory = source.inventory + Inventory(skipped=why)
+        return replace(source, images=tuple(large), inventory=inventory)
+    first = headers[left_out[0]]
     raise SettingsError(
         f"{source_setting(data)}: {small} of {len(source.images)} images are smaller than "
-        f"the target side of the last stage, {needed_side} (the first is {first.name}, "
-        f"{width}×{height}); remove them, set data.smaller = skip, or "
+        f"the target side of the last stage, {needed_side} (the first is {left_out[0]}, "
+        f"{first.width}×{first.height}); remove them, set data.smaller = skip, or "
         "end the stages at a smaller resolution"
     )
 

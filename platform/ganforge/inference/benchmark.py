@@ -1,68 +1,114 @@
 """A trained generator, and bicubic enlargement, measured on a benchmark folder."""
 
-from collections.abc import Sequence
+import math
+import re
+import statistics
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+from rich.text import Text
 from torch import Tensor, nn
 
 from ganforge.console import Table
 from ganforge.data.batch import Batch
-from ganforge.inference.tiles import upscale
+from ganforge.inference.images import SUFFIXES, read_photo
+from ganforge.inference.tiles import check_memory, upscale
 from ganforge.metrics.image_quality import WINDOW, bicubic, luma, measure
 from ganforge.settings import SettingsError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+#: What a name of a low-resolution image may have after that of its high-resolution one: 0801x2.
+_SCALE_SUFFIX = re.compile(r"(.+)[xX][0-9]+")
+#: From this many pixels on the memory for an image is estimated before it is used.
+_LARGE_PIXELS = 1 << 20
+#: By how much luma of 16 … 235 is above grey of 0 … 255 in PSNR, the images being equal.
+LUMA_DB = 20 * math.log10(255 / 219)
 
 
 @dataclass(frozen=True)
 class ImageMetrics:
-    """The metrics of one image, or their means: PSNR in dB and SSIM of the luma."""
+    """The metrics of one image, or their means: PSNR in dB and SSIM of the luma.
+
+    `measured_on` is "luma", 16 … 235, or of an image that is stored with a single channel "grey",
+    0 … 255: so the published figures are computed. "grey as luma" is a grey image that is stored
+    with three channels. PSNR on luma is about `LUMA_DB` higher.
+    """
 
     name: str
     psnr: float
     ssim: float
     psnr_bicubic: float
     ssim_bicubic: float
+    measured_on: str = "luma"
 
 
 def evaluate_benchmark(
-    network: nn.Module | None, folder: str | Path, scale: int, channels: int = 3
+    network: nn.Module | None,
+    folder: str | Path,
+    scale: int,
+    channels: int = 3,
+    failed: list[str] | None = None,
 ) -> list[ImageMetrics]:
     """Metrics of `network` and of bicubic enlargement for each image of a benchmark, by name.
 
-    `folder` holds HR/ and LR/ with equally named files, and HR is `scale` times LR; the remainder
-    of an HR side that `scale` does not divide is cut off. A single-channel image is given to a
-    network of three channels as three equal ones and measured on its own grey scale. A network of
-    one channel is given, and measured on, the Y channel of colour images. Without a network the
-    metrics are those of bicubic.
+    `folder` holds HR/ and LR/ with equally named files (or NAME.png and NAMEx2.png), and HR is
+    `scale` times LR; the remainder of an HR side that `scale` does not divide is cut off. A
+    single-channel image is given to a network of three channels as three equal ones and measured on
+    its own grey scale. A network of one channel is given, and measured on, the Y channel of colour
+    images. Without a network the metrics are those of bicubic.
+
+    An image that cannot be measured is a SettingsError; with `failed` it becomes a line in it, and
+    the others are measured.
     """
     if channels not in (1, 3):
         raise SettingsError(f"channels = {channels}: benchmarks need a model of 1 or 3 channels")
-    pairs = _pairs(Path(folder))
-    return [_row(network, target, source, scale, channels) for target, source in pairs]
+    rows: list[ImageMetrics] = []
+    for target, source in _pairs(Path(folder)):
+        try:
+            rows.append(_row(network, target, source, scale, channels))
+        except SettingsError as error:
+            if failed is None:
+                raise
+            failed.append(str(error))
+        except Exception as error:  # of decoders and networks: they have no common base
+            if failed is None:
+                raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            failed.append(f"{source}: is not measured: {reason}")
+    return rows
 
 
 def benchmark_scale(folder: str | Path) -> int:
-    """How many times larger HR is than LR, from the first image."""
-    target, source = (_read(path) for path in _pairs(Path(folder))[0])
-    return max(1, target.shape[-1] // source.shape[-1])
+    """How many times larger HR is than LR: the median over the images, so that sides which were
+    rounded when they were reduced change nothing."""
+    pairs = _pairs(Path(folder))
+    ratios = [max(high) / max(low) for high, low in map(_both_sides, pairs) if high and low]
+    if not ratios:  # no header can be read: say why
+        for path in pairs[0]:
+            _read(path)
+    return max(1, round(statistics.median(ratios)))
+
+
+def _both_sides(pair: tuple[Path, Path]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Sides of a pair from the headers, () where one cannot be read."""
+    return _header_sides(pair[0]), _header_sides(pair[1])
 
 
 def means(rows: Sequence[ImageMetrics]) -> ImageMetrics:
     """The means of all metrics, as a row named "mean"."""
-    numbers = [field.name for field in fields(ImageMetrics) if field.name != "name"]
-    return ImageMetrics(
-        "mean", **{n: sum(getattr(row, n) for row in rows) / len(rows) for n in numbers}
-    )
+    words = ("name", "measured_on")
+    numbers = [field.name for field in fields(ImageMetrics) if field.name not in words]
+    found = {n: sum(getattr(row, n) for row in rows) / len(rows) for n in numbers}
+    kinds = {row.measured_on for row in rows}
+    return ImageMetrics("mean", **found, measured_on=kinds.pop() if len(kinds) == 1 else "both")
 
 
 def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = False) -> Table:
     """The rows and their means, ready to print."""
-    shown = Table(title=title)
+    shown = Table(caption=_grey_note(rows), caption_justify="left")
+    shown.title = Text(title)
     shown.add_column("image")
     headings = ("PSNR", "bicubic", "gain", "SSIM", "bicubic")
     for heading in ("bicubic PSNR", "SSIM") if bicubic_only else headings:
@@ -79,57 +125,108 @@ def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = Fals
             f"{row.ssim_bicubic:.4f}",
         )
         chosen = (cells[1], cells[4]) if bicubic_only else cells
-        shown.add_row(row.name, *chosen, style="bold" if row is mean else None)
+        shown.add_row(Text(row.name), *chosen, style="bold" if row is mean else None)
     return shown
+
+
+def _grey_note(rows: Sequence[ImageMetrics]) -> Text | None:
+    """What the way in which grey images are stored changes in their figures."""
+    lines = []
+    for kind, text in (
+        ("grey", "one channel, measured on 0 … 255; stored as RGB, PSNR would be {} dB higher"),
+        ("grey as luma", "grey stored as RGB, measured on luma; as one channel, {} dB lower"),
+    ):
+        names = [row.name for row in rows if row.measured_on == kind]
+        if names:
+            listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+            lines.append(f"{listed}: {text.format(f'about {LUMA_DB:.2f}')}")
+    return Text("\n".join(lines)) if lines else None
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     """Paths of each high-resolution image and its low-resolution one, in order of their names."""
-    found = []
-    for part in ("HR", "LR"):
-        if not (folder / part).is_dir():
-            raise SettingsError(
-                f"{folder / part}: no such folder; a benchmark folder holds HR/ and LR/ with "
-                "equally named images"
-            )
-        paths = (folder / part).iterdir()
-        found.append({p.name: p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file()})
-    targets, sources = found
-    unpaired = sorted(targets.keys() ^ sources.keys())
-    if unpaired:
-        listed = ", ".join(unpaired[:5]) + (", …" if len(unpaired) > 5 else "")
+    targets, sources = (_images(folder, part) for part in ("HR", "LR"))
+    by_stem: dict[str, list[Path]] = {}
+    for path in targets.values():
+        by_stem.setdefault(path.stem, []).append(path)
+    found: dict[Path, list[Path]] = {path: [] for path in targets.values()}
+    lonely: list[str] = []
+    for name, source in sources.items():
+        shorter = _SCALE_SUFFIX.fullmatch(source.stem)
+        same = [targets[name]] if name in targets else by_stem.get(source.stem, [])
+        if not same and shorter is not None:
+            same = by_stem.get(shorter[1], [])
+        if len(same) > 1:
+            raise _ambiguous(folder, f"LR/{name}", (f"HR/{path.name}" for path in same))
+        if same:
+            found[same[0]].append(source)
+        else:
+            lonely.append(f"LR/{name}")
+    for target, matches in found.items():
+        if len(matches) > 1:
+            raise _ambiguous(folder, f"HR/{target.name}", (f"LR/{p.name}" for p in matches))
+    lonely += [f"HR/{target.name}" for target, matches in found.items() if not matches]
+    if lonely:
+        listed = ", ".join(lonely[:5]) + (", …" if len(lonely) > 5 else "")
         raise SettingsError(
-            f"{folder}: {len(unpaired)} images are in only one of HR/ and LR/ ({listed}); "
-            "give both the same name"
+            f"{folder}: {len(lonely)} images are in only one of HR/ and LR/ ({listed}); "
+            "give both the same name, or NAME.png and NAMEx2.png"
         )
-    if not targets:
+    if not found:
         raise SettingsError(f"{folder}: no images in HR/ and LR/ ({', '.join(sorted(SUFFIXES))})")
-    return [(targets[name], sources[name]) for name in sorted(targets)]
+    return [(target, source) for target, (source,) in sorted(found.items())]
+
+
+def _images(folder: Path, part: str) -> dict[str, Path]:
+    """The images of HR/ or LR/ by name; names that start with a dot are other systems' own."""
+    if not (folder / part).is_dir():
+        raise SettingsError(
+            f"{folder / part}: no such folder; a benchmark folder holds HR/ and LR/ with "
+            "equally named images"
+        )
+    paths = sorted((folder / part).iterdir())
+    return {
+        path.name: path
+        for path in paths
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    }
+
+
+def _ambiguous(folder: Path, name: str, others: Iterable[str]) -> SettingsError:
+    return SettingsError(
+        f"{folder}: {name} pairs with {' and with '.join(others)}; leave one of them"
+    )
+
+
+def _header_sides(path: Path) -> tuple[int, ...]:
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
+            return file.size
+    except Exception:  # what decoders raise has no common base; it is reported when it is measured
+        return ()
 
 
 def _read(path: Path) -> Tensor:
     """An image file as (C, H, W) in [-1, 1], of one channel where the file has one, else three."""
-    try:
-        with Image.open(path) as file:
-            if file.mode[:1] in ("I", "F"):
-                raise SettingsError(f"{path}: more than 8 bits a channel; convert it to 8 bits")
-            upright = ImageOps.exif_transpose(file)
-            grey = upright.mode in ("1", "L", "LA")
-            levels = np.array(upright.convert("L" if grey else "RGB"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise SettingsError(f"{path}: not a readable image ({error})") from None
-    image = torch.from_numpy(levels).float() / 127.5 - 1
-    return image[None] if grey else image.permute(2, 0, 1)
+    photo = read_photo(path)
+    if photo.depth != 8:
+        raise SettingsError(f"{path}: more than 8 bits a channel; convert it to 8 bits")
+    return photo.colour
 
 
 def _row(
     network: nn.Module | None, target_path: Path, source_path: Path, scale: int, channels: int
 ) -> ImageMetrics:
     target, source = _read(target_path), _read(source_path)
+    measured_on = "grey" if len(target) == 1 else "luma"
+    if len(target) == 3 and bool((target == target[:1]).all()):
+        measured_on = "grey as luma"
     if channels == 1:
         target, source = _grey(target), _grey(source)
     _check_sides(target, source, scale, target_path)
     height, width = source.shape[-2] * scale, source.shape[-1] * scale
+    if network is not None and source.shape[-2] * source.shape[-1] > _LARGE_PIXELS:
+        check_memory(network, channels, *source.shape[-2:], str(source_path), "leave it out")
     if network is None:
         generated = bicubic(source[None], scale)[0]
     else:
@@ -143,7 +240,9 @@ def _row(
     batch = Batch(target[None, :, :height, :width], _with_channels(source, len(target))[None])
     metrics = measure(_with_channels(generated, len(target))[None], batch, scale)
     return ImageMetrics(
-        target_path.name, **{name: values.item() for name, values in metrics.items()}
+        target_path.name,
+        **{name: values.item() for name, values in metrics.items()},
+        measured_on=measured_on,
     )
 
 
@@ -162,10 +261,18 @@ def _with_channels(image: Tensor, channels: int) -> Tensor:
 def _check_sides(target: Tensor, source: Tensor, scale: int, path: Path) -> None:
     high, low = target.shape[-2:], source.shape[-2:]
     sides = f"HR {high[0]} × {high[1]}, LR {low[0]} × {low[1]}"
-    if any(not 0 <= large - scale * small < scale for large, small in zip(high, low, strict=True)):
+    rests = [large - scale * small for large, small in zip(high, low, strict=True)]
+    if any(not 0 <= rest < scale for rest in rests):
+        rounded = all(-scale < rest < scale for rest in rests)
+        why = (
+            f"; the LR sides were rounded up: cut the HR sides to multiples of {scale} and reduce "
+            "them again"
+            if rounded
+            else ""
+        )
         raise SettingsError(
             f"{path}: {sides}: with scale = {scale} each HR side must be {scale} times the LR "
-            f"side, plus a remainder below {scale}"
+            f"side, plus a remainder below {scale}{why}"
         )
     if min(low) * scale < WINDOW + 2 * scale:
         raise SettingsError(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor, nn
 
 from ganforge.inference.images import Photo
@@ -29,11 +30,12 @@ def enlarge(
 ) -> NDArray[Any]:
     """Levels (s·H, s·W, C) of a photo enlarged by a network of `channels` channels.
 
-    uint8 or uint16 as the file had them; C counts alpha, which is enlarged by bicubic. A network of
-    one channel is given the luma of a colour photo, and the chroma is enlarged by bicubic.
-    `on_progress(n)` is called after n more source pixels.
+    uint8 or uint16 as the file had them; C counts alpha, which is enlarged by bicubic; invisible
+    colour has no part in what is visible. A network of one channel is given the luma of a colour
+    photo, and the chroma is enlarged by bicubic. `on_progress(n)` is called after n more source
+    pixels.
     """
-    colour, limit = photo.colour, 2**photo.depth - 1
+    colour, limit = bled(photo), 2**photo.depth - 1
     chroma = None
     if len(colour) == 3 and channels == 1:
         luma, chroma = torch.tensordot(_TO_CHROMA, colour, 1).split([1, 2])
@@ -59,6 +61,23 @@ def enlarge(
         if on_progress is not None:
             on_progress(made.shape[1] * made.shape[2] // scale**2)
     return levels
+
+
+def bled(photo: Photo) -> Tensor:
+    """The colour of a photo, where it is invisible that of the nearest visible pixel.
+
+    Files have any colour under alpha 0, mostly black: enlarged as it is, it would be mixed into the
+    edges of what is visible.
+    """
+    if photo.alpha is None:
+        return photo.colour
+    hidden = photo.alpha[0].numpy() <= -1
+    if hidden.all() or not hidden.any():
+        return photo.colour
+    rows, columns = ndimage.distance_transform_edt(
+        hidden, return_distances=False, return_indices=True
+    )
+    return photo.colour[:, torch.from_numpy(rows), torch.from_numpy(columns)]
 
 
 def _bicubic(planes: Tensor, scale: int) -> Tensor:

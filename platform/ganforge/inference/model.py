@@ -13,7 +13,12 @@ from ganforge.precision import full_float32
 from ganforge.schedule import Progress, Stage
 from ganforge.settings import SettingsError, override, read_json, validated
 from ganforge.systems.base import System
-from ganforge.systems.catalog import load_system
+from ganforge.systems.catalog import admit, in_file, load_system
+from ganforge.systems.trust import RecordedCode
+from ganforge.training.source_code import user_sources
+
+#: The folder next to settings.json with the files of a system that is in no installed package.
+SOURCES = "source"
 
 
 @dataclass(frozen=True)
@@ -80,16 +85,54 @@ def deployed(system: System, name: str, progress: Progress) -> Model:
     return Model(network, system.settings, progress.index, scale, name, system.takes)
 
 
-def from_folder(path: Path, stage: int | None = None) -> Model:
+def admitted(name: str, origin: str, beside: Path | None = None, *, trust_code: bool) -> str:
+    """The name under which a record's system is loaded here; UntrustedCode where it may not be.
+
+    The code of FILE.py:Class is in the folder `source` in `beside`, else in the file that the name
+    says. `origin` says in messages whose record it is.
+    """
+    if not in_file(name):
+        return name
+    folder = None if beside is None else beside / SOURCES
+    sources = _texts(folder) if folder is not None and folder.is_dir() else _followed(name, origin)
+    return admit(RecordedCode(name, sources, origin), trust_code)
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    try:
+        return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in files}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{folder}: cannot be read as Python files ({error})") from None
+
+
+def _followed(name: str, origin: str) -> dict[str, str]:
+    """The text of the file that a record names, and of the files that it imports."""
+    path = Path(name.rpartition(":")[0])
+    if not path.is_file():
+        raise SettingsError(
+            f"system = {name}: {origin} names this file, and there is none here; call ganforge "
+            "from the folder that holds it, or use the run by its id"
+        )
+    try:
+        return user_sources(path)
+    except (OSError, ValueError, SyntaxError, RecursionError) as error:
+        raise SettingsError(f"system = {name}: cannot be read as Python ({error})") from None
+
+
+def from_folder(path: Path, stage: int | None = None, *, trust_code: bool = False) -> Model:
     """A model from a `stages/K/generator.safetensors` with a settings.json above it.
 
-    Of a folder the last stage, or the one asked for.
+    Of a folder the last stage, or the one asked for. A system in a file is loaded where it is
+    trusted, or with `trust_code`.
     """
     file = path if path.is_file() else _newest(path, stage)
     found = int(file.parent.name) if file.parent.name.isdigit() else None
     for folder in (file.parent, *file.parent.parents):
         if (folder / "settings.json").is_file():
             record = read_json((folder / "settings.json").read_text())
+            name = admitted(record["system"], f"{folder}", folder, trust_code=trust_code)
+            record = record | {"system": name}
             last = len(record["settings"].get("stages", [None])) - 1
             return build(record, last if found is None else found, file.read_bytes())
     raise SettingsError(f"model = {path}: there is no settings.json next to or above {file.name}")

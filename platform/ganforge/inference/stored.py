@@ -4,22 +4,23 @@ import json
 
 import torch
 
-from ganforge.inference.model import Model, deployed, grown
+from ganforge.inference.model import Model, admitted, deployed, grown
 from ganforge.schedule import Progress, Stage
 from ganforge.settings import SettingsError, read_json
 from ganforge.training.checkpoint import CHECKPOINT_NAME, Damaged, Snapshot, Store, restore
 from ganforge.training.old_manifest import settings_and_stage
 
 
-def from_store(uri: str, stage: int | None = None) -> Model | None:
+def from_store(uri: str, stage: int | None = None, *, trust_code: bool = False) -> Model | None:
     """The model of a checkpoint, or of the newest one in a run's storage that verifies.
 
-    With `stage`, of the kept end of that stage. None where `uri` is neither.
+    With `stage`, of the kept end of that stage. None where `uri` is neither. A system in a file is
+    loaded where it is trusted, or with `trust_code`.
     """
     path, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
     parent, _, name = path.rstrip("/").rpartition("/")
     if CHECKPOINT_NAME.fullmatch(name):
-        return _named(Store((parent or ".") + mark + query), name, stage)
+        return _named(Store((parent or ".") + mark + query), name, stage, trust_code)
     store = Store(uri)
     if not store.names():
         return None
@@ -27,27 +28,35 @@ def from_store(uri: str, stage: int | None = None) -> Model | None:
     if found is None:
         what = "checkpoint verifies" if stage is None else f"end of stage {stage} is kept"
         raise SettingsError(f"model = {uri}: no {what} there")
-    return from_snapshot(found)
+    return from_snapshot(found, f"a checkpoint in {uri}", trust_code=trust_code)
 
 
-def _named(store: Store, name: str, stage: int | None) -> Model:
+def _named(store: Store, name: str, stage: int | None, trust_code: bool) -> Model:
     try:
         found = store.load(name)
     except Damaged as damage:
         raise SettingsError(f"model = {store.uri}: checkpoint {damage}; take another one") from None
     if stage not in (None, found.position.index):
         raise SettingsError(f"stage = {stage}: checkpoint {name} is of {found.position.index}")
-    return from_snapshot(found)
+    return from_snapshot(found, f"checkpoint {name} in {store.uri}", trust_code=trust_code)
 
 
-def from_snapshot(snapshot: Snapshot) -> Model:
-    """The averaged generator of a state as it was at its step: in a fade with its alpha."""
+def from_snapshot(snapshot: Snapshot, origin: str, *, trust_code: bool = False) -> Model:
+    """The averaged generator of a state as it was at its step: in a fade with its alpha.
+
+    `origin` says in messages where the state lies.
+    """
+
+    def name_here(system: str) -> str:
+        return admitted(system, origin, trust_code=trust_code)
+
     manifest = snapshot.manifest
     if "settings" in manifest:
         record, length = read_json(json.dumps(manifest["settings"])), manifest["stage"]
     else:
-        record, length = settings_and_stage(manifest)
+        record, length = settings_and_stage(manifest, name_here)
     index, step = snapshot.position.index, snapshot.position.step
+    record = record | {"system": name_here(record["system"])}
     stage = Stage(**length)
     system = grown(record, index)
     restore(system, snapshot.groups)

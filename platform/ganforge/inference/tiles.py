@@ -1,13 +1,12 @@
 """A network over a whole image, or over tiles of it that come out as the same pixels."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ganforge.memory import machine_bytes
 from ganforge.reach import Reach, reach
 from ganforge.settings import SettingsError
 
@@ -117,15 +116,22 @@ def _run(network: nn.Module, image: Tensor) -> Tensor:
     return network(images)[0].clamp(-1, 1)
 
 
-def check_memory(network: nn.Module, channels: int, height: int, width: int, name: str) -> None:
-    """Refuse a whole image that would take more than half of the memory there is."""
+def check_memory(
+    network: nn.Module,
+    channels: int,
+    height: int,
+    width: int,
+    name: str,
+    fix: str = "use --tile 256",
+) -> None:
+    """Refuse a whole image that would take more than half of the memory there is; say the `fix`."""
     needed = bytes_per_pixel(network, channels) * height * width
     limit = memory_bytes(next((p.device for p in network.parameters()), None)) // 2
     if needed > limit:
         gib = 2**30
         raise SettingsError(
             f"{name}: {width} × {height} pixels at once would take about {needed / gib:.1f} GiB, "
-            f"more than half of the memory here ({limit / gib:.1f} GiB); use --tile 256"
+            f"more than half of the memory here ({limit / gib:.1f} GiB); {fix}"
         )
 
 
@@ -153,7 +159,4 @@ def memory_bytes(device: torch.device | None = None) -> int:
     """Memory of a GPU that is free, or of this machine or container as a whole."""
     if device is not None and device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.is_file() else "max"
-    return min(found, int(text)) if text.isdigit() else found
+    return machine_bytes()

@@ -1,5 +1,7 @@
 """The image files that a command is to upscale, and the names of their results."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,21 +21,15 @@ class UpscaleTask:
 def find_tasks(given: Path, output: Path, suffix: str) -> list[UpscaleTask]:
     """The tasks for one image, or for all images in a folder and the folders below it.
 
-    Sub-folders are mirrored. A result has the name of its source with the new suffix. Only where
-    two sources would get one name does the old suffix stay in it: a.jpg.png.
+    Sub-folders are mirrored, those that are links too, as in training; names that start with a dot
+    are skipped, and what lies in `output`. A result has the name of its source with the new suffix.
+    Only where two sources would get one name does the old suffix stay in it: a.jpg.png.
     """
     if given.is_file():
         sources, root = [given], given.parent
     elif given.is_dir():
-        root, inside = given, output.resolve()
-        sources = [
-            path
-            for path in sorted(given.rglob("*"))
-            if path.suffix.lower() in SUFFIXES
-            and path.is_file()
-            and not any(part.startswith(".") for part in path.relative_to(root).parts)
-            and (inside == root.resolve() or not path.resolve().is_relative_to(inside))
-        ]
+        root = given
+        sources = sorted(_images(given, output.resolve()))
     else:
         raise SettingsError(f"{given}: no such image or folder")
     if not sources:
@@ -52,6 +48,30 @@ def find_tasks(given: Path, output: Path, suffix: str) -> list[UpscaleTask]:
         tasks.append(UpscaleTask(source, name.as_posix(), output / target))
         taken.add(_key(target))
     return tasks
+
+
+def _images(root: Path, output: Path) -> Iterator[Path]:
+    """The images below a folder, without those in `output`, a folder below it."""
+    seen: set[str] = set()
+    for here, folders, names in os.walk(root, followlinks=True, onerror=_raise):
+        real = os.path.realpath(here)
+        results = output != root.resolve() and Path(real).is_relative_to(output)
+        if real in seen or results:  # a link back up
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            path = Path(here, name)
+            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _raise(error: OSError) -> None:
+    raise SettingsError(
+        f"{error.filename}: cannot be listed ({error.strerror}); change its permissions, or "
+        "remove it"
+    )
 
 
 def _key(path: Path) -> str:

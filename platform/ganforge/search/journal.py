@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ganforge.append_log import AppendLog
-from ganforge.local_files import Busy, cache_directory, replacing
+from ganforge.local_files import Busy, Linked, cache_directory, check_own_folder, replacing
+from ganforge.run_names import newest_first
 from ganforge.settings import SettingsError
 from ganforge.training.files import open_folders
 
@@ -14,7 +15,8 @@ Event = dict[str, Any]
 
 
 class Journal:
-    """The log of a search's events; one process at a time may hold it.
+    """The log of a search's events; one process at a time may hold it. SettingsError where a link
+    lies among its folders: trials would be stored where it leads.
 
     With an object store as storage the file lies on the driver's disk, and every event also goes to
     the store, from where a search can be resumed elsewhere.
@@ -23,6 +25,10 @@ class Journal:
     def __init__(self, storage: str, search_id: str):
         self.storage, self.search_id = storage, search_id
         path = local_file(storage, search_id)
+        try:
+            check_own_folder(path.parent)
+        except Linked as error:
+            raise SettingsError(f"cannot resume search {search_id}: {error}") from None
         path.parent.mkdir(parents=True, exist_ok=True)
         self._remote = open_folders(storage) if "://" in storage else None
         if self._remote is not None and not path.exists() and search_id in self._remote.names():
@@ -34,12 +40,13 @@ class Journal:
             raise SettingsError(f"search {search_id} is running in another process") from None
         # an entry cut off by a crash was never acted upon
         self.events: list[Event] = list(self._log.entries())
-        if {} in self.events:
-            self._log.close()
-            raise SettingsError(
-                f"cannot resume search {search_id}: line {self.events.index({}) + 1} of {path} is "
-                "not JSON; repair it from a copy, or start a new search"
-            )
+        for number, event in enumerate(self.events, 1):
+            if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+                self._log.close()
+                raise SettingsError(
+                    f"cannot resume search {search_id}: line {number} of {path} is not an event of "
+                    "a search; repair it from a copy, or start a new search"
+                )
 
     def append(self, event: str, **facts: Any) -> None:
         """Write an event and have the disk confirm it."""
@@ -63,13 +70,13 @@ def local_file(storage: str, search_id: str) -> Path:
 def latest(storage: str, experiment: str) -> str:
     """Id of the newest search of an experiment in a storage."""
     folders = open_folders(storage)
-    for search_id in sorted(folders.names(), reverse=True):
+    for search_id in newest_first(folders.names()):
         try:
             first = folders.read(search_id, FILE).partition(b"\n")[0]
             opened = json.loads(first)
         except (OSError, ValueError):
             continue
-        if opened.get("experiment") == experiment:
+        if isinstance(opened, dict) and opened.get("experiment") == experiment:
             return search_id
     raise SettingsError(
         f"nothing to resume: no search of experiment {experiment} in {storage}; "

@@ -1,7 +1,6 @@
 """Search: Tune around Optuna around Train workers, one trial per suggestion."""
 
 import secrets
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -15,6 +14,7 @@ from ganforge.cluster.job import Job
 from ganforge.cluster.placement import release
 from ganforge.cluster.ray_trainer import reason
 from ganforge.cluster.train import fit_job, make_job
+from ganforge.run_names import new_name
 from ganforge.schedule import Plan
 from ganforge.search.capacity import wait_for_capacity
 from ganforge.search.journal import Journal, latest, local_file
@@ -27,8 +27,8 @@ from ganforge.search.tracking import SearchTracking
 from ganforge.search.trial import Configure, Listener, Trial
 from ganforge.search.tune_adapter import StageEnds, StudySearcher, TuneCallback
 from ganforge.settings import override
-from ganforge.tracking.run_ref import RunRef
-from ganforge.training.files import join
+from ganforge.tracking.named_store import recorded_run
+from ganforge.training.files import join, open_folders
 from ganforge.training.prepare import Prepared
 
 # Trial actors hold no CPU: with a share of one, only a single trial would fit on two CPUs.
@@ -55,7 +55,7 @@ def search(
         job = make_job(request.prepared, request.metric, "", coordinator)
         slots = wait_for_capacity(request, job)
         resumed = latest(request.storage, request.experiment) if request.resume else None
-        journal = Journal(request.storage, resumed or new_id())
+        journal = Journal(request.storage, resumed or new_id(request.storage))
         with closing(journal):
             running = _Search(request, job, coordinator, journal, slots, listener or _nobody)
             return running.run(announce)
@@ -67,9 +67,19 @@ def _nobody(trial: Trial, event: str) -> None:
     """Listens to nothing."""
 
 
-def new_id() -> str:
-    """The name of a new search; names sort by time."""
-    return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+def new_id(storage: str) -> str:
+    """The name of a new search; it sorts after those of the storage."""
+    return new_name(open_folders(storage).names())
+
+
+def use_named_store(journal: Journal, uri: str) -> None:
+    """The runs that a journal names, in the store that the user named: SettingsError if the journal
+    names another one. It lies in the storage, where others may be able to write."""
+    for event in journal.events:
+        for part in ("run", "parent"):
+            if (recorded := event.get(part)) is not None:
+                run = recorded_run(recorded, uri)
+                event[part] = run and asdict(run)
 
 
 def configurer(prepared: Prepared) -> Configure:
@@ -103,6 +113,7 @@ class _Search:
         resumed = bool(journal.events)
         if resumed:
             opened = check_header(journal, opened)
+            use_named_store(journal, request.tracking_uri)
         self.tracking = SearchTracking(
             request.tracking_uri,
             request.experiment,
@@ -133,8 +144,7 @@ class _Search:
         )
         if resumed:
             # not before the journal has proved to be that of this search
-            recorded = opened["parent"]
-            self.tracking.continue_parent(RunRef(**recorded) if recorded else None)
+            self.tracking.continue_parent(recorded_run(opened["parent"], request.tracking_uri))
         self.callback = TuneCallback(self.search_state, self.tracking, listener)
 
     def run(self, announce: Callable[[str], None] | None) -> SearchResult:

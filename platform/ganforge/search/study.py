@@ -61,8 +61,18 @@ class SearchState:
         self.configure, self.num_trials, self.open_run = configure, num_trials, open_run
         self.trials: dict[int, Trial] = {}
         self._asked: dict[int, Asked] = {}
-        for event in list(journal.events):
-            self._replay(event)
+        for line, event in enumerate(list(journal.events), 1):
+            try:
+                self._replay(event)
+            except SettingsError:
+                raise
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                # JSON still, but not what was written
+                raise SettingsError(
+                    f"{self._prefix}: line {line} of its journal, {event['event']}, is damaged or "
+                    f"does not follow from the lines before ({type(error).__name__}: {error}); "
+                    "repair it from a copy, or start a new search"
+                ) from None
         if journal.events and journal.events[-1]["event"] == "reported":
             self._decided(journal.events[-1])
         # decided, but the driver died before they were ended; and those cut off while they ran

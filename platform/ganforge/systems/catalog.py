@@ -4,17 +4,25 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
-import json
 import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ganforge.local_files import cache_directory, replacing
 from ganforge.settings import SettingsError
 from ganforge.systems import SYSTEMS
+from ganforge.systems.trust import (
+    RecordedCode,
+    UntrustedCode,
+    is_trusted,
+    require_trust,
+    sources_sha256,
+    trust,
+)
 
 if TYPE_CHECKING:
     from ganforge.systems.base import System
@@ -60,12 +68,31 @@ def check_name(name: str) -> None:
         raise SettingsError(f"unknown system '{name}'; {hint}")
 
 
-def load_system(name: str) -> "type[System]":
-    """The class of a system; its module is imported here."""
+def load_own_system(name: str) -> "type[System]":
+    """The class of a system that the user named: a file is imported where it lies.
+
+    For no name out of a record: see `admit`.
+    """
     check_name(name)
     if in_file(name):
-        file, _, attribute = name.rpartition(":")
-        module = _from_file(Path(file))
+        _from_file(_path(name))
+    return load_system(name)
+
+
+def load_system(name: str) -> "type[System]":
+    """The class of a system; its module is imported here.
+
+    One in a file must have been named by the user (`load_own_system`) or be trusted (`admit`), else
+    UntrustedCode is raised.
+    """
+    check_name(name)
+    attribute = name.rpartition(":")[2]
+    if in_file(name):
+        path = _path(name)
+        found = sys.modules.get(_label(path))
+        if found is None:
+            _check_written(name, path)
+        module = found or _from_file(path)
     else:
         where, _, attribute = known_systems()[name].partition(":")
         module = importlib.import_module(where)
@@ -91,32 +118,98 @@ def system_file(name: str) -> Path:
     return Path(file)
 
 
+def admit(code: RecordedCode, trust_code: bool) -> str:
+    """The name under which the code of a record is loaded here: as a copy of exactly the texts
+    whose sha256 is trusted, with nothing else next to it. UntrustedCode where it is not."""
+    name = materialise(code.name, code.sources)
+    require_trust(code, trust_code, _sources_folder(code.sha256))
+    return name
+
+
+def adopt(name: str, sources: Mapping[str, str], origin: str) -> str:
+    """`admit` for the files of a run that the user's own driver sent to this process."""
+    if sources:
+        trust(sources_sha256(sources), origin)
+    return materialise(name, sources)
+
+
 def materialise(name: str, sources: Mapping[str, str]) -> str:
     """The name of the same system on this machine, its files written into the cache.
 
-    `sources` are texts by path below one folder; without any the name stays what it is.
+    `sources` are texts by path below one folder; without any the name stays what it is. Nothing is
+    executed.
     """
     if not sources:
         return name
     file, _, attribute = recorded_name(name).rpartition(":")
-    digest = hashlib.sha256(json.dumps(dict(sources), sort_keys=True).encode()).hexdigest()
-    folder = cache_directory() / "sources" / digest[:16]
+    main = min((p for p in sources if PurePosixPath(p).name == file), key=len, default=None)
+    if main is None:
+        raise SettingsError(f"system = {name}: {file} is not among its recorded files")
+    folder = _sources_folder(sources_sha256(sources))
     for path, text in sources.items():
+        parts = path.split("/")
+        if not path.endswith(".py") or "\0" in path or {"", ".", ".."} & set(parts):
+            raise SettingsError(
+                f"system = {name}: {path!r} is recorded among its files, and is not the path of a "
+                "Python file below them; take another run"
+            )
         target = folder / path
         if target.is_file() and target.read_text(encoding="utf-8") == text:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as written:
             written.write(text.encode())
-    main = min((p for p in sources if PurePosixPath(p).name == file), key=len)
     return f"{folder / main}:{attribute}"
 
 
-def _from_file(path: Path) -> object:
+def written_sources(name: str) -> dict[str, str]:
+    """The texts of a system's files that `materialise` wrote; nothing for any other system."""
+    folder = _written_folder(_path(name)) if in_file(name) else None
+    if folder is None:
+        return {}
+    files = sorted(folder.rglob("*.py"))
+    return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in files}
+
+
+def _sources_folder(sha256: str) -> Path:
+    return cache_directory() / "sources" / sha256
+
+
+def _written_folder(path: Path) -> Path | None:
+    """The folder of `materialise` that a file lies in."""
+    root = _sources_folder("").absolute()
+    if not path.is_relative_to(root) or ".." in path.parts:
+        return None
+    return root / path.relative_to(root).parts[0]
+
+
+def _check_written(name: str, path: Path) -> None:
+    """Refuse a file that is not one of trusted texts, as `materialise` wrote them."""
+    folder = _written_folder(path)
+    if folder is not None:
+        sha256 = sources_sha256(written_sources(name))
+        if sha256 == folder.name and is_trusted(sha256):
+            return
+    raise UntrustedCode(
+        f"system = {name}: is code that a record names and this machine has not trusted; name the "
+        "file on the command line of `ganforge train` yourself, or add --trust-code where a record "
+        "is used"
+    )
+
+
+def _path(name: str) -> Path:
+    return Path(name.rpartition(":")[0]).expanduser().absolute()
+
+
+def _label(path: Path) -> str:
+    """What the module of a user's file is called: files of one name in two folders are two."""
+    return f"ganforge_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+
+
+def _from_file(path: Path) -> ModuleType:
     """The module in a user's file, which can import the files next to it."""
-    path = path.expanduser().absolute()
-    label = f"ganforge_user_{path.stem}"
-    if label in sys.modules and sys.modules[label].__file__ == str(path):
+    label = _label(path)
+    if label in sys.modules:
         return sys.modules[label]
     spec = importlib.util.spec_from_file_location(label, path)
     assert spec is not None and spec.loader is not None

@@ -5,10 +5,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ganforge.assets import check_hash
 from ganforge.settings import SettingsError
-from ganforge.systems.catalog import in_file, materialise
+from ganforge.systems.catalog import admit, in_file
+from ganforge.systems.trust import RecordedCode
 from ganforge.tracking.client import open_client
-from ganforge.tracking.queries import fetch_file, fetch_settings, fetch_stages
+from ganforge.tracking.queries import fetch_file, fetch_settings, fetch_stages, read_hashes
 from ganforge.training.checkpoint import pack
 from ganforge.training.prepare import Prepared
 
@@ -31,15 +33,19 @@ def input_files(prepared: Prepared) -> dict[str, bytes]:
 
 def asset_path(name: str) -> str:
     """The path of a frozen network in a run; `name` is "sha256:…"."""
+    check_hash(name, "perceptual.network")
     return f"assets/{name.removeprefix('sha256:')}.safetensors"
 
 
 def fetch_generator(
-    uri: str, run_id: str, stage: int | None = None
+    uri: str, run_id: str, stage: int | None = None, *, trust_code: bool = False
 ) -> tuple[dict[str, Any], int, bytes]:
-    """(record of settings.json, stage, safetensors bytes); the last finished stage by default."""
+    """(record of settings.json, stage, safetensors bytes); the last finished stage by default.
+
+    The system in the record is named as it is loaded here: see `fetch_system`.
+    """
     record = fetch_settings(uri, run_id)
-    record["system"] = fetch_system(uri, run_id, record["system"])
+    record["system"] = fetch_system(uri, run_id, record["system"], trust_code=trust_code)
     results = fetch_stages(uri, run_id)
     if not results:
         raise SettingsError(f"run {run_id}: no stage is finished, so there is no generator")
@@ -53,8 +59,12 @@ def fetch_generator(
         return record, number, path.read_bytes()
 
 
-def fetch_system(uri: str, run_id: str, name: str) -> str:
-    """A recorded system's name on this machine; one of a file comes from the record itself."""
+def fetch_system(uri: str, run_id: str, name: str, *, trust_code: bool = False) -> str:
+    """A recorded system's name on this machine; one of a file comes from the record itself.
+
+    UntrustedCode, before anything of it runs, where this machine has not trusted the record's files
+    and `trust_code` does not say so.
+    """
     if not in_file(name):
         return name
     client = open_client(uri)
@@ -65,12 +75,18 @@ def fetch_system(uri: str, run_id: str, name: str) -> str:
         with tempfile.TemporaryDirectory() as folder:
             top = fetch_file(uri, owner, SOURCES, Path(folder))
             files = sorted(path for path in top.rglob("*") if path.is_file())
-            texts = {p.relative_to(top).as_posix(): p.read_text(encoding="utf-8") for p in files}
-        return materialise(name, texts)
+            try:
+                texts = {p.relative_to(top).as_posix(): p.read_text("utf-8") for p in files}
+            except ValueError:
+                raise SettingsError(
+                    f"run {owner}: its artifacts in {SOURCES}/ are not all Python files in UTF-8; "
+                    "take another run"
+                ) from None
+        return admit(RecordedCode(name, texts, f"run {owner} of {uri}"), trust_code)
     raise SettingsError(f"run {run_id}: the file of system {name} was not recorded")
 
 
-def system_of(uri: str, experiment: str) -> str:
+def system_of(uri: str, experiment: str, *, trust_code: bool = False) -> str:
     """The system that the trials and trainings of an experiment are of."""
     client = open_client(uri)
     found = client.get_experiment_by_name(experiment)
@@ -84,7 +100,7 @@ def system_of(uri: str, experiment: str) -> str:
         listed = ", ".join(sorted(names)) or "no trained system"
         raise SettingsError(f"experiment = {experiment}: has {listed}; name one run with --run")
     name, run_id = names.popitem()
-    return fetch_system(uri, run_id, name)
+    return fetch_system(uri, run_id, name, trust_code=trust_code)
 
 
 def fetch_asset(uri: str, run_id: str, name: str) -> bytes | None:
@@ -94,7 +110,7 @@ def fetch_asset(uri: str, run_id: str, name: str) -> bytes | None:
 
 def fetch_images(uri: str, run_id: str) -> dict[str, str]:
     """sha256 of the pixels of each image by name, as recorded; empty where they were not."""
-    return json.loads(_of_family(uri, run_id, IMAGES) or b"{}")
+    return read_hashes(run_id, IMAGES, _of_family(uri, run_id, IMAGES) or b"{}")
 
 
 def _of_family(uri: str, run_id: str, path: str) -> bytes | None:

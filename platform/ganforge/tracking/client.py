@@ -25,9 +25,10 @@ from mlflow import MlflowClient  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 
 from ganforge.settings import SettingsError  # noqa: E402
+from ganforge.tracking.database import SQLITE, open_database  # noqa: E402
 from ganforge.tracking.server import served  # noqa: E402
 
-_SQLITE = "sqlite:///"
+_LONGEST_NAME = 255
 DEFAULT_EXPERIMENT = "ganforge"
 #: what MLflow's client reaches; the other kinds of URI end in an error of its own
 _STORES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql", "databricks")
@@ -38,20 +39,20 @@ def resolve_uri(given: str | None = None) -> str:
 
     SQLite paths become absolute: Ray workers have another working directory.
     """
-    uri = given or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
+    uri = given or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
     if not uri.startswith(_STORES):
         raise SettingsError(
             f"tracking URI = {uri}: must be sqlite:///FILE.db, or http(s)://HOST:PORT of a server"
         )
-    if uri.startswith(_SQLITE):
-        return _SQLITE + str(Path(uri.removeprefix(_SQLITE)).absolute())
+    if uri.startswith(SQLITE):
+        return SQLITE + str(Path(uri.removeprefix(SQLITE)).absolute())
     return uri
 
 
 def existing_uri(given: str | None = None) -> str:
     """The same for a command that only reads: a missing SQLite file is refused, and not made."""
     uri = resolve_uri(given)
-    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         raise SettingsError(
             f"tracking URI = {uri}: the file does not exist; name the store that has the run with "
             "--tracking-uri or MLFLOW_TRACKING_URI"
@@ -78,6 +79,8 @@ def open_client(uri: str) -> MlflowClient:
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
         logging.getLogger(name).setLevel(logging.ERROR)
     via = served(uri)
+    if via.startswith(SQLITE):
+        open_database(via)
     return MlflowClient(tracking_uri=via, registry_uri=via)
 
 
@@ -103,8 +106,16 @@ def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
 
 
 def _artifacts(uri: str, name: str) -> str | None:
-    if not uri.startswith(_SQLITE):
+    if not uri.startswith(SQLITE):
         return None
     folder = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-    database = Path(uri.removeprefix(_SQLITE))
+    if not folder.strip("."):  # "..": the folder above
+        folder = folder.replace(".", "_")
+    if len(folder.encode()) > _LONGEST_NAME:
+        raise SettingsError(
+            f"experiment = {name[:60]}…: the folder of its artifacts would have a name of "
+            f"{len(folder.encode())} bytes, and a file system takes {_LONGEST_NAME}. Fix: a "
+            "shorter name"
+        )
+    database = Path(uri.removeprefix(SQLITE))
     return (database.parent / "mlartifacts" / folder).as_uri()

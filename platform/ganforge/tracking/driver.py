@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ganforge.tracking.outbox.outbox import open_outbox
-from ganforge.tracking.outbox.resend import resend
+from ganforge.tracking.outbox.resend import Target, resend
 from ganforge.tracking.outbox.sender import Sender
 from ganforge.tracking.process import identity
 from ganforge.tracking.run_ref import RunRef
@@ -90,7 +90,7 @@ class DriverClient:
         # the worker's process may take a moment to be gone
         if "://" not in store and not Path(store).exists():
             return  # it ended before its workers recorded anything
-        sent = resend(store, self.uri, patience_seconds=5.0)
+        sent = resend(store, Target(self.uri), patience_seconds=5.0)
         errors = [outbox.error for outbox in sent if outbox.error]
         self._unsent.pop(store, None)
         if errors:

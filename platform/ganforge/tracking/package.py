@@ -13,8 +13,9 @@ from mlflow.types import Schema, TensorSpec
 
 import ganforge
 from ganforge.inference.export import FORMATS, onnx_missing, trace
-from ganforge.inference.model import Model
+from ganforge.inference.model import SOURCES, Model
 from ganforge.quiet import quiet
+from ganforge.systems.catalog import recorded_name, written_sources
 
 GENERATOR = "generator"
 EXPORTS = "exports"
@@ -30,12 +31,17 @@ def write_model(
     """Write an MLflow model of the flavour pyfunc: uint8 (N, H, W, C) in and out, any N, H, W.
 
     `record` and `weights` are the run's settings.json and the stage's safetensors; `model_id`
-    is MLflow's logged model.
+    is MLflow's logged model. The files of a system that is in no installed package go along.
     """
     channels = model.settings.channels
     parts = folder.with_name(GENERATOR)
     stage = parts / "stages" / str(model.stage)
     stage.mkdir(parents=True)
+    for path, text in written_sources(record["system"]).items():
+        file = parts / SOURCES / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    record = record | {"system": recorded_name(record["system"])}
     (parts / "settings.json").write_text(json.dumps(record, indent=1))
     (stage / "generator.safetensors").write_bytes(weights)
     levels = TensorSpec(np.dtype(np.uint8), (-1, -1, -1, channels))

@@ -7,15 +7,20 @@ from typing import Any
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from pydantic import TypeAdapter, ValidationError
 
 from ganforge.schedule import Position
 from ganforge.settings import SettingsError, read_json
 from ganforge.tracking.client import open_client
+from ganforge.tracking.named_store import check_artifact_uri
 from ganforge.training.report import StageResult, read_stages
 
 SETTINGS = "settings.json"
 STAGES = "stages.json"
 STATES = "states"
+_RECORDS = TypeAdapter(list[dict[str, Any]])
+_STAGE = TypeAdapter(StageResult)
+_HASHES = TypeAdapter(dict[str, str])
 
 
 def best_run(uri: str, experiment: str, metric: str, mode: str) -> str:
@@ -51,17 +56,40 @@ def best_run(uri: str, experiment: str, metric: str, mode: str) -> str:
 def fetch_settings(uri: str, run_id: str) -> dict[str, Any]:
     """The record of a run's settings.json, migrated to the present schema."""
     _run(uri, run_id)  # is there such a run?
-    return read_json(_text(uri, run_id, SETTINGS))
+    try:
+        return read_json(_text(uri, run_id, SETTINGS))
+    except (ValueError, RecursionError) as error:
+        raise _not_as_written(run_id, SETTINGS, "a settings file", error) from None
 
 
 def fetch_stages(uri: str, run_id: str) -> list[StageResult]:
     """The finished stages of a run, in order; empty when it has none yet."""
-    fetch_tags(uri, run_id)  # is there such a run?
+    _check_artifacts(uri, run_id)
     files = open_client(uri).list_artifacts(run_id)
     if not any(file.path == STAGES for file in files):
         return []
-    found = read_stages(json.loads(_text(uri, run_id, STAGES)))
+    try:
+        records = _RECORDS.validate_json(_text(uri, run_id, STAGES))
+        found = read_stages(records)
+        for result in found.values():
+            _STAGE.validate_json(json.dumps(vars(result)), strict=True)
+    except (ValueError, TypeError) as error:
+        raise _not_as_written(run_id, STAGES, "a list of finished stages", error) from None
     return [found[index] for index in sorted(found)]
+
+
+def _not_as_written(run_id: str, name: str, what: str, error: Exception) -> SettingsError:
+    """An artifact that this program did not write so."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = f"{place}: {first['msg']}" if place else first["msg"]
+    else:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return SettingsError(
+        f"run {run_id}: its artifact {name} is not {what} ({reason}); it is damaged or of another "
+        "program: take another run, or put a copy of the file back"
+    )
 
 
 def state_path(position: Position) -> str:
@@ -77,8 +105,19 @@ def fetch_states(uri: str, run_id: str) -> dict[Position, dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         for path in fetch_file(uri, run_id, STATES, Path(folder)).glob("*.json"):
             index, _, step = path.stem.partition("-")
-            found[Position(int(index), int(step))] = json.loads(path.read_text())
+            if not (index.isdecimal() and step.isdecimal()):
+                continue  # of no state: nothing is compared with it
+            hashes = read_hashes(run_id, f"{STATES}/{path.name}", path.read_bytes())
+            found[Position(int(index), int(step))] = hashes
     return found
+
+
+def read_hashes(run_id: str, name: str, content: bytes) -> dict[str, str]:
+    """The sha256 by name in an artifact of a run."""
+    try:
+        return _HASHES.validate_json(content)
+    except ValueError as error:
+        raise _not_as_written(run_id, name, "a table of sha256", error) from None
 
 
 def fetch_experiment(uri: str, run_id: str) -> str:
@@ -94,6 +133,7 @@ def fetch_tags(uri: str, run_id: str) -> dict[str, str]:
 def fetch_file(uri: str, run_id: str, path: str, folder: Path) -> Path:
     """Download one artifact of a run into `folder`; its path there."""
     client = open_client(uri)
+    _check_artifacts(uri, run_id)
     try:
         return Path(client.download_artifacts(run_id, path, str(folder)))
     except (MlflowException, OSError) as error:
@@ -102,9 +142,15 @@ def fetch_file(uri: str, run_id: str, path: str, folder: Path) -> Path:
 
 def list_files(uri: str, run_id: str, folder: str) -> list[str]:
     """Paths of the artifacts directly in a folder of a run."""
+    _check_artifacts(uri, run_id)
     return [
         file.path for file in open_client(uri).list_artifacts(run_id, folder) if not file.is_dir
     ]
+
+
+def _check_artifacts(uri: str, run_id: str) -> None:
+    """Is there such a run, and may its artifacts lie where they do?"""
+    check_artifact_uri(uri, _run(uri, run_id).info.artifact_uri or "")
 
 
 def _run(uri: str, run_id: str) -> Run:
@@ -117,4 +163,4 @@ def _run(uri: str, run_id: str) -> Run:
 
 def _text(uri: str, run_id: str, path: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        return fetch_file(uri, run_id, path, Path(folder)).read_text()
+        return fetch_file(uri, run_id, path, Path(folder)).read_text("utf-8")

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from ganforge.append_log import Entry
+from ganforge.tracking.outbox.entry import entry_error
 from ganforge.tracking.outbox.log import default_outbox_folder
 from ganforge.tracking.outbox.outbox import open_outbox
 from ganforge.tracking.outbox.remote import RemoteOutbox
@@ -113,6 +114,8 @@ class Recorder:
         """Restore the best value and the stages from before a restart; the recorded positions."""
         recorded: set[tuple[int, int]] = set()
         for entry in self.outbox.log.entries():
+            if entry_error(entry):
+                continue
             if "position" in entry:
                 index, step = entry["position"]
                 recorded.add((index, step))
@@ -124,8 +127,9 @@ class Recorder:
             self._improve(self._remote.facts.get("best"))
         return recorded
 
-    def _improve(self, value: float | None) -> None:
-        if value is None or not math.isfinite(value):
+    def _improve(self, value: object) -> None:
+        # it may come from a record in the storage
+        if not isinstance(value, int | float) or not math.isfinite(value):
             return
         if self.best is None or self.sign * value > self.sign * self.best:
             self.best = value

@@ -16,6 +16,7 @@ from ganforge.systems.base import Metric
 from ganforge.systems.catalog import load_system
 from ganforge.tracking.artifacts import fetch_generator
 from ganforge.tracking.client import open_client
+from ganforge.tracking.named_store import check_artifact_uri
 from ganforge.tracking.package import GENERATOR, write_exports, write_model
 from ganforge.tracking.queries import fetch_stages
 from ganforge.training.lineage import digest
@@ -67,6 +68,7 @@ def register(
     stage: int | None = None,
     metric: Metric | None = None,
     contest: bool = True,
+    trust_code: bool = False,
 ) -> Registered:
     """Register the generator of a run's last stage, or of `stage`, as a new version of `name`.
 
@@ -74,7 +76,7 @@ def register(
     data, by the same metric and at the same resolution, and is better.
     """
     client = open_client(uri)
-    record, number, weights = fetch_generator(uri, run_id, stage)
+    record, number, weights = fetch_generator(uri, run_id, stage, trust_code=trust_code)
     model = build(record, number, weights)
     if model.takes != "image":
         raise SettingsError(f"{model.system} makes images from noise: it is not registered")
@@ -85,6 +87,7 @@ def register(
         return Registered(name, known, {}, ["it is registered already"])
     entry = client.create_logged_model(run.info.experiment_id, GENERATOR, run_id)
     try:
+        check_artifact_uri(uri, entry.artifact_location)
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch, "model")
             write_model(folder, model, record, weights, run_id, entry.model_id)
@@ -182,6 +185,7 @@ def fetch_registered(uri: str, reference: str, folder: Path) -> tuple[Path, str 
                 else client.get_model_version_by_alias(name, alias or CHAMPION)
             )
             source, run_id = found.source, found.run_id
+        check_artifact_uri(uri, str(source))
         local = artifacts.download_artifacts(str(source), dst_path=str(folder), tracking_uri=uri)
     except (MlflowException, OSError) as error:
         reason = (str(error).splitlines() or [""])[0]
@@ -193,6 +197,7 @@ def log_benchmark(uri: str, run_id: str, name: str, metrics: dict[str, float], t
     """Metrics on a benchmark: metrics benchmark/NAME/… of a run, and benchmarks/NAME.csv."""
     client = open_client(uri)
     now = client.get_run(run_id).info.end_time or client.get_run(run_id).info.start_time
+    check_artifact_uri(uri, client.get_run(run_id).info.artifact_uri or "")
     client.log_batch(
         run_id,
         metrics=[Point(f"benchmark/{name}/{k}", v, now, 0) for k, v in metrics.items()],

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
@@ -14,6 +14,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from ganforge.settings import to_json
 from ganforge.tracking.client import experiment_id, open_client
 from ganforge.tracking.description import data_name
+from ganforge.tracking.named_store import check_artifact_uri
 from ganforge.tracking.process import identity, is_dead
 from ganforge.tracking.run_ref import RunRef
 from ganforge.tracking.versions import source, versions
@@ -108,6 +109,7 @@ def make_run(
             tags=tags,
             run_name=opening["name"],
         ).info.run_id
+    check_artifact_uri(uri, client.get_run(run_id).info.artifact_uri or "")
     log_params(client, run_id, opening["params"])
     client.log_text(run_id, opening["settings"], "settings.json")
     if data := opening["data"]:
@@ -132,15 +134,18 @@ def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> 
         client.log_batch(run_id, params=new)
 
 
-def put_file(client: MlflowClient, run_id: str, path: str, content: Path) -> None:
-    """Log a file under a path of its own."""
+def put_file(client: MlflowClient, run_id: str, path: str, content: BinaryIO) -> None:
+    """Log an open file under a path of its own."""
     folder, _, name = path.rpartition("/")
     with tempfile.TemporaryDirectory() as aside:
         named = Path(aside, name)
-        try:
-            named.symlink_to(content.absolute())
-        except OSError:
-            shutil.copyfile(content, named)
+        # the file that is open, not its name: another one may stand under that by now
+        opened = Path(f"/proc/self/fd/{content.fileno()}")
+        if opened.exists():
+            named.symlink_to(opened)
+        else:
+            with named.open("xb") as file:
+                shutil.copyfileobj(content, file)
         client.log_artifact(run_id, str(named), folder or None)
 
 

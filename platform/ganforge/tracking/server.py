@@ -105,6 +105,11 @@ def _serve(parent: int, arguments: list[str]) -> None:
     """Become the server, which gets SIGTERM when the parent has ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+    # here, since it may race with the driver that started it: the server would not wait for it.
+    # Not above: the module that imports this one sets variables which MLflow reads on its import.
+    from ganforge.tracking.database import open_database
+
+    open_database(arguments[arguments.index("--backend-store-uri") + 1])
     if os.getppid() == parent:
         os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
 

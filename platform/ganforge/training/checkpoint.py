@@ -12,6 +12,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -145,6 +146,8 @@ class Store:
         manifest = self.manifest(name)
         groups: Groups = {}
         for file, facts in manifest["files"].items():
+            if not isinstance(facts, dict) or not facts.keys() >= {"size", "sha256"}:
+                raise Damaged(f"{name}/{MANIFEST} says nothing of {file}")
             try:
                 content = self.folders.read(name, file)
             except OSError as error:
@@ -153,7 +156,10 @@ class Store:
                 raise Damaged(f"{name}/{file} has {len(content)} of {facts['size']} bytes")
             if hashlib.sha256(content).hexdigest() != facts["sha256"]:
                 raise Damaged(f"{name}/{file} does not have the sha256 its manifest names")
-            groups[file.removesuffix(".safetensors")] = load(content)
+            try:
+                groups[file.removesuffix(".safetensors")] = load(content)
+            except SafetensorError as error:
+                raise Damaged(f"{name}/{file} is not safetensors ({error})") from None
         if not manifest.get("state"):  # of a version that did not record it
             manifest["state"] = {"state_sha256": state_hash(groups)}
         return Snapshot(groups, manifest)
@@ -163,9 +169,13 @@ class Store:
         try:
             content = self.folders.read(name, MANIFEST)
             found = json.loads(content)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise Damaged(f"{name}/{MANIFEST} is missing or unreadable ({error})") from None
-        whole = isinstance(found, dict) and found.keys() >= {"index", "step", "files", "sha256"}
+        whole = (
+            isinstance(found, dict)
+            and found.keys() >= {"index", "step", "files", "sha256"}
+            and isinstance(found["files"], dict)
+        )
         # byte by byte: other white space or 1E3 for 1e3 reads the same and is damage all the same
         if not whole or _manifest_bytes({k: found[k] for k in found if k != "sha256"}) != content:
             raise Damaged(f"{name}/{MANIFEST} does not have the sha256 it names")

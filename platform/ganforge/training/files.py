@@ -1,5 +1,6 @@
 """Folders of files, on a disk or in an object store: complete or absent."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -7,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from ganforge.local_files import check_no_link, check_own_folder, explained, open_file, open_folder
 from ganforge.settings import SettingsError
 
 MANIFEST = "manifest.json"
@@ -20,7 +22,8 @@ class Folders(Protocol):
         ...
 
     def read(self, folder: str, file: str) -> bytes:
-        """One file's content; OSError where it cannot be had."""
+        """One file's content; OSError where it cannot be had. Records name folders and files: a
+        name that leads elsewhere, or a link, cannot be had."""
         ...
 
     def names(self) -> list[str]:
@@ -32,7 +35,8 @@ class Folders(Protocol):
         ...
 
     def sweep(self) -> None:
-        """Remove what interrupted writes and deletions left aside. Only while nobody writes."""
+        """Remove what interrupted writes and deletions left aside. Only while nobody writes, and
+        before a run continues: a link among its folders is refused here."""
         ...
 
 
@@ -45,6 +49,13 @@ def open_folders(uri: str) -> Folders:
     return ObjectFolders(uri)
 
 
+def checked_name(name: str) -> str:
+    """A name of a folder or file, or OSError: one that holds a path would leave its folder."""
+    if not name or name in (".", "..") or any(c in name for c in "/\\\0"):
+        raise OSError(errno.EINVAL, "no name of a file", name[:100])
+    return name
+
+
 def join(uri: str, *parts: str) -> str:
     """The URI of a place below another one; a query (?endpoint_override=…) stays at the end."""
     base, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
@@ -52,41 +63,56 @@ def join(uri: str, *parts: str) -> str:
 
 
 class LocalFolders:
-    """On a disk: files are written aside and synced, then the folder is renamed into place."""
+    """On a disk: files are written aside and synced, then the folder is renamed into place.
+
+    Links below the root are not followed, and nothing is written if the root is one: whoever may
+    write to a storage must not choose which other files of this machine are read or replaced.
+    """
 
     def __init__(self, root: Path):
         self.root = root
 
     def write(self, folder: str, files: dict[str, bytes]) -> None:
+        check_no_link(self.root)
         self.root.mkdir(parents=True, exist_ok=True)
+        path = self.root / checked_name(folder)
         aside = self.root / f".writing-{folder}"
-        aside.mkdir()
         try:
+            aside.mkdir()
             for name, content in files.items():
-                write_synced(aside / name, content)
+                write_synced(aside / checked_name(name), content)
             sync_directory(aside)
-            os.rename(aside, self.root / folder)
-        except BaseException:
+            os.rename(aside, path)
+        except BaseException as error:
             shutil.rmtree(aside, ignore_errors=True)  # a full disk is not kept full
+            if isinstance(error, OSError):
+                raise explained(error, path, sum(map(len, files.values()))) from None
             raise
         sync_directory(self.root)
 
     def read(self, folder: str, file: str) -> bytes:
-        return (self.root / folder / file).read_bytes()
+        path, name = self.root / checked_name(folder), checked_name(file)
+        with open_folder(path) as inside:
+            found = open_file(name, os.O_RDONLY, dir_fd=inside)
+        with open(found, "rb") as content:
+            return content.read()
 
     def names(self) -> list[str]:
         if not self.root.is_dir():
             return []
         with os.scandir(self.root) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir())
+            return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
 
     def delete(self, folder: str) -> None:
+        check_no_link(self.root)
+        checked_name(folder)
         # renamed first, so that a folder half deleted is never taken for a checkpoint
         aside = self.root / f".deleting-{folder}-{secrets.token_hex(3)}"
         os.rename(self.root / folder, aside)
         shutil.rmtree(aside, ignore_errors=True)
 
     def sweep(self) -> None:
+        check_own_folder(self.root)
         for name in self.names():
             if name.startswith((".writing-", ".deleting-")):
                 shutil.rmtree(self.root / name, ignore_errors=True)
@@ -94,7 +120,7 @@ class LocalFolders:
 
 def write_synced(path: Path, content: bytes) -> None:
     """Write a file and have the disk confirm it."""
-    with open(path, "wb") as file:
+    with open(path, "xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -140,11 +166,13 @@ class ObjectFolders:
 
     def write(self, folder: str, files: dict[str, bytes]) -> None:
         for name, content in files.items():
-            with self.files.open_output_stream(f"{self.root}/{folder}/{name}") as stream:
+            path = f"{self.root}/{checked_name(folder)}/{checked_name(name)}"
+            with self.files.open_output_stream(path) as stream:
                 stream.write(content)
 
     def read(self, folder: str, file: str) -> bytes:
-        with self.files.open_input_stream(f"{self.root}/{folder}/{file}") as stream:
+        path = f"{self.root}/{checked_name(folder)}/{checked_name(file)}"
+        with self.files.open_input_stream(path) as stream:
             return stream.read()
 
     def names(self) -> list[str]:
@@ -154,6 +182,7 @@ class ObjectFolders:
         return sorted(i.base_name for i in found if i.type == self._fs.FileType.Directory)
 
     def delete(self, folder: str) -> None:
+        checked_name(folder)
         # the manifest first: without it the folder is no checkpoint
         with suppress(FileNotFoundError):
             self.files.delete_file(f"{self.root}/{folder}/{MANIFEST}")

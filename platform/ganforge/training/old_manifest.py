@@ -1,5 +1,6 @@
 """Manifests of checkpoints that version 0.1 stored. Read in 0.2, and to be deleted after it."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ganforge.settings import flatten, override, read_json, to_json
@@ -24,8 +25,12 @@ def _renamed(key: str) -> str:
     return stage + colon + _RENAMED.get(name, name)
 
 
-def settings_and_stage(manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def settings_and_stage(
+    manifest: dict[str, Any], admitted: Callable[[str], str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The record of settings.json and the stage of the plan, read out of a manifest's identity.
+
+    `admitted` gives the name under which the recorded system may be loaded here.
 
     It has no lengths of stages, and of the data no more than the sha256: neither is needed to use
     a generator.
@@ -33,7 +38,7 @@ def settings_and_stage(manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[s
     identity = manifest["identity"]
     prefix = f"stages.{manifest['index']}: "
     here = {k.removeprefix(prefix): v for k, v in identity.items() if k.startswith(prefix)}
-    base = load_system(here["system"]).Settings()
+    base = load_system(admitted(here["system"])).Settings()
     known = flatten(base)
     changes = {k: v for k, v in here.items() if k in known and not k.startswith(_UNUSED)}
     rows: list[StageSettings] = []

@@ -11,13 +11,14 @@ from ganforge.metrics.features import resolve_features
 from ganforge.schedule import Plan, Stage
 from ganforge.settings import override, validated
 from ganforge.systems.catalog import (
+    adopt,
     in_file,
     load_system,
-    materialise,
     recorded_name,
     system_file,
 )
 from ganforge.systems.settings import SystemSettings
+from ganforge.systems.trust import sources_sha256, trust
 from ganforge.training.fingerprint import code_fingerprint, definitions
 from ganforge.training.lineage import Lineage, Start, lineage
 from ganforge.training.source_code import ROOT, Key, Sources, user_sources
@@ -70,10 +71,15 @@ class Prepared:
 
 
 def prepare(system: str, settings: SystemSettings) -> Prepared:
-    """Resolve the files that settings name, read the data, take the code's fingerprint."""
+    """Resolve the files that settings name, read the data, take the code's fingerprint.
+
+    The files of a user's own system are trusted from now on: this machine makes a run of them.
+    """
     settings, assets, warnings = _resolved(system, settings)
     file = system_file(system)
     sources = user_sources(file) if in_file(system) else {}
+    if sources:
+        trust(sources_sha256(sources), f"a run of {system} on this machine")
     facts = _facts(system, settings)
     code = code_fingerprint(load_system(system))
     measurement = measurement_fingerprint(system)
@@ -89,7 +95,7 @@ def measurement_fingerprint(system: str) -> dict[str, str]:
 
 
 def _revived(given: dict[str, Any]) -> Prepared:
-    system = materialise(given["system"], given["sources"])
+    system = adopt(given["system"], given["sources"], "a run that this user's driver started")
     settings = validated(load_system(system).Settings, given["settings"])
     return Prepared(**given | {"system": system, "settings": settings})
 

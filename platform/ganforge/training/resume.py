@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ganforge.data.base import Data
+from ganforge.local_files import Linked
 from ganforge.schedule import Plan, Position
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
@@ -40,7 +41,10 @@ def find(store: Store | None, resume: bool, workers: Workers) -> Snapshot | None
     if store is None:
         return None
     if workers.rank == 0 and resume:
-        store.sweep()
+        try:
+            store.sweep()
+        except Linked as error:
+            raise SettingsError(f"storage = {store.uri}: {error}") from None
     found = store.newest() if resume else None
     newest = digest(found.manifest) if found is not None else None
     seen = workers.gather({workers.rank: newest if resume else bool(store.names())})

@@ -11,6 +11,8 @@ import logging
 from typing import Any
 
 from ganforge.append_log import Entry
+from ganforge.local_files import Linked
+from ganforge.tracking.outbox.entry import entry_error
 from ganforge.tracking.outbox.outbox import Outbox
 from ganforge.training.files import open_folders
 
@@ -36,14 +38,16 @@ class RemoteOutbox:
     def restore(self) -> int:
         """Append what lies there to the outbox, with the times it has; how many entries."""
         try:
-            self.facts = json.loads(self.folders.read(FOLDER, _FACTS))
+            facts = json.loads(self.folders.read(FOLDER, _FACTS))
             rest = self.folders.read(FOLDER, _REST)
         except (OSError, ValueError):
             return 0
+        self.facts = facts if isinstance(facts, dict) else {}
         known = {json.dumps(entry, sort_keys=True) for entry in self.outbox.log.entries()}
         restored = 0
         for line in rest.splitlines():
-            entry: Entry = json.loads(line)
+            if (entry := _restored(line)) is None:
+                continue
             if json.dumps(entry, sort_keys=True) in known:
                 continue
             for name in entry.get("files", {}).values():
@@ -70,14 +74,31 @@ class RemoteOutbox:
     def _write(self, facts: dict[str, Any]) -> None:
         log = self.outbox.log
         rest = list(log.entries(log.acknowledged))
-        needed = {name for entry in rest for name in entry.get("files", {}).values()}
+        good = [entry for entry in rest if not entry_error(entry)]
+        needed = {name for entry in good for name in entry.get("files", {}).values()}
         for name in needed - self._blobs:
-            with contextlib.suppress(FileNotFoundError):  # sent meanwhile
-                content = log.blob(name).read_bytes()
-                self.folders.write(blob_folder(name), {_BLOB: content})
+            with contextlib.suppress(Linked, ValueError):  # not ours: refused when it is sent
+                content = log.open_blob(name)
+                if content is None:  # sent meanwhile
+                    continue
+                with content:
+                    self.folders.write(blob_folder(name), {_BLOB: content.read()})
                 self._blobs.add(name)
         content = b"".join(json.dumps(entry).encode() + b"\n" for entry in rest)
         self.folders.write(FOLDER, {_REST: content, _FACTS: json.dumps(facts).encode()})
         for name in self._blobs - needed:
             self.folders.delete(blob_folder(name))
         self._blobs &= needed
+
+
+def _restored(line: bytes) -> Entry | None:
+    """An entry that lay in the storage; None, and a warning, for what is not one of ganforge's."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        entry = None
+    why = entry_error(entry) if isinstance(entry, dict) else "it is not a JSON object"
+    if not why:
+        return entry
+    logger.warning("tracking: an entry of the outbox in the storage is left out (%s)", why)
+    return None

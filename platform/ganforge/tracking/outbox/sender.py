@@ -23,6 +23,8 @@ class Sender:
     def __init__(self, outbox: Outbox, uri: str):
         self.outbox, self.uri = outbox, uri
         self.trouble, self.healthy, self.sent = "", True, 0
+        #: why entries were set aside that will never be taken, one line each
+        self.refused: list[str] = []
         self._writer: Writer | None = None
         self._closing = threading.Event()
         self._changed = threading.Condition()
@@ -96,12 +98,13 @@ class Sender:
             # here and not above: its import takes seconds, in which training already runs
             from ganforge.tracking.outbox.writer import Writer
 
-            self._writer = Writer(self.uri, self.outbox.log.blob)
+            self._writer = Writer(self.uri, self.outbox.log.open_blob)
         batch: list[Entry] = []
         metrics = 0
         begin = end = self.outbox.log.acknowledged
         for entry, after in self.outbox.log.read(end):
-            more = len(entry.get("metrics", ()))
+            found = entry.get("metrics")
+            more = len(found) if isinstance(found, dict) else 0
             if batch and metrics + more > METRICS_PER_REQUEST:
                 self._deliver(batch, end)
                 batch, metrics = [], 0
@@ -113,9 +116,12 @@ class Sender:
 
     def _deliver(self, batch: list[Entry], end: int) -> None:
         assert self._writer is not None
-        for entry, why in self._writer.deliver(batch):
+        refused = self._writer.deliver(batch)
+        for entry, why in refused:
             self.outbox.log.refuse(entry)
-            self.trouble = self.trouble or f"the store refuses an entry ({why})"
+            self.refused.append(why)
+            self.trouble = self.trouble or f"an entry is refused ({why})"
+        batch = [entry for entry in batch if all(entry is not other for other, _ in refused)]
         self.sent += sum(len(entry.get("metrics", ())) for entry in batch)
         blobs = [name for entry in batch for name in entry.get("files", {}).values()]
         self.outbox.log.acknowledge(end, blobs)
@@ -127,9 +133,11 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:300]
 
 
-def drain(outbox: Outbox, uri: str, timeout: float) -> tuple[int, str]:
-    """Send all of an outbox: (metrics sent, why some is left; empty when none is)."""
+def drain(outbox: Outbox, uri: str, timeout: float) -> tuple[int, list[str], str]:
+    """Send all of an outbox: (metrics sent, why entries were set aside, why some is left; empty
+    when none is)."""
     sender = Sender(outbox, uri)
     until = time.monotonic() + timeout
     complete = sender.close(max(0.0, until - time.monotonic()))
-    return sender.sent, "" if complete else sender.trouble or f"it took longer than {timeout:.0f} s"
+    left = "" if complete else sender.trouble or f"it took longer than {timeout:.0f} s"
+    return sender.sent, sender.refused, left

@@ -16,14 +16,16 @@ An entry has any of these parts, written in this order:
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mlflow.entities import Metric, RunTag
 from mlflow.exceptions import MlflowException
 
 from ganforge.append_log import Entry
+from ganforge.local_files import Linked
 from ganforge.tracking.client import check_reachable, open_client
+from ganforge.tracking.named_store import check_artifact_uri
+from ganforge.tracking.outbox.entry import entry_error
 from ganforge.tracking.queries import STAGES, fetch_stages
 from ganforge.tracking.run_ref import METRICS_PER_REQUEST
 from ganforge.tracking.runs import find_key, log_params, make_run, put_file
@@ -35,27 +37,40 @@ _FOR_EVER = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 
 
 class Writer:
-    """Writes synchronously and raises what the store raises; `blob` gives the file of a content."""
+    """Writes synchronously and raises what the store raises; `blob` opens a kept content, or gives
+    None where it is gone. An entry that is not one of ganforge's is refused before it is used."""
 
-    def __init__(self, uri: str, blob: Callable[[str], Path]):
+    def __init__(self, uri: str, blob: Callable[[str], BinaryIO | None]):
         check_reachable(uri)
         self.uri, self.client, self._blob = uri, open_client(uri), blob
         #: run ids by the keys that runs were opened under
         self.ids: dict[str, str] = {}
         self._recorded: dict[str, set[tuple[int, float]]] = {}
+        self._checked: set[str] = set()
 
     def deliver(self, entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
         """Write entries in order, at most 1,000 metrics; those that the store will never take,
         each with the reason, are returned."""
+        wrong = [(entry, why) for entry in entries if (why := entry_error(entry))]
+        refused = [entry for entry, _ in wrong]
+        entries = [entry for entry in entries if entry not in refused]
+        return wrong + self._taken(entries)
+
+    def _taken(self, entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
         try:
             self._deliver(entries)
+        except Linked as error:
+            if len(entries) == 1:
+                return [(entries[0], str(error))]
+            self._recorded.clear()
+            return [refused for entry in entries for refused in self._taken([entry])]
         except MlflowException as error:
             if error.error_code not in _FOR_EVER:
                 raise
             if len(entries) == 1:
                 return [(entries[0], str(error).splitlines()[0])]
             self._recorded.clear()
-            return [refused for entry in entries for refused in self.deliver([entry])]
+            return [refused for entry in entries for refused in self._taken([entry])]
         return []
 
     def _deliver(self, entries: Sequence[Entry]) -> None:
@@ -67,6 +82,7 @@ class Writer:
             points.setdefault(run_id, []).extend(self._points(run_id, entry))
             if entry.keys() & {"params", "files", "stages", "tags", "status"}:
                 self._log(points)
+                self._check_artifacts(run_id)
                 self._rest(run_id, entry)
         self._log(points)
 
@@ -86,6 +102,12 @@ class Writer:
                 self.client, self.uri, run["experiment"], key, entry["open"], self.ids[key] or None
             )
         return self.ids[key]
+
+    def _check_artifacts(self, run_id: str) -> None:
+        """Where the store says that a run's artifacts lie is not trusted, once per run."""
+        if run_id not in self._checked:
+            check_artifact_uri(self.uri, self.client.get_run(run_id).info.artifact_uri or "")
+            self._checked.add(run_id)
 
     def _points(self, run_id: str, entry: Entry) -> list[Metric]:
         metrics: Mapping[str, float] = entry.get("metrics", {})
@@ -120,8 +142,9 @@ class Writer:
             log_params(self.client, run_id, entry["params"])
         for path, name in entry.get("files", {}).items():
             content = self._blob(name)
-            if content.exists():
-                put_file(self.client, run_id, path, content)
+            if content is not None:
+                with content:
+                    put_file(self.client, run_id, path, content)
         if "stages" in entry:
             self._stages(run_id, entry["stages"])
         if tags := entry.get("tags"):
