@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from ganforge.settings import SettingsError
@@ -52,5 +53,7 @@ def _from_file(path: Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise SettingsError(f"space = {path}: {type(error).__name__}: {error}") from None
+        lines = [f.lineno for f in extract_tb(error.__traceback__) if f.filename == spec.origin]
+        where = f"line {lines[-1]}: " if lines else ""
+        raise SettingsError(f"space = {path}: {where}{type(error).__name__}: {error}") from None
     return module

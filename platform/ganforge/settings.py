@@ -273,28 +273,34 @@ def _build(kind: type[S], tree: Any, before: BaseModel | None = None) -> tuple[S
     lines = [line for problem in found for line in _lines(kind, tree, problem)]
     if not isinstance(tree, dict):
         return None, lines
-    right, mended = _plain(before or _defaults(kind)), _plain(tree)
+    right, corrected = _plain(before or _defaults(kind)), _plain(tree)
     wrong = [problem["loc"] for problem in found if problem["loc"]]
-    for place in wrong:
-        _mend(mended, right, place)
-    names = {name for place in wrong for name in _names(place)}
-    words = re.compile("|".join([r"(?!)", *(rf"\b{re.escape(name)}\b" for name in names)]))
-    others = _rules(kind, mended)
-    return None, [*lines, *(line for line in others if not words.search(line))]
+    for path in wrong:
+        _correct(corrected, right, path)
+    heads = {_head(line) for line in lines}
+    names = heads | {re.sub(r"(\.[0-9]+)+$", "", head).rpartition(".")[2] for head in heads}
+    words = re.compile(
+        "|".join(rf"\b{re.escape(name)}\b" for name in names - {"", "stages"}) or "$^"
+    )
+    for line in _rules(kind, corrected):
+        head = _head(line)
+        # what only follows from a mistake that is named already is none
+        if head not in heads and not words.search(line, len(head)):
+            lines.append(line)
+    return None, lines
 
 
-def _names(place: tuple[int | str, ...]) -> Iterator[str]:
-    """How messages may speak of the setting at a place."""
-    yield ".".join(map(str, place))
-    last = [part for part in place if isinstance(part, str)][-1:]
-    yield from (name for name in last if name != "stages")
+def _head(line: str) -> str:
+    """The key that a line begins with."""
+    found = re.match(r"[\w.]+(?= = )", line)
+    return found.group() if found else ""
 
 
-def _mend(node: Any, right: Any, place: tuple[int | str, ...]) -> None:
-    """Put what is `right` into the place of what is wrong; what should not be there is left out."""
-    for depth, part in enumerate(place):
+def _correct(node: Any, right: Any, path: tuple[int | str, ...]) -> None:
+    """Put what is `right` in place of what is wrong; what should not be there is left out."""
+    for depth, part in enumerate(path):
         known = _item(right, part)
-        if depth < len(place) - 1 and isinstance(_item(node, part), dict | list) and known:
+        if depth < len(path) - 1 and isinstance(_item(node, part), dict | list) and known:
             node, right = _item(node, part), known
             continue
         if known is not None and (isinstance(node, dict) or _item(node, part) is not None):
@@ -453,7 +459,7 @@ def read_json(text: str) -> dict[str, Any]:
             hint = (
                 f"did you mean '{near}'?" if near else f"a settings file has {', '.join(_RECORD)}"
             )
-            raise SettingsError(f"unknown key '{shown_key(key)}' beside 'settings'; {hint}")
+            raise SettingsError(f"unknown key '{shown_key(key)}' next to 'settings'; {hint}")
     try:
         return migrate(record)
     except ValueError as error:

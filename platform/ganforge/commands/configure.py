@@ -79,8 +79,8 @@ def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str,
         settings = override(settings, changes)
     except SettingsError as error:
         problems += str(error).split("\n")
-    system = changes.get("system", settings.system)
-    if system not in ("", recorded_name(name)):
+    system = changes.get("system", settings.system or recorded_name(name))
+    if system != recorded_name(name):
         problems.append(
             f"system = {shown(system)}: must be {recorded_name(name)}, whose settings "
             "these are; the system is named behind the command, such as `ganforge train wgan`"
