@@ -37,13 +37,13 @@ def main(arguments: list[str]) -> int:
     try:
         protect_secrets()
     except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(str(error))
         return 1
     file = Path(FILE).expanduser()
     variables = read_variables(file.read_text() if file.is_file() else "")
     if found := mistakes(variables):
         for mistake in found:
-            complain(mistake)
+            complain(str(mistake))
         return 1
     try:
         if "://" in variables["GANFORGE_DATA"]:
