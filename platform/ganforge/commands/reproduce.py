@@ -9,7 +9,7 @@ from safetensors.torch import load as load_tensors
 
 from ganforge.assets import keep, present
 from ganforge.cluster.variables import BUILT_IN
-from ganforge.commands.configure import check_images, choose_metric
+from ganforge.commands.configure import check_images, choose_metric, print_images
 from ganforge.commands.start import check_accept
 from ganforge.settings import SettingsError, override, validated
 from ganforge.systems.catalog import load_system
@@ -84,7 +84,7 @@ def _prepared(uri: str, run_id: str, record: dict[str, Any], data: str | None) -
         content = fetch_asset(uri, run_id, network)
         if content is not None:
             keep(network, load_tensors(content))
-    check_images(system, settings)
+    print_images(check_images(system, settings))
     return prepare(system, settings)
 
 

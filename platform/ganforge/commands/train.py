@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
-from ganforge.commands.configure import CliOptions
+from ganforge.commands.configure import CliOptions, print_images
 from ganforge.commands.progress_lines import ProgressLines
 from ganforge.commands.start import Start, checked_storage, prepare_start, ui_lines
 from ganforge.settings import SettingsError
@@ -58,6 +58,7 @@ def train(options: CliOptions, how: TrainOptions) -> None:
 
     storage, uri = checked_storage(how.storage), resolve_uri(how.tracking_uri)
     console, settings = Console(), start.prepared.settings
+    print_images(start.images)
     with session(threads=settings.threads) as joined:
         each = worker_resources(settings.threads, uses_gpu(settings))
         wait_for_slots(settings.workers, each, joined=joined)

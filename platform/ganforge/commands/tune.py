@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ganforge.commands.configure import CliOptions
+from ganforge.commands.configure import CliOptions, print_images
 from ganforge.commands.register import register_best
 from ganforge.commands.start import Start, checked_storage, local_folder, prepare_start, ui_lines
 from ganforge.settings import SettingsError
@@ -81,6 +81,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             f"nodes = {options.nodes}: there is no cluster here; start it with `ray up`, or leave "
             "--nodes (GANFORGE_NODES) out"
         )
+    print_images(start.images)
     wanted = several(options.trials, options.concurrent)
     with (
         # before Ray: it takes as long to start, and the workers get its address
