@@ -132,6 +132,14 @@ def test_bad_input_is_one_clear_line(arguments, message, folders, capsys, monkey
         assert not list(tmp_path.iterdir()), "nothing was begun"
 
 
+def test_no_summary_of_a_command_is_cut(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = capsys.readouterr().out.partition("Commands:")[2].strip().splitlines()
+    assert len(listed) > 12 and not [line for line in listed if not line.endswith(".")]
+    assert "..." not in "".join(listed)
+
+
 def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120

@@ -1,11 +1,11 @@
 """From options to settings: defaults < preset < file < ladder < --set."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganforge.cluster.variables import BUILT_IN
+from ganforge.console import show
 from ganforge.settings import (
     SettingsError,
     flatten,
@@ -297,4 +297,4 @@ def check_images(system: str, settings: "SystemSettings") -> None:
     from ganforge.data.scan import report
 
     for line in report(kind_of(load_system(system).Data).find(settings), settings.data):
-        print(line, file=sys.stderr)
+        show(line, errors=True)

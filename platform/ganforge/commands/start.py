@@ -79,6 +79,12 @@ def ui_lines(uri: str, page: str = "") -> list[str]:
     return [command, f"then open {_UI_ADDRESS}/{page or _HOME}"]
 
 
+def grids_line(uri: str, run_id: str) -> str:
+    """The command that fetches the sample grids of a run."""
+    command = f"mlflow artifacts download --run-id {run_id} --artifact-path grids --dst-path ."
+    return f"MLFLOW_TRACKING_URI={shlex.quote(uri)} {command}"
+
+
 def checked_storage(storage: str) -> str:
     """The storage in full; a local one is made, or refused."""
     if "://" in storage:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.progress_lines import ProgressLines
-from ganforge.commands.start import Start, checked_storage, prepare_start, ui_lines
+from ganforge.commands.start import Start, checked_storage, grids_line, prepare_start, ui_lines
 from ganforge.console import Console, complain, show
 from ganforge.local_files import Linked, check_own_folder
 from ganforge.run_names import new_name, newest_first
@@ -259,7 +259,7 @@ def _print_result(console: Console, start: Start, trained: "Trained", run: _Run)
     if not run.ref.run_id:
         return
     where = f"--tracking-uri {shlex.quote(run.ref.uri)}"
-    line(f"sample grid   artifacts/grids of run {run.ref.run_id}")
+    line(f"sample grids  {grids_line(run.ref.uri, run.ref.run_id)}")
     for head, text in zip(("look at it", ""), ui_lines(run.ref.uri), strict=False):
         line(f"{head:<14}{text}")
     line(f"prove it      ganforge reproduce --run {run.ref.run_id} {where}")
