@@ -8,10 +8,8 @@ from ganforge.search.trial import Trial
 
 
 def trial(sides: list[int]) -> Trial:
-    stages = [
-        Stage(index=k, resolution=side, steps=10, batch_size=8) for k, side in enumerate(sides)
-    ]
-    made = Trial(0, {}, None, Plan(tuple(stages)))
+    stages = tuple(Stage(side, 80, 0, 8, 4) for side in sides)
+    made = Trial(0, {}, None, Plan(stages, (), 0))
     made.state = "running"
     return made
 
