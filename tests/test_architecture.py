@@ -27,6 +27,7 @@ LAYERS = [
     {"data", "losses", "networks"},
     {"layers"},
     {
+        "addresses",
         "append_log",
         "console",
         "assets",

@@ -11,7 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["progress", "checkpoint", "stage"]
+#: a plan asks for the first three; at a notice a state is stored between two batches because the
+#: process may end soon, at a departure it does end, to be resumed
+Kind = Literal["progress", "checkpoint", "stage", "notice", "departure"]
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ WORDS = (
     "--set validation.images=2 --set validation.max_side=64 --set validation.samples=2 "
     "--set perceptual.network=none --set data.max_side=128"
 )
+SECRETS = "AWS_ACCESS_KEY_ID=nobody\nAWS_SECRET_ACCESS_KEY=n0thing-t0-see\n"
 OFFLINE = "export PIP_NO_INDEX=1 PIP_NO_BUILD_ISOLATION=0 PIP_ROOT_USER_ACTION=ignore\n"
 PATH = "PATH=$HOME/ganforge/.venv/bin:$PATH\n"
 
@@ -76,9 +77,9 @@ def filled(lan: Lan) -> str:
         'ssh_key: &ssh_key ""': "ssh_key: &ssh_key ~/.ssh/id_ed25519",
         "GANFORGE_STORAGE=\n": (
             f"GANFORGE_STORAGE=s3://bucket/ganforge\n    AWS_ENDPOINT_URL={store}\n"
-            "    AWS_ACCESS_KEY_ID=nobody\n    AWS_SECRET_ACCESS_KEY=nothing\n"
             "    AWS_DEFAULT_REGION=us-east-1\n"
         ),
+        "  # ~/.ganforge.secrets: ~": "  ~/.ganforge.secrets: ~",
         "GANFORGE_DATA=\n": "GANFORGE_DATA=built-in\n",
         "GANFORGE_NODES=\n": "GANFORGE_NODES=3\n",
     }
@@ -105,6 +106,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         lan.write("client", "project/cluster.yaml", filled(lan))
         site.client("pip install -q --no-deps -e . && ray get-auth-token --generate > /dev/null")
         site.client("chmod 600 ~/.ray/auth_token")
+        lan.write("client", ".ganforge.secrets", SECRETS)
+        site.client("chmod 600 ~/.ganforge.secrets")
         bucket = "import boto3; boto3.client('s3').create_bucket(Bucket='bucket')"
         keys = "AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b AWS_DEFAULT_REGION=us-east-1"
         site.client(f"{keys} AWS_ENDPOINT_URL=http://store:5000 python -c {bucket!r}")
@@ -178,6 +181,16 @@ def test_the_doctor_asks_every_machine(site: Site) -> None:
         assert re.search(rf"✓ │ {name} .* │ software as here, clock within 5 s, storage", told), (
             told
         )
+
+
+def test_no_secret_stands_in_a_log_of_any_machine(
+    site: Site, undisturbed: list[dict[str, Any]]
+) -> None:
+    assert undisturbed
+    for name in ("head", "one", "two"):
+        found = site.lan.run(name, "grep -rl n0thing-t0-see /tmp/ray ~", expect=None).stdout
+        assert found.split() == ["/root/.ganforge.secrets"], name
+        assert site.lan.run(name, "stat -c %a ~/.ganforge.secrets").stdout.strip() == "600"
 
 
 @pytest.mark.slow

@@ -28,7 +28,6 @@ from ganforge.cluster.ray_trainer import (
     cut_off,
     reason,
 )
-from ganforge.cluster.session import worker_environment
 from ganforge.cluster.train import fit, make_job
 from ganforge.cluster.worker import load_prepared
 from ganforge.search.search import configurer
@@ -160,12 +159,3 @@ def test_an_error_is_one_line() -> None:
 def test_the_places_of_a_run() -> None:
     assert join("/a/b/", "c", "d") == "/a/b/c/d"
     assert join("s3://bucket/x?scheme=http", "c") == "s3://bucket/x/c?scheme=http"
-
-
-def test_what_the_driver_knows_reaches_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "somebody")
-    monkeypatch.setenv("SECRET", "mine")
-    found = worker_environment(threads=3)
-    assert found["MLFLOW_TRACKING_USERNAME"] == "somebody"
-    assert found["OMP_NUM_THREADS"] == "3"
-    assert "SECRET" not in found

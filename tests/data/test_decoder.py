@@ -3,7 +3,10 @@ and in inference, and what is not is refused by its name."""
 
 import io
 import itertools
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +21,7 @@ import torch
 from image_bytes import bmp, exif, packed, png, tiff
 from PIL import Image
 
+from ganforge.data import decoder
 from ganforge.data.decoder import decode
 from ganforge.data.images import SourceImage, read_header
 from ganforge.data.images import decode as training_pixels
@@ -328,6 +332,11 @@ def pngs() -> Iterator[Case]:
             row = _row("PNG", NAMES[colour], bits) + (", transparent by tRNS" if clear else "")
             content = png(values, bits, colour, interlaced=interlaced, chunks=chunks)
             yield Case(name, row, content, turned(expected, orientation))
+    for bits, orientation in itertools.product((8, 16), range(1, 9)):  # behind the pixels
+        values = known(3, bits)
+        content = png(values, bits, 2, later=[(b"eXIf", exif(orientation))])
+        row, expected = "PNG orientation", turned(values, orientation)
+        yield Case(f"png-late-{bits}-{orientation}", row, content, expected)
     for channels, bits in itertools.product((1, 2, 3, 4), (8, 16)):  # another encoder's filters
         values = known(channels, bits, seed=3)
         yield Case(
@@ -609,6 +618,47 @@ def test_what_is_not_read_is_refused_by_its_name(tmp_path: Path, row: str) -> No
             read()
         assert str(refused.value).startswith(f"{image.path}: ")
         assert "\n" not in str(refused.value) and ";" in str(refused.value)
+
+
+def test_large_images_are_read_in_strips(monkeypatch) -> None:
+    monkeypatch.setattr(decoder, "_STRIP_PIXELS", 50)
+    for case in one_of_each():
+        assert far(decode(case.content, case.name).levels, case.levels) <= case.near, case.name
+
+
+def test_an_image_that_needs_too_much_memory_is_refused(monkeypatch) -> None:
+    case = cases("png")[0]
+    needed = HEIGHT * WIDTH * decoder.BYTES_PER_PIXEL
+    decode(case.content, case.name, most_bytes=needed)
+    monkeypatch.setattr(decoder, "machine_bytes", lambda: 2 * needed - 2)
+    with pytest.raises(SettingsError, match=r"18 × 21 pixels take about .* more than may be"):
+        decode(case.content, case.name)
+
+
+def test_threads_do_not_take_more_memory_together_than_they_may(monkeypatch) -> None:
+    """Sixteen threads, and images of which two fit."""
+    held, most, lock = 0, 0, threading.Lock()
+    case = cases("png")[0]
+    needed = HEIGHT * WIDTH * decoder.BYTES_PER_PIXEL
+    levels_of = decoder._levels
+
+    def slow(image: Image.Image, alpha: bool) -> Any:
+        nonlocal held, most
+        with lock:
+            held += needed
+            most = max(most, held)
+        time.sleep(0.01)
+        with lock:
+            held -= needed
+        return levels_of(image, alpha)
+
+    monkeypatch.setattr(decoder, "_levels", slow)
+    for total, expected in ((2 * needed, 2 * needed), (needed // 2, needed)):
+        most = 0
+        monkeypatch.setattr(decoder, "_ROOM", decoder._Room(total))
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(lambda _: decode(case.content, case.name), range(40)))
+        assert most == expected  # one that is larger than the room is decoded alone
 
 
 def test_gif_is_read_by_inference_alone(tmp_path: Path) -> None:

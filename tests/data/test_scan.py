@@ -119,6 +119,31 @@ def test_all_bad_files_are_named_at_once(folder: Path) -> None:
         usable_source(DataSettings(root=str(folder)), 3, 32)
 
 
+def test_damage_behind_the_header_is_named_at_once_too(folder: Path) -> None:
+    for name in ("a.png", "b.jpg"):
+        scene(1, 200, 300).save(folder / name)
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+    found = scan_folder(str(folder))
+    assert [line.partition(":")[0] for line in found.unreadable] == [
+        str(folder / "a.png"), str(folder / "b.jpg"),
+    ]  # fmt: skip
+    data = DataSettings(root=str(folder))
+    with pytest.raises(SettingsError) as caught:
+        report(usable_source(data, 3, 32), data)
+    assert "a.png: cannot be read" in str(caught.value)
+    assert "b.jpg: cannot be read" in str(caught.value)
+
+
+def test_images_that_all_resemble_each_other_take_no_time(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(copies, "_MOST_PAIRS", 10)
+    for number in range(12):
+        Image.blend(scene(0), scene(number), 0.02).save(tmp_path / f"{number}.png")
+    found = scan_folder(str(tmp_path))
+    assert 0 < len(found.copies) <= 10
+    assert "so many images resemble each other" in found.notes
+
+
 def test_pipes_sockets_and_links_to_them_do_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to("a.png")
@@ -246,7 +271,7 @@ def test_169_megapixels_take_less_than_a_gigabyte_to_scan(tmp_path: Path) -> Non
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "used          1 images" in done.stdout
     assert "1 images of more than 40 megapixels were not compared" in done.stdout
-    assert int(done.stdout.split()[-1]) < 400_000, done.stdout
+    assert int(done.stdout.split()[-1]) < 700_000, done.stdout
 
 
 def test_the_digits_have_no_files_to_compare() -> None:

@@ -36,8 +36,10 @@ def png(
     *,
     interlaced: bool = False,
     chunks: Iterable[tuple[bytes, bytes]] = (),
+    later: Iterable[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """A PNG of colour type `colour` (ISO/IEC 15948); `chunks` stand before the pixels."""
+    """A PNG of colour type `colour` (ISO/IEC 15948); `chunks` stand before the pixels, `later`
+    behind them."""
     height, width = values.shape[:2]
     passes = [values]
     if interlaced:
@@ -50,6 +52,7 @@ def png(
             _chunk(b"IHDR", head),
             *(_chunk(*chunk) for chunk in chunks),
             _chunk(b"IDAT", zlib.compress(b"".join(rows))),
+            *(_chunk(*chunk) for chunk in later),
             _chunk(b"IEND", b""),
         ]
     )

@@ -190,6 +190,8 @@ def story(cases: list[Case], folder: str) -> bool:
         "sync",
         "--storage",
         str(for_good.folder / "storage"),
+        "--tracking-uri",
+        for_good.uri,
     ]
     sync = subprocess.run(arguments, capture_output=True, text=True)
     print(sync.stdout, sync.stderr, f"exit code {sync.returncode}; {before} reports", sep="\n")

@@ -135,6 +135,7 @@ def test_a_killed_server_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
                 time.sleep(0.1)
             if output.splitlines()[-1].startswith("left"):
                 arguments = [sys.executable, "-m", "ganforge", "sync", str(tmp_path / "a")]
+                arguments += ["--tracking-uri", address]
                 subprocess.run(arguments, check=True)
             check(address, run_id, tmp_path / "a")
         finally:

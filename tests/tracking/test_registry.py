@@ -8,8 +8,12 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -223,41 +227,99 @@ def test_the_commands_take_registered_models(uri, run_id, registered, tmp_path, 
         assert re.search("unavailable from", capsys.readouterr().err)
 
 
-def test_serve_answers_an_image_of_128_with_one_of_256(uri, registered):
+@contextmanager
+def serving(uri: str, **variables: str) -> Iterator[tuple[int, str]]:
+    """The process id and the address of a server of the champion, ended afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     scripts = Path(sys.executable).parent
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": uri,
-        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
-    }
+    environment = (
+        os.environ
+        | variables
+        | {
+            "MLFLOW_TRACKING_URI": uri,
+            "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        }
+    )
     command = [shutil.which("mlflow", path=environment["PATH"]) or "mlflow", "models", "serve"]
     command += ["--model-uri", "models:/faces@champion", "--env-manager", "local"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen(command, env=environment, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
     try:
-        given = levels(1, 128, 128)
-        body = json.dumps({"inputs": given.tolist()}).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/invocations",
-            data=body,
-            headers={"Content-Type": "application/json"},
-        )
         limit = time.monotonic() + 200
         while True:
             try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
-                    made = np.array(json.load(answer)["predictions"])
-                break
+                with urllib.request.urlopen(f"{address}/ping", timeout=60):
+                    break
             except OSError:
                 assert server.poll() is None and time.monotonic() < limit
                 time.sleep(0.5)
+        yield server.pid, address
     finally:
         os.killpg(server.pid, 15)
         server.wait(30)
-    assert made.shape == (1, 256, 256, 3)
+
+
+def answer_to(address: str, given: NDArray[np.uint8]) -> tuple[int, Any]:
+    """The status and the content of the answer to a request."""
+    body = json.dumps({"inputs": given.tolist()}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{address}/invocations", data=body, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=250) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def most_bytes(group: int) -> int:
+    """The most memory that a process of a group has held."""
+    found = [0]
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):  # a process that ended meanwhile
+            if os.getpgid(int(status.parent.name)) == group:
+                peak = status.read_text().partition("VmHWM:")[2].split()
+                found.append(int(peak[0]) * 1024 if peak else 0)
+    return max(found)
+
+
+def test_serve_answers_an_image_of_128_with_one_of_256(uri, registered):
+    given = levels(1, 128, 128)
+    with serving(uri) as (_, address):
+        status, answer = answer_to(address, given)
+    made = np.array(answer["predictions"])
+    assert status == 200 and made.shape == (1, 256, 256, 3)
     assert (made == by_torch(given)).all()
+
+
+def test_a_request_of_27_megabytes_is_refused_in_little_memory(uri, registered):
+    """Three megapixels, of which the network and the answer would take gigabytes."""
+    with serving(uri, GANFORGE_SERVED_BYTES=str(2**28)) as (group, address):
+        assert answer_to(address, levels(1, 16, 16))[0] == 200
+        before = most_bytes(group)
+        status, answer = answer_to(address, levels(1, 1600, 1600))
+        assert status == 400
+        assert "1 images of 1600 × 1600 pixels" in answer["message"]
+        assert "more than a request may take (0.25 GiB)" in answer["message"]
+        assert answer["error_code"] == "INVALID_PARAMETER_VALUE"
+        # the request itself: its text, its numbers, and arrays of them
+        assert most_bytes(group) - before < 700 * 2**20
+        given = levels(1, 200, 300)  # it goes on serving
+        status, answer = answer_to(address, given)
+        assert status == 200 and (np.array(answer["predictions"]) == by_torch(given)).all()
+
+
+def test_a_request_in_tiles_stays_within_its_memory(uri, registered):
+    most = 2**30
+    with serving(uri, GANFORGE_SERVED_BYTES=str(most)) as (group, address):
+        answer_to(address, levels(1, 16, 16))
+        before = most_bytes(group)
+        given = levels(1, 1000, 1200)
+        status, answer = answer_to(address, given)
+        assert status == 200 and most_bytes(group) - before < most
+    assert (np.array(answer["predictions"]) == by_torch(given)).all()
 
 
 def test_predict_answers_from_a_file(uri, registered, tmp_path):

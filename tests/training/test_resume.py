@@ -319,8 +319,12 @@ def test_other_data_is_refused_and_named(small, tmp_path, images):
     image = Image.open(mine / "3.png")
     image.putpixel((5, 5), (1, 2, 3))
     image.save(mine / "3.png")
-    with pytest.raises(SettingsError, match="data: recorded"):
+    shutil.copy(mine / "2.png", mine / "added.png")
+    (mine / "7.png").unlink()
+    with pytest.raises(SettingsError, match="data: recorded") as refused:
         list(run(prepare(NAME, settings), store=store, resume=True))
+    for line in ("3.png: changed", "added.png: not in the record", "7.png: missing"):
+        assert f"\n  image {line}" in str(refused.value)
 
 
 def test_a_place_that_holds_a_run_is_not_begun_in(small, tmp_path):

@@ -17,6 +17,7 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+from ganforge.cluster.private_files import protect_secrets
 from ganforge.cluster.variables import FILE, mistakes, read_variables, replace
 from ganforge.console import complain
 from ganforge.settings import SettingsError
@@ -33,6 +34,11 @@ def main(arguments: list[str]) -> int:
     if "--end" in arguments:
         _end_former(kept / _NOTE)
         return 0
+    try:
+        protect_secrets()
+    except SettingsError as error:
+        complain(str(error))
+        return 1
     file = Path(FILE).expanduser()
     variables = read_variables(file.read_text() if file.is_file() else "")
     if found := mistakes(variables):

@@ -25,6 +25,7 @@ class _TrialCoordinator:
         self._changed = asyncio.Condition()
         self._kills: dict[int, dict[str, int]] = {}
         self._last: dict[int, Summary] = {}
+        self._departing = asyncio.Event()
 
     async def started(self, trial: int, machine: str, kernel_kills: int) -> None:
         """A worker of a trial starts on a machine, whose kernel has ended that many processes."""
@@ -33,6 +34,13 @@ class _TrialCoordinator:
     async def before(self, trial: int) -> tuple[dict[str, int], Summary]:
         """What is known of a trial when it fails: its machines as they were, its last report."""
         return self._kills.get(trial, {}), self._last.get(trial, {})
+
+    async def depart(self) -> None:
+        self._departing.set()
+
+    async def departure(self) -> None:
+        """Returns when the workers are to store their states and end."""
+        await self._departing.wait()
 
     async def report(self, trial: int, summary: Summary) -> None:
         if "index" in summary:
@@ -66,12 +74,18 @@ class TrialCoordinator:
     """The actor, and this process's way to it."""
 
     def __init__(self) -> None:
+        self.departing = False
         actor: Any = ray.remote(_TrialCoordinator)
         # an actor without CPUs may be placed on any machine, and would be lost with it
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.actor: Any = actor.options(
             num_cpus=0, max_concurrency=1000, scheduling_strategy=here
         ).remote()
+
+    def depart(self) -> None:
+        """Have all workers store a state between two batches, and end; no trial begins any more."""
+        self.departing = True
+        self.actor.depart.remote()
 
     def decide(self, trial: int, stages_done: int, proceed: bool) -> None:
         """Let a trial continue, or end, after `stages_done` stages."""

@@ -1,7 +1,9 @@
 """Before trials start: does every machine reach the storage, the images and the tracking server,
 and is the same software installed there?"""
 
+import base64
 import json
+import os
 import secrets
 import socket
 import time
@@ -19,6 +21,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ganforge.cluster.machines import alive, hostname
+from ganforge.cluster.variables import read_machine_file
 from ganforge.settings import SettingsError
 from ganforge.training.files import open_folders
 
@@ -135,6 +138,7 @@ def ask(probe: Probe) -> list[Machine]:
 
 def _answer(probe: Probe) -> Machine:
     """What this machine answers; runs on the machine itself."""
+    read_machine_file()
     problems: list[Problem] = []
     if probe.folder:
         problems += storage_problems(probe.storage, probe.folder)
@@ -188,15 +192,33 @@ def tracking_problems(uri: str) -> list[Problem]:
     # not /health: it also answers those who are refused everything else
     address = f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
     try:
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(_request(address), timeout=10) as answer:
             json.load(answer)
     except urllib.error.HTTPError as error:
+        if error.code == 401:
+            fix = "give this machine MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            return [Problem(f"tracking URI = {uri}: asks this machine for credentials", fix)]
         fix = "name the host the way the server knows it (--allowed-hosts), or by its address"
         return [Problem(f"tracking URI = {uri}: refuses this machine ({error.code})", fix)]
     except (OSError, ValueError) as error:
         fix = "start the server, and let its port through"
         return [Problem(f"tracking URI = {uri}: does not answer ({_short(error)})", fix)]
     return []
+
+
+def _request(address: str) -> urllib.request.Request:
+    """A request with this machine's credentials, as MLflow's own client makes it."""
+    asked = urllib.request.Request(address)
+    name, password = (os.environ.get(f"MLFLOW_TRACKING_{n}") for n in ("USERNAME", "PASSWORD"))
+    shown = ""
+    if name and password:
+        shown = "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+    elif token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        shown = f"Bearer {token}"
+    if shown:
+        # not to where the server may send the request on to
+        asked.add_unredirected_header("Authorization", shown)
+    return asked
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import ray
+from ray._private.state import state
 from ray._raylet import PlacementGroupID
 from ray.exceptions import RayActorError, RayError
 from ray.train import FailureConfig
@@ -193,6 +194,11 @@ def reason(error: BaseException) -> str:
     line = lines[-1] if "Traceback" in text else lines[0]
     name = type(bottom).__name__
     return line if name in _COMPLETE or line.startswith(name) else f"{name}: {line}"
+
+
+def draining_nodes() -> dict[str, int]:
+    """The machines that are about to be taken away: ids, and deadlines in ms (0: not known)."""
+    return state.get_draining_nodes() or {}
 
 
 def placement_group_of(group: str) -> PlacementGroup:

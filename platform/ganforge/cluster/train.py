@@ -17,7 +17,8 @@ from ganforge.cluster.job import Job
 from ganforge.cluster.machines import wait_for_slots
 from ganforge.cluster.placement import release
 from ganforge.cluster.ray_trainer import FAILURES, Trainer, cause, reason
-from ganforge.cluster.session import TERMINATED, worker_resources
+from ganforge.cluster.session import TERMINATED, graceful, terminated, worker_resources
+from ganforge.cluster.variables import read_machine_file
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
 from ganforge.tracking.run_ref import RunRef
@@ -134,6 +135,7 @@ def ray_storage(uri: str) -> tuple[str, "FileSystem | None"]:
 
 def work(config: dict[str, Job]) -> None:
     """The function of each Train worker."""
+    read_machine_file()
     # here and not above: the trial's driver and controller need none of it, and it takes seconds
     from ganforge.cluster.worker import worker
 
@@ -164,12 +166,14 @@ def fit(
 
     try:
         wait_for_slots(job.workers, worker_resources(job.threads, job.gpu), joined=joined)
-        fit_job(job, "train", receive)
+        with graceful(coordinator.depart):
+            fit_job(job, "train", receive)
     except SettingsError:
         raise
     except SystemExit as left:
-        if left.code == TERMINATED:
-            raise
+        if terminated():
+            # raised while ray waits in its own code, it comes out of there with exit code 1
+            raise SystemExit(TERMINATED) from None
         # Ray Train's handler of Ctrl-C leaves so: say what it was
         raise KeyboardInterrupt from left
     except Exception as error:

@@ -13,6 +13,7 @@ from ray.exceptions import GetTimeoutError
 
 from ganforge.assets import Assets
 from ganforge.cluster.job import Job
+from ganforge.cluster.notices import Notices
 from ganforge.local_files import check_no_link
 from ganforge.schedule import Position
 from ganforge.settings import SettingsError
@@ -57,9 +58,22 @@ def worker(job: Job) -> None:
     recorder = open_recorder(job, rows) if rank == 0 else None
     resent = False
     position = Position()
+    notices = Notices(job.coordinator, rank)
     try:
-        reports = run(prepared, store=job.store, resume=True, rank=rank, world=world, gpu=job.gpu)
+        reports = run(
+            prepared,
+            store=job.store,
+            resume=True,
+            rank=rank,
+            world=world,
+            gpu=job.gpu,
+            noticed=notices,
+        )
         for report in reports:
+            if report.kind == "departure":
+                break
+            if report.kind == "notice":
+                continue
             position = report.position
             if report.stage is not None:
                 check_score(report, job.metric)
@@ -84,6 +98,7 @@ def worker(job: Job) -> None:
         )
         raise OutOfMemory(f"out of memory in {message}") from None
     finally:
+        notices.close()
         if recorder is not None:
             recorder.close(_CLOSE_SECONDS)
 

@@ -1,11 +1,14 @@
 """What train and tune do before anything starts: fix the settings, refuse what cannot work."""
 
+import os
 import shlex
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ganforge.addresses import STORAGE_FIX, TRACKING_FIX, refuse_credentials
 from ganforge.commands.configure import (
     CliOptions,
     check_images,
@@ -85,18 +88,39 @@ def grids_line(uri: str, run_id: str) -> str:
     return f"MLFLOW_TRACKING_URI={shlex.quote(uri)} {command}"
 
 
+def check_addresses(tracking_uri: str | None, storage: str) -> None:
+    """Refuse credentials in addresses before anything is prepared, or printed."""
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+    refuse_credentials(
+        uri, "--tracking-uri" if tracking_uri else "MLFLOW_TRACKING_URI", TRACKING_FIX
+    )
+    refuse_credentials(storage, "storage", STORAGE_FIX)
+
+
+def sync_command(storage: str, uri: str) -> str:
+    """What sends the rest of a storage; with the store, which no record may choose."""
+    return f"ganforge sync --storage {shlex.quote(storage)} --tracking-uri {shlex.quote(uri)}"
+
+
 def checked_storage(storage: str) -> str:
-    """The storage in full; a local one is made, or refused."""
-    if "://" in storage:
+    """The storage in full, after something was written, read and deleted there; or it is refused,
+    before anything that would have to be ended is opened."""
+    if "://" in storage and not storage.startswith("file://"):
+        from ganforge.cluster.probe import check_store_answers
+
+        check_store_answers(storage)
         return storage
-    folder = Path(storage).expanduser().absolute()
+    folder = Path(storage.removeprefix("file://")).expanduser().absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".probe-") as probe:
+            Path(probe, "probe").write_bytes(b"probe")
     except OSError as error:
         raise SettingsError(
-            f"storage = {storage}: cannot be a folder ({error.strerror}); name another folder"
+            f"storage = {storage}: cannot be a folder to write in ({error.strerror}). "
+            "Fix: name another folder"
         ) from None
-    return str(folder)
+    return storage if "://" in storage else str(folder)
 
 
 def local_folder(storage: str) -> Path | None:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.progress_lines import ProgressLines
-from ganforge.commands.start import Start, checked_storage, grids_line, prepare_start, ui_lines
+from ganforge.commands.start import (
+    Start,
+    check_addresses,
+    checked_storage,
+    grids_line,
+    prepare_start,
+    sync_command,
+    ui_lines,
+)
 from ganforge.console import Console, complain, show
 from ganforge.local_files import Linked, check_own_folder
 from ganforge.run_names import new_name, newest_first
@@ -46,6 +54,7 @@ class TrainOptions:
 
 def train(options: CliOptions, how: TrainOptions) -> None:
     """Check, open the run or resume it, train, end the run, print where everything is."""
+    check_addresses(how.tracking_uri, how.storage)
     start = prepare_start(options, how.metric, how.dry_run, accept=how.accept)
     if start is None:
         return
@@ -80,7 +89,7 @@ def train(options: CliOptions, how: TrainOptions) -> None:
     if not run.complete:
         trouble = run.client.trouble or trained.tracking_trouble
         show(f"warning       the tracking store failed: {trouble}")
-        show(f"              ganforge sync --storage {shlex.quote(storage)}   sends the rest")
+        show(f"              {sync_command(storage, uri)}   sends the rest")
 
 
 @dataclass
@@ -121,11 +130,22 @@ def _open_run(start: Start, uri: str, experiment: str, storage: str) -> _Run:
     store = join(storage, name)
     client = DriverClient(uri, experiment, _driver_folder(store, name))
     ref = client.open(name, _opening(start, name, store))
-    client.files(ref, input_files(start.prepared))
-    if ref.run_id:
-        _try(lambda: close_orphans(uri, experiment))
-    about = {"experiment": experiment, "system": start.prepared.system, "tracking": asdict(ref)}
-    open_folders(store).write(ABOUT, {"run.json": json.dumps(about).encode()})
+    try:
+        client.files(ref, input_files(start.prepared))
+        if ref.run_id:
+            _try(lambda: close_orphans(uri, experiment))
+        about = {"experiment": experiment, "system": start.prepared.system, "tracking": asdict(ref)}
+        open_folders(store).write(ABOUT, {"run.json": json.dumps(about).encode()})
+    except BaseException as error:
+        # the run is open already: it must not stay so, whatever ends this
+        if not isinstance(error, OSError):
+            client.end(ref, "KILLED", "interrupted")
+            client.close()
+            raise
+        problem = f"storage = {storage}: cannot be written ({error}). Fix: name another storage"
+        client.end(ref, "FAILED", f"failed: {problem}")
+        client.close()
+        raise SettingsError(problem) from None
     return _Run(store, ref, client)
 
 

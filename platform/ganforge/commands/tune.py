@@ -11,10 +11,12 @@ from ganforge.commands.configure import CliOptions
 from ganforge.commands.register import register_best
 from ganforge.commands.start import (
     Start,
+    check_addresses,
     checked_storage,
     grids_line,
     local_folder,
     prepare_start,
+    sync_command,
     ui_lines,
 )
 from ganforge.console import Console, complain
@@ -50,6 +52,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
 
     Without a system, a preset and a settings file, the flagship's `quick` preset is searched.
     """
+    check_addresses(options.tracking_uri, options.storage)
     named = settings_options.system or settings_options.settings_file
     domains: dict[str, Any] = {}
 
@@ -70,7 +73,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
     if start is None:
         return
     # Ray takes seconds to import: not before the input is known to be good
-    from ganforge.cluster.session import cluster_address, session
+    from ganforge.cluster.session import check_local_start, cluster_address, session
     from ganforge.search.dashboard import Progress
     from ganforge.search.request import SearchRequest
     from ganforge.search.search import search
@@ -90,6 +93,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             f"nodes = {options.nodes}: there is no cluster here; start it with `ray up`, or leave "
             "--nodes (GANFORGE_NODES) out"
         )
+    check_local_start()
     wanted = several(options.trials, options.concurrent)
     with (
         # before Ray: it takes as long to start, and the workers get its address
@@ -185,4 +189,4 @@ def report(
         line(f"prove it      ganforge reproduce --run {best.run.run_id} {where}")
     if result.tracking_trouble:
         line(f"warning       the tracking store failed: {result.tracking_trouble}")
-        line(f"              ganforge sync --storage {shlex.quote(storage)}   sends the rest")
+        line(f"              {sync_command(storage, uri)}   sends the rest")

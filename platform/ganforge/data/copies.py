@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,7 +20,7 @@ from PIL import Image
 
 from ganforge.data.decoder import decode
 from ganforge.data.images import FORMATS, SourceImage, eight_bits
-from ganforge.data.raster import Header
+from ganforge.data.raster import Header, unreadable
 from ganforge.local_files import replacing
 from ganforge.settings import SettingsError
 
@@ -37,6 +38,7 @@ _SHAPE = 0.04  # relative difference of width / height
 _LEAST_DEVIATION = 4.0  # levels: below, an image is flat, and like every other flat one
 _LENGTH = _SIDE**2 + 3 * _COLOUR_SIDE**2
 _BLOCK = 1024
+_MOST_PAIRS, _MOST_OF_A_NAME = 20_000, 64  # where everything resembles everything
 Thumbnail = NDArray[np.uint8]
 _THREADS = 4
 
@@ -54,11 +56,20 @@ class Copies:
         return f"{self.smaller} is {self.larger}, {size}"
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Images that look alike; lines of those whose pixels cannot be decoded; what was left out."""
+
+    copies: Sequence[Copies] = ()
+    unreadable: Sequence[str] = ()
+    notes: str = ""
+
+
 def find_copies(
     images: Sequence[SourceImage], headers: Mapping[str, Header], directory: Path
-) -> tuple[list[Copies], str]:
-    """Pairs of files that look alike and are of different scenes, by name; and what could not be
-    compared, or "". Thumbnails are remembered in the cache `directory`."""
+) -> Compared:
+    """Compare files of different scenes with each other, by thumbnails, which the cache
+    `directory` remembers."""
     files, missing, notes = [], [], []
     for image in images:
         header = headers[image.name]
@@ -76,23 +87,29 @@ def find_copies(
         files = []
     with ThreadPoolExecutor(_THREADS) as threads:
         thumbnails = list(threads.map(lambda image: _remembered(image, directory), files))
-    kept = [n for n, one in enumerate(thumbnails) if one is not None and _varies(one)]
-    stack = np.array([thumbnails[n] for n in kept], np.float32).reshape(-1, _LENGTH)
-    found = []
-    for a, b, correlation in _alike(stack):
-        one, other = files[kept[a]], files[kept[b]]
-        sizes = headers[one.name], headers[other.name]
-        if one.group == other.group or not _one_shape(*sizes):
-            continue
-        named = _stem(one.name) == _stem(other.name) and _whole_times(*sizes)
-        if correlation > _CORRELATION or named:
-            found.append(_copies(*sizes, one.name, other.name))
-    return sorted(found, key=lambda copies: (copies.larger, copies.smaller)), "; ".join(notes)
+    damaged = [one for one in thumbnails if isinstance(one, str)]
+    kept = [
+        (file, one)
+        for file, one in zip(files, thumbnails, strict=True)
+        if not isinstance(one, str) and _varies(one)
+    ]
+    stack = np.array([one for _, one in kept], np.float32).reshape(-1, _LENGTH)
+    shown = [headers[file.name] for file, _ in kept]
+    pairs, whole = _alike(stack, [min(one.width, one.height) >= _SIDE for one in shown])
+    if not whole:
+        notes.append("so many images resemble each other that not all copies were looked for")
+    pairs |= _same_names(stack, [file.name for file, _ in kept], shown)
+    found = [
+        _copies(shown[a], shown[b], kept[a][0].name, kept[b][0].name)
+        for a, b in pairs
+        if kept[a][0].group != kept[b][0].group and _one_shape(shown[a], shown[b])
+    ]
+    found.sort(key=lambda copies: (copies.larger, copies.smaller))
+    return Compared(found, damaged, "; ".join(notes))
 
 
-def _remembered(image: SourceImage, directory: Path) -> Thumbnail | None:
-    """The thumbnail of a file, kept under the hash of its bytes; None if it cannot be decoded,
-    which is reported elsewhere."""
+def _remembered(image: SourceImage, directory: Path) -> Thumbnail | str:
+    """The thumbnail of a file, kept under the hash of its bytes; or why it cannot be decoded."""
     try:
         content = image.path.read_bytes()
         name = hashlib.sha256(content).hexdigest()
@@ -101,9 +118,11 @@ def _remembered(image: SourceImage, directory: Path) -> Thumbnail | None:
             levels = np.frombuffer(kept.read_bytes(), np.uint8)
             if len(levels) == _LENGTH:
                 return levels
-        levels = thumbnail(content, image.name)
-    except (SettingsError, OSError):
-        return None
+        levels = thumbnail(content, str(image.path))
+    except OSError as error:
+        return str(unreadable(str(image.path), error.strerror or error))
+    except SettingsError as error:
+        return str(error)
     with suppress(OSError):  # a cache that cannot be written only costs time
         kept.parent.mkdir(parents=True, exist_ok=True)
         with replacing(kept, durable=False) as file:
@@ -143,30 +162,64 @@ def _varies(levels: Thumbnail) -> bool:
     return float(levels[: _SIDE**2].std()) >= _LEAST_DEVIATION
 
 
-def _alike(thumbnails: NDArray[np.float32]) -> list[tuple[int, int, float]]:
-    """Pairs of rows, as numbers, that are near each other, and how they correlate."""
-    levels, colours = thumbnails[:, : _SIDE**2], thumbnails[:, _SIDE**2 :]
-    centred = levels - levels.mean(1, keepdims=True)
-    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-6)
-    found = []
+def _alike(
+    thumbnails: NDArray[np.float32], large: Sequence[bool]
+) -> tuple[set[tuple[int, int]], bool]:
+    """Pairs of rows, as numbers, that look alike, and whether all were looked at. Rows of images
+    that are not `large` are left out: a thumbnail of a digit says too little."""
+    rows = np.flatnonzero(large)
+    unit = _unit(thumbnails[rows])
+    found: set[tuple[int, int]] = set()
+    seen = 0
     for first in range(0, len(unit), _BLOCK):
-        block = unit[first : first + _BLOCK]
-        correlation = block @ unit[first:].T
-        for row, other in np.argwhere(correlation > _SAME_NAME):
-            one, two = first + int(row), first + int(other)
-            if one < two and _near(levels[one], levels[two]):
-                grey = _grey(colours[one]) or _grey(colours[two])
-                if grey or _near(colours[one], colours[two]):
-                    found.append((one, two, float(correlation[row, other])))
+        correlation = unit[first : first + _BLOCK] @ unit[first:].T
+        candidates = np.argwhere(np.triu(correlation, 1) > _CORRELATION)
+        for row, other in candidates[: _MOST_PAIRS - seen]:
+            one, two = int(rows[first + row]), int(rows[first + other])
+            if _near(thumbnails[one], thumbnails[two]):
+                found.add((one, two))
+        seen += len(candidates)
+        if seen > _MOST_PAIRS:
+            return found, False
+    return found, True
+
+
+def _same_names(
+    thumbnails: NDArray[np.float32], names: Sequence[str], headers: Sequence[Header]
+) -> set[tuple[int, int]]:
+    """Pairs of rows whose images have one name, one of them a whole number of times the sides of
+    the other, and resemble each other."""
+    groups: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        groups.setdefault(_stem(name), []).append(number)
+    found = set()
+    for group in groups.values():
+        for one, two in combinations(group[:_MOST_OF_A_NAME], 2):
+            if _whole_times(headers[one], headers[two]):
+                unit = _unit(thumbnails[[one, two]])
+                alike = float(unit[0] @ unit[1]) > _SAME_NAME
+                if alike and _near(thumbnails[one], thumbnails[two]):
+                    found.add((one, two))
     return found
 
 
+def _unit(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows whose products are the correlations of grey levels."""
+    levels = thumbnails[:, : _SIDE**2]
+    centred = levels - levels.mean(1, keepdims=True)
+    return centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-6)
+
+
 def _near(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    return float(np.abs(one - other).mean()) < 255 * _MOST_APART
+    """Whether levels are near each other, and colours too, unless one has none."""
+    apart = np.abs(one - other)
+    grey, colours = apart[: _SIDE**2].mean(), apart[_SIDE**2 :].mean()
+    most = 255 * _MOST_APART
+    return bool(grey < most and (colours < most or _grey(one) or _grey(other)))
 
 
-def _grey(colours: NDArray[np.float32]) -> bool:
-    return not np.ptp(colours.reshape(-1, 3), axis=1).any()
+def _grey(thumbnail: NDArray[np.float32]) -> bool:
+    return not np.ptp(thumbnail[_SIDE**2 :].reshape(-1, 3), axis=1).any()
 
 
 def _stem(name: str) -> str:

@@ -7,6 +7,7 @@ test_decoder.py compares every kind with levels that are known, and with the tab
 
 import io
 import re
+import struct
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ MAX_PIXELS = 178_956_970  # where Pillow itself refuses; a file of 109 kB can ho
 #: What decoding holds for a pixel of 8 bits: Pillow's image, and the array that is made of it.
 BYTES_PER_PIXEL = 8
 _TOGETHER_BYTES = 2**29
+_STRIP_PIXELS = 2**22
 #: What is read, in the order of messages.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 
@@ -170,11 +172,12 @@ def _opened(file: IO[bytes], name: str, formats: Sequence[str]) -> tuple[Image.I
         kind, depth = f"{image.format} of mode {image.mode}", 8
         if image.format == "PNG":
             kind, depth = _png_kind(file, image)
+            _find_late_exif(file, image)
         elif image.mode not in (*_GREY, *_COLOUR):
             raise not_read(name, kind, "but grey or colour of 8 bits is")
         header = Header(
             image.format or "",
-            *_turned(*image.size, image.getexif().get(_ORIENTATION, 1)),
+            *_turned(*image.size, _orientation(image)),
             kind,
             depth,
             deep=depth > 8,
@@ -243,11 +246,31 @@ def _png_kind(file: IO[bytes], image: Image.Image) -> tuple[str, int]:
     return f"PNG {_PNG[colour]} of {bits} bits", 16 if bits == 16 else 8
 
 
+def _find_late_exif(file: IO[bytes], image: Image.Image) -> None:
+    """Let Pillow know of an eXIf chunk behind the pixels, which it would find by decoding them."""
+    if "exif" in image.info:
+        return
+    at = file.tell()
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", head)
+        if name == b"eXIf":
+            image.info["exif"] = b"Exif\0\0" + file.read(length)
+            break
+        file.seek(length + 4, io.SEEK_CUR)
+    file.seek(at)
+
+
+def _orientation(image: Image.Image) -> int:
+    # the method of the base class: that of PNG decodes the image
+    return Image.Image.getexif(image).get(_ORIENTATION, 1)
+
+
 def _png16(content: bytes, image: Image.Image) -> Levels:
     """A PNG of 16 bits a channel, of which Pillow keeps 8, or loses a transparent level."""
     levels = imagecodecs.png_decode(content)
     levels = levels.reshape(*levels.shape[:2], -1)
-    return upright(levels, image.getexif().get(_ORIENTATION, 1))
+    return upright(levels, _orientation(image))
 
 
 def _levels(image: Image.Image, alpha: bool) -> Levels:
@@ -260,7 +283,17 @@ def _levels(image: Image.Image, alpha: bool) -> Levels:
         mode = "RGBA" if alpha else "RGB"
     if image.mode != mode:  # a conversion to the same mode would be a copy
         image = image.convert(mode)
-    return np.asarray(image).reshape(image.height, image.width, -1)
+    return _array(image)
+
+
+def _array(image: Image.Image) -> NDArray[np.uint8]:
+    """(H, W, C) of an image, strip by strip: at once, Pillow would hold it twice more."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    levels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        levels[top : top + rows] = np.asarray(strip).reshape(strip.height, strip.width, -1)
+    return levels
 
 
 def _from_ink(levels: NDArray[Any], profile: bytes | None) -> NDArray[np.uint8]:

@@ -64,11 +64,16 @@ def read_headers(images: Sequence[SourceImage]) -> dict[str, Header]:
             found[image.name] = read_header(image)
         except SettingsError as error:
             errors.append(str(error))
+    refuse_all(errors)
+    return found
+
+
+def refuse_all(errors: Sequence[str]) -> None:
+    """One SettingsError of all these lines, if there are any."""
     if errors:
         more = len(errors) - _NAMED_ERRORS
-        shown = errors[:_NAMED_ERRORS] + ([f"and {more} more"] if more > 0 else [])
+        shown = [*errors[:_NAMED_ERRORS], *([f"and {more} more"] if more > 0 else [])]
         raise SettingsError("\n  ".join(shown))
-    return found
 
 
 def read_header(source: SourceImage) -> Header:

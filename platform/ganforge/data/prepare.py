@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ganforge.data.base import Data, ImageSettings
 from ganforge.data.cache import cache_directory
 from ganforge.data.kinds import kind_of
+from ganforge.data.remembered import remember
 from ganforge.data.scan import examine
 from ganforge.data.sources import source_setting
 from ganforge.data.split import Catalog, open_catalog
@@ -50,6 +51,8 @@ def prepare_data(kind: str, settings: ImageSettings, scale: int, seed: int) -> D
     stages = [Stage(stage.resolution, 1, 0, 1, 1) for stage in settings.stages]
     data = kind_of(kind).open(catalog, settings, stages, scale, seed, prefetch=False)
     sizes = sorted(((p.width, p.height) for p in catalog.images), key=lambda s: (s[0] * s[1], s))
+    digests = {known.image.name: known.digest for known in catalog.images}
+    remember(catalog.fingerprint, digests, cache_directory(settings.data))
     return DataFacts(
         fingerprint=catalog.fingerprint,
         num_images=len(catalog.images),
@@ -59,7 +62,7 @@ def prepare_data(kind: str, settings: ImageSettings, scale: int, seed: int) -> D
         smallest=sizes[0],
         largest=sizes[-1],
         epoch_images=data.epoch_images,
-        digests=tuple((known.image.name, known.digest) for known in catalog.images),
+        digests=tuple(digests.items()),
         classes=catalog.classes,
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ganforge.data.cache import cache_directory
 from ganforge.data.copies import Copies, find_copies
-from ganforge.data.images import SourceImage, read_header
+from ganforge.data.images import SourceImage, read_header, refuse_all
 from ganforge.data.inventory import Inventory, converted, skipped
 from ganforge.data.listing import list_folder
 from ganforge.data.raster import Header
@@ -51,8 +51,9 @@ def scan_folder(root: str) -> Scan:
         except SettingsError as error:
             unreadable.append(str(error))
     sound = [_of_scene(image) for image in images if image.name in headers]
-    copies, notes = find_copies(sound, headers, cache_directory(DataSettings()))
-    return Scan(skipped(listing) + converted(headers), unreadable, copies, notes)
+    found = find_copies(sound, headers, cache_directory(DataSettings()))
+    unreadable += found.unreadable
+    return Scan(skipped(listing) + converted(headers), unreadable, found.copies, found.notes)
 
 
 def _of_scene(image: SourceImage) -> SourceImage:
@@ -64,10 +65,13 @@ def _of_scene(image: SourceImage) -> SourceImage:
 
 
 def examine(source: Source, data: DataSettings) -> Scan:
-    """The images that a run is given; SettingsError for what `data.strict` refuses."""
+    """The images that a run is given; SettingsError for those that are damaged, and for what
+    `data.strict` refuses."""
     headers = source.inventory.used
     images = [image for image in source.images if image.name in headers]
-    found = Scan(source.inventory, (), *find_copies(images, headers, cache_directory(data)))
+    compared = find_copies(images, headers, cache_directory(data))
+    refuse_all(compared.unreadable)
+    found = Scan(source.inventory, (), compared.copies, compared.notes)
     if data.strict and found.faults:
         raise SettingsError(
             f"data.strict = true: {source_setting(data)} has images that are not used as they are; "

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from ganforge.cluster.variables import mistakes, read_variables
+from ganforge.cluster.variables import SECRETS, mistakes, read_variables, secret_names
 from ganforge.doctor.cluster_commands import commands
 from ganforge.doctor.findings import Config, Finding, findings_of
 from ganforge.doctor.rayjob import check_rayjob
@@ -146,6 +146,10 @@ def _values(config: Config, folder: Path) -> Iterator[Finding]:
     if not found:
         where = f"{variables['GANFORGE_STORAGE']}, images from {variables['GANFORGE_DATA']}"
         yield Finding.ok("storage and data", where)
+    for name in secret_names(variables):
+        message = "is printed by `ray up`, and stays in the logs of the head"
+        fix = f"put it into {SECRETS}, mode 0600, and name that in file_mounts (docs/cluster.md)"
+        yield Finding.error(name, message, fix)
     workers = config["provider"].get("worker_ips")
     expected = variables.get("GANFORGE_NODES", "")
     if workers and expected.isdigit() and int(expected) != len(workers) + 1:

@@ -11,7 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ganforge.cluster.preflight import storage_problems, tracking_problems, versions
-from ganforge.cluster.variables import FILE, mistakes
+from ganforge.cluster.private_files import token_file
+from ganforge.cluster.probe import check_store_answers
+from ganforge.cluster.variables import FILE, SECRETS, mistakes
 from ganforge.doctor.findings import Finding
 from ganforge.doctor.packages import PROJECT, extras, unmet
 from ganforge.local_files import cache_directory
@@ -37,7 +39,7 @@ def check_machine() -> list[Finding]:
         *_variables(),
         *_storage(),
         *_tracking(),
-        *_token(),
+        *_private_files(),
     ]
 
 
@@ -125,6 +127,12 @@ def _variables() -> Iterator[Finding]:
 
 def _storage() -> Iterator[Finding]:
     storage = os.environ.get("GANFORGE_STORAGE") or "ganforge-runs"
+    if "://" in storage:
+        try:
+            check_store_answers(storage)
+        except SettingsError as error:
+            yield Finding.error("storage", *str(error).split(". Fix: ", 1))
+            return
     name = f"{_PROBE}-{os.getpid()}"
     existed = "://" in storage or Path(storage).exists()
     try:
@@ -164,13 +172,14 @@ def _tracking() -> Iterator[Finding]:
         yield Finding.error("MLflow", f"{folder} cannot be written", "set MLFLOW_TRACKING_URI")
 
 
-def _token() -> Iterator[Finding]:
-    file = Path("~/.ray/auth_token").expanduser()
-    if not file.is_file():
-        return
-    mode = stat.S_IMODE(file.stat().st_mode)
-    if mode & 0o077:
-        message = f"{file} is open to others on this machine (mode {mode:04o})"
-        yield Finding.warning("token", message, f"chmod 600 {file}")
-    else:
-        yield Finding.ok("token", f"{file}, mode {mode:04o}")
+def _private_files() -> Iterator[Finding]:
+    found = (("token", token_file()), ("variables", Path(FILE)), ("secrets", Path(SECRETS)))
+    for name, file in ((name, path.expanduser()) for name, path in found):
+        if not file.is_file():
+            continue
+        mode = stat.S_IMODE(file.stat().st_mode)
+        if mode & 0o077:
+            message = f"{file} is open to others on this machine (mode {mode:04o})"
+            yield Finding.warning(name, message, f"chmod 600 {file}")
+        else:
+            yield Finding.ok(name, f"{file}, mode {mode:04o}")

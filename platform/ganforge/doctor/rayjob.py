@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from ganforge.cluster.variables import mistakes
+from ganforge.cluster.variables import mistakes, secret_names
 from ganforge.doctor.findings import Config, Finding, findings_of
 
 _SUBJECT = "RayJob"
@@ -74,6 +74,9 @@ def _values(spec: Config) -> Iterator[Finding]:
             fix = "give the project's image, such as registry.example/ganforge:1"
             yield Finding.error(f"{name}: containers.0.image", "is empty", fix)
         variables = {row["name"]: row.get("value", "") for row in container.get("env", [])}
+        for secret in secret_names(variables):
+            message = "stands in the manifest, which everybody who may read the job can read"
+            yield Finding.error(f"{name}: {secret}", message, "valueFrom: secretKeyRef: …")
         if first is None:
             first = variables
             for mistake in mistakes(variables):

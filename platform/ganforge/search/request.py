@@ -7,6 +7,7 @@ from ganforge.search.journal import Journal
 from ganforge.search.space import Space, described, start_values
 from ganforge.settings import SettingsError, field_flags, flatten
 from ganforge.systems.base import Metric
+from ganforge.training.compare import images_since
 from ganforge.training.prepare import Prepared
 
 
@@ -52,8 +53,9 @@ def header(request: SearchRequest) -> dict[str, Any]:
     }
 
 
-def check_header(journal: Journal, present: dict[str, Any]) -> dict[str, Any]:
-    """The recorded header, where it agrees with the present call; else SettingsError."""
+def check_header(journal: Journal, present: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
+    """The recorded header, where it agrees with the present call; else SettingsError, which names
+    the images that differ from those of `prepared`."""
     recorded = journal.events[0]
     problems = []
     for key, value in present.items():
@@ -64,6 +66,8 @@ def check_header(journal: Journal, present: dict[str, Any]) -> dict[str, Any]:
             problems += [f"{n} = {value.get(n)}, was {recorded[key].get(n)}" for n in names]
         else:
             problems.append(f"{key} = {value}, was {recorded.get(key)}")
+    if problems:
+        problems += images_since(recorded.get("data"), prepared)
     if problems:
         raise SettingsError(
             f"cannot resume search {journal.search_id} with these options; repeat those it was "

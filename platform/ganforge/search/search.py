@@ -13,6 +13,7 @@ from ganforge.cluster.coordinator import TrialCoordinator
 from ganforge.cluster.job import Job
 from ganforge.cluster.placement import release
 from ganforge.cluster.ray_trainer import reason
+from ganforge.cluster.session import graceful
 from ganforge.cluster.train import fit_job, make_job
 from ganforge.run_names import new_name
 from ganforge.schedule import Plan
@@ -112,7 +113,7 @@ class _Search:
         opened = header(request)
         resumed = bool(journal.events)
         if resumed:
-            opened = check_header(journal, opened)
+            opened = check_header(journal, opened, request.prepared)
             use_named_store(journal, request.tracking_uri)
         self.tracking = SearchTracking(
             request.tracking_uri,
@@ -179,10 +180,10 @@ class _Search:
                 tune.report({"failed": reason(error)})
 
         folder = local_file(request.storage, self.journal.search_id).parent
-        tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(drive, _DRIVER),
             tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(self.search_state),
+                search_alg=StudySearcher(self.search_state, self.coordinator),
                 scheduler=StageEnds(self.search_state, self.coordinator),
                 num_samples=remaining,
                 max_concurrent_trials=min(self.slots, request.concurrent or self.slots, remaining),
@@ -197,7 +198,9 @@ class _Search:
                 callbacks=[self.callback],
                 verbose=0,
             ),
-        ).fit()
+        )
+        with graceful(self.coordinator.depart):
+            tuner.fit()
 
     def _close(self) -> SearchResult:
         """End every run, whatever happened."""

@@ -35,14 +35,14 @@ class StudySearcher(Unsaved, Searcher):
     pruned.
     """
 
-    def __init__(self, search_state: SearchState):
+    def __init__(self, search_state: SearchState, coordinator: TrialCoordinator):
         metric = search_state.metric
         super().__init__(metric=metric.name, mode=metric.mode)
-        self.search_state = search_state
+        self.search_state, self.coordinator = search_state, coordinator
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        trial = self.search_state.suggest()
+        trial = None if self.coordinator.departing else self.search_state.suggest()
         if trial is None:
             return Searcher.FINISHED
         self._numbers[trial_id] = trial.number

@@ -24,6 +24,7 @@ for _name, _value in {
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 
+from ganforge.addresses import TRACKING_FIX, refuse_credentials  # noqa: E402
 from ganforge.settings import SettingsError  # noqa: E402
 from ganforge.tracking.database import SQLITE, open_database  # noqa: E402
 from ganforge.tracking.server import served  # noqa: E402
@@ -37,9 +38,13 @@ _STORES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "mssql", 
 def resolve_uri(given: str | None = None) -> str:
     """The store's URI: `given`, else MLFLOW_TRACKING_URI, else mlflow.db in this directory.
 
-    SQLite paths become absolute: Ray workers have another working directory.
+    SQLite paths become absolute: Ray workers have another working directory. An address that holds
+    credentials is refused, and not split: what was typed is in the shell's history and in the list
+    of processes already, and one way by which credentials reach a server is enough, the
+    environment.
     """
     uri = given or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    refuse_credentials(uri, "--tracking-uri" if given else "MLFLOW_TRACKING_URI", TRACKING_FIX)
     if not uri.startswith(_STORES):
         raise SettingsError(
             f"tracking URI = {uri}: must be sqlite:///FILE.db, or http(s)://HOST:PORT of a server"

@@ -8,25 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from ganforge.inference.model import from_folder
-from ganforge.inference.tiles import upscale
-from ganforge.metrics.image_quality import to_bytes
+from ganforge.inference.requests import Requests, served_bytes
+from ganforge.settings import SettingsError
 
 GENERATOR = "generator"
 
 
 class Generator(PythonModel):
-    """uint8 (N, H, W, C) to uint8 (N, s·H, s·W, C)."""
+    """uint8 (N, H, W, C) to uint8 (N, s·H, s·W, C), within the memory that a request may take."""
 
     def load_context(self, context: PythonModelContext) -> None:
         # MLflow runs this file, out of the same model, before it can ask anybody: a system's file
         # in it is no more foreign than this one
-        folder = Path(context.artifacts[GENERATOR])
-        self.network = from_folder(folder, trust_code=True).network
+        model = from_folder(Path(context.artifacts[GENERATOR]), trust_code=True)
+        channels = model.settings.channels
+        self.requests = Requests(model.network, channels, model.scale, served_bytes())
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -34,10 +35,11 @@ class Generator(PythonModel):
         model_input: np.ndarray,  # MLflow reads this: it warns of a narrower type
         params: dict[str, Any] | None = None,
     ) -> np.ndarray:
-        levels = torch.from_numpy(np.array(model_input, dtype=np.uint8))
-        images = levels.permute(0, 3, 1, 2).float() / 127.5 - 1
-        made = to_bytes(upscale(self.network, images))
-        return made.permute(0, 2, 3, 1).numpy()
+        levels = np.array(model_input, dtype=np.uint8)
+        try:
+            return self.requests.enlarge(levels)
+        except SettingsError as error:  # the server answers 400, with this line
+            raise MlflowException.invalid_parameter_value(str(error)) from None
 
 
 set_model(Generator())

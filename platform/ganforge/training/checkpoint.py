@@ -12,6 +12,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -21,13 +22,14 @@ from ganforge.schedule import Position
 from ganforge.systems.base import Player, System
 from ganforge.training.files import MANIFEST, open_folders
 from ganforge.training.lineage import digest
-from ganforge.training.loop import Training
+from ganforge.training.loop import Means, Training
 from ganforge.training.old_manifest import upgraded
 
 logger = logging.getLogger("ganforge")
 #: What a checkpoint's folder is called: stage, step, nonce.
 CHECKPOINT_NAME = re.compile(r"[0-9]+-[0-9]+\.[0-9a-f]+")
 Groups = dict[str, dict[str, Tensor]]
+_MEANS = "means"
 
 
 class Damaged(Exception):
@@ -83,6 +85,24 @@ def restore(system: System, groups: Groups) -> None:
             player.optimizer.state[parameter][part] = value.clone()
 
 
+def packed_means(means: Means) -> dict[str, Tensor]:
+    """Sums and counts of the terms since the last report, as tensors."""
+    counts = {f"count/{key}": torch.tensor(count) for key, count in means.counts.items()}
+    return {f"sum/{key}": value for key, value in means.sums.items()} | counts
+
+
+def stored_means(groups: Groups, device: torch.device) -> Means:
+    """The means of a stored state; none, where it was stored at a report."""
+    found = Means()
+    for key, value in groups.get(_MEANS, {}).items():
+        part, _, name = key.partition("/")
+        if part == "sum":
+            found.sums[name] = value.to(device)
+        else:
+            found.counts[name] = int(value.item())
+    return found
+
+
 def state_hashes(system: System) -> dict[str, str]:
     """sha256 of each player's network, of the averages, the optimizers, and of everything."""
     groups = collect(system)
@@ -121,7 +141,10 @@ class Store:
     def save(self, training: Training, record: dict[str, Any], keep: str) -> None:
         """Store the state; then delete what `keep` does not ask for."""
         position = training.position
-        files = {f"{g}.safetensors": pack(t) for g, t in collect(training.system).items()}
+        groups = collect(training.system)
+        if training.means.sums:  # between two reports
+            groups[_MEANS] = packed_means(training.means)
+        files = {f"{g}.safetensors": pack(t) for g, t in groups.items()}
         listing = {
             name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
             for name, content in files.items()

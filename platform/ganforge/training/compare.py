@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ganforge.data.cache import cache_directory
+from ganforge.data.remembered import remembered
 from ganforge.training.lineage import code_differences, differences
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import StageResult
@@ -51,6 +53,15 @@ def obstacles(
         if result.steps != steps:
             found["settings"].append(f"stage {index}: recorded {result.steps} steps, here {steps}")
     return {kind: list(dict.fromkeys(lines)) for kind, lines in found.items()}
+
+
+def images_since(fingerprint: object, prepared: Prepared) -> list[str]:
+    """A line for each image that was added, changed or removed since the images of a recorded
+    fingerprint, if those were prepared on this machine."""
+    if fingerprint == prepared.facts.fingerprint:
+        return []
+    recorded = remembered(fingerprint, cache_directory(prepared.settings.data))
+    return changed_images(recorded, dict(prepared.facts.digests))
 
 
 def changed_images(recorded: dict[str, str], here: dict[str, str]) -> list[str]:

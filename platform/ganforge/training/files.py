@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from ganforge.addresses import STORAGE_FIX, refuse_credentials
 from ganforge.local_files import check_no_link, check_own_folder, explained, open_file, open_folder
 from ganforge.settings import SettingsError
 
@@ -145,6 +146,7 @@ class ObjectFolders:
         # an object store is an option: training on a local disk needs no pyarrow
         from pyarrow import fs
 
+        refuse_credentials(uri, "storage", STORAGE_FIX)
         self._fs = fs
         self.files: Any
         endpoint = os.environ.get("AWS_ENDPOINT_URL")

@@ -1,15 +1,16 @@
 """The only training loop. It yields reports and does not know who listens."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ganforge.data.base import Data
 from ganforge.draws import reseed
-from ganforge.schedule import Plan, Position, Progress
+from ganforge.schedule import Kind, Plan, Position, Progress
 from ganforge.systems.base import Player, System
 from ganforge.training.report import Report
 from ganforge.training.workers import Workers
@@ -22,19 +23,9 @@ class NotFinite(RuntimeError):
 
 
 @dataclass
-class Training:
-    """All that survives a step, and so all that a checkpoint holds. `rollbacks` are the positions
-    at which the run diverged and went back."""
-
-    system: System
-    position: Position
-    rollbacks: tuple[Position, ...] = ()
-
-
-@dataclass
 class Means:
-    """Means of the terms since the last yield: a run may begin at every yield, and a resumed run
-    reports the same means."""
+    """Means of the terms since the plan's last report. They are part of a state that is stored
+    between two reports, so that a resumed run reports the same means."""
 
     sums: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -45,21 +36,35 @@ class Means:
             self.sums[key] = self.sums.get(key, torch.zeros_like(value)) + value
             self.counts[key] = self.counts.get(key, 0) + 1
 
+    def values(self) -> dict[str, float]:
+        return {key: (value / self.counts[key]).item() for key, value in self.sums.items()}
+
     def take(self) -> dict[str, float]:
-        means = {key: (value / self.counts[key]).item() for key, value in self.sums.items()}
+        means = self.values()
         self.sums, self.counts = {}, {}
         return means
 
 
+@dataclass
+class Training:
+    """All that survives a step, and so all that a checkpoint holds. `rollbacks` are the positions
+    at which the run diverged and went back."""
+
+    system: System
+    position: Position
+    rollbacks: tuple[Position, ...] = ()
+    means: Means = field(default_factory=Means)
+
+
 @dataclass(frozen=True)
 class Loop:
-    """What every turn of a run needs. `means` are of the terms since the last yield."""
+    """What every turn of a run needs."""
 
     system: System
     plan: Plan
     data: Data
     workers: Workers
-    means: Means = field(default_factory=Means)
+    means: Means
 
     def turn(self, player: Player, progress: Progress) -> None:
         """One player's update: its shards' gradients, their fixed sum, one optimizer step."""
@@ -102,14 +107,26 @@ class Loop:
         return Report(position, kind, self.plan.images_before(position), metrics)
 
 
-def train(training: Training, plan: Plan, data: Data, workers: Workers) -> Iterator[Report]:
+#: what a worker may be asked for between two batches: nothing, to store, to store and end
+Notice = Literal[0, 1, 2]
+_NOTICES: dict[int, Kind] = {1: "notice", 2: "departure"}
+
+
+def train(
+    training: Training,
+    plan: Plan,
+    data: Data,
+    workers: Workers,
+    noticed: Callable[[], Notice] | None = None,
+) -> Iterator[Report]:
     """Train through `plan` from where `training` is; yield a report where `plan.yields` says.
 
     The caller owns `training` and may measure and store it at each yield, the only safe points.
-    Each rollback has halved the learning rates.
+    Each rollback has halved the learning rates. Where `noticed()` asks one worker for a state, all
+    yield a notice at the same batch: nothing that the training computes depends on where that is.
     """
     plan = replace(plan, rate=0.5 ** len(training.rollbacks))
-    loop = Loop(training.system, plan, data, workers)
+    loop = Loop(training.system, plan, data, workers, training.means)
     for index, stage in plan.stages_from(training.position):
         first = training.position.step_in(index)
         if first == 0:
@@ -124,6 +141,12 @@ def train(training: Training, plan: Plan, data: Data, workers: Workers) -> Itera
             if plan.yields(training.position):
                 workers.gather_shard_buffers(training.system, stage.shards)
                 yield loop.report(training.position)
+            elif noticed is not None and (asked := workers.largest(noticed())):
+                workers.gather_shard_buffers(training.system, stage.shards)
+                check_means(training.means.values(), training.position)
+                check_weights(training.system, training.position)
+                images = plan.images_before(training.position)
+                yield Report(training.position, _NOTICES[asked], images, {})
 
 
 def grow(system: System, plan: Plan, index: int) -> None:

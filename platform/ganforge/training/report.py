@@ -9,6 +9,8 @@ from torch import Tensor
 from ganforge.schedule import Kind, Position
 
 _HASH = "_sha256"
+#: kinds of reports that no plan asks for: nothing is measured, recorded or shown of them
+NOTICES = ("notice", "departure")
 
 
 @dataclass(frozen=True)

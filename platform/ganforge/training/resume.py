@@ -15,7 +15,8 @@ from ganforge.local_files import Linked
 from ganforge.schedule import Plan, Position
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
-from ganforge.training.checkpoint import Snapshot, Store, restore, state_hashes
+from ganforge.training.checkpoint import Snapshot, Store, restore, state_hashes, stored_means
+from ganforge.training.compare import images_since
 from ganforge.training.lineage import (
     Start,
     code_differences,
@@ -147,6 +148,7 @@ def check_same(prepared: Prepared, plan: Plan, found: Snapshot) -> list[str]:
             return code
     else:
         lines = differences(_without_code(recorded), _without_code(present))
+    lines += images_since(recorded.get("data"), prepared)
     lines += [f"code {line}" for line in code]
     raise SettingsError(
         "cannot resume: the stored state belongs to another run\n  " + "\n  ".join(lines)
@@ -250,6 +252,7 @@ def begin(prepared: Prepared, plan: Plan, snapshot: Snapshot | None) -> Training
             f"the stored state does not fit the networks of these settings: {error}"
         ) from None
     training.position, training.rollbacks = snapshot.position, rollbacks_of(snapshot)
+    training.means = stored_means(snapshot.groups, plan.device)
     return training
 
 

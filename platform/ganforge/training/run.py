@@ -3,7 +3,8 @@
 import logging
 import os
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from dataclasses import replace
 
 import torch
 
@@ -14,13 +15,13 @@ from ganforge.schedule import Plan
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import SystemSettings
-from ganforge.training.checkpoint import Snapshot, Store
+from ganforge.training.checkpoint import Snapshot, Store, state_hashes
 from ganforge.training.divergence import LastGood
 from ganforge.training.lineage import environment
-from ganforge.training.loop import NotFinite, train
+from ganforge.training.loop import NotFinite, Notice, train
 from ganforge.training.measure import measure
 from ganforge.training.prepare import Prepared
-from ganforge.training.report import Report
+from ganforge.training.report import NOTICES, Report
 from ganforge.training.resume import (
     begin,
     check_same,
@@ -47,6 +48,7 @@ def run(
     world: int = 1,
     start: Snapshot | None = None,
     gpu: bool | None = None,
+    noticed: Callable[[], Notice] | None = None,
 ) -> Generator[Report]:
     """Train; yield reports, each after rank 0 has stored its state if it is to be stored.
 
@@ -56,7 +58,8 @@ def run(
     comes first, again; other code than its own must give its bits. `start` begins at any state:
     stages that are over by then keep their ids, those after it may have other settings. With
     world > 1 torch.distributed's default group must stand. `gpu` says whether a scheduler has given
-    this worker a GPU; without a scheduler the settings decide.
+    this worker a GPU; without a scheduler the settings decide. Where `noticed` asks for it (see
+    training/loop.py), a state is stored between two batches and yielded as a bare report.
     """
     settings = prepared.settings
     device = choose_device(settings, gpu)
@@ -82,13 +85,20 @@ def run(
         present = environment_from(environment(device, settings.threads), snapshot)
         training = begin(prepared, plan, snapshot)
         record = RunRecord(prepared, plan, lineage, present, snapshot, rank, equivalent)
-        if found is not None:
+        if found is not None and found.manifest["kind"] not in NOTICES:
             yield record.reported_again(found, training, data)
         good = LastGood(snapshot) if settings.on_divergence == "rollback" else None
         found = snapshot = start = None  # as large as the run itself: let go of it
         while True:
             try:
-                for report in train(training, plan, data, workers):
+                for report in train(training, plan, data, workers, noticed):
+                    if report.kind in NOTICES:
+                        # a run goes back to states of the plan alone, whenever it was ended
+                        if states and rank == 0 and good is None:
+                            report = replace(report, state=state_hashes(training.system))
+                            states.save(training, record.manifest(report, training), settings.keep)
+                        yield report
+                        continue
                     report = measure(training, plan, data, workers, report, prepared.assets)
                     report = record.describe(training, report)
                     if plan.stores(report.position):

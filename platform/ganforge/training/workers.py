@@ -125,6 +125,8 @@ class Workers:
     def __init__(self, rank: int = 0, world: int = 1, device: torch.device | None = None):
         self.rank, self.world = rank, world
         self.device = device or torch.device("cpu")
+        #: a group for numbers in memory, where the default one moves those of GPUs
+        self._aside: dist.ProcessGroup | None = None
 
     def shards(self, shards: int) -> range:
         return owned(shards, self.rank, self.world)
@@ -192,6 +194,19 @@ class Workers:
             tensor = tensor.contiguous()
             dist.broadcast(tensor, src=0)
         return tensor
+
+    def largest(self, mine: int) -> int:
+        """The largest of everybody's numbers, on every rank. The numbers do not touch a GPU, which
+        would wait for them."""
+        if self.world == 1:
+            return mine
+        if self._aside is None and dist.get_backend() != "gloo":
+            made = dist.new_group(backend="gloo")
+            assert isinstance(made, dist.ProcessGroup)  # of all ranks, so of this one
+            self._aside = made
+        numbers = torch.tensor([mine], dtype=torch.int64)
+        dist.all_reduce(numbers, op=dist.ReduceOp.MAX, group=self._aside)
+        return int(numbers.item())
 
     def gather(self, mine: dict[int, Any]) -> list[Any]:
         """Everybody's numbered values, in the order of their numbers, on every rank."""
