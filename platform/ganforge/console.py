@@ -16,7 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 from rich.text import Text
 
-__all__ = ["Bars", "Console", "Live", "Table", "complain", "plain", "prepare", "show"]
+__all__ = [
+    "Bars", "Console", "Live", "Table", "Text", "complain", "literal", "plain", "prepare", "show",
+]  # fmt: skip
 
 
 def plain(text: str) -> str:
@@ -33,10 +35,10 @@ def _written_out(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def show(*lines: str) -> None:
-    """Print each text as one line."""
+def show(*lines: str, errors: bool = False) -> None:
+    """Print each text as one line, to the stream of results or of `errors`."""
     for line in lines:
-        print(plain(line))
+        print(plain(line), file=sys.stderr if errors else sys.stdout)
 
 
 def complain(message: str, kind: str = "error") -> None:
@@ -73,10 +75,13 @@ class Table(RichTable):
         super().add_row(*map(_cell, cells), **options)
 
 
+def literal(text: str) -> Text:
+    """A text of one or several lines as it is, for a title, a cell or a caption of a table."""
+    return Text("\n".join(map(plain, text.split("\n"))))
+
+
 def _cell(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return Text("\n".join(map(plain, value.split("\n"))))
+    return literal(value) if isinstance(value, str) else value
 
 
 class Bars(Progress):

@@ -126,10 +126,19 @@ def test_bad_input_is_one_clear_line(arguments, message, folders, capsys, monkey
     printed = capsys.readouterr().err
     assert left.value.code == 2
     assert message in printed
-    if message != "No such option":  # typer says this in its own way
-        assert printed.startswith("error: ") and len(printed.splitlines()) == 1
+    # which images would be used is said before what is wrong elsewhere
+    (line,) = [line for line in printed.splitlines() if not line.startswith("images  ")]
+    assert line.startswith("error: ")
     if arguments[0] != "reproduce":  # looking into a store makes an empty one
         assert not list(tmp_path.iterdir()), "nothing was begun"
+
+
+def test_no_summary_of_a_command_is_cut(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = capsys.readouterr().out.partition("Commands:")[2].strip().splitlines()
+    assert len(listed) > 12 and not [line for line in listed if not line.endswith(".")]
+    assert "..." not in "".join(listed)
 
 
 def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:

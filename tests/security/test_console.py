@@ -100,11 +100,17 @@ def test_benchmarks_and_refusals_show_what_files_are_called(tmp_path, capsys):
 
 
 def test_a_terminal_without_the_letters_is_no_traceback(tmp_path):
-    words = [sys.executable, "-m", "ganforge", "train", "--data", str(tmp_path / "größe图像")]
+    code = (
+        "import sys; from ganforge.commands.cli import main\nfrom ganforge.console import show\n"
+        f"try: main(['train', '--data', {str(tmp_path / 'größe图像')!r}])\n"
+        "except SystemExit: show('图'); raise\n"
+    )
+    words = [sys.executable, "-c", code]
     done = subprocess.run(
-        words, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"}
+        words, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii:strict"}
     )
     assert done.returncode == 2 and b"\\u56fe" in done.stderr and b"Traceback" not in done.stderr
+    assert done.stdout.strip() == b"\\u56fe"
 
 
 def test_nothing_else_prints():

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
+from ganforge.console import show
 from ganforge.settings import SettingsError
 
 _SECONDS = 8.0
@@ -79,7 +80,7 @@ def _ask_ray(address: str) -> None:
 
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     found = get_cluster_metadata(GcsClient(address=address))
-    print(json.dumps({"ray": found["ray_version"], "python": found["python_version"]}))
+    show(json.dumps({"ray": found["ray_version"], "python": found["python_version"]}))
 
 
 def _ask_storage(uri: str) -> None:
@@ -104,7 +105,7 @@ def main(arguments: list[str]) -> int:
         (_ask_ray if kind == "ray" else _ask_storage)(address)
     except Exception as error:  # any of two libraries': it becomes one line
         lines = [line for line in str(error).splitlines() if line.strip()]
-        print(lines[-1] if lines else type(error).__name__, file=sys.stderr)
+        show(lines[-1] if lines else type(error).__name__, errors=True)
         return 1
     return 0
 

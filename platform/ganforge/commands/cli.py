@@ -177,7 +177,7 @@ def evaluate(
     tracking_uri: Uri = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Measure a trained generator, and bicubic enlargement, on benchmark images."""
+    """Measure a generator, next to bicubic, on benchmark images."""
     command = _module("evaluate")
     command.evaluate(command.EvaluateOptions(benchmark, model, stage, tracking_uri, trust_code))
 
@@ -240,7 +240,7 @@ def register(
     tracking_uri: Uri = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Register a run's generator in the model registry and make it the champion of its name."""
+    """Register a run's generator as the champion of a name."""
     _command("register")(model, name, stage, tracking_uri, trust_code)
 
 
@@ -258,7 +258,10 @@ def interpolate(
     tracking_uri: Uri = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Interpolate the weights of two models, such as a pixel-trained and an adversarial one."""
+    """Interpolate the weights of two models.
+
+    Such as of one trained on pixels and an adversarial one.
+    """
     command = _module("interpolate")
     command.interpolate(
         command.InterpolateOptions(
@@ -310,7 +313,7 @@ def doctor(
         bool, typer.Option("--running", help="also check the cluster started from the file")
     ] = False,
 ) -> None:
-    """Check this machine or a cluster file; name each problem and its fix."""
+    """Check this machine or a cluster file, and name each fix."""
     _command("doctor")(file, running)
 
 
@@ -319,7 +322,7 @@ def scan(
     folder: Annotated[str, typer.Argument(help="folder of images", metavar="DIR")],
     strict: Strict = False,
 ) -> None:
-    """List which images of a folder are used, converted and skipped, and why; and copies."""
+    """List which images of a folder are used, and which are not."""
     _command("scan")(folder, strict)
 
 
@@ -329,7 +332,7 @@ def settings(
     preset: Preset = None,
     as_json: Annotated[bool, typer.Option("--json", help="print a settings.json")] = False,
 ) -> None:
-    """List every setting of a system: key, type, range, value, meaning."""
+    """List every setting of a system, with range and meaning."""
     _module("show").show_settings(CliOptions(system, preset), as_json)
 
 

@@ -1,12 +1,12 @@
 """From options to settings: defaults < preset < file < ladder < --set."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganforge.cluster.variables import BUILT_IN
+from ganforge.console import show
 from ganforge.settings import (
     SettingsError,
     flatten,
@@ -303,4 +303,4 @@ def check_images(system: str, settings: "SystemSettings") -> tuple[str, ...]:
 def print_images(lines: Sequence[str]) -> None:
     """Print what `check_images` found, where it does not mix with results."""
     for line in lines:
-        print(line, file=sys.stderr)
+        show(line, errors=True)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ganforge.tracking.registry import Registered
 
 
+#: what the files of a registered model are called
+_EXPORTS = {"onnx": "ONNX", "torch": "torch.export"}
+
+
 def register(
     run: str,
     name: str | None,
@@ -65,7 +69,8 @@ def print_registered(
     if made.incumbent:
         _line(console, f"champion      stays version {made.incumbent}: it is better by this metric")
     for kind, value in made.differences.items():
-        _line(console, f"exported      {kind}, differs from torch by at most {value:.1e}")
+        name = _EXPORTS.get(kind, kind)
+        _line(console, f"exported      {name}: its output is the network's to {value:.1e}")
     for note in made.notes:
         _line(console, f"              {note}")
     _line(

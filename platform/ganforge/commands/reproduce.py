@@ -9,7 +9,7 @@ from ganforge.commands.configure import check_images, choose_metric, print_image
 from ganforge.commands.start import check_accept
 from ganforge.console import Console, Table
 from ganforge.settings import SettingsError, override, validated
-from ganforge.systems.catalog import load_system
+from ganforge.systems.catalog import load_system, recorded_name
 
 if TYPE_CHECKING:
     from ganforge.schedule import Position
@@ -57,7 +57,9 @@ def reproduce(
         raise SettingsError(f"run {run_id}: no stage is finished, so nothing can be compared")
     prepared = _prepared(uri, run_id, fetch_settings(uri, run_id), data, trust_code)
     console = Console()
-    _line(console, f"run {run_id}: {len(results)} stages of {prepared.system} are recorded")
+    name = recorded_name(prepared.system)  # and not where its file was put on this machine
+    many = "1 stage of {} is" if len(results) == 1 else f"{len(results)} stages of {{}} are"
+    _line(console, f"run {run_id}: {many.format(name)} recorded")
     found = _differences(prepared, results, fetch_images(uri, run_id))
     _refuse(console, found, accept, strict)
     start = None

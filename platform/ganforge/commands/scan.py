@@ -2,6 +2,7 @@
 
 import sys
 
+from ganforge.console import complain, show
 from ganforge.data.inventory import counted
 from ganforge.data.scan import Scan, scan_folder
 
@@ -12,12 +13,12 @@ def scan(folder: str, strict: bool) -> None:
     """Print it by kind; exit code 1 where files cannot be read, or `strict` refuses something."""
     found = scan_folder(folder)
     for line in lines(found):
-        print(line)
+        show(line)
     for line in found.unreadable:
-        print(f"error: {line}", file=sys.stderr)
+        complain(line)
     if strict:
         for line in found.faults:
-            print(f"error: --strict: {line}", file=sys.stderr)
+            complain(f"--strict: {line}")
     if found.unreadable or (strict and found.faults):
         sys.exit(1)
 

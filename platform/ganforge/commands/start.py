@@ -85,6 +85,12 @@ def ui_lines(uri: str, page: str = "") -> list[str]:
     return [command, f"then open {_UI_ADDRESS}/{page or _HOME}"]
 
 
+def grids_line(uri: str, run_id: str) -> str:
+    """The command that fetches the sample grids of a run."""
+    command = f"mlflow artifacts download --run-id {run_id} --artifact-path grids --dst-path ."
+    return f"MLFLOW_TRACKING_URI={shlex.quote(uri)} {command}"
+
+
 def check_addresses(tracking_uri: str | None, storage: str) -> None:
     """Refuse credentials in addresses before anything is prepared, or printed."""
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")

@@ -15,6 +15,7 @@ from ganforge.commands.start import (
     Start,
     check_addresses,
     checked_storage,
+    grids_line,
     prepare_start,
     sync_command,
     ui_lines,
@@ -279,7 +280,7 @@ def _print_result(console: Console, start: Start, trained: "Trained", run: _Run)
     if not run.ref.run_id:
         return
     where = f"--tracking-uri {shlex.quote(run.ref.uri)}"
-    line(f"sample grid   artifacts/grids of run {run.ref.run_id}")
+    line(f"sample grids  {grids_line(run.ref.uri, run.ref.run_id)}")
     for head, text in zip(("look at it", ""), ui_lines(run.ref.uri), strict=False):
         line(f"{head:<14}{text}")
     line(f"prove it      ganforge reproduce --run {run.ref.run_id} {where}")

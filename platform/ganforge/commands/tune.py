@@ -13,6 +13,7 @@ from ganforge.commands.start import (
     Start,
     check_addresses,
     checked_storage,
+    grids_line,
     local_folder,
     prepare_start,
     sync_command,
@@ -24,6 +25,7 @@ from ganforge.systems.catalog import load_system
 
 if TYPE_CHECKING:
     from ganforge.search.result import SearchResult
+    from ganforge.systems.base import Metric
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             nodes=options.nodes,
         )
         result = search(request, progress, lambda view: _announce(console, uri, view))
-    report(console, result, start.metric.name, uri, storage)
+    report(console, result, start.metric, uri, storage)
     best = result.best
     if best is not None and best.run is not None and best.run.run_id and not result.interrupted:
         finish(console, best.run.run_id, start, options.register or options.experiment, uri)
@@ -159,7 +161,9 @@ def several(trials: int, concurrent: int | None) -> bool:
     return min(trials, concurrent or trials, os.cpu_count() or 1) > 1 and not cluster_address()
 
 
-def report(console: Console, result: "SearchResult", metric: str, uri: str, storage: str) -> None:
+def report(
+    console: Console, result: "SearchResult", metric: "Metric", uri: str, storage: str
+) -> None:
     """The best trial, its settings, where its images are, and the commands to use it."""
     best = result.best
     if best is None:
@@ -169,7 +173,9 @@ def report(console: Console, result: "SearchResult", metric: str, uri: str, stor
         console.print(text, highlight=False, soft_wrap=True)
 
     line("")
-    line(f"best          trial {best.number}: {metric} {best.last_score:.3f} ({best.outcome})")
+    better = "lower" if metric.mode == "min" else "higher"
+    score = f"{metric.name} {best.last_score:.3f}, {better} is better"
+    line(f"best          trial {best.number}: {score} ({best.outcome})")
     for key, value in best.params.items():
         line(
             f"              {key} = {value:.4g}"
@@ -178,10 +184,9 @@ def report(console: Console, result: "SearchResult", metric: str, uri: str, stor
         )
     line(f"checkpoints   {result.folder}")
     if best.run is not None and best.run.run_id:
-        line(f"sample grid   artifacts/grids of run {best.run.run_id}")
+        line(f"sample grids  {grids_line(uri, best.run.run_id)}")
         where = f"--tracking-uri {shlex.quote(uri)}"
-        for head, text in zip(("compare", ""), ui_lines(uri, result.view), strict=False):
-            line(f"{head:<14}{text}")
+        line("compare       all trials: at the address after `watch`, printed at the start")
         line(f"prove it      ganforge reproduce --run {best.run.run_id} {where}")
     if result.tracking_trouble:
         line(f"warning       the tracking store failed: {result.tracking_trouble}")

@@ -9,10 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from PIL import Image
-from rich.text import Text
 from torch import Tensor, nn
 
-from ganforge.console import Table
+from ganforge.console import Table, Text, literal
 from ganforge.data.batch import Batch
 from ganforge.inference.images import SUFFIXES, read_photo
 from ganforge.inference.tiles import check_memory, upscale
@@ -108,7 +107,7 @@ def means(rows: Sequence[ImageMetrics]) -> ImageMetrics:
 def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = False) -> Table:
     """The rows and their means, ready to print."""
     shown = Table(caption=_grey_note(rows), caption_justify="left")
-    shown.title = Text(title)
+    shown.title = literal(title)
     shown.add_column("image")
     headings = ("PSNR", "bicubic", "gain", "SSIM", "bicubic")
     for heading in ("bicubic PSNR", "SSIM") if bicubic_only else headings:
@@ -125,7 +124,7 @@ def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = Fals
             f"{row.ssim_bicubic:.4f}",
         )
         chosen = (cells[1], cells[4]) if bicubic_only else cells
-        shown.add_row(Text(row.name), *chosen, style="bold" if row is mean else None)
+        shown.add_row(literal(row.name), *chosen, style="bold" if row is mean else None)
     return shown
 
 
@@ -140,7 +139,7 @@ def _grey_note(rows: Sequence[ImageMetrics]) -> Text | None:
         if names:
             listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
             lines.append(f"{listed}: {text.format(f'about {LUMA_DB:.2f}')}")
-    return Text("\n".join(lines)) if lines else None
+    return literal("\n".join(lines)) if lines else None
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:

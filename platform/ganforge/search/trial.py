@@ -110,13 +110,13 @@ class Trial:
 
     @property
     def fraction(self) -> float:
-        """Part of the work that is done: images count by their pixels."""
+        """Part of the work that is done, 0 to 1."""
         total = done = 0.0
         left = self.images
         for stage in self.plan.stages:
             length = stage.steps * stage.batch_size
-            total += length * stage.resolution**2
-            done += min(left, length) * stage.resolution**2
+            total += length * _work(stage.resolution)
+            done += min(left, length) * _work(stage.resolution)
             left = max(0, left - length)
         return done / total
 
@@ -129,6 +129,12 @@ class Trial:
         if done <= 0:
             return None
         return (time.monotonic() - began) * (1 - self.fraction) / done
+
+
+def _work(side: int) -> int:
+    """How long an image takes, next to others: by its side where that is small, by its pixels where
+    it is large. (Measured: 18, 35 and 75 ms at 16, 32 and 64 px.)"""
+    return side * (side + 128)
 
 
 Configure = Callable[[dict[str, Any]], tuple[Prepared, Plan]]

@@ -11,12 +11,12 @@ import json
 import os
 import re
 import stat
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ganforge.console import complain
 from ganforge.local_files import cache_directory, locked
 from ganforge.settings import SettingsError
 
@@ -143,5 +143,5 @@ def require_trust(code: RecordedCode, trust_code: bool, readable: Path) -> None:
             f"{code.described()}; read it in {readable}, and if it may run here as you, add "
             "--trust-code"
         )
-    print(f"note: --trust-code: runs {code.described()}", file=sys.stderr)
+    complain(f"--trust-code: runs {code.described()}", "note")
     trust(code.sha256, code.origin)

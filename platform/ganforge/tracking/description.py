@@ -1,12 +1,16 @@
 """What a run's page opens with, in markdown: what it is, its score, how to train it again."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ganforge.console import plain
 from ganforge.tracking.versions import source
 from ganforge.training.report import StageResult
+
+_MARKUP = str.maketrans({"<": "&lt;", ">": "&gt;", "[": "\\[", "]": "\\]", "`": "'"})
 
 
 @dataclass(frozen=True)
@@ -31,18 +35,18 @@ class Description:
 def describe_run(facts: Description) -> str:
     """The description in markdown; of a run that has begun or ended."""
     # the page shows four lines or so and folds the rest
-    head = [f"**{facts.title}**. {_result(facts)}"]
-    head += [f"{what}: `{command}`" for what, command in facts.commands.items()]
+    head = [f"**{escaped(facts.title)}**. {_result(facts)}"]
+    head += [f"{what}: {_code(command)}" for what, command in facts.commands.items()]
     about = [("Data set", facts.data), ("commit", commit())]
     head.append("; ".join(f"{name}: {value}" for name, value in about if value))
     parts = ["  \n".join(line for line in head if line)]
-    parts += [f"> {remark}" for remark in facts.remarks]
+    parts += [f"> {escaped(remark)}" for remark in facts.remarks]
     if facts.table:
         parts.append(facts.table)
     if facts.stages:
         parts.append(_stages(facts))
     if facts.searched:
-        rows = [(f"`{key}`", _shown(value)) for key, value in facts.searched.items()]
+        rows = [(_code(key), _shown(value)) for key, value in facts.searched.items()]
         parts.append(markdown_table(("searched setting", "value"), rows))
     return "\n\n".join(parts)
 
@@ -53,8 +57,8 @@ def _result(facts: Description) -> str:
         score, bicubic = stage.score(facts.metric), stage.bicubic(facts.metric)
         if score is not None:
             compared = "" if bicubic is None else f" (bicubic {bicubic:.3f})"
-            return f"Outcome: {facts.outcome}. **{facts.metric} {score:.3f}**{compared}."
-    return f"Outcome: {facts.outcome}."
+            return f"Outcome: {escaped(facts.outcome)}. **{facts.metric} {score:.3f}**{compared}."
+    return f"Outcome: {escaped(facts.outcome)}."
 
 
 def _stages(facts: Description) -> str:
@@ -78,7 +82,16 @@ def markdown_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _shown(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    return f"{value:.5g}" if isinstance(value, float) else escaped(str(value))
+
+
+def escaped(text: str) -> str:
+    """A text that others chose, for a page in markdown: no markup, no link, on one line."""
+    return plain(text).translate(_MARKUP)
+
+
+def _code(text: str) -> str:
+    return "`" + plain(text).replace("`", "'") + "`"
 
 
 def data_name(settings: Any) -> str:
@@ -89,7 +102,7 @@ def data_name(settings: Any) -> str:
 
 def describe_data(settings: Any, fingerprint: str) -> str:
     """The data set by name and by the fingerprint of its pixels."""
-    return f"{data_name(settings)}, fingerprint `{fingerprint[:12]}`"
+    return f"{escaped(data_name(settings))}, fingerprint `{fingerprint[:12]}`"
 
 
 def commit() -> str:
@@ -103,4 +116,4 @@ def commit() -> str:
 
 def reproduce_command(uri: str, run_id: str) -> str:
     """The command that trains a run again and compares."""
-    return f"ganforge reproduce --run {run_id} --tracking-uri {uri}"
+    return f"ganforge reproduce --run {run_id} --tracking-uri {shlex.quote(uri)}"

@@ -43,7 +43,7 @@ class View:
 def ship_view(uri: str, experiment: str, view: View) -> str:
     """Save the view of a search in its experiment, over an older one of it.
 
-    Returns its address under that of any server of this store: "?…#/experiments/…".
+    Returns its address under that of any server of this store: "#/experiments/…".
     """
     client = open_client(uri)
     number = experiment_id(client, uri, experiment)
@@ -57,7 +57,7 @@ def ship_view(uri: str, experiment: str, view: View) -> str:
     }
     client.set_experiment_tag(number, _TAG + key, json.dumps(stored))
     query = urlencode({"viewStateShareKey": key, "compareRunsMode": "CHART"})
-    return f"?{_WORKFLOW}#/experiments/{number}/runs?{_WORKFLOW}&{query}"
+    return f"#/experiments/{number}/runs?{_WORKFLOW}&{query}"
 
 
 def view_id(search_id: str) -> str:
