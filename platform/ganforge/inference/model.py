@@ -85,15 +85,15 @@ def deployed(system: System, name: str, progress: Progress) -> Model:
     return Model(network, system.settings, progress.index, scale, name, system.takes)
 
 
-def admitted(name: str, origin: str, beside: Path | None = None, *, trust_code: bool) -> str:
+def admitted(name: str, origin: str, near: Path | None = None, *, trust_code: bool) -> str:
     """The name under which a record's system is loaded here; UntrustedCode where it may not be.
 
-    The code of FILE.py:Class is in the folder `source` in `beside`, else in the file that the name
+    The code of FILE.py:Class is in the folder `source` in `near`, else in the file that the name
     says. `origin` says in messages whose record it is.
     """
     if not in_file(name):
         return name
-    folder = None if beside is None else beside / SOURCES
+    folder = None if near is None else near / SOURCES
     sources = _texts(folder) if folder is not None and folder.is_dir() else _followed(name, origin)
     return admit(RecordedCode(name, sources, origin), trust_code)
 
@@ -132,10 +132,10 @@ def from_folder(path: Path, stage: int | None = None, *, trust_code: bool = Fals
     for folder in (file.parent, *file.parent.parents):
         if (folder / "settings.json").is_file():
             record = _record(folder / "settings.json")
-            name = admitted(record["system"], f"{folder}", folder, trust_code=trust_code)
-            record = record | {"system": name}
             rows = record["settings"].get("stages")
             last = len(rows) - 1 if isinstance(rows, list) else 0
+            name = admitted(record["system"], f"{folder}", folder, trust_code=trust_code)
+            record = record | {"system": name}
             return build(record, last if found is None else found, file.read_bytes())
     raise SettingsError(f"model = {path}: there is no settings.json next to or above {file.name}")
 

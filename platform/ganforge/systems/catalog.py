@@ -126,7 +126,7 @@ def admit(code: RecordedCode, trust_code: bool) -> str:
     return name
 
 
-def adopt(name: str, sources: Mapping[str, str], origin: str) -> str:
+def accept_sent(name: str, sources: Mapping[str, str], origin: str) -> str:
     """`admit` for the files of a run that the user's own driver sent to this process."""
     if sources:
         trust(sources_sha256(sources), origin)

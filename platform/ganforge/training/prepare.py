@@ -11,7 +11,7 @@ from ganforge.metrics.features import resolve_features
 from ganforge.schedule import Plan, Stage
 from ganforge.settings import override, validated
 from ganforge.systems.catalog import (
-    adopt,
+    accept_sent,
     in_file,
     load_system,
     recorded_name,
@@ -95,7 +95,7 @@ def measurement_fingerprint(system: str) -> dict[str, str]:
 
 
 def _revived(given: dict[str, Any]) -> Prepared:
-    system = adopt(given["system"], given["sources"], "a run that this user's driver started")
+    system = accept_sent(given["system"], given["sources"], "a run that this user's driver started")
     settings = validated(load_system(system).Settings, given["settings"])
     return Prepared(**given | {"system": system, "settings": settings})
 
