@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 logger = logging.getLogger("ganforge")
-#: "<sqlite URI> <server URI>"; reaches the workers like every GANFORGE_ variable
+#: "<sqlite URI> <server URI>"; the workers of a local cluster inherit it
 VARIABLE = "GANFORGE_TRACKING_SERVER"
 LOG = "mlflow-server.log"
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
