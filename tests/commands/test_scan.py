@@ -11,7 +11,7 @@ from ganforge.commands.cli import main
 def scan(*arguments: str) -> int:
     with pytest.raises(SystemExit) as stopped:
         main(["scan", *arguments])
-    return stopped.value.code or 0
+    return int(stopped.value.code or 0)
 
 
 def test_codes_and_streams(tmp_path: Path, capsys) -> None:

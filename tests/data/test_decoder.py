@@ -26,6 +26,7 @@ from ganforge.data.decoder import decode
 from ganforge.data.images import SourceImage, read_header
 from ganforge.data.images import decode as training_pixels
 from ganforge.data.inventory import conversions
+from ganforge.data.raster import Header
 from ganforge.inference.images import read_photo
 from ganforge.settings import SettingsError
 
@@ -642,7 +643,7 @@ def test_threads_do_not_take_more_memory_together_than_they_may(monkeypatch) -> 
     needed = HEIGHT * WIDTH * decoder.BYTES_PER_PIXEL
     levels_of = decoder._levels
 
-    def slow(image: Image.Image, alpha: bool) -> Any:
+    def slow(image: Image.Image, header: Header) -> Any:
         nonlocal held, most
         with lock:
             held += needed
@@ -650,7 +651,7 @@ def test_threads_do_not_take_more_memory_together_than_they_may(monkeypatch) -> 
         time.sleep(0.01)
         with lock:
             held -= needed
-        return levels_of(image, alpha)
+        return levels_of(image, header)
 
     monkeypatch.setattr(decoder, "_levels", slow)
     for total, expected in ((2 * needed, 2 * needed), (needed // 2, needed)):

@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import IO, Any
 
 import imagecodecs
@@ -63,18 +64,16 @@ def decode(
     tags = _tags(file, name, formats)
     try:
         if tags is not None:
-            image, header, profile = None, _tiff_header(tags), tags.profile
+            header, profile = _tiff_header(tags), tags.profile
+            read = partial(_tiff_levels, content, tags)
         else:
             image, header = _opened(file, name, formats)
             profile = image.info.get("icc_profile")
+            deep = header.format == "PNG" and header.depth == 16
+            read = partial(_png16, content, image) if deep else partial(_levels, image, header)
         wanted = _needed(header, name, machine_bytes() // 2 if most_bytes is None else most_bytes)
         with _ROOM.taken(wanted):
-            if tags is not None:
-                levels = _tiff_levels(content, tags)
-            elif header.format == "PNG" and header.depth == 16:
-                levels = _png16(content, image)
-            else:
-                levels = _levels(image, header.alpha)
+            levels = read()
             if header.ink:
                 levels, profile = _from_ink(levels, profile if profiles else None), None
     except SettingsError:
@@ -158,7 +157,7 @@ def _tiff_header(tags: tiff.Tiff) -> Header:
 def _tiff_levels(content: bytes, tags: tiff.Tiff) -> Levels:
     if tags.pillow:
         # given bytes: of a path, Pillow maps some files into memory and turns them twice
-        return _levels(Image.open(io.BytesIO(content), formats=["TIFF"]), tags.alpha)
+        return _levels(Image.open(io.BytesIO(content), formats=["TIFF"]), _tiff_header(tags))
     return upright(tiff.stored_levels(content, tags), tags.orientation)
 
 
@@ -273,14 +272,14 @@ def _png16(content: bytes, image: Image.Image) -> Levels:
     return upright(levels, _orientation(image))
 
 
-def _levels(image: Image.Image, alpha: bool) -> Levels:
+def _levels(image: Image.Image, header: Header) -> Levels:
     """Upright levels of an image that Pillow decodes: grey, RGB or CMYK, and alpha."""
     ImageOps.exif_transpose(image, in_place=True)
     mode = image.mode
     if mode in _GREY:
-        mode = "LA" if alpha else "L"
+        mode = "LA" if header.alpha else "L"
     elif mode != "CMYK":
-        mode = "RGBA" if alpha else "RGB"
+        mode = "RGBA" if header.alpha else "RGB"
     if image.mode != mode:  # a conversion to the same mode would be a copy
         image = image.convert(mode)
     return _array(image)

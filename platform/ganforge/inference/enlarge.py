@@ -74,9 +74,11 @@ def bled(photo: Photo) -> Tensor:
     hidden = photo.alpha[0].numpy() <= -1
     if hidden.all() or not hidden.any():
         return photo.colour
-    rows, columns = ndimage.distance_transform_edt(
-        hidden, return_distances=False, return_indices=True
+    indices = np.empty((2, *hidden.shape), np.int32)
+    ndimage.distance_transform_edt(
+        hidden, return_distances=False, return_indices=True, indices=indices
     )
+    rows, columns = indices
     return photo.colour[:, torch.from_numpy(rows), torch.from_numpy(columns)]
 
 
