@@ -28,7 +28,7 @@ from ganforge.schedule import Plan, Position, Progress
 from ganforge.settings import flatten, override, read_json, to_json, validated
 from ganforge.systems.base import Player, System
 from ganforge.systems.catalog import known_systems, load_own_system, load_system
-from ganforge.training.loop import Loop, due, grow
+from ganforge.training.loop import Loop, Means, due, grow
 from ganforge.training.multiprocess import run_multiprocess
 from ganforge.training.prepare import Prepared, prepare
 from ganforge.training.run import run
@@ -211,7 +211,7 @@ def chosen(batch: Batch, rows: list[int]) -> Batch:
 def check_turns(prepared: Prepared) -> None:
     """A turn changes its own player's network and no other; an epoch changes all of each."""
     for system, plan, data, index in stages(prepared):
-        loop = Loop(system, plan, data, Workers())
+        loop = Loop(system, plan, data, Workers(), Means())
         begin = {p.name: values(p.module.named_parameters()) for p in system.players}
         for step in range(plan.stages[index].steps):
             progress = plan.progress(index, step)

@@ -12,6 +12,7 @@ import pytest
 from conftest import Settings, noise
 from PIL import Image, ImageCms, ImageFilter
 
+from ganforge.commands.cli import main
 from ganforge.commands.configure import CliOptions, configure
 from ganforge.commands.scan import lines
 from ganforge.data import copies, listing
@@ -278,3 +279,18 @@ def test_the_digits_have_no_files_to_compare() -> None:
     data = DataSettings(source="digits")
     source = find_source(data)
     assert report(usable_source(data, 1, 32), data) == [f"images        {len(source.images)} used"]
+
+
+def test_the_line_stands_before_the_settings_of_a_dry_run(mixed: Path, capsys) -> None:
+    start = ["train", "wgan_gp", "--data", str(mixed), "--dry-run"]
+    with pytest.raises(SystemExit):
+        main([*start, "--set", "data.smaller=enlarge"])
+    shown = capsys.readouterr()
+    assert shown.err.startswith("images        8 used; converted: ")
+    assert shown.out.startswith("{")
+    with pytest.raises(SystemExit) as stopped:
+        main([*start, "--set", "data.smaller=enlarge", "--strict"])
+    shown = capsys.readouterr()
+    assert stopped.value.code == 2 and not shown.out
+    assert shown.err.startswith("error: data.strict = true: ")
+    assert "\n  converted: 1 × alpha dropped (alpha.png)\n" in shown.err

@@ -160,3 +160,13 @@ def test_files_are_written_whole_with_their_profile_and_no_orientation(tmp_path)
     with pytest.raises(OSError):
         write(tmp_path / "a.jpg", levels(channels=4), None)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "a.png", "a.webp"]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_profile_of_a_tiff_is_kept(tmp_path, bits):
+    given = levels(top=2**bits - 1)
+    tifffile.imwrite(tmp_path / "a.tif", given, photometric="rgb", iccprofile=SRGB)
+    photo = read_photo(tmp_path / "a.tif")
+    assert photo.profile == SRGB and photo.depth == bits
+    write_photo(tmp_path / "b.png", given, photo.profile)
+    assert read_photo(tmp_path / "b.png").profile == SRGB

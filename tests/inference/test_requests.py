@@ -62,7 +62,7 @@ def test_a_network_of_whole_images_is_refused_where_tiles_would_fit() -> None:
     local, network = small_model().network, Global()
     most = 40 * 2**20
     assert bytes_per_pixel(local, 3) * 300 * 300 > most // 4
-    assert Requests(local, 3, 2, 2**29).tile(1, 700, 700) == requests.TILE
+    assert Requests(local, 3, 2, 2**29).tile(1, 600, 600) == requests.TILE
     network.norm = nn.InstanceNorm2d(3)
     heavy = Requests(network, 3, 1, most)
     heavy._per_pixel = most // 100**2

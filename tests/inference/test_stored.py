@@ -1,16 +1,18 @@
 """A checkpoint in use: the network of its step, in a fade too."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from generators import write_untrained
 
 from ganforge.inference.model import from_folder
 from ganforge.inference.stored import from_store
 from ganforge.schedule import Position
 from ganforge.settings import SettingsError, to_json
-from ganforge.training.checkpoint import Store, pack
+from ganforge.training.checkpoint import Store, _manifest_bytes, pack
 from ganforge.training.files import join
 from ganforge.training.prepare import prepare
 from ganforge.training.run import run
@@ -102,3 +104,75 @@ def test_damage_is_passed_over_in_a_run_and_refused_by_name(trained, tmp_path):
     with pytest.raises(SettingsError, match="no end of stage 5 is kept"):
         from_store(str(place), 5)
     assert from_store(str(tmp_path / "nothing")) is None
+
+
+def forge(place: Path, **changes: object) -> str:
+    """A checkpoint with another manifest, whose sha256 is right: whoever writes one can do that."""
+    store = Store(str(place))
+    name = store.names()[0]
+    path = place / name / "manifest.json"
+    manifest = {k: v for k, v in json.loads(path.read_text()).items() if k != "sha256"} | changes
+    path.write_bytes(_manifest_bytes(manifest))
+    return name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {}},
+        {"settings": [1]},
+        {"settings": {"system": 7, "settings": {}}},
+        {"settings": {"system": "wgan", "settings": {}}},
+        {"settings": {"system": "os:system", "settings": {}}},
+        {"stage": {}},
+        {"stage": []},
+        {"stage": {"resolution": "big"}},
+        {"index": 10**6},
+        {"index": -1},
+        {"index": "0"},
+        {"index": None},
+        {"step": "1"},
+        {"step": None},
+        {"files": {}},
+        {"state": None, "files": {}},
+    ],
+    ids=str,
+)
+def test_a_forged_manifest_gets_one_line(trained, tmp_path, changes):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained[0], copy)
+    assert from_store(str(copy / forge(copy))) is not None  # the same one, written again
+    name = forge(copy, **changes)
+    with pytest.raises(SettingsError) as raised:
+        from_store(str(copy / name))
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("settings.json", b"\xff\xfe"),
+        ("settings.json", b"[" * 100_000),
+        ("settings.json", b"null"),
+        ("settings.json", b'{"system": [], "settings": {}}'),
+        ("settings.json", b'{"system": "dcgan", "settings": {"stages": 7}}'),
+        ("settings.json", b'{"system": "dcgan", "settings": {"stages": []}}'),
+        ("stages/0/generator.safetensors", b""),
+        ("stages/0/generator.safetensors", b"\xff" * 8 + b"{}"),
+        ("stages/0/generator.safetensors", b"\x02\0\0\0\0\0\0\0{}"),
+        ("stages/0/generator.safetensors", b"\x80\x04cos\nsystem\n."),
+    ],
+)
+def test_a_folder_that_is_no_model_gets_a_clear_error(tmp_path, file, content):
+    folder = write_untrained(tmp_path, "dcgan", features=4, latent_size=8)
+    assert from_folder(folder).system == "dcgan"
+    (folder / file).write_bytes(content)
+    with pytest.raises(SettingsError):
+        from_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["\N{SUPERSCRIPT TWO}", "-1", "9" * 5000, "zero"])
+def test_stages_are_numbers(tmp_path, name):
+    folder = write_untrained(tmp_path, "dcgan", features=4, latent_size=8)
+    (folder / "stages" / "0").rename(folder / "stages" / name[:255])
+    assert from_folder(folder).stage == 0  # the last of the settings

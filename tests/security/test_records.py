@@ -217,6 +217,13 @@ def test_resume_does_not_follow_a_record_to_a_server(run: RunRef, listener: HTTP
             recorded_run(damaged, run.uri)
 
 
+def test_a_refusal_prints_no_password(run: RunRef) -> None:
+    theirs = {**run.entry(), "uri": "https://me:hunter2@other.example"}
+    with pytest.raises(SettingsError, match=r"https://other\.example") as raised:
+        recorded_run(theirs, "https://me:hunter2@mine.example/x")
+    assert "hunter2" not in str(raised.value)
+
+
 def test_one_store_has_several_addresses() -> None:
     assert same_store("http://me:secret@Host:80/", "http://host")
     assert same_store("sqlite:////a/b/../mlflow.db", "sqlite:////a/mlflow.db")

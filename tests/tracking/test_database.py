@@ -164,6 +164,12 @@ def test_a_name_that_cannot_be_recorded_is_refused(name: str, uri: str) -> None:
 
 def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a database, and longer than the header of one: " * 20)
+    with closing(sqlite3.connect(tmp_path / "newer.db")) as newer:  # of a later MLflow
+        newer.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        newer.execute("INSERT INTO alembic_version VALUES ('ffffffffffff')")
+        newer.commit()
+    with pytest.raises(SettingsError, match=r"cannot record a run of experiment e \("):
+        check_recordable(f"sqlite:///{tmp_path}/newer.db", "e")
     for path in ("missing/mlflow.db", "file/mlflow.db", "", "file"):
         with pytest.raises(SettingsError, match=r"cannot be written .*would not be recorded"):
             check_recordable(f"sqlite:///{tmp_path}/{path}", "e")

@@ -253,6 +253,7 @@ def test_a_run_that_could_not_be_opened_is_made_later(
     assert parent.run_id == "" and parent.key == "search-1"
     child = driver.open("search-1/trial-0000", opening("trial 0", parent_key="search-1"))
     driver.files(parent, {"images.json": b"{}"})
+    driver.tag(child, {"machines": "one, two"})
     recorder = Recorder(child, PSNR, "max", folder=tmp_path / "search" / "trial-0000" / "tracking")
     log_rows(recorder, RUN)
     assert not recorder.close(2.0)
@@ -272,6 +273,7 @@ def test_a_run_that_could_not_be_opened_is_made_later(
         one, other = runs["trial 0"], runs["search-1"]
         assert (one.info.status, other.info.status) == ("FINISHED", "FAILED")
         assert one.data.tags["mlflow.parentRunId"] == other.info.run_id
+        assert one.data.tags["machines"] == "one, two"
         assert one.data.tags["outcome"] == "finished" and one.data.params["batch_size"]
         stored = points(uri, one.info.run_id)
         assert set(stored.values()) == {1} and len(stored) == 15 + 1

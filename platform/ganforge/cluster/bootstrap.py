@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     variables = read_variables(file.read_text() if file.is_file() else "")
     if found := mistakes(variables):
         for mistake in found:
-            complain(mistake)
+            complain(str(mistake))
         return 1
     try:
         if "://" in variables["GANFORGE_DATA"]:

@@ -93,7 +93,7 @@ class ReplaceTheDead(DefaultFailurePolicy):
     """Retry after the death of a worker or a machine; raise what a worker raised itself, and the
     `fault` of workers that would die again, if there is one."""
 
-    def __init__(self, config: FailureConfig, fault: Callable[[Failures], BaseException | None]):
+    def __init__(self, config: FailureConfig, fault: Callable[[Failures], Exception | None]):
         super().__init__(config)
         self.fault = fault
 
@@ -109,7 +109,7 @@ class ReplaceTheDead(DefaultFailurePolicy):
         return super().make_decision(training_failed_error)
 
 
-def memory_fault(job: Job, failures: Failures) -> BaseException | None:
+def memory_fault(job: Job, failures: Failures) -> Exception | None:
     """The error of workers that were ended for want of memory: by Ray, or by a machine's kernel."""
     kills, last = ray.get(job.coordinator.before.remote(job.trial))
     said = " ".join(str(failure) for failure in failures)

@@ -1,5 +1,6 @@
 """From options to settings: defaults < preset < file < ladder < --set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -290,11 +291,16 @@ def check_terms(kind: "type[System]", settings: "SystemSettings") -> None:
             )
 
 
-def check_images(system: str, settings: "SystemSettings") -> None:
-    """Refuse images that a system cannot be trained on, from names and headers; say on stderr what
-    is used, converted and skipped, and which look like copies."""
+def check_images(system: str, settings: "SystemSettings") -> tuple[str, ...]:
+    """Refuse images that a system cannot be trained on. The lines before a run: what is used,
+    converted and skipped, and which images look like copies."""
     from ganforge.data.kinds import kind_of
     from ganforge.data.scan import report
 
-    for line in report(kind_of(load_system(system).Data).find(settings), settings.data):
+    return tuple(report(kind_of(load_system(system).Data).find(settings), settings.data))
+
+
+def print_images(lines: Sequence[str]) -> None:
+    """Print what `check_images` found, where it does not mix with results."""
+    for line in lines:
         show(line, errors=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganforge.assets import keep_bytes, present
 from ganforge.cluster.variables import BUILT_IN
-from ganforge.commands.configure import check_images, choose_metric
+from ganforge.commands.configure import check_images, choose_metric, print_images
 from ganforge.commands.start import check_accept
 from ganforge.console import Console, Table
 from ganforge.settings import SettingsError, override, validated
@@ -88,7 +88,7 @@ def _prepared(
         content = fetch_asset(uri, run_id, network)
         if content is not None:
             keep_bytes(network, content)
-    check_images(system, settings)
+    print_images(check_images(system, settings))
     return prepare(system, settings)
 
 

@@ -15,6 +15,7 @@ from ganforge.commands.configure import (
     check_terms,
     choose_metric,
     configure,
+    print_images,
 )
 from ganforge.console import complain, show
 from ganforge.settings import SettingsError, to_json
@@ -31,6 +32,7 @@ class Start:
 
     prepared: "Prepared"
     metric: "Metric"
+    images: tuple[str, ...] = ()  # what is said of them before the run
 
 
 def prepare_start(
@@ -48,10 +50,11 @@ def prepare_start(
     name, settings = configure(options, preset)
     chosen = choose_metric(load_system(name), metric, settings)
     check_terms(load_system(name), settings)
-    check_images(name, settings)
+    images = check_images(name, settings)
     if examine is not None:
         examine(name, settings)
     if dry_run:
+        print_images(images)
         show(*to_json(settings).split("\n"))
         return None
     from ganforge.training.prepare import prepare
@@ -59,7 +62,7 @@ def prepare_start(
     prepared = replace(prepare(name, settings), accept_code="code" in accept)
     for warning in prepared.warnings:
         complain(warning, "warning")
-    return Start(prepared, chosen)
+    return Start(prepared, chosen, images)
 
 
 def check_accept(accept: Sequence[str]) -> None:

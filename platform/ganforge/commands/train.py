@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ganforge.commands.configure import CliOptions
+from ganforge.commands.configure import CliOptions, print_images
 from ganforge.commands.progress_lines import ProgressLines
 from ganforge.commands.start import (
     Start,
@@ -69,6 +69,7 @@ def train(options: CliOptions, how: TrainOptions) -> None:
     storage, uri = checked_storage(how.storage), resolve_uri(how.tracking_uri)
     check_recordable(uri, how.experiment)
     console, settings = Console(), start.prepared.settings
+    print_images(start.images)
     with session(threads=settings.threads) as joined:
         each = worker_resources(settings.threads, uses_gpu(settings))
         wait_for_slots(settings.workers, each, joined=joined)

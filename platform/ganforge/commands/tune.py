@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ganforge.commands.configure import CliOptions
+from ganforge.commands.configure import CliOptions, print_images
 from ganforge.commands.register import register_best
 from ganforge.commands.start import (
     Start,
@@ -93,6 +93,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             f"nodes = {options.nodes}: there is no cluster here; start it with `ray up`, or leave "
             "--nodes (GANFORGE_NODES) out"
         )
+    print_images(start.images)
     check_local_start()
     wanted = several(options.trials, options.concurrent)
     with (

@@ -223,9 +223,10 @@ def _row(
     if channels == 1:
         target, source = _grey(target), _grey(source)
     _check_sides(target, source, scale, target_path)
-    height, width = source.shape[-2] * scale, source.shape[-1] * scale
-    if network is not None and source.shape[-2] * source.shape[-1] > _LARGE_PIXELS:
-        check_memory(network, channels, *source.shape[-2:], str(source_path), "leave it out")
+    rows, columns = source.shape[-2:]
+    height, width = rows * scale, columns * scale
+    if network is not None and rows * columns > _LARGE_PIXELS:
+        check_memory(network, channels, rows, columns, str(source_path), "leave it out")
     if network is None:
         generated = bicubic(source[None], scale)[0]
     else:

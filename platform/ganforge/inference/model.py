@@ -127,15 +127,25 @@ def from_folder(path: Path, stage: int | None = None, *, trust_code: bool = Fals
     trusted, or with `trust_code`.
     """
     file = path if path.is_file() else _newest(path, stage)
-    found = int(file.parent.name) if file.parent.name.isdigit() else None
+    number = _stage_number(file)
+    found = None if number < 0 else number
     for folder in (file.parent, *file.parent.parents):
         if (folder / "settings.json").is_file():
-            record = read_json((folder / "settings.json").read_text())
+            record = _record(folder / "settings.json")
             name = admitted(record["system"], f"{folder}", folder, trust_code=trust_code)
             record = record | {"system": name}
-            last = len(record["settings"].get("stages", [None])) - 1
+            rows = record["settings"].get("stages")
+            last = len(rows) - 1 if isinstance(rows, list) else 0
             return build(record, last if found is None else found, file.read_bytes())
     raise SettingsError(f"model = {path}: there is no settings.json next to or above {file.name}")
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SettingsError(f"{path}: cannot be used as settings ({reason})") from None
 
 
 def _newest(folder: Path, stage: int | None) -> Path:
@@ -151,4 +161,5 @@ def _newest(folder: Path, stage: int | None) -> Path:
 
 
 def _stage_number(file: Path) -> int:
-    return int(file.parent.name) if file.parent.name.isdigit() else -1
+    name = file.parent.name
+    return int(name) if name.isascii() and name.isdigit() and len(name) < 10 else -1

@@ -14,9 +14,9 @@ from ganforge.settings import SettingsError
 #: The variable that sets the bytes one request may take.
 VARIABLE = "GANFORGE_SERVED_BYTES"
 _MOST_BYTES, _MEMORY_PART = 2 * 2**30, 4
-#: What JSON makes of one number, by tracing a server: of the request a list and an array of 64
-#: bits, of the answer a list, its text and the text's bytes; and the arrays of this model.
-_NUMBER_IN, _NUMBER_OUT = 24, 26
+#: What the server makes of one number of JSON: 137 bytes were measured until the model is given
+#: an array; of an answer, lists, text and the text's bytes.
+_NUMBER_IN, _NUMBER_OUT = 140, 40
 TILE = 256
 #: Images whose whole pass takes more than this part of the limit are cut into tiles.
 _NETWORK_PART = 4

@@ -17,6 +17,20 @@ def from_store(uri: str, stage: int | None = None, *, trust_code: bool = False) 
     With `stage`, of the kept end of that stage. None where `uri` is neither. A system in a file is
     loaded where it is trusted, or with `trust_code`.
     """
+    try:
+        return _from_store(uri, stage, trust_code)
+    except SettingsError:
+        raise
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        # a manifest whose sha256 is right and whose content is not, or tensors of another network
+        reason = (str(error).splitlines() or [""])[0]
+        raise SettingsError(
+            f"model = {uri}: its checkpoint is not as ganforge writes it ({type(error).__name__}: "
+            f"{reason}); take another one"
+        ) from None
+
+
+def _from_store(uri: str, stage: int | None, trust_code: bool) -> Model | None:
     path, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
     parent, _, name = path.rstrip("/").rpartition("/")
     if CHECKPOINT_NAME.fullmatch(name):

@@ -1,14 +1,9 @@
 """Where a trial runs, and what the loss of a machine cost it."""
 
-import logging
-
 from ganforge.cluster.placement import machines_of
 from ganforge.schedule import Plan, Position
 from ganforge.search.trial import Trial
-from ganforge.tracking.client import open_client
 from ganforge.training.checkpoint import Damaged, Store
-
-logger = logging.getLogger("ganforge")
 
 
 def update_machines(trial: Trial, group: str) -> None:
@@ -46,16 +41,3 @@ def next_yield(plan: Plan, position: Position) -> int:
             if plan.yields(Position(index, step)) is not None:
                 return plan.images_before(Position(index, step))
     return plan.images_before(position)
-
-
-def record_machines(trial: Trial) -> None:
-    """Write it into the trial's record; the search continues where that fails."""
-    if trial.run is None:
-        return
-    try:
-        client = open_client(trial.run.uri)
-        client.set_tag(trial.run.run_id, "machines", ", ".join(trial.machines))
-        if trial.losses:
-            client.set_tag(trial.run.run_id, "losses", "; ".join(trial.losses))
-    except Exception as error:
-        logger.warning("tracking: %s. The search continues", str(error).splitlines()[0][:200])

@@ -136,6 +136,12 @@ class SearchTracking:
         if trial.run is not None:
             self.client.resume(trial.run)
 
+    def record_machines(self, trial: Trial) -> None:
+        """Where a trial runs, and what losses of machines have cost it."""
+        if trial.run is not None:
+            losses = {"losses": "; ".join(trial.losses)} if trial.losses else {}
+            self.client.tag(trial.run, {"machines": ", ".join(trial.machines)} | losses)
+
     def end_trial(self, trial: Trial) -> None:
         """End a trial's run with its outcome and its score; send what its workers left."""
         if trial.run is None:

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 
 from ganforge.cluster.coordinator import TrialCoordinator
 from ganforge.cluster.placement import release
-from ganforge.search.placement import record_machines, update_machines
+from ganforge.search.placement import update_machines
 from ganforge.search.study import SearchState
 from ganforge.search.tracking import SearchTracking
 from ganforge.search.trial import Listener, State, Trial
@@ -122,7 +122,7 @@ class TuneCallback(Unsaved, Callback):
         mine.update(result)
         if group := result.get("placement_group"):
             update_machines(mine, group)
-            record_machines(mine)
+            self.tracking.record_machines(mine)
             self.listener(mine, "placed")
             return
         self.listener(mine, "stage" if len(mine.stages) > done else "progress")

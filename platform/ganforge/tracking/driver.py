@@ -61,6 +61,10 @@ class DriverClient:
         """Set a run to RUNNING again, under this process."""
         self._outbox.put({"run": run.entry(), "tags": identity(), "status": "RUNNING"})
 
+    def tag(self, run: RunRef, tags: Mapping[str, str]) -> None:
+        """Set tags of a run."""
+        self._outbox.put({"run": run.entry(), "tags": dict(tags)})
+
     def files(self, run: RunRef, files: Mapping[str, bytes]) -> None:
         """Log files by their path inside the run."""
         kept = {path: self._outbox.log.keep(content) for path, content in files.items()}

@@ -46,7 +46,8 @@ def recorded_run(recorded: Any, named: str) -> RunRef | None:
     run = RunRef(**recorded)
     if not same_store(run.uri, named):
         raise SettingsError(
-            f"tracking URI = {shown(named)}: the stored run is recorded in {shown(run.uri)}, and "
+            f"tracking URI = {shown_uri(named)}: the stored run is recorded in "
+            f"{shown_uri(run.uri)}, and "
             f"nothing is sent to a store because a record names it. Fix: {name_it(run.uri)}"
         )
     return RunRef(named, run.run_id, run.experiment, run.key)
@@ -55,7 +56,8 @@ def recorded_run(recorded: Any, named: str) -> RunRef | None:
 def name_it(uri: str) -> str:
     """How to name a store, said to somebody who may know it."""
     return (
-        f"if that store is yours, name it with --tracking-uri {shown(uri)} or MLFLOW_TRACKING_URI"
+        f"if that store is yours, name it with --tracking-uri {shown_uri(uri)} or "
+        "MLFLOW_TRACKING_URI"
     )
 
 
@@ -63,6 +65,13 @@ def shown(foreign: object) -> str:
     """Text of a record in a message: short, and without signs that act on a terminal."""
     text = str(foreign)
     return (text if text.isascii() and text.isprintable() else ascii(text))[:200]
+
+
+def shown_uri(uri: str) -> str:
+    """A URI in a message, without the user name and password that may be in it."""
+    scheme, mark, rest = uri.partition("://")
+    host, slash, path = rest.partition("/")
+    return shown(scheme + mark + host.rpartition("@")[2] + slash + path)
 
 
 def check_artifact_uri(uri: str, artifact_uri: str) -> None:
@@ -87,7 +96,7 @@ def check_artifact_uri(uri: str, artifact_uri: str) -> None:
     if here and (uri.startswith("sqlite:") or _on_this_machine(uri) or _in_named(found.path)):
         return
     raise SettingsError(
-        f"tracking URI = {shown(uri)}: a run there has its artifacts at {shown(artifact_uri)}, "
+        f"tracking URI = {shown_uri(uri)}: a run there has its artifacts at {shown(artifact_uri)}, "
         "which is neither an object store nor with that server, so it is not used. Fix: if that is "
         f"yours, let the server pass artifacts on (--serve-artifacts), or name the folder in "
         f"{FOLDERS}"
@@ -120,6 +129,6 @@ def _origin(uri: str) -> tuple[str, str, int | None]:
 
 def _plain(uri: str) -> tuple[object, ...]:
     if uri.startswith("sqlite:///"):
-        return ("sqlite", os.path.normpath(uri.removeprefix("sqlite:///")))
+        return ("sqlite", os.path.realpath(uri.removeprefix("sqlite:///")))
     found = urlsplit(uri)
     return (*_origin(uri), found.path.rstrip("/"), found.query)

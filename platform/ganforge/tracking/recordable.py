@@ -3,11 +3,10 @@ without a record."""
 
 from mlflow.exceptions import MlflowException
 
-from ganforge.local_files import Busy
 from ganforge.settings import SettingsError
 from ganforge.tracking.client import check_reachable, experiment_id, open_client
 from ganforge.tracking.database import SQLITE, check_writable
-from ganforge.tracking.named_store import check_artifact_uri, shown
+from ganforge.tracking.named_store import check_artifact_uri, shown, shown_uri
 
 #: what a store answers that will not change by itself
 _FOR_EVER = (
@@ -41,16 +40,17 @@ def check_recordable(uri: str, experiment: str) -> None:
         client = open_client(uri)
         number = experiment_id(client, uri, experiment)
         found = client.get_experiment(number)
-    except Busy as error:
-        raise SettingsError(f"tracking URI = {uri}: {error}. Fix: end that process") from None
-    except MlflowException as error:
-        first = shown(str(error).splitlines()[0])
-        if error.error_code in _FOR_EVER or "out-of-date database schema" in first:
+    except SettingsError:
+        raise
+    except Exception as error:  # MLflow's, and for a damaged file SQLAlchemy's and alembic's
+        first = shown((str(error).splitlines() or [type(error).__name__])[0])
+        for_ever = isinstance(error, MlflowException) and error.error_code in _FOR_EVER
+        # a file that is locked is free again later; whatever else it says, it says again
+        if for_ever or (uri.startswith(SQLITE) and "locked" not in str(error)):
             raise SettingsError(
-                f"tracking URI = {shown(uri)}: refuses the experiment {shown(experiment)} "
-                f"({first}). Fix: another experiment or store, or credentials that may write there"
+                f"tracking URI = {shown_uri(uri)}: cannot record a run of experiment "
+                f"{shown(experiment)} ({first}). Fix: another experiment or store, or credentials "
+                "that may write there"
             ) from None
-        return
-    except OSError:
         return
     check_artifact_uri(uri, found.artifact_location or "")

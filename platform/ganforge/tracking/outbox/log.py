@@ -41,7 +41,11 @@ class OutboxLog(AppendLog):
         rename_old(folder)
         super().__init__(folder / FILE, patience_seconds)
         self.folder = folder
-        self._position = open_file(folder / _ACKNOWLEDGED, os.O_RDWR | os.O_CREAT)
+        try:
+            self._position = open_file(folder / _ACKNOWLEDGED, os.O_RDWR | os.O_CREAT)
+        except OSError:
+            super().close()
+            raise
         self.acknowledged = min(acknowledged(folder), self.size)
 
     def keep(self, content: bytes, name: str = "") -> str:

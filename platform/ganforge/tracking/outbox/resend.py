@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ganforge.local_files import Busy, Linked
 from ganforge.settings import SettingsError
-from ganforge.tracking.named_store import name_it, same_store, shown
+from ganforge.tracking.named_store import name_it, same_store, shown_uri
 from ganforge.tracking.outbox.entry import entry_error
 from ganforge.tracking.outbox.log import FILE, is_sent, rename_old
 from ganforge.tracking.outbox.outbox import Outbox
@@ -118,7 +118,7 @@ def _send(outbox: Outbox, sent: Sent, to: Target, timeout: float) -> Sent | None
         store = run.get("uri", to.uri)
         if to.only_its_own and not same_store(store, to.uri):
             sent.error = (
-                f"it names the store {shown(store)}, and this command {shown(to.uri)}. "
+                f"it names the store {shown_uri(store)}, and this command {shown_uri(to.uri)}. "
                 f"Fix: {name_it(store)}"
             )
             return sent
