@@ -54,12 +54,13 @@ class Console(RichConsole):
     """A console that prints texts as they are: one line each, not broken, without markup."""
 
     def __init__(self, **options: Any):
-        super().__init__(**{"markup": False, "emoji": False, "highlight": False} | options)
+        plainly: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+        super().__init__(**plainly | options)
 
     def print(self, *objects: Any, **options: Any) -> None:
         texts = [Text(plain(found)) if isinstance(found, str) else found for found in objects]
-        wraps = not any(isinstance(found, str) for found in objects)
-        super().print(*texts, **{"soft_wrap": not wraps} | options)
+        plainly: dict[str, Any] = {"soft_wrap": any(isinstance(found, str) for found in objects)}
+        super().print(*texts, **plainly | options)
 
 
 class Table(RichTable):

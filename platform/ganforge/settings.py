@@ -194,6 +194,10 @@ def _set(settings: BaseModel, tree: dict[str, Any], key: Any, value: Any) -> str
     if not isinstance(key, str):
         return f"{shown_key(key)} = {shown(value)}: a key must be the name of a setting, as text"
     first, _, rest = key.removeprefix("stages.").partition(".")
+    if key.startswith("stages.") and rest.partition(".")[0] == "overrides":
+        # as a whole it would undo stages.K.<key> given next to it
+        instead = f"stages.{shown_key(first)}.batch_size"
+        return f"{shown_key(key)}: give the settings themselves, such as {instead}"
     stages = tree.get("stages", ())
     here = (
         key.startswith("stages.") and isinstance(stages, list) and _slot(stages, first) is not None
@@ -440,6 +444,7 @@ def to_json(settings: Any) -> str:
     return json.dumps({**record, "settings": settings.model_dump(mode="json")}, indent=2)
 
 
+_LONGEST_NAME = 255
 #: what a settings.json holds
 _RECORD = ("schema", "ganforge", "system", "settings")
 
@@ -451,7 +456,8 @@ def read_json(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise SettingsError(f"not a JSON file: {error}") from None
     shaped = isinstance(record, dict) and isinstance(record.get("settings"), dict)
-    if not shaped or not isinstance(record.get("system"), str):
+    name = record.get("system") if shaped else None
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME:
         raise SettingsError("not a settings file: 'system' must be a name, 'settings' a table")
     for key in record:
         if key not in _RECORD:

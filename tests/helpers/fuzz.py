@@ -504,6 +504,7 @@ def check_options(words: list[str]) -> str:
     from ganforge.commands.cli import main
 
     out, err = io.StringIO(), io.StringIO()
+    code: Any = None
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main(words)

@@ -39,6 +39,7 @@ def refused(*changes: str, **options: object) -> list[str]:
         ("data.root=~no-such-user/x", "data.root = '~no-such-user/x': its first part must name"),
         ("system=abc", "system = 'abc': must be progressive_gan_sr, whose settings these are"),
         ("system=", "system = '': must be progressive_gan_sr"),
+        ("stages.0.overrides={}", "stages.0.overrides: give the settings themselves, such as"),
         ("a\x1b[31m=1", "unknown setting 'a\\x1b[31m'; `ganforge settings` lists them"),
     ],
 )
@@ -108,10 +109,11 @@ def test_a_settings_file_says_nothing_twice_and_nothing_unknown(tmp_path):
         ): "unknown key 'setings' next to 'settings'; did you mean",
         json.dumps(good | {"schema": True}): "schema = True: this ganforge reads schemas",
         "[" * 100_000: "more than 12 deep",
+        json.dumps(good | {"system": "x" * 300}): "'system' must be a name",
         json.dumps(good | {"settings": good["settings"] | {"system": "wgan"}}): "system = 'wgan'",
     }
+    path = tmp_path / "s.json"
     for content, message in bad.items():
-        path = tmp_path / "s.json"
         path.write_text(content)
         with pytest.raises(SettingsError, match=re.escape(message)):
             configure(CliOptions(settings_file=str(path)))

@@ -49,4 +49,5 @@ class App(typer.Typer):
     """A command line all of whose commands are `GivenOnce`."""
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return super().command(name, **{"cls": GivenOnce} | options)
+        chosen: dict[str, Any] = {"cls": GivenOnce} | options
+        return super().command(name, **chosen)
