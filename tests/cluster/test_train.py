@@ -18,6 +18,7 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from small import METRIC, SYSTEM, tiny
 
 from ganforge.cluster.coordinator import TrialCoordinator
+from ganforge.cluster.job import load_prepared
 from ganforge.cluster.machines import slots, wait_for_slots
 from ganforge.cluster.placement import held
 from ganforge.cluster.ray_trainer import (
@@ -29,7 +30,6 @@ from ganforge.cluster.ray_trainer import (
     reason,
 )
 from ganforge.cluster.train import fit, make_job
-from ganforge.cluster.worker import load_prepared
 from ganforge.search.search import configurer
 from ganforge.settings import SettingsError
 from ganforge.tracking.client import open_client

@@ -143,7 +143,6 @@ def test_a_settings_file_says_nothing_twice_and_nothing_unknown(tmp_path):
         ),
         ({"width": tune.randn(0, 1)}, "width: this domain cannot be searched"),
     ],
-    ids=str,
 )
 def test_each_kind_of_odd_domain_is_refused_by_its_key(space, line):
     with pytest.raises(SettingsError) as caught:

@@ -1,7 +1,9 @@
 """One run on its way from the driver to its workers; light: every process of a trial reads it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import ray
 
 from ganforge.systems.base import Metric
 from ganforge.tracking.run_ref import RunRef
@@ -33,3 +35,10 @@ class Job:
     tracking: RunRef | None = None
     trial: int = 0
     searched: bool = False
+
+
+def load_prepared(job: Job) -> "Prepared":
+    """The run as the driver resolved it, with its tensors."""
+    prepared: Prepared = ray.get(job.prepared)
+    assets: Assets = ray.get(job.assets)
+    return replace(prepared, assets=assets | prepared.assets)

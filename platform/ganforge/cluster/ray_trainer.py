@@ -28,7 +28,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ganforge.cluster.job import Job
+from ganforge.cluster.job import Job, load_prepared
 
 Failures = Sequence[BaseException]
 _COUNT_SECONDS = 30.0
@@ -123,10 +123,9 @@ def memory_fault(job: Job, failures: Failures) -> Exception | None:
     if not fault:
         return None
     # here and not above: a controller whose workers live needs no torch
-    from ganforge.cluster.worker import load_prepared, sizes
-    from ganforge.training.memory import OutOfMemory, explained
+    from ganforge.training.memory import OutOfMemory, explained, sizes
 
-    rows = sizes(load_prepared(job))
+    rows = sizes(load_prepared(job).plan())
     index, step, peak = last.get("index", 0), last.get("step", 0), last.get("peak_bytes", 0)
     return OutOfMemory(f"out of memory in {explained(rows, index, step, peak, fault, job.gpu)}")
 

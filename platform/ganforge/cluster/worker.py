@@ -2,7 +2,6 @@
 
 import logging
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import ray.train
 import torch
 from ray.exceptions import GetTimeoutError
 
-from ganforge.assets import Assets
-from ganforge.cluster.job import Job
+from ganforge.cluster.job import Job, load_prepared
 from ganforge.cluster.notices import Notices
 from ganforge.local_files import check_no_link
 from ganforge.schedule import Position
@@ -25,13 +23,12 @@ from ganforge.training.files import ObjectFolders, open_folders
 from ganforge.training.loop import NotFinite
 from ganforge.training.memory import (
     OutOfMemory,
-    Size,
     explained,
     is_out_of_memory,
     kernel_kills,
     peak_bytes,
+    sizes,
 )
-from ganforge.training.prepare import Prepared
 from ganforge.training.report import Report, StageResult, read_stages
 from ganforge.training.run import run
 
@@ -94,19 +91,13 @@ def worker(job: Job) -> None:
             raise
         fault = f"an allocation failed ({str(error).strip().partition(chr(10))[0]})"
         message = explained(
-            sizes(prepared), position.index, position.step, peak_bytes(), fault, job.gpu
+            sizes(prepared.plan()), position.index, position.step, peak_bytes(), fault, job.gpu
         )
         raise OutOfMemory(f"out of memory in {message}") from None
     finally:
         notices.close()
         if recorder is not None:
             recorder.close(_CLOSE_SECONDS)
-
-
-def sizes(prepared: Prepared) -> list[Size]:
-    """The sizes of a run's stages."""
-    rows = prepared.plan().stages
-    return [Size(row.resolution, row.steps, row.batch_size, row.shards) for row in rows]
 
 
 def continues(job: Job, stages_done: int) -> bool:
@@ -124,13 +115,6 @@ def placement_group() -> str:
     """Id of the resources that this worker's group holds."""
     group = ray.util.get_current_placement_group()
     return "" if group is None else group.id.hex()
-
-
-def load_prepared(job: Job) -> Prepared:
-    """The run as the driver resolved it, with its tensors."""
-    prepared: Prepared = ray.get(job.prepared)
-    assets: Assets = ray.get(job.assets)
-    return replace(prepared, assets=assets | prepared.assets)
 
 
 def open_recorder(job: Job, rows: dict[int, StageResult]) -> Recorder | None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from ganforge.schedule import Plan
+
 #: what torch, its CPU allocator, CUDA and the libraries on it say
 _SAID = (
     "can't allocate memory",
@@ -53,6 +55,11 @@ class Size:
     steps: int
     batch_size: int
     shards: int
+
+
+def sizes(plan: Plan) -> list[Size]:
+    """The sizes of a run's stages."""
+    return [Size(row.resolution, row.steps, row.batch_size, row.shards) for row in plan.stages]
 
 
 def explained(
