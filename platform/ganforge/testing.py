@@ -163,6 +163,11 @@ def check_images(prepared: Prepared) -> None:
             shape = tuple(images.shape)
             assert shape == wanted, f"{source} gives {shape}, not {wanted}"
             assert images.abs().max() <= 1, f"{source} leaves [-1, 1]"
+            cut = (images.abs() == 1).float().mean().item()
+            assert cut < 0.5, (
+                f"{source}: {cut:.0%} of the values are cut off at -1 or 1 before any training; "
+                "scale what the network makes"
+            )
         for pane in panes:
             assert len(pane) == len(batch), f"a pane has {len(pane)} images, not {len(batch)}"
 

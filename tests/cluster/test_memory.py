@@ -8,6 +8,7 @@ import pytest
 from small import METRIC, tiny
 
 from ganforge.cluster.train import TrainingFailed, fit
+from ganforge.systems.catalog import load_own_system
 from ganforge.training.prepare import prepare
 
 _HUNGRY = '''
@@ -39,6 +40,7 @@ def hungry(folder: Path, need: str) -> tuple[str, Path]:
 
 
 def failure(system: str, folder: Path) -> str:
+    load_own_system(system)
     prepared = prepare(system, tiny(stages=2).model_copy(update={"system": system}))
     with pytest.raises(TrainingFailed) as caught:
         fit(prepared, metric=METRIC, store=str(folder / "run"))

@@ -90,7 +90,7 @@ def test_a_changed_hash_is_seen(recorded, capsys):
     rows = json.loads(path.read_text())
     rows[1]["critic_sha256"] = "0" * 64
     path.write_text(json.dumps(rows))
-    reproduce("--run", run_id, "--tracking-uri", uri, code=1)
+    reproduce("--run", run_id, "--tracking-uri", uri, code=2)
     told = capsys.readouterr().out
     assert "critic_sha256: recorded 000000000000" in told and "1/2 stages" in told
 
@@ -101,7 +101,7 @@ def test_a_changed_pixel_is_refused_and_named(recorded, capsys):
     image = Image.open(path)
     image.putpixel((5, 5), (1, 2, 3))
     image.save(path)
-    reproduce("--run", run_id, "--tracking-uri", uri, code=1)
+    reproduce("--run", run_id, "--tracking-uri", uri, code=2)
     told = capsys.readouterr().out
     assert "data differs: image 3.png: changed" in told and "2.png" not in told
 
@@ -111,7 +111,7 @@ def test_a_changed_setting_is_refused_and_named(recorded, tiny, capsys):
     path = artifacts(uri, run_id) / "settings.json"
     changed = override(tiny(data__root=str(copy)), {"critic.learning_rate": 0.002})
     path.write_text(to_json(changed))
-    reproduce("--run", run_id, "--tracking-uri", uri, code=1)
+    reproduce("--run", run_id, "--tracking-uri", uri, code=2)
     assert "critic.learning_rate: recorded 0.001, here 0.002" in capsys.readouterr().out
 
 
@@ -152,10 +152,10 @@ def test_other_code_of_equal_bits_is_listed_and_identical_and_strict_refuses_it(
     line = {"training/loop.py": ("% 10 == 0", "% 11 == 0")}
     tried = with_changed_code(words, tmp_path / "line", line)
     assert tried.returncode == 0, tried.stdout + tried.stderr
-    assert "code differs: training.loop.Loop.turn: recorded" in tried.stdout
+    assert "code differs: training.loop.read_at_once: recorded" in tried.stdout
     assert "2/2 stages identical" in tried.stdout
     refused = with_changed_code([*words, "--strict"], tmp_path / "strict", line)
-    assert refused.returncode == 1 and "refused" in refused.stdout
+    assert refused.returncode == 2 and "refused" in refused.stdout
     words += ["--strict", "--accept", "code"]
     accepted = with_changed_code(words, tmp_path / "accepted", line)
     assert accepted.returncode == 0 and "code is accepted" in accepted.stdout
@@ -191,7 +191,7 @@ def test_a_difference_costs_less_than_a_tenth_of_the_run(tiny, tmp_path, monkeyp
     turns.clear()
     worse = lambda *given: turns.append(0) or 1.5 * real(*given)  # noqa: E731
     monkeypatch.setattr(system, "gradient_penalty", worse)
-    reproduce("--run", tracking.run_id, "--tracking-uri", uri, code=1)
+    reproduce("--run", tracking.run_id, "--tracking-uri", uri, code=2)
     assert "the state at step 1 is the first that differs" in capsys.readouterr().out
     assert 0 < len(turns) <= whole / 10
 

@@ -293,4 +293,4 @@ def test_the_line_stands_before_the_settings_of_a_dry_run(mixed: Path, capsys) -
     shown = capsys.readouterr()
     assert stopped.value.code == 2 and not shown.out
     assert shown.err.startswith("error: data.strict = true: ")
-    assert "\n  converted: 1 × alpha dropped (alpha.png)\n" in shown.err
+    assert "  converted: 1 × alpha dropped (alpha.png)\n" in shown.err

@@ -168,5 +168,6 @@ def test_the_profile_of_a_tiff_is_kept(tmp_path, bits):
     tifffile.imwrite(tmp_path / "a.tif", given, photometric="rgb", iccprofile=SRGB)
     photo = read_photo(tmp_path / "a.tif")
     assert photo.profile == SRGB and photo.depth == bits
-    write_photo(tmp_path / "b.png", given, photo.profile)
+    with open(tmp_path / "b.png", "wb") as file:
+        write_photo(file, ".png", given, photo.profile)
     assert read_photo(tmp_path / "b.png").profile == SRGB

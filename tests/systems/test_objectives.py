@@ -11,7 +11,7 @@ from ganforge.settings import SettingsError, override
 from ganforge.systems.base import System
 from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import StageSettings
-from ganforge.training.loop import Loop, grow
+from ganforge.training.loop import Loop, Means, grow
 from ganforge.training.prepare import build_plan
 from ganforge.training.workers import Workers
 
@@ -194,7 +194,7 @@ def test_a_turn_of_wgans_critic_ends_within_the_bound_norm_scales_apart():
     grow(system, plan, 0)
     critic = system.players[0]
     assert [p.name for p in system.players] == ["critic", "generator"]
-    Loop(system, plan, Noise(system), Workers()).turn(critic, plan.progress(0, 0))  # type: ignore[arg-type]
+    Loop(system, plan, Noise(system), Workers(), Means()).turn(critic, plan.progress(0, 0))  # type: ignore[arg-type]
     for name, parameter in system.critic.named_parameters():
         scale = name == "layers.3.weight"  # the instance norm's
         assert (parameter.abs().max() <= 0.003) == (not scale), name

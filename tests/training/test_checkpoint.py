@@ -59,6 +59,7 @@ class Scale(nn.Module):
 
 class Nowhere:
     settings = None
+    rate = 1.0
 
 
 def saved(store: Store, index: int, step: int, keep: str = "all", **record) -> str:

@@ -90,6 +90,7 @@ def test_every_setting_is_marked_or_listed():
     assert {k for k in KEYS if not field_flags(BASE)[k]["weights"]} == {
         "data.root",
         "data.source",
+        "data.strict",
         "data.download",
         "validation.fid_network",
         "data.smaller",

@@ -86,6 +86,12 @@ class Normalised(System):
         self.player.follow()
 
 
+class Anywhere:
+    """All that a step asks of a position: its settings, and the rate of all learning rates."""
+
+    settings, rate = None, 1.0
+
+
 def normalised_step(rank, world):
     torch.manual_seed(3)
     system = Normalised()
@@ -100,7 +106,7 @@ def normalised_step(rank, world):
                 system.pool[shard] = torch.rand(2)
                 turn.backward(shard, {"square": system.net(part).square().mean()})
         gradients, _ = workers.reduce(turn)
-        system.player.step(gradients, None)
+        system.player.step(gradients, Anywhere)  # type: ignore[arg-type]
     workers.gather_shard_buffers(system, 4)
     return {name: value.clone() for name, value in system.state_dict().items()}
 

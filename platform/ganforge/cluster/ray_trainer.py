@@ -48,7 +48,14 @@ _CUT_OFF = (
 )
 
 # Errors whose message is complete without the name of their type.
-_COMPLETE = ("SettingsError", "NotFinite", "OutOfMemory", "DiskFull", "TrainingFailed")
+_COMPLETE = (
+    "SettingsError",
+    "NotFinite",
+    "OutOfMemory",
+    "DiskFull",
+    "OwnCodeFailed",
+    "TrainingFailed",
+)
 # What Ray says of a worker that its own memory monitor has ended.
 _LOW_MEMORY = ("running low on memory", "memory usage threshold", "due to memory pressure")
 

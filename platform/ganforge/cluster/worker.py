@@ -2,6 +2,7 @@
 
 import logging
 import math
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ganforge.local_files import check_no_link
 from ganforge.schedule import Position
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
+from ganforge.systems.catalog import system_file
 from ganforge.tracking.outbox.remote import FOLDER as OUTBOX
 from ganforge.tracking.recorder import Recorder
 from ganforge.training.checkpoint import Damaged, Store
@@ -29,6 +31,7 @@ from ganforge.training.memory import (
     peak_bytes,
     sizes,
 )
+from ganforge.training.prepare import Prepared
 from ganforge.training.report import Report, StageResult, read_stages
 from ganforge.training.run import run
 
@@ -88,6 +91,8 @@ def worker(job: Job) -> None:
                 break
     except Exception as error:
         if not is_out_of_memory(error):
+            if own := line_of_own_code(error, prepared):
+                raise OwnCodeFailed(f"{type(error).__name__}: {error} ({own})") from error
             raise
         fault = f"an allocation failed ({str(error).strip().partition(chr(10))[0]})"
         message = explained(
@@ -98,6 +103,23 @@ def worker(job: Job) -> None:
         notices.close()
         if recorder is not None:
             recorder.close(_CLOSE_SECONDS)
+
+
+class OwnCodeFailed(RuntimeError):
+    """An error in a system of one's own, with the line of its file at which it was raised."""
+
+
+def line_of_own_code(error: Exception, prepared: Prepared) -> str:
+    """Where in the files of a user's system an error came from: the innermost call; empty if from
+    none, or if the error says itself what to do."""
+    if not prepared.sources or isinstance(error, SettingsError | NotFinite):
+        return ""
+    folder = system_file(prepared.system).parent
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(folder)]
+    if not own:
+        return ""
+    return f"{Path(own[-1].filename).relative_to(folder)}, line {own[-1].lineno}, in {own[-1].name}"
 
 
 def continues(job: Job, stages_done: int) -> bool:

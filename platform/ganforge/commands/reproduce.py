@@ -1,6 +1,7 @@
 """`ganforge reproduce`: train a recorded run again, and prove that it comes out the same."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganforge.assets import keep_bytes, present
@@ -9,7 +10,7 @@ from ganforge.commands.configure import check_images, choose_metric, print_image
 from ganforge.commands.start import check_accept
 from ganforge.console import Console, Table
 from ganforge.settings import SettingsError, override, validated
-from ganforge.systems.catalog import load_system, recorded_name
+from ganforge.systems.catalog import in_file, load_system, recorded_name
 
 if TYPE_CHECKING:
     from ganforge.schedule import Position
@@ -54,12 +55,20 @@ def reproduce(
         run_id = best_run(uri, experiment, *chosen)
     results = fetch_stages(uri, run_id)
     if not results:
+        kind = fetch_tags(uri, run_id).get("kind", "")
+        if kind not in ("trial", "train"):
+            raise SettingsError(
+                f"run {run_id}: is not a training ({kind or 'of another program'}); give the run "
+                "of a trial, or --experiment for its best one"
+            )
         raise SettingsError(f"run {run_id}: no stage is finished, so nothing can be compared")
     prepared = _prepared(uri, run_id, fetch_settings(uri, run_id), data, trust_code)
     console = Console()
     name = recorded_name(prepared.system)  # and not where its file was put on this machine
     many = "1 stage of {} is" if len(results) == 1 else f"{len(results)} stages of {{}} are"
     _line(console, f"run {run_id}: {many.format(name)} recorded")
+    for note in _unused_file(prepared):
+        _line(console, note)
     found = _differences(prepared, results, fetch_images(uri, run_id))
     _refuse(console, found, accept, strict)
     start = None
@@ -92,6 +101,20 @@ def _prepared(
     return prepare(system, settings)
 
 
+def _unused_file(prepared: "Prepared") -> list[str]:
+    """A file of one's own that was edited since is not what is trained again: said, not guessed."""
+    if not in_file(prepared.system):
+        return []
+    name = recorded_name(prepared.system).rpartition(":")[0]
+    here = Path(name)
+    if not here.is_file() or here.read_bytes() == prepared.sources.get(name, "").encode():
+        return []
+    return [
+        f"code: the run's own copy of {name} is trained; the {name} in this directory differs from "
+        "it and is not used"
+    ]
+
+
 def _differences(
     prepared: "Prepared", results: "list[StageResult]", images: dict[str, str]
 ) -> dict[str, list[str]]:
@@ -108,8 +131,8 @@ def _differences(
 
 
 def _refuse(console: Console, found: dict[str, list[str]], accept: list[str], strict: bool) -> None:
-    """Name every difference. Other images and settings are another run; other code and another
-    environment are judged by what comes out, unless `strict`."""
+    """Name every difference. Other images and settings are another run, which cannot be tried;
+    other code and another environment are judged by what comes out, unless `strict`."""
     refusing = set(found) - set(accept) if strict else {"data", "settings"}
     refused = []
     for kind, lines in found.items():
@@ -122,7 +145,7 @@ def _refuse(console: Console, found: dict[str, list[str]], accept: list[str], st
             _line(console, f"continuing: {why}")
     if refused:
         _line(console, f"refused: not the run that was recorded ({', '.join(refused)} differ)")
-        sys.exit(1)
+        sys.exit(2)
 
 
 def _snapshot(uri: str | None, said: str | None, from_stage: int, recorded: int) -> "Snapshot":

@@ -129,3 +129,12 @@ def checked_storage(storage: str) -> str:
 def local_folder(storage: str) -> Path | None:
     """A storage as a folder of this machine; None where it is an object store."""
     return None if "://" in storage else Path(storage)
+
+
+def use_line(system: str, run_id: str, uri: str) -> str:
+    """What a trained run is good for, as a command."""
+    if load_system(system).takes == "image":
+        head, command = "evaluate it", f"evaluate --model {run_id} --benchmark DIR"
+    else:
+        head, command = "sample it", f"sample --model {run_id} --count 16 --grid --output samples"
+    return f"{head:<14}ganforge {command} --tracking-uri {shlex.quote(uri)}"

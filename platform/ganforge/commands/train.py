@@ -19,11 +19,12 @@ from ganforge.commands.start import (
     prepare_start,
     sync_command,
     ui_lines,
+    use_line,
 )
 from ganforge.console import Console, complain, show
 from ganforge.local_files import Linked, check_own_folder
 from ganforge.run_names import new_name, newest_first
-from ganforge.settings import SettingsError
+from ganforge.settings import SettingsError, to_json
 
 if TYPE_CHECKING:
     from ganforge.cluster.coordinator import Summary
@@ -152,7 +153,9 @@ def _open_run(start: Start, uri: str, experiment: str, storage: str) -> _Run:
 
 def _resume_run(start: Start, uri: str, experiment: str, storage: str) -> _Run:
     """The newest run of this experiment and system, checked and set to RUNNING again."""
+    from ganforge.tracking.artifacts import input_files
     from ganforge.tracking.driver import DriverClient
+    from ganforge.tracking.queries import SETTINGS
     from ganforge.tracking.runs import close_orphans
     from ganforge.training.files import join
     from ganforge.training.resume import check_store
@@ -168,6 +171,9 @@ def _resume_run(start: Start, uri: str, experiment: str, storage: str) -> _Run:
     client = DriverClient(uri, experiment, _driver_folder(store, name))
     ref = recorded or client.open(name, _opening(start, name, store))
     client.resume(ref)
+    # it may have become longer, or its code another one: the record is of what is trained now
+    record = {SETTINGS: to_json(start.prepared.settings).encode()}
+    client.files(ref, record | input_files(start.prepared))
     if client.flush(_FLUSH_SECONDS):
         _try(lambda: close_orphans(uri, experiment))
     return _Run(store, client.known(ref), client)
@@ -283,8 +289,8 @@ def _print_result(console: Console, start: Start, trained: "Trained", run: _Run)
     line(f"sample grids  {grids_line(run.ref.uri, run.ref.run_id)}")
     for head, text in zip(("look at it", ""), ui_lines(run.ref.uri), strict=False):
         line(f"{head:<14}{text}")
-    line(f"prove it      ganforge reproduce --run {run.ref.run_id} {where}")
-    line(f"evaluate it   ganforge evaluate --model {run.ref.run_id} --benchmark DIR {where}")
+    line(f"reproduce it  ganforge reproduce --run {run.ref.run_id} {where}")
+    line(use_line(start.prepared.system, run.ref.run_id, run.ref.uri))
 
 
 def _try(call: Callable[[], _T]) -> _T | None:

@@ -18,6 +18,7 @@ from ganforge.commands.start import (
     prepare_start,
     sync_command,
     ui_lines,
+    use_line,
 )
 from ganforge.console import Console, complain
 from ganforge.settings import SettingsError
@@ -131,21 +132,9 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
 
 def finish(console: Console, run_id: str, start: Start, model_name: str, uri: str) -> None:
     """Put the best trial's generator to use: in the model registry, or to be sampled from."""
+    console.print(use_line(start.prepared.system, run_id, uri))
     if load_system(start.prepared.system).takes == "image":
-        where = f"--tracking-uri {shlex.quote(uri)}"
-        console.print(
-            f"evaluate it   ganforge evaluate --model {run_id} --benchmark DIR {where}",
-            highlight=False,
-            soft_wrap=True,
-        )
         register_best(console, run_id, model_name, start.metric, uri)
-        return
-    command = f"ganforge sample --model {run_id} --count 16 --grid --output samples"
-    console.print(
-        f"sample it     {command} --tracking-uri {shlex.quote(uri)}",
-        highlight=False,
-        soft_wrap=True,
-    )
 
 
 def _announce(console: Console, uri: str, view: str) -> None:
@@ -187,7 +176,7 @@ def report(
         line(f"sample grids  {grids_line(uri, best.run.run_id)}")
         where = f"--tracking-uri {shlex.quote(uri)}"
         line("compare       all trials: at the address after `watch`, printed at the start")
-        line(f"prove it      ganforge reproduce --run {best.run.run_id} {where}")
+        line(f"reproduce it  ganforge reproduce --run {best.run.run_id} {where}")
     if result.tracking_trouble:
         line(f"warning       the tracking store failed: {result.tracking_trouble}")
         line(f"              {sync_command(storage, uri)}   sends the rest")

@@ -95,9 +95,11 @@ def _code(text: str) -> str:
 
 
 def data_name(settings: Any) -> str:
-    """What the images are called: their folder, or the built-in ones."""
-    root = getattr(settings.data, "root", None)
-    return "built-in photographs" if root is None else os.path.basename(os.path.normpath(root))
+    """What the images are called: their folder, or the set that is used without one."""
+    root, source = settings.data.root, settings.data.source
+    if root is not None:
+        return os.path.basename(os.path.normpath(root))
+    return source.removeprefix("torchvision:") if ":" in source else f"built-in {source}"
 
 
 def describe_data(settings: Any, fingerprint: str) -> str:
