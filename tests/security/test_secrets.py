@@ -108,6 +108,20 @@ def test_a_storage_with_keys_in_its_address_is_not_opened() -> None:
     assert SECRET not in str(mistake)
 
 
+def test_tune_gives_no_credentials_to_its_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.tune.execution.class_cache import _ActorClassCache
+
+    import ganforge.search.tune_adapter  # noqa: F401 - what is tested
+
+    class Trainable:
+        pass
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
+    remote = _ActorClassCache().get(Trainable)
+    assert remote._default_options["runtime_env"]["env_vars"]
+    assert "hidden" not in str(remote._default_options)
+
+
 def test_no_secret_is_given_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         monkeypatch.setenv(name, SECRET)

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import ray
 from ray.tune import Callback
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -16,6 +17,12 @@ from ganforge.search.study import SearchState
 from ganforge.search.tracking import SearchTracking
 from ganforge.search.trial import Listener, State, Trial
 from ganforge.training.report import read_stages
+
+# Tune gives AWS credentials to its trials in a runtime_env, whose values Ray writes into a log. A
+# local trial inherits them; on a cluster it reads its machine's file (cluster/variables.py).
+ENV_VARS_TO_PROPAGATE.difference_update(
+    [name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]
+)
 
 
 class Unsaved:
