@@ -90,7 +90,7 @@ def test_a_changed_hash_is_seen(recorded, capsys):
     rows = json.loads(path.read_text())
     rows[1]["critic_sha256"] = "0" * 64
     path.write_text(json.dumps(rows))
-    reproduce("--run", run_id, "--tracking-uri", uri, code=2)
+    reproduce("--run", run_id, "--tracking-uri", uri, code=1)
     told = capsys.readouterr().out
     assert "critic_sha256: recorded 000000000000" in told and "1/2 stages" in told
 
@@ -191,7 +191,7 @@ def test_a_difference_costs_less_than_a_tenth_of_the_run(tiny, tmp_path, monkeyp
     turns.clear()
     worse = lambda *given: turns.append(0) or 1.5 * real(*given)  # noqa: E731
     monkeypatch.setattr(system, "gradient_penalty", worse)
-    reproduce("--run", tracking.run_id, "--tracking-uri", uri, code=2)
+    reproduce("--run", tracking.run_id, "--tracking-uri", uri, code=1)
     assert "the state at step 1 is the first that differs" in capsys.readouterr().out
     assert 0 < len(turns) <= whole / 10
 
