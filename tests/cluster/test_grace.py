@@ -76,7 +76,7 @@ def test_sigterm_to_train_keeps_what_is_done(
     time.sleep(2)  # some batches
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 143, (tmp_path / "shown").read_text()
-    assert "interrupted; --resume continues" in (tmp_path / "shown").read_text()
+    assert "interrupted: --resume continues" in (tmp_path / "shown").read_text()
     ((status, outcome),) = statuses(tmp_path).values()
     assert (status, outcome) == ("KILLED", "interrupted")
     (folder,) = (tmp_path / "runs").glob("train-*")
