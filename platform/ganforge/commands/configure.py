@@ -52,7 +52,7 @@ def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str,
     record = _read(options.settings_file) if options.settings_file else None
     name = options.system or (record["system"] if record else FLAGSHIP)
     if options.system is None and in_file(name):
-        # whoever wrote the file chose the code: only the user may
+        # the author of the file chose the code: only the user may
         raise SettingsError(
             f"settings = {options.settings_file}: is for {name}, a system in a file; name that "
             "file with the command, FILE.py:Class, next to --settings"

@@ -12,7 +12,7 @@ def sync(path: str, tracking_uri: str | None) -> None:
 
     Everything goes to `tracking_uri`. Where that is not given, outboxes of the store that
     MLFLOW_TRACKING_URI names (by default the SQLite file here) are sent, and others are named:
-    whoever can write to a storage can write an outbox, and must not choose who gets it.
+    anyone who can write to a storage can write an outbox, and must not choose who gets it.
     """
     from ganforge.local_files import cache_directory
     from ganforge.tracking.client import resolve_uri

@@ -1,7 +1,7 @@
 """Code that a record names: it runs only if this machine has trusted it before, by its sha256.
 
-A run, a checkpoint or a folder of weights can name a system in a file, FILE.py:Class, and whoever
-can write to a tracking store or a bucket can write such a record. What the user names on the
+A run, a checkpoint or a folder of weights can name a system in a file, FILE.py:Class, and anyone
+who can write to a tracking store or a bucket can write such a record. What the user names on the
 command line is trusted when a run is made of it; all other code is refused unless the user says
 otherwise.
 """

@@ -1,8 +1,8 @@
 """Only the tracking store that the user of a command named is used.
 
 Records in a storage say which store their runs are in, and runs say where their artifacts lie. Both
-were written by whoever can write there. A record's store is therefore only compared with the named
-one; the user's credentials go to the named one and to nothing else.
+were written by anyone who can write there. A record's store is therefore only compared with the
+named one; the user's credentials go to the named one and to nothing else.
 """
 
 import os

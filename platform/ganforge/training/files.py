@@ -23,8 +23,8 @@ class Folders(Protocol):
         ...
 
     def read(self, folder: str, file: str) -> bytes:
-        """One file's content; OSError where it cannot be had. Records name folders and files: a
-        name that leads elsewhere, or a link, cannot be had."""
+        """One file's content; OSError where it is unavailable. Records name folders and files: a
+        name that leads elsewhere, or a link, is unavailable."""
         ...
 
     def names(self) -> list[str]:
@@ -66,7 +66,7 @@ def join(uri: str, *parts: str) -> str:
 class LocalFolders:
     """On a disk: files are written aside and synced, then the folder is renamed into place.
 
-    Links below the root are not followed, and nothing is written if the root is one: whoever may
+    Links below the root are not followed, and nothing is written if the root is one: anyone who may
     write to a storage must not choose which other files of this machine are read or replaced.
     """
 

@@ -23,8 +23,8 @@ OUTBOXES = "outboxes"
 _ACKNOWLEDGED = "acknowledged"
 _REFUSED = "refused.jsonl"
 _BLOBS = "blobs"
-#: What a kept content is called. An entry names it, and whoever can write to a storage can write an
-#: entry: any other name is refused wherever one is used.
+#: What a kept content is called. An entry names it, and anyone who can write to a storage can write
+#: an entry: any other name is refused wherever one is used.
 BLOB_NAME = re.compile(r"[0-9a-f]{16}")
 _OFFSET = re.compile(r"[0-9]{1,20}")
 _OLD_FILE, _OLD_OUTBOXES = "spool.jsonl", "spools"

@@ -46,7 +46,7 @@ def resend(
 ) -> list[Sent]:
     """Send what the outboxes at and below `path` hold: an outbox, a run, a search, a whole storage.
 
-    Those that hold nothing are left out. An outbox never decides where it is sent: whoever can
+    Those that hold nothing are left out. An outbox never decides where it is sent: anyone who can
     write to a storage could name a server of his own there.
     """
     if "://" in path and not path.startswith("file://"):
