@@ -1,10 +1,8 @@
 """T4: on a disk that is really full the message has path, bytes needed and free, and nothing
 partial is left under a final name."""
 
-import os
 import pickle
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_disk import small_disk
 
 from ganforge.append_log import AppendLog
 from ganforge.assets import keep, tensors_sha256
@@ -34,16 +33,9 @@ MESSAGE = r"{} cannot be written: the disk is full\. It needs ([\d,]+) bytes, an
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 2 MiB of which about 1 MiB is free."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("this machine does not let a test mount a disk")
-    (folder / "others").write_bytes(b"\0" * MIB)
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "2m") as folder:
+        (folder / "others").write_bytes(b"\0" * MIB)
+        yield folder
 
 
 def check(error: BaseException, path: Path | str, needed: int) -> None:

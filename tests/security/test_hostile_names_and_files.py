@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import ganforge
 from generators import write_folder
 from PIL import Image
-
-from ganforge.commands.cli import main
 
 NAMES = [
     "[bold]x[/bold]",
@@ -40,12 +39,6 @@ NAMES = [
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     return write_folder(tmp_path_factory.mktemp("model"))
-
-
-def ganforge(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    return int(left.value.code or 0)
 
 
 def image(path: Path, side: int = 16) -> Path:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import ganforge
 from generators import write_folder, write_untrained
 from PIL import Image
 
 from ganforge import output_files
-from ganforge.commands.cli import main
 from ganforge.output_files import check_output, make_output_folder, output_file
 from ganforge.settings import SettingsError
 
@@ -25,12 +25,6 @@ def model(tmp_path_factory) -> Path:
 def noise(tmp_path_factory) -> Path:
     """A generator that makes images from noise."""
     return write_untrained(tmp_path_factory.mktemp("noise"), "dcgan", features=4, latent_size=8)
-
-
-def ganforge(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    return int(left.value.code or 0)
 
 
 def image(path: Path, side: int = 16) -> Path:

@@ -14,6 +14,7 @@ from queue import Empty
 from typing import Any
 
 import pytest
+from small_disk import small_disk
 
 from ganforge.commands.cli import main
 from ganforge.settings import SettingsError
@@ -178,15 +179,8 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def tmpfs(tmp_path: Path) -> Iterator[Path]:
     """A small disk of its own."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("this machine does not let a test mount a disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "4m") as folder:
+        yield folder
 
 
 def test_a_disk_that_is_only_read_is_refused(tmpfs: Path) -> None:
