@@ -1,0 +1,120 @@
+"""What a search strategy sees and decides.
+
+A strategy is a pure function of what it is shown: it keeps nothing between two calls, and draws
+what it draws from a generator seeded by the search's seed and the number of the decision. So a
+search that was interrupted decides as an undisturbed one, and a decision can be computed again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: of a trial, as a strategy sees it: a paused one can be continued, the last three are over
+CurveState = Literal["running", "paused", "finished", "stopped", "failed"]
+Point = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A trial: its point, and what it scored and cost at each rung that it has reached.
+
+    `scores` are such that larger is better, and finite; `seconds` are the device-seconds from the
+    rung before. A failed trial has the scores from before it failed.
+    """
+
+    number: int
+    point: Point
+    scores: tuple[float, ...] = ()
+    seconds: tuple[float, ...] = ()
+    state: CurveState = "running"
+
+    @property
+    def rung(self) -> int:
+        """How many rungs it has reached."""
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All trials of a search in the order in which they began, and the frame they run in.
+
+    A whole run has `rungs` rungs. `work` is what each costs next to the others, as it is known
+    before anything has been trained; the seconds of the curves say it better. `decision` is the
+    number of this decision: with `seed` it seeds what a strategy draws. `fresh` says whether a new
+    trial may begin (the search may have all that it was asked for).
+    """
+
+    curves: tuple[Curve, ...]
+    rungs: int
+    work: tuple[float, ...]
+    seed: int = 0
+    decision: int = 0
+    fresh: bool = True
+
+    def generator(self) -> np.random.Generator:
+        """The random generator of this decision."""
+        return np.random.default_rng((self.seed, self.decision))
+
+
+class Candidates(Protocol):
+    """Where new points come from."""
+
+    def draw(self, generator: np.random.Generator, count: int) -> Sequence[Point]:
+        """Up to `count` distinct points that no trial has had, at random; empty where the space is
+        exhausted."""
+        ...
+
+    def near(
+        self, point: Point, generator: np.random.Generator, count: int
+    ) -> Sequence[Point]:
+        """Up to `count` distinct points that no trial has had, close to `point`."""
+        ...
+
+    def encode(self, points: Sequence[Point]) -> NDArray[np.float64]:
+        """Points as rows of numbers between 0 and 1: (points, features)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Start a new trial: at `point`, or where the sampler suggests."""
+
+    point: Point | None = None
+
+
+@dataclass(frozen=True)
+class Continue:
+    """Let a paused trial run on, to its next rung."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Leave the worker free: until something is reported, or for good if nothing runs."""
+
+
+Decision = Begin | Continue | Nothing
+
+
+class Strategy(Protocol):
+    """Which trial gets a worker. All trials that are not over and do not run are paused."""
+
+    def next(self, seen: Seen, candidates: Candidates) -> Decision:
+        """What a free worker does."""
+        ...
+
+    def goes_on(self, seen: Seen, number: int, candidates: Candidates) -> bool:
+        """Whether the trial that has just reached a rung (its newest score) continues at once.
+
+        It is shown as running. Where not, it is paused, or stopped if the strategy never continues
+        a paused trial (`pauses`)."""
+        ...
+
+    @property
+    def pauses(self) -> bool:
+        """Whether a trial that does not go on may be continued later."""
+        ...
