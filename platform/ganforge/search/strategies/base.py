@@ -107,7 +107,7 @@ class Strategy(Protocol):
         """What a free worker does."""
         ...
 
-    def goes_on(self, seen: Seen, number: int, candidates: Candidates) -> bool:
+    def continues(self, seen: Seen, number: int, candidates: Candidates) -> bool:
         """Whether the trial that has just reached a rung (its newest score) continues at once.
 
         It is shown as running. Where not, it is paused, or stopped if the strategy never continues
@@ -116,5 +116,5 @@ class Strategy(Protocol):
 
     @property
     def pauses(self) -> bool:
-        """Whether a trial that does not go on may be continued later."""
+        """Whether a trial that is not continued at once may be continued later."""
         ...
