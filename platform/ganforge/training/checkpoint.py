@@ -138,8 +138,8 @@ class Store:
         self.uri = uri
         self.folders = open_folders(uri)
 
-    def save(self, training: Training, record: dict[str, Any], keep: str) -> None:
-        """Store the state; then delete what `keep` does not ask for."""
+    def save(self, training: Training, record: dict[str, Any], keep: str) -> str:
+        """Store the state; then delete what `keep` does not ask for. The name it is stored under."""
         position = training.position
         groups = collect(training.system)
         if training.means.sums:  # between two reports
@@ -154,6 +154,7 @@ class Store:
         name = f"{position.index:03d}-{position.step:09d}.{secrets.token_hex(4)}"
         self.folders.write(name, files)
         self._retain(name, keep)
+        return name
 
     def sweep(self) -> None:
         """Remove leftovers of a process that died. For one process, before training starts."""

@@ -1,6 +1,7 @@
 """Folders of files, on a disk or in an object store: complete or absent."""
 
 import errno
+import json
 import os
 import secrets
 import shutil
@@ -29,6 +30,10 @@ class Folders(Protocol):
 
     def names(self) -> list[str]:
         """The folders there are, complete or not."""
+        ...
+
+    def copy(self, source: "Folders", folder: str, to: str) -> None:
+        """Take a complete folder of `source` over as `to`; where there is one already, it stays."""
         ...
 
     def delete(self, folder: str) -> None:
@@ -104,6 +109,29 @@ class LocalFolders:
         with os.scandir(self.root) as entries:
             return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
 
+    def copy(self, source: Folders, folder: str, to: str) -> None:
+        names = _listed(source, folder)
+        if not isinstance(source, LocalFolders):
+            self.write(to, {name: source.read(folder, name) for name in names})
+            return
+        check_no_link(self.root)
+        self.root.mkdir(parents=True, exist_ok=True)
+        path = self.root / checked_name(to)
+        aside = self.root / f".writing-{to}-{secrets.token_hex(3)}"
+        try:
+            aside.mkdir()
+            for name in names:
+                # files are never written to again: a second name costs no space
+                _second_name(source.root / checked_name(folder) / name, aside / name)
+            sync_directory(aside)
+            os.rename(aside, path)
+        except OSError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            if path.is_dir():
+                return
+            raise explained(error, path, 0) from None
+        sync_directory(self.root)
+
     def delete(self, folder: str) -> None:
         check_no_link(self.root)
         checked_name(folder)
@@ -117,6 +145,19 @@ class LocalFolders:
         for name in self.names():
             if name.startswith((".writing-", ".deleting-")):
                 shutil.rmtree(self.root / name, ignore_errors=True)
+
+
+def _listed(source: Folders, folder: str) -> list[str]:
+    """The files of a complete folder, the manifest last."""
+    files = json.loads(source.read(folder, MANIFEST))["files"]
+    return [*map(checked_name, files), MANIFEST]
+
+
+def _second_name(path: Path, new: Path) -> None:
+    try:
+        os.link(path, new, follow_symlinks=False)
+    except OSError:  # another disk, or a file system without hard links
+        write_synced(new, path.read_bytes())
 
 
 def write_synced(path: Path, content: bytes) -> None:
@@ -182,6 +223,11 @@ class ObjectFolders:
         selector = self._fs.FileSelector(self.root, allow_not_found=True)
         found = self.files.get_file_info(selector)
         return sorted(i.base_name for i in found if i.type == self._fs.FileType.Directory)
+
+    def copy(self, source: Folders, folder: str, to: str) -> None:
+        if to not in self.names():
+            names = _listed(source, folder)
+            self.write(to, {name: source.read(folder, name) for name in names})
 
     def delete(self, folder: str) -> None:
         checked_name(folder)

@@ -21,7 +21,8 @@ class StageResult:
     What the ids are made of stands with them, so that a difference can be named. `measurement_id`
     identifies the code that made the metrics; `equivalent` are the ids of the code under which the
     stage was trained, where it changed on the way and was seen to give the same bits. `rollbacks`
-    are the steps at which the stage diverged and went back.
+    are the steps at which the stage diverged and went back. A stage that was `reused` was taken from
+    the ledger: its seconds are those of the run that trained it.
     """
 
     index: int
@@ -44,6 +45,7 @@ class StageResult:
     measurement: dict[str, str] = field(default_factory=dict)
     equivalent: list[str] = field(default_factory=list)
     rollbacks: list[int] = field(default_factory=list)
+    reused: bool = False
 
     @property
     def state_sha256(self) -> str:

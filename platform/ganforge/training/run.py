@@ -17,6 +17,7 @@ from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import SystemSettings
 from ganforge.training.checkpoint import Snapshot, Store, state_hashes
 from ganforge.training.divergence import LastGood
+from ganforge.training.ledger import Ledger
 from ganforge.training.lineage import environment
 from ganforge.training.loop import NotFinite, Notice, train
 from ganforge.training.measure import measure
@@ -33,6 +34,7 @@ from ganforge.training.resume import (
     replay,
     started,
 )
+from ganforge.training.reuse import Departing, Reuse
 from ganforge.training.run_record import RunRecord
 from ganforge.training.workers import Workers
 
@@ -49,6 +51,7 @@ def run(
     start: Snapshot | None = None,
     gpu: bool | None = None,
     noticed: Callable[[], Notice] | None = None,
+    ledger: Ledger | None = None,
 ) -> Generator[Report]:
     """Train; yield reports, each after rank 0 has stored its state if it is to be stored.
 
@@ -59,7 +62,9 @@ def run(
     stages that are over by then keep their ids, those after it may have other settings. With
     world > 1 torch.distributed's default group must stand. `gpu` says whether a scheduler has given
     this worker a GPU; without a scheduler the settings decide. Where `noticed` asks for it (see
-    training/loop.py), a state is stored between two batches and yielded as a bare report.
+    training/loop.py), a state is stored between two batches and yielded as a bare report. What the
+    `ledger` has of this run's stages is not trained again, and what is trained is entered there;
+    it needs a store, and bits that repeat.
     """
     settings = prepared.settings
     device = choose_device(settings, gpu)
@@ -74,7 +79,7 @@ def run(
         code = check_same(prepared, plan, found)
     elif start is not None:
         check_start(prepared, plan, start)
-    data = open_run_data(prepared, plan)
+    data, reuse = open_run_data(prepared, plan), None
     try:
         if code and found is not None and states is not None:
             if not prepared.accept_code:
@@ -89,8 +94,20 @@ def run(
             yield record.reported_again(found, training, data)
         good = LastGood(snapshot) if settings.on_divergence == "rollback" else None
         found = snapshot = start = None  # as large as the run itself: let go of it
+        if states is not None and ledger is not None and repeats(settings, device):
+            identity, skip = record.environment_id, record.clock.skip
+            reuse = Reuse(ledger, lineage, plan, identity, workers, noticed, skip)
         while True:
             try:
+                while reuse is not None and (taken := reuse.next(training.position)):
+                    training = begin(prepared, plan, taken)
+                    report = record.taken_over(taken, training, data, workers)
+                    if states and rank == 0:
+                        states.save(training, record.manifest(report, training), settings.keep)
+                    if good is not None:
+                        good.keep(training)
+                    del taken
+                    yield report
                 for report in train(training, plan, data, workers, noticed):
                     if report.kind in NOTICES:
                         # a run goes back to states of the plan alone, whenever it was ended
@@ -103,10 +120,20 @@ def run(
                     report = record.describe(training, report)
                     if plan.stores(report.position):
                         if states and rank == 0:
-                            states.save(training, record.manifest(report, training), settings.keep)
+                            manifest = record.manifest(report, training)
+                            name = states.save(training, manifest, settings.keep)
+                            if reuse is not None and report.kind == "stage":
+                                reuse.publish(report.position.index, states, name)
                         if good is not None:
                             good.keep(training)
                     yield report
+                    if reuse is not None and report.kind == "stage":
+                        break  # the ledger may have the next one
+                else:
+                    return
+            except Departing:
+                position = training.position
+                yield Report(position, "departure", plan.images_before(position), {})
                 return
             except NotFinite as error:
                 if good is None:
@@ -116,6 +143,8 @@ def run(
                     back = training.position
                     logger.warning("%s. Back to %s with halved learning rates", error, back)
     finally:
+        if reuse is not None:
+            reuse.release()
         data.close()
 
 
@@ -124,6 +153,11 @@ def open_run_data(prepared: Prepared, plan: Plan) -> Data:
     kind, settings = load_system(prepared.system), prepared.settings
     scale, fingerprint = kind.source_scale(settings), prepared.facts.fingerprint
     return open_data(kind.Data, settings, plan.stages, scale, settings.seed, fingerprint)
+
+
+def repeats(settings: SystemSettings, device: torch.device) -> bool:
+    """Whether training again gives the same bits: without that, a state stands only for itself."""
+    return device.type == "cpu" or settings.deterministic
 
 
 def choose_device(settings: SystemSettings, gpu: bool | None = None) -> torch.device:

@@ -14,10 +14,11 @@ from ganforge.systems.catalog import load_system
 from ganforge.training.checkpoint import Snapshot, pack, state_hashes
 from ganforge.training.lineage import Lineage, digest
 from ganforge.training.loop import Training
-from ganforge.training.measure import draw
+from ganforge.training.measure import draw, measure
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import Report, StageResult
 from ganforge.training.resume import Equivalent
+from ganforge.training.workers import Workers
 
 
 class Clock:
@@ -39,6 +40,10 @@ class Clock:
     @property
     def stage_seconds(self) -> float:
         return self._before + time.monotonic() - self._stage
+
+    def skip(self, seconds: float) -> None:
+        """Count `seconds` that have just passed to no stage."""
+        self._last, self._stage = self._last + seconds, self._stage + seconds
 
     def next_stage(self) -> None:
         self._before, self._stage = 0.0, time.monotonic()
@@ -163,9 +168,44 @@ class RunRecord:
         )
         return draw(training, self.plan, data, self.rank, report)
 
+    def taken_over(
+        self, snapshot: Snapshot, training: Training, data: Data, workers: Workers
+    ) -> Report:
+        """The report of a stage that came from the ledger: as it was measured where it was trained,
+        or measured here, if that was done with other code or settings."""
+        manifest, position = snapshot.manifest, snapshot.position
+        result = StageResult.from_json(manifest["stages"][-1])
+        metrics: dict[str, float] = manifest["metrics"]
+        images = self.plan.images_before(position)
+        report = Report(position, "stage", images, metrics, state=manifest["state"])
+        measurement, own = self.prepared.measurement, json.loads(to_json(self.prepared.settings))
+        same = _validation(manifest["settings"]) == _validation(own)
+        if same and result.measurement_id == digest(measurement):
+            report = draw(training, self.plan, data, self.rank, report)
+        else:
+            trained = {n: v for n, v in metrics.items() if not n.startswith("validation/")}
+            report = replace(report, metrics=trained)
+            report = measure(training, self.plan, data, workers, report, self.prepared.assets)
+        result = replace(
+            result,
+            metrics=report.metrics,
+            measurement_id=digest(measurement),
+            measurement=measurement,
+            reused=True,
+        )
+        self.stages[position.index :] = [result]
+        self.clock.next_stage()
+        averaged = self._averaged(training.system, position)
+        return replace(report, stage=result, averaged=averaged)
+
     def _averaged(self, system: System, position: Position) -> bytes | None:
         """The deployable network of a stage as safetensors, on rank 0."""
         if self.rank:
             return None
         progress = self.plan.progress(position.index, position.step)
         return pack(dict(system.deploy(progress).state_dict()))
+
+
+def _validation(record: dict[str, Any]) -> Any:
+    """The settings of the validation in a settings.json; they are in no stage's identity."""
+    return record["settings"].get("validation")

@@ -67,9 +67,7 @@ class Candidates(Protocol):
         exhausted."""
         ...
 
-    def near(
-        self, point: Point, generator: np.random.Generator, count: int
-    ) -> Sequence[Point]:
+    def near(self, point: Point, generator: np.random.Generator, count: int) -> Sequence[Point]:
         """Up to `count` distinct points that no trial has had, close to `point`."""
         ...
 

@@ -1,0 +1,251 @@
+"""A stage that is in the ledger is taken over bit for bit, and trained by one run at a time."""
+
+import json
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ganforge.schedule import Position
+from ganforge.settings import override
+from ganforge.systems.progressive_gan_sr import Settings
+from ganforge.training import run as run_module
+from ganforge.training.checkpoint import Store
+from ganforge.training.files import MANIFEST
+from ganforge.training.ledger import FOLDER, Impure, Key, Ledger
+from ganforge.training.loop import train
+from ganforge.training.multiprocess import run_multiprocess
+from ganforge.training.prepare import prepare
+from ganforge.training.report import Report
+from ganforge.training.run import run
+
+NAME = "progressive_gan_sr"
+
+
+@pytest.fixture
+def settings(tiny):
+    """Two stages of 6 steps."""
+    return tiny(
+        width=4,
+        batch_size=4,
+        shards=2,
+        images_per_epoch=12,
+        reports_per_stage=3,
+        validation__max_side=32,
+        validation__samples=1,
+        threads=1,
+    )
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list[tuple[str, int]]:
+    """(thread, stage) of every stage that the loop begins, in order."""
+    found: list[tuple[str, int]] = []
+
+    def watched(training, plan, *others):
+        begun = set()
+        for report in train(training, plan, *others):
+            if report.position.index not in begun:
+                begun.add(report.position.index)
+                found.append((threading.current_thread().name, report.position.index))
+            yield report
+
+    monkeypatch.setattr(run_module, "train", watched)
+    return found
+
+
+def ends(reports: list[Report]) -> list[tuple]:
+    """What is reported of stage ends, but for speed, time and where they came from."""
+    rows = []
+    for report in reports:
+        if report.stage is not None:
+            metrics = {k: v for k, v in report.metrics.items() if not k.startswith("speed/")}
+            samples = None if report.samples is None else report.samples.tolist()
+            rows.append((report.position, metrics, report.state, report.averaged, samples))
+    return rows
+
+
+def key_of(report: Report) -> Key:
+    stage = report.stage
+    assert stage is not None
+    return Key(stage.index, stage.stage_id, stage.environment_id, stage.steps)
+
+
+def test_the_same_run_again_trains_nothing_and_ends_in_the_same_state(settings, tmp_path, trained):
+    prepared, ledger = prepare(NAME, settings), Ledger(str(tmp_path))
+    plain = list(run(prepared, store=str(tmp_path / "plain")))
+    del trained[:]
+    first = list(run(prepared, store=str(tmp_path / "first"), ledger=ledger))
+    assert [stage for _, stage in trained] == [0, 1]
+    second = list(run(prepared, store=str(tmp_path / "second"), ledger=ledger))
+    assert [stage for _, stage in trained] == [0, 1]
+    assert ends(second) == ends(first) == ends(plain)
+    assert [r.stage.reused for r in second if r.stage] == [True, True]
+    assert [r.stage.reused for r in first if r.stage] == [False, False]
+    # and its own store has its own states
+    states = [Store(str(tmp_path / name)).newest() for name in ("first", "second")]
+    assert states[0] and states[1]
+    assert states[0].manifest["state"] == states[1].manifest["state"]
+
+
+def test_a_branch_equals_the_unbranched_run_of_its_settings(settings, tmp_path, trained):
+    ledger = Ledger(str(tmp_path))
+    list(run(prepare(NAME, settings), store=str(tmp_path / "first"), ledger=ledger))
+    other = override(settings, {"stages.1.critic.learning_rate": 0.01})
+    alone = list(run(prepare(NAME, other), store=str(tmp_path / "alone")))
+    del trained[:]
+    branch = list(run(prepare(NAME, other), store=str(tmp_path / "branch"), ledger=ledger))
+    assert [stage for _, stage in trained] == [1]
+    assert ends(branch) == ends(alone)
+    manifest = Store(str(tmp_path / "branch")).newest().manifest
+    assert "0.01" in json.dumps(manifest["settings"]["settings"]["stages"][1])
+
+
+def test_a_longer_stage_is_another_entry(settings, tmp_path, trained):
+    ledger = Ledger(str(tmp_path))
+    list(run(prepare(NAME, settings), store=str(tmp_path / "first"), ledger=ledger))
+    del trained[:]
+    longer = override(settings, {"stages.0.epochs": 3})
+    list(run(prepare(NAME, longer), store=str(tmp_path / "longer"), ledger=ledger))
+    assert [stage for _, stage in trained] == [0, 1]
+    assert len(ledger.names()) == 4
+
+
+def one_of_several(rank: int, world: int, given: str, storage: str) -> list[tuple]:
+    settings = Settings.model_validate_json(given)
+    store, ledger = f"{storage}/second", Ledger(storage)
+    return ends(
+        list(run(prepare(NAME, settings), store=store, rank=rank, world=world, ledger=ledger))
+    )
+
+
+def test_two_workers_take_over_what_one_has_trained(settings, tmp_path):
+    ledger = Ledger(str(tmp_path))
+    first = list(run(prepare(NAME, settings), store=str(tmp_path / "first"), ledger=ledger))
+    shared = (settings.model_dump_json(), str(tmp_path))
+    assert run_multiprocess(2, one_of_several, *shared)[0] == ends(first)
+
+
+def test_of_two_runs_at_once_one_trains_a_stage_and_the_other_waits(settings, tmp_path, trained):
+    prepared, found = prepare(NAME, settings), {}
+
+    def go(name: str) -> None:
+        reports = run(prepared, store=str(tmp_path / name), ledger=Ledger(str(tmp_path)))
+        found[name] = ends(list(reports))
+
+    # torch's generator is one of the whole process: threads must not train at the same time, and
+    # do so only if the claims fail
+    threads = [threading.Thread(target=go, args=(n,), name=n) for n in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found["one"] == found["two"]
+    assert sorted(stage for _, stage in trained) == [0, 1]
+
+
+def test_the_claim_of_a_run_that_was_closed_is_free(settings, tmp_path, trained):
+    prepared, ledger = prepare(NAME, settings), Ledger(str(tmp_path))
+    with closing(run(prepared, store=str(tmp_path / "one"), ledger=ledger)) as reports:
+        next(reports)
+        other = Ledger(str(tmp_path))
+        key = Key(0, prepared.lineage().stage_ids[0], _environment_id(settings), 6)
+        assert other.claim(key) is None
+    claim = other.claim(key)
+    assert claim is not None
+    claim.release()
+
+
+def _environment_id(settings) -> str:
+    import torch
+
+    from ganforge.training.lineage import digest, environment
+
+    return digest(environment(torch.device("cpu"), settings.threads))
+
+
+def test_a_waiting_run_departs_when_it_is_asked_to(settings, tmp_path, trained):
+    prepared, ledger = prepare(NAME, settings), Ledger(str(tmp_path))
+    key = Key(0, prepared.lineage().stage_ids[0], _environment_id(settings), 6)
+    claim = ledger.claim(key)
+    assert claim is not None
+    reports = list(
+        run(prepared, store=str(tmp_path / "one"), ledger=ledger, noticed=lambda: 2, resume=True)
+    )
+    assert [report.kind for report in reports] == ["departure"]
+    assert not trained
+
+
+def test_a_damaged_entry_is_trained_again(settings, tmp_path, trained, caplog):
+    prepared, ledger = prepare(NAME, settings), Ledger(str(tmp_path))
+    first = list(run(prepared, store=str(tmp_path / "first"), ledger=ledger))
+    damaged = key_of(next(r for r in first if r.stage and r.stage.index == 1)).name
+    folder = tmp_path / FOLDER / damaged
+    victim = folder / "networks.safetensors"
+    content = bytearray(victim.read_bytes())
+    content[-1] ^= 1
+    victim.unlink()  # its other name is a state of the first run
+    victim.write_bytes(content)
+    del trained[:]
+    second = list(run(prepared, store=str(tmp_path / "second"), ledger=ledger))
+    assert [stage for _, stage in trained] == [1]
+    assert ends(second) == ends(first)
+    assert "trained again" in caplog.text
+    assert (folder / MANIFEST).is_file()
+
+
+def test_two_states_under_one_identity_stop_the_run(settings, tmp_path):
+    prepared, ledger = prepare(NAME, settings), Ledger(str(tmp_path))
+    other = prepare(NAME, override(settings, {"seed": settings.seed + 1}))
+    for name, what in (("first", prepared), ("second", other)):
+        list(run(what, store=str(tmp_path / name)))
+    first, second = (Store(str(tmp_path / name)) for name in ("first", "second"))
+    one, two = first.names()[0], second.names()[0]
+    manifest = first.manifest(one)
+    key = Key(1, manifest["stage_id"], manifest["environment_id"], manifest["step"])
+    ledger.publish(key, first, one)
+    ledger.publish(key, first, one)
+    with pytest.raises(Impure, match="two different states under one identity"):
+        ledger.publish(key, second, two)
+
+
+def test_other_measurements_are_made_again(settings, tmp_path, trained):
+    ledger = Ledger(str(tmp_path))
+    list(run(prepare(NAME, settings), store=str(tmp_path / "first"), ledger=ledger))
+    other = override(settings, {"validation.samples": 2, "validation.max_side": 48})
+    alone = list(run(prepare(NAME, other), store=str(tmp_path / "alone")))
+    del trained[:]
+    second = list(run(prepare(NAME, other), store=str(tmp_path / "second"), ledger=ledger))
+    same = prepare(NAME, other).lineage().stage_ids == prepare(NAME, settings).lineage().stage_ids
+    assert same and not trained
+    assert ends(second) == ends(alone)
+
+
+def test_what_is_dropped_is_the_cheapest_to_train_again(settings, tmp_path):
+    ledger = Ledger(str(tmp_path))
+    first = list(run(prepare(NAME, settings), store=str(tmp_path / "first"), ledger=ledger))
+    entries = {entry.name: entry for entry in ledger.entries()}
+    names = [key_of(report).name for report in first if report.stage]
+    assert set(entries) == set(names)
+    whole = sum(entry.num_bytes for entry in entries.values())
+    assert ledger.collect(whole) == []
+    assert ledger.collect(0, kept=names) == []
+    dropped = ledger.collect(whole - 1)
+    worth = {name: entries[name].seconds / entries[name].num_bytes for name in names}
+    assert [entry.name for entry in dropped] == [min(names, key=lambda name: worth[name])]
+    assert len(ledger.names()) == 1
+
+
+def test_a_run_that_is_resumed_goes_on_behind_the_ledger(settings, tmp_path, trained):
+    prepared, ledger = prepare(NAME, settings), Ledger(str(tmp_path))
+    whole = list(run(prepared, store=str(tmp_path / "whole"), ledger=ledger))
+    other = str(tmp_path / "cut")
+    with closing(run(prepared, store=other)) as reports:
+        for report in reports:
+            if report.position == Position(0, 4):
+                break
+    del trained[:]
+    after = list(run(prepared, store=other, resume=True, ledger=ledger))
+    assert not trained
+    assert ends(after) == ends(whole)
