@@ -14,6 +14,7 @@ from ray._private.state import actors
 from small import METRIC
 
 from ganforge.cluster.placement import held
+from ganforge.search.limits import Limits
 from ganforge.search.request import SearchRequest
 from ganforge.search.result import SearchResult
 from ganforge.search.search import search
@@ -58,7 +59,7 @@ def searched(
     uri = f"sqlite:///{place}/mlflow.db"
     storage = str(place / "storage")
     request = SearchRequest(
-        prepared, SPACE, METRIC, storage, uri, "eight", num_trials=NUM_TRIALS, seed=3
+        prepared, SPACE, METRIC, storage, uri, "eight", limits=Limits(NUM_TRIALS), seed=3
     )
     result = search(request, listen)
     yield Searched(
@@ -166,7 +167,7 @@ def test_a_finished_search_resumes_to_itself(
     searched: Searched, prepared: Prepared, tmp_path: Path
 ) -> None:
     def again(**changes: object) -> SearchResult:
-        wanted = {"seed": 3, "num_trials": NUM_TRIALS} | changes
+        wanted = {"seed": 3, "limits": Limits(NUM_TRIALS)} | changes
         request = SearchRequest(
             prepared, SPACE, METRIC, str(searched.storage), searched.uri, "eight", resume=True
         )

@@ -7,6 +7,7 @@ from ray import tune
 from small import METRIC, SYSTEM, tiny
 
 from ganforge.cluster.session import session
+from ganforge.search.limits import Limits
 from ganforge.search.request import SearchRequest
 from ganforge.search.search import search
 from ganforge.training.prepare import prepare
@@ -26,7 +27,7 @@ def main(place: Path, trials: int, resume: bool) -> None:
             str(place / "storage"),
             f"sqlite:///{place}/mlflow.db",
             "killed",
-            num_trials=trials,
+            limits=Limits(trials),
             seed=5,
             resume=resume,
         )

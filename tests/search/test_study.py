@@ -1,10 +1,12 @@
 """A search that is interrupted anywhere and resumed is the search that was not."""
 
 import json
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.samplers import TPESampler
@@ -12,9 +14,12 @@ from ray import tune
 from small import SYSTEM, tiny
 
 from ganforge.schedule import Plan
+from ganforge.search.budget import parse_budget
 from ganforge.search.journal import Journal, latest, local_file
+from ganforge.search.limits import Limits
 from ganforge.search.space import distributions
-from ganforge.search.strategies.halving import Halving
+from ganforge.search.strategies.base import Begin, Continue, Decision, Nothing, Seen, Strategy
+from ganforge.search.strategies.halving import Halving, Whole
 from ganforge.search.study import SearchState, new_study
 from ganforge.search.trial import Trial
 from ganforge.settings import SettingsError, override
@@ -31,6 +36,39 @@ SETTINGS = tiny()
 TRIALS = 7
 
 
+HALVING = Halving()
+
+
+class Candidates:
+    """Points on a line, for a strategy of this file."""
+
+    def draw(self, generator: np.random.Generator, count: int) -> list[dict[str, Any]]:
+        rates = 10 ** generator.uniform(-4, -2, count)
+        return [
+            {"generator.learning_rate": float(r), "critic_steps": 1, "stages.1.epochs": 1}
+            for r in rates
+        ]
+
+    near = encode = draw
+
+
+@dataclass(frozen=True)
+class Pausing:
+    """Begins three trials, pauses each at every rung, and continues the best that is paused."""
+
+    pauses = True
+
+    def next(self, seen: Seen, candidates: Any) -> Decision:
+        if len(seen.curves) < 3 and seen.fresh:
+            return Begin(candidates.draw(seen.generator(), 1)[0])
+        if seen.paused:
+            return Continue(max(seen.paused, key=lambda curve: curve.scores[-1]).number)
+        return Begin() if seen.fresh else Nothing()
+
+    def continues(self, seen: Seen, number: int, candidates: Any) -> bool:
+        return False
+
+
 @cache
 def prepared() -> Prepared:
     return prepare(SYSTEM, SETTINGS)
@@ -43,15 +81,27 @@ def configure(params: dict[str, Any]) -> tuple[Prepared, Plan]:
     return trial, build_plan(trial.settings, (8, 8, 8))
 
 
-def search_state(storage: Path, seed: int = 5) -> SearchState:
+def search_state(
+    storage: Path,
+    seed: int = 5,
+    strategy: Strategy = HALVING,
+    limits: Limits = Limits(TRIALS),  # noqa: B008 (it cannot change)
+) -> SearchState:
     metric = Metric("score", "max")
     study = new_study(metric, seed, startup_trials=3)
     journal = Journal(str(storage), "search")
     if not journal.events:
         journal.append("opened", experiment="an experiment")
-    halving = Halving(3, "max")
     return SearchState(
-        study, distributions(SPACE), halving, journal, metric, configure, TRIALS, lambda trial: None
+        study,
+        distributions(SPACE),
+        strategy,
+        Candidates(),
+        journal,
+        metric,
+        configure,
+        limits,
+        lambda trial: None,
     )
 
 
@@ -68,34 +118,46 @@ def drive(search_state: SearchState) -> None:
             search_state.report_end(trial.number, state)
         search_state.end(trial.number, state)
     while (trial := search_state.suggest()) is not None:
+        trial.start()
         for stages_done in range(1, 4):
             if not search_state.reached(trial.number, stages_done, score(trial, stages_done)):
                 break
         state = search_state.state_of(trial.number)
         assert state is not None
+        search_state.returned(trial.number)
+        if state == "paused":
+            search_state.pause(trial.number)
+            continue
         search_state.report_end(trial.number, state)
         search_state.end(trial.number, state)
 
 
 def story(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What was suggested, reported and decided; not how long it took."""
-    return [{k: v for k, v in e.items() if k != "seconds"} for e in events]
+    clock = ("seconds", "elapsed")
+    return [{k: v for k, v in e.items() if k not in clock} for e in events]
 
 
-def test_a_search_interrupted_after_any_event_continues_as_if_it_was_not(tmp_path: Path) -> None:
-    whole = search_state(tmp_path / "whole")
+@pytest.mark.parametrize("strategy", [HALVING, Whole(), Pausing()], ids=lambda s: type(s).__name__)
+def test_a_search_interrupted_after_any_event_continues_as_if_it_was_not(
+    tmp_path: Path, strategy: Strategy
+) -> None:
+    whole = search_state(tmp_path / "whole", strategy=strategy)
     drive(whole)
     whole.journal.close()
     events = whole.journal.events
     states = {trial.state for trial in whole.trials.values()}
-    assert states == {"finished", "stopped", "failed"}  # all three were seen here
+    # all of them were seen here
+    assert states == {"finished", "failed"} | ({"stopped"} if strategy is HALVING else set())
+    if isinstance(strategy, Pausing):
+        assert sum(event["event"] == "continued" for event in events) >= 6
     lines = local_file(str(tmp_path / "whole"), "search").read_text().splitlines(keepends=True)
     for cut in range(1, len(lines)):
         place = local_file(str(tmp_path / f"cut-{cut}"), "search")
         place.parent.mkdir(parents=True)
         # and a line that was being written
         place.write_text("".join(lines[:cut]) + lines[cut][: len(lines[cut]) // 2])
-        resumed = search_state(tmp_path / f"cut-{cut}")
+        resumed = search_state(tmp_path / f"cut-{cut}", strategy=strategy)
         drive(resumed)
         resumed.journal.close()
         assert story(resumed.journal.events) == story(events), f"cut after event {cut}"
@@ -191,3 +253,48 @@ def test_a_journal_damaged_in_the_middle_gets_one_line(
         assert str(error).startswith("cannot resume search search: ")
     else:  # what is gone may be done again: an end that was not reported, a decision
         assert damage == "removed"
+
+
+def test_a_trial_that_a_limit_paused_is_continued_when_there_is_more(tmp_path: Path) -> None:
+    """The budget is used up at once: the trial that runs is paused at its next rung."""
+    budget = parse_budget("0.1s")
+    first = search_state(tmp_path, limits=Limits(TRIALS))
+    begun = first.suggest()
+    assert begun is not None
+    first.limits = Limits(TRIALS, replace(budget, amount=0.0))
+    assert not first.reached(begun.number, 1, 20.0)
+    assert first.state_of(begun.number) == "paused"
+    first.returned(begun.number)
+    first.pause(begun.number)
+    assert first.suggest() is None and first.over
+    first.journal.close()
+    again = search_state(tmp_path, limits=Limits(TRIALS, parse_budget("1h")))
+    assert again.trials[begun.number].state == "paused" and not again.over
+    trial = again.suggest()
+    assert trial is not None and trial.number == begun.number
+    assert trial.stages_done == 1 and trial.resumed
+    assert again.reached(begun.number, 1, 20.0), "what it has reported already is no rung any more"
+    assert again.spent.seconds >= 0
+
+
+def test_patience_ends_a_search_that_finds_nothing_better(tmp_path: Path) -> None:
+    state = search_state(tmp_path, strategy=Whole(), limits=Limits(60, None, 3))
+    drive(state)
+    ended = [trial for _, trial in sorted(state.trials.items())]
+    assert 4 <= len(ended) < 60 and state.over
+    scores = [t.last_score if t.state == "finished" else float("-inf") for t in ended]
+    assert max(scores[:-3]) >= max(scores[-3:])
+    earlier = [max(scores[: n + 1]) for n in range(len(scores))]
+    assert not any(earlier[n] == earlier[n + 3] for n in range(len(scores) - 4))
+
+
+def test_a_search_is_extended(tmp_path: Path) -> None:
+    first = search_state(tmp_path, limits=Limits(3))
+    drive(first)
+    assert first.over and len(first.trials) == 3
+    first.journal.close()
+    more = search_state(tmp_path, limits=Limits(TRIALS))
+    drive(more)
+    whole = search_state(tmp_path / "whole", limits=Limits(TRIALS))
+    drive(whole)
+    assert story(more.journal.events) == story(whole.journal.events)

@@ -48,6 +48,7 @@ def search_in(folder: Path, uri: str, trials: int, resume: bool) -> None:
     from small import METRIC, SYSTEM, tiny
 
     from ganforge.cluster.session import session
+    from ganforge.search.limits import Limits
     from ganforge.search.request import SearchRequest
     from ganforge.search.search import search
     from ganforge.training.prepare import prepare
@@ -65,7 +66,7 @@ def search_in(folder: Path, uri: str, trials: int, resume: bool) -> None:
             str(folder / "storage"),
             uri,
             EXPERIMENT,
-            num_trials=trials,
+            limits=Limits(trials),
             seed=11,
             resume=resume,
         )

@@ -35,6 +35,7 @@ def search_in(folder: Path, uri: str, trials: int) -> None:
     from small import METRIC, SYSTEM, tiny
 
     from ganforge.cluster.session import session
+    from ganforge.search.limits import Limits
     from ganforge.search.request import SearchRequest
     from ganforge.search.search import search
     from ganforge.training.prepare import prepare
@@ -48,7 +49,7 @@ def search_in(folder: Path, uri: str, trials: int) -> None:
             str(folder / "storage"),
             uri,
             EXPERIMENT,
-            num_trials=trials,
+            limits=Limits(trials),
             seed=5,
         )
         search(request)

@@ -3,7 +3,6 @@
 import json
 import threading
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 

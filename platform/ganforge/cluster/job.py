@@ -21,7 +21,7 @@ class Job:
 
     `prepared` is the run's own part; the tensors in `assets` travel once for all trials of a
     search. In a search (`searched`) the coordinator decides at stage ends whether trial number
-    `trial` continues.
+    `trial` continues. `ledger` is the storage whose ledger of stages is used.
     """
 
     prepared: "ObjectRef[Prepared]"
@@ -35,6 +35,7 @@ class Job:
     tracking: RunRef | None = None
     trial: int = 0
     searched: bool = False
+    ledger: str | None = None
 
 
 def load_prepared(job: Job) -> "Prepared":

@@ -22,6 +22,7 @@ from ganforge.tracking.outbox.remote import FOLDER as OUTBOX
 from ganforge.tracking.recorder import Recorder
 from ganforge.training.checkpoint import Damaged, Store
 from ganforge.training.files import ObjectFolders, open_folders
+from ganforge.training.ledger import Ledger
 from ganforge.training.loop import NotFinite
 from ganforge.training.memory import (
     OutOfMemory,
@@ -68,6 +69,7 @@ def worker(job: Job) -> None:
             world=world,
             gpu=job.gpu,
             noticed=notices,
+            ledger=Ledger(job.ledger) if job.ledger is not None else None,
         )
         for report in reports:
             if report.kind == "departure":

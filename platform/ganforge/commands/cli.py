@@ -90,7 +90,20 @@ def train(
 def tune(
     system: System = None, preset: Preset = None, data: Data = None, settings: File = None,
     space: Annotated[str | None, typer.Option(help="search space: a name or a file")] = None,
+    strategy: Annotated[
+        str, typer.Option(help="halving, tpe, random, grid or FILE.py:Class; docs/search.md")
+    ] = "halving",
     trials: Annotated[int, typer.Option(min=1, help="how many configurations are tried")] = 4,
+    budget: Annotated[
+        str | None, typer.Option(help="end after 30m, 8gpu-hours, 200trials, or 20$ (--price)")
+    ] = None,
+    price: Annotated[float | None, typer.Option(help="money for an hour of one device")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="end after that many trials without a better one")
+    ] = None,
+    keep_bytes: Annotated[
+        str | None, typer.Option(help="bytes that the ledger of stages may keep: 20G")
+    ] = None,
     concurrent: Annotated[int | None, typer.Option(min=1, help="trials at a time")] = None,
     nodes: Nodes = None,
     workers: Workers = None, gpu: Gpu = False, metric: MetricName = None,
@@ -123,7 +136,12 @@ def tune(
     )
     options = TuneOptions(
         space=space,
+        strategy=strategy,
         trials=trials,
+        budget=budget,
+        price=price,
+        patience=patience,
+        keep_bytes=keep_bytes,
         concurrent=concurrent,
         nodes=nodes,
         seed=seed or 0,

@@ -34,7 +34,12 @@ class TuneOptions:
     """The options of `ganforge tune`, besides those about settings."""
 
     space: str | None = None
+    strategy: str = "halving"
     trials: int = 4
+    budget: str | None = None
+    price: float | None = None
+    patience: int | None = None
+    keep_bytes: str | None = None
     concurrent: int | None = None
     nodes: int | None = None
     seed: int = 0
@@ -53,7 +58,15 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
 
     Without a system, a preset and a settings file, the flagship's `quick` preset is searched.
     """
+    from ganforge.search.budget import parse_budget, parse_bytes
+    from ganforge.search.limits import Limits
+    from ganforge.search.strategies.catalog import load_strategy
+
     check_addresses(options.tracking_uri, options.storage)
+    load_strategy(options.strategy)
+    budget = None if options.budget is None else parse_budget(options.budget, options.price)
+    keep_bytes = None if options.keep_bytes is None else parse_bytes(options.keep_bytes)
+    limits = Limits(options.trials, budget, options.patience)
     named = settings_options.system or settings_options.settings_file
     domains: dict[str, Any] = {}
 
@@ -110,7 +123,9 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             storage,
             uri,
             options.experiment,
-            num_trials=options.trials,
+            limits=limits,
+            strategy=options.strategy,
+            keep_bytes=keep_bytes,
             concurrent=options.concurrent,
             seed=options.seed,
             resume=options.resume,

@@ -14,7 +14,7 @@ def wait_for_capacity(request: SearchRequest, job: Job) -> int:
         check_environment()
         wait_for_nodes(request.nodes)
     each = worker_resources(job.threads, job.gpu)
-    trials = min(request.concurrent or 1, request.num_trials)
+    trials = min(request.concurrent or 1, request.limits.num_trials)
     # where all that were expected are there, no other will come
     coming = request.joined and request.nodes is None
     found = wait_for_slots(job.workers, each, joined=coming, trials=trials)

@@ -12,6 +12,7 @@ from ganforge.search.trial import Trial
 _COLOURS = {
     "waiting": "dim",
     "running": "cyan",
+    "paused": "blue",
     "finished": "green",
     "stopped": "yellow",
     "failed": "red",

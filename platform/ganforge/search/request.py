@@ -1,9 +1,10 @@
 """What is to be searched, and the first line of its journal."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ganforge.search.journal import Journal
+from ganforge.search.limits import Limits
 from ganforge.search.space import Space, described, start_values
 from ganforge.settings import SettingsError, field_flags, flatten
 from ganforge.systems.base import Metric
@@ -17,7 +18,8 @@ class SearchRequest:
 
     `storage` holds `<search id>/trial-<k>` of every trial. With `resume` the newest search of
     `experiment` continues. `joined` says that the session is on a cluster which was there before;
-    `nodes` machines of it are waited for.
+    `nodes` machines of it are waited for. With `ledger` no stage is trained that lies in the
+    storage already; it keeps at most `keep_bytes`, besides what the search needs.
     """
 
     prepared: Prepared
@@ -26,13 +28,16 @@ class SearchRequest:
     storage: str
     tracking_uri: str
     experiment: str
-    num_trials: int = 4
+    limits: Limits = field(default_factory=lambda: Limits(4))
+    strategy: str = "halving"
     concurrent: int | None = None
     seed: int = 0
     reduction_factor: float = 2.0
     resume: bool = False
     joined: bool = False
     nodes: int | None = None
+    ledger: bool = True
+    keep_bytes: int | None = None
 
 
 def header(request: SearchRequest) -> dict[str, Any]:
@@ -47,8 +52,9 @@ def header(request: SearchRequest) -> dict[str, Any]:
         "space": described(request.space),
         "metric": list(request.metric),
         "seed": request.seed,
+        "strategy": request.strategy,
         "reduction_factor": request.reduction_factor,
-        "startup_trials": min(10, max(4, request.num_trials // 3)),
+        "startup_trials": min(10, max(4, request.limits.num_trials // 3)),
         "start": start_values(request.space, settings),
     }
 
@@ -56,7 +62,7 @@ def header(request: SearchRequest) -> dict[str, Any]:
 def check_header(journal: Journal, present: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
     """The recorded header, where it agrees with the present call; else SettingsError, which names
     the images that differ from those of `prepared`."""
-    recorded = journal.events[0]
+    recorded = {"strategy": "halving"} | journal.events[0]  # the only one of versions before 0.3
     problems = []
     for key, value in present.items():
         if key in ("startup_trials",) or recorded.get(key) == value:

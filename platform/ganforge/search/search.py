@@ -22,7 +22,7 @@ from ganforge.search.journal import Journal, latest, local_file
 from ganforge.search.request import SearchRequest, check_header, header
 from ganforge.search.result import SearchResult, best_trial, summary_note
 from ganforge.search.space import check_space, distributions
-from ganforge.search.strategies.halving import Halving
+from ganforge.search.strategies.catalog import load_strategy
 from ganforge.search.study import SearchState, new_study
 from ganforge.search.tracking import SearchTracking
 from ganforge.search.trial import Configure, Listener, Trial
@@ -132,16 +132,17 @@ class _Search:
         study = new_study(request.metric, request.seed, opened["startup_trials"])
         if opened["start"]:
             study.enqueue_trial(opened["start"])
-        stages = len(request.prepared.settings.stages)
         self.search_state = SearchState(
             study,
             distributions(request.space),
-            Halving(stages, request.metric.mode, request.reduction_factor),
+            load_strategy(request.strategy, request.reduction_factor),
+            None,
             journal,
             request.metric,
             configurer(request.prepared),
-            request.num_trials,
+            request.limits,
             self.tracking.open_trial,
+            request.seed,
         )
         if resumed:
             # not before the journal has proved to be that of this search
@@ -154,15 +155,14 @@ class _Search:
             announce(self.tracking.view)
         try:
             self.callback.end_decided()
-            if self.search_state.remaining:
+            if not self.search_state.over:
                 self._tune()
         finally:
             result = self._close()
         return result
 
     def _tune(self) -> None:
-        request, remaining = self.request, self.search_state.remaining
-        job = self.job
+        request, job = self.request, self.job
 
         def drive(config: dict[str, Any]) -> None:
             mine = replace(
@@ -172,6 +172,7 @@ class _Search:
                 prepared=config["prepared"],
                 searched=True,
                 tracking=config["run"],
+                ledger=request.storage if request.ledger else None,
             )
             try:
                 fit_job(mine, f"trial-{mine.trial:04d}", tune.report)
@@ -185,11 +186,12 @@ class _Search:
             tune_config=tune.TuneConfig(
                 search_alg=StudySearcher(self.search_state, self.coordinator),
                 scheduler=StageEnds(self.search_state, self.coordinator),
-                num_samples=remaining,
-                max_concurrent_trials=min(self.slots, request.concurrent or self.slots, remaining),
+                # a trial that was paused and is continued is a new one to Tune
+                num_samples=-1,
+                max_concurrent_trials=min(self.slots, request.concurrent or self.slots),
                 # a trial's driver imports torch: once for each that runs at a time
                 reuse_actors=True,
-                trial_dirname_creator=lambda trial: f"trial-{trial.config['trial']:04d}",
+                trial_dirname_creator=lambda t: f"trial-{t.config['trial']:04d}-{t.trial_id}",
             ),
             run_config=tune.RunConfig(
                 name=f"tune-{secrets.token_hex(3)}",
@@ -211,7 +213,11 @@ class _Search:
             trial.finish("killed", "the search was interrupted")
             tracking.end_trial(trial)
             self.callback.listener(trial, "ended")
-        interrupted = bool(unended) or len(state.trials) < self.request.num_trials
+        for trial in state.trials.values():
+            if trial.state == "paused":
+                # not journaled: a search that is given more may continue it
+                tracking.end_trial(trial)
+        interrupted = bool(unended) or not state.over
         trials = tuple(state.trials[number] for number in sorted(state.trials))
         best = best_trial(trials, metric.mode)
         note = summary_note(trials, best, metric.name, state.distributions)

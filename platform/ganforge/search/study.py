@@ -4,7 +4,8 @@ Opened on a journal that has events already, it replays them through the fresh s
 that it was given: they end in the state that the interrupted search was in.
 """
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -15,16 +16,26 @@ from optuna.study import Study
 from optuna.trial import Trial as Asked
 from optuna.trial import TrialState
 
+from ganforge.search.budget import Spent
 from ganforge.search.journal import Event, Journal
-from ganforge.search.strategies.halving import Halving
-from ganforge.search.trial import Configure, State, Trial
+from ganforge.search.limits import Limits
+from ganforge.search.strategies.base import (
+    Begin,
+    Candidates,
+    Continue,
+    Curve,
+    CurveState,
+    Seen,
+    Strategy,
+)
+from ganforge.search.trial import Configure, State, Trial, stage_work
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
 from ganforge.tracking.run_ref import RunRef
 from ganforge.training.files import join
 from ganforge.training.report import StageResult
 
-_OPTUNA_STATES: dict[str, TrialState] = {
+_OPTUNA_STATES: dict[State, TrialState] = {
     "finished": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
@@ -41,26 +52,43 @@ def new_study(metric: Metric, seed: int, startup_trials: int) -> Study:
     )
 
 
+_CURVE_STATES: dict[State, CurveState] = {
+    "waiting": "running",
+    "running": "running",
+    "killed": "running",
+    "paused": "paused",
+    "finished": "finished",
+    "stopped": "stopped",
+    "failed": "failed",
+}
+
+
 class SearchState:
     """All trials of a search. `open_run` makes a trial's MLflow run before it starts, `configure`
-    its settings and plan from what was suggested."""
+    its settings and plan from what was suggested. `limits` end the search early; `candidates` are
+    where a strategy finds points of its own."""
 
     def __init__(
         self,
         study: Study,
         distributions: dict[str, Any],
-        halving: Halving,
+        strategy: Strategy,
+        candidates: Candidates,
         journal: Journal,
         metric: Metric,
         configure: Configure,
-        num_trials: int,
+        limits: Limits,
         open_run: Callable[[Trial], RunRef | None],
+        seed: int = 0,
     ):
-        self.study, self.distributions = study, distributions
-        self.halving, self.journal, self.metric = halving, journal, metric
-        self.configure, self.num_trials, self.open_run = configure, num_trials, open_run
+        self.study, self.distributions, self.seed = study, distributions, seed
+        self.strategy, self.candidates = strategy, candidates
+        self.journal, self.metric, self.limits = journal, metric, limits
+        self.configure, self.open_run = configure, open_run
         self.trials: dict[int, Trial] = {}
         self._asked: dict[int, Asked] = {}
+        self._before, self._began = 0.0, time.monotonic()
+        self._told, self._idle_since = 0, -1
         for line, event in enumerate(list(journal.events), 1):
             try:
                 self._replay(event)
@@ -74,31 +102,103 @@ class SearchState:
                     "repair it from a copy, or start a new search"
                 ) from None
         if journal.events and journal.events[-1]["event"] == "reported":
-            self._decided(journal.events[-1])
+            last = journal.events[-1]
+            self._decide(self.trials[last["trial"]], last["stages_done"])
+        for trial in self.trials.values():
+            if trial.paused and not trial.ended:
+                trial.state = "paused"
         # decided, but the driver died before they were ended; and those cut off while they ran
-        unended = [t for t in self.trials.values() if not t.ended]
+        unended = [t for t in self.trials.values() if not t.ended and t.state != "paused"]
         self.decided = [t for t in unended if t.reported or self.state_of(t.number) is not None]
         self._again = [t for t in unended if t not in self.decided]
         for trial in self._again:
             trial.resumed = True
 
     @property
-    def remaining(self) -> int:
-        """How many trials are still to be run, those cut off included."""
-        return len(self._again) + max(0, self.num_trials - len(self.trials))
+    def running(self) -> list[Trial]:
+        """The trials that have a worker."""
+        return [trial for trial in self.trials.values() if trial.active]
+
+    @property
+    def spent(self) -> Spent:
+        """What the search has taken, over all of its sessions."""
+        stages = (s for t in self.trials.values() for s in t.stages.values() if not s.reused)
+        devices = sum(stage.seconds * stage.workers for stage in stages)
+        seconds = self._before + time.monotonic() - self._began
+        return Spent(seconds, devices, len(self.trials))
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing runs and nothing is left to be begun or continued."""
+        return not self.running and not self._again and not self._decisions_left()
+
+    def _decisions_left(self) -> bool:
+        if self.limits.reached(self):
+            return False
+        return isinstance(self.strategy.next(self.seen(), self.candidates), Begin | Continue)
+
+    def seen(self) -> Seen:
+        """The search as a strategy sees it."""
+        trials = [self.trials[number] for number in sorted(self.trials)]
+        stages = trials[0].plan.stages if trials else self.configure({})[1].stages
+        return Seen(
+            tuple(self._curve(trial) for trial in trials),
+            len(stages),
+            tuple(map(stage_work, stages)),
+            self.seed,
+            self._told,
+            fresh=not self.limits.reached(self, begin=True),
+        )
+
+    def _curve(self, trial: Trial) -> Curve:
+        sign = 1 if self.metric.mode == "max" else -1
+        done = range(1, trial.stages_done + 1)
+        return Curve(
+            trial.number,
+            trial.params,
+            tuple(sign * trial.scores[stage] for stage in done),
+            tuple(stage_work(trial.plan.stages[stage - 1]) for stage in done),
+            _CURVE_STATES[trial.state],
+        )
 
     def suggest(self) -> Trial | None:
-        """The next trial: one that was cut off, or a new one; None when there is none left."""
+        """What a free worker does: a trial that was cut off, a new one, or one that was paused.
+
+        None: nothing now, and nothing at all once no trial runs (`over`)."""
         if self._again:
-            return self._again.pop(0)
-        while len(self.trials) < self.num_trials:
-            trial = self._ask()
+            trial = self._again.pop(0)
+            trial.active = True
+            return trial
+        while self._idle_since != self._told and not self.limits.reached(self):
+            decision = self.strategy.next(self.seen(), self.candidates)
+            if isinstance(decision, Continue):
+                return self._continue(decision.number)
+            if not isinstance(decision, Begin):
+                # it would be the same until something is told
+                self._idle_since = self._told
+                break
+            trial = self._ask(decision.point)
             if trial is not None:
+                trial.active = True
                 return trial
         return None
 
-    def _ask(self) -> Trial | None:
+    def _continue(self, number: int) -> Trial:
+        self.journal.append("continued", trial=number)
+        trial = self._continued(number)
+        trial.active = True
+        return trial
+
+    def _continued(self, number: int) -> Trial:
+        self._told += 1
+        trial = self.trials[number]
+        trial.stop, trial.paused, trial.resumed, trial.state = False, False, True, "waiting"
+        return trial
+
+    def _ask(self, point: Mapping[str, Any] | None) -> Trial | None:
         number = len(self.trials)
+        if point is not None:
+            self.study.enqueue_trial(dict(point))
         asked = self.study.ask(self.distributions)
         params = dict(asked.params)
         try:
@@ -111,7 +211,9 @@ class SearchState:
         trial = Trial(number, params, prepared, plan, self.folder(number))
         trial.run = self.open_run(trial)
         run = asdict(trial.run) if trial.run else None
-        self.journal.append("suggested", trial=number, params=params, run=run)
+        given = {} if point is None else {"given": True}
+        self.journal.append("suggested", trial=number, params=params, run=run, **given)
+        self._told += 1
         self.trials[number], self._asked[number] = trial, asked
         return trial
 
@@ -119,6 +221,7 @@ class SearchState:
         prepared, plan = self.configure({})
         trial = Trial(number, params, prepared, plan, reported=True)
         trial.finish("failed", problem.splitlines()[0])
+        self._told += 1
         self.trials[number], self._asked[number] = trial, asked
         self.study.tell(asked, state=TrialState.FAIL)
 
@@ -131,14 +234,25 @@ class SearchState:
         if stages_done in trial.scores:
             return not trial.stop or stages_done < trial.stages_done
         facts = {} if result is None else self._facts(result)
-        self.journal.append("reported", trial=number, stages_done=stages_done, score=score, **facts)
+        elapsed = round(self.spent.seconds, 1)
+        self.journal.append(
+            "reported", trial=number, stages_done=stages_done, score=score, elapsed=elapsed, **facts
+        )
+        if result is not None:
+            trial.stages.setdefault(result.index, result)
         self._reached(trial, stages_done, score)
-        return self._decided(self.journal.events[-1])
+        return self._decide(trial, stages_done)
 
     def _facts(self, result: StageResult) -> dict[str, Any]:
         """What the report needs of a stage's result, so that a resumed search has it too."""
         bicubic = result.bicubic(self.metric.name)
-        return {"seconds": result.seconds, "workers": result.workers, "bicubic": bicubic}
+        reused = {"reused": True} if result.reused else {}
+        return {
+            "seconds": result.seconds,
+            "workers": result.workers,
+            "bicubic": bicubic,
+            **reused,
+        }
 
     def _restore_result(self, trial: Trial, event: Event) -> None:
         if "seconds" not in event:
@@ -153,18 +267,32 @@ class SearchState:
             seconds=event["seconds"],
             workers=event["workers"],
             metrics=metrics,
+            reused=event.get("reused", False),
         )
 
-    def _decided(self, reported: Event) -> bool:
-        number, stages_done = reported["trial"], reported["stages_done"]
-        continues = not self.trials[number].stop
-        self.journal.append("decided", trial=number, stages_done=stages_done, continues=continues)
+    def _decide(self, trial: Trial, stages_done: int) -> bool:
+        """Whether a trial that has just ended a stage continues; if not, whether it is paused: by
+        its strategy, which may continue it later, or by a limit, which a resumed search may lift.
+        """
+        continues = paused = False
+        if stages_done >= len(trial.plan.stages):
+            continues = True  # it is over
+        elif self.limits.reached(self):
+            paused = True
+        else:
+            continues = self.strategy.continues(self.seen(), trial.number, self.candidates)
+            paused = not continues and self.strategy.pauses
+        facts = {"paused": True} if paused else {}
+        self.journal.append(
+            "decided", trial=trial.number, stages_done=stages_done, continues=continues, **facts
+        )
+        trial.stop, trial.paused = not continues, paused
         return continues
 
     def _reached(self, trial: Trial, stages_done: int, score: float) -> None:
+        self._told += 1
         trial.scores[stages_done] = score
         self._asked[trial.number].report(score, stages_done)
-        trial.stop = not self.halving.continues(trial.number, stages_done, score)
 
     def report_end(self, number: int, state: State) -> None:
         """Report to the sampler how a trial ended: a stopped one as pruned, with its last score."""
@@ -176,6 +304,16 @@ class SearchState:
         # a pruned trial's value is the last one reported
         self.study.tell(self._asked[trial.number], value, state=_OPTUNA_STATES[state])
         trial.reported, trial.failed = True, state == "failed"
+
+    def returned(self, number: int) -> None:
+        """A trial gives its worker back."""
+        self.trials[number].active = False
+
+    def pause(self, number: int) -> Trial:
+        """A trial is put aside, to be continued or not."""
+        trial = self.trials[number]
+        trial.finish("paused")
+        return trial
 
     def end(self, number: int, state: State, reason: str = "") -> Trial:
         """Everything of a trial is over: its run in MLflow too."""
@@ -191,7 +329,7 @@ class SearchState:
         if failed or trial.failed:
             return "failed"
         if trial.stop:
-            return "stopped"
+            return "paused" if trial.paused else "stopped"
         return "finished" if trial.stages_done == len(trial.plan.stages) else None
 
     def folder(self, number: int) -> str:
@@ -199,17 +337,26 @@ class SearchState:
         return join(self.journal.storage, self.journal.search_id, f"trial-{number:04d}")
 
     def unended(self) -> Iterator[Trial]:
-        return (trial for trial in self.trials.values() if not trial.ended)
+        """The trials that an interruption cut off."""
+        trials = self.trials.values()
+        return (trial for trial in trials if not trial.ended and trial.state != "paused")
 
     def _replay(self, event: Event) -> None:
         kind, number = event["event"], event.get("trial", -1)
         if kind == "suggested":
             self._replay_suggestion(event)
         elif kind == "reported":
+            self._before = event.get("elapsed", self._before)
             self._reached(self.trials[number], event["stages_done"], event["score"])
             self._restore_result(self.trials[number], event)
-        elif kind == "decided" and _continues(event) is self.trials[number].stop:
-            raise SettingsError(f"{self._prefix}: rung decisions are not those of this version")
+        elif kind == "decided":
+            # as it was decided: computed again it is the same, or this version decides otherwise
+            trial = self.trials[number]
+            trial.stop, trial.paused = not _continues(event), event.get("paused", False)
+            if trial.paused:
+                trial.state = "paused"
+        elif kind == "continued":
+            self._continued(number)
         elif kind in ("told", "reported end"):
             self._report_end(self.trials[number], event["state"])
         elif kind == "ended":
@@ -218,6 +365,8 @@ class SearchState:
 
     def _replay_suggestion(self, event: Event) -> None:
         number, params = event["trial"], event["params"]
+        if event.get("given"):
+            self.study.enqueue_trial(params)
         asked = self.study.ask(self.distributions)
         if dict(asked.params) != params:
             raise SettingsError(
@@ -229,6 +378,7 @@ class SearchState:
             return
         prepared, plan = self.configure(params)
         run = RunRef(**event["run"]) if event["run"] else None
+        self._told += 1
         self.trials[number] = Trial(number, params, prepared, plan, self.folder(number), run)
         self._asked[number] = asked
 

@@ -28,6 +28,7 @@ logger = logging.getLogger("ganforge")
 _CLOSE_SECONDS = 10.0
 _STATUS: dict[str, Status] = {
     "finished": "FINISHED",
+    "paused": "FINISHED",
     "stopped": "FINISHED",
     "failed": "FAILED",
     "killed": "KILLED",
@@ -147,7 +148,7 @@ class SearchTracking:
         if trial.run is None:
             return
         metrics: dict[str, float] = {}
-        if trial.last_score is not None and trial.ended:
+        if trial.last_score is not None and (trial.ended or trial.state == "paused"):
             # under its own name: the curve of the metric is on the axis of images
             metrics["final_score"] = trial.last_score
         note = trial_page(self.prepared, self.search_id, self.metric.name, trial, trial.outcome)

@@ -5,20 +5,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ganforge.schedule import Plan
+from ganforge.schedule import Plan, Stage
 from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.run_ref import RunRef
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import StageResult, read_stages
 
-#: finished all stages; stopped early at a rung; failed by itself; killed with the whole search
-State = Literal["waiting", "running", "finished", "stopped", "failed", "killed"]
+#: paused at a rung, to be continued or not; finished all stages; stopped early at a rung; failed by
+#: itself; killed with the whole search
+State = Literal["waiting", "running", "paused", "finished", "stopped", "failed", "killed"]
 
 
 @dataclass
 class Trial:
     """Suggestion number `number`, and what became of it. `scores` are by stages done;
-    `prepared` is without the tensors that all trials share."""
+    `prepared` is without the tensors that all trials share; an `active` one has a worker."""
 
     number: int
     params: dict[str, Any]
@@ -31,6 +32,8 @@ class Trial:
     scores: dict[int, float] = field(default_factory=dict)
     stages: dict[int, StageResult] = field(default_factory=dict)
     stop: bool = False
+    paused: bool = False
+    active: bool = False
     reported: bool = False
     failed: bool = False
     resumed: bool = False
@@ -80,6 +83,8 @@ class Trial:
         """The tag `outcome` of its run."""
         if self.state == "stopped":
             return f"stopped early at stage {self.stages_done - 1}"
+        if self.state == "paused":
+            return f"paused after stage {self.stages_done - 1}"
         if self.state == "failed":
             return f"failed: {self.reason}"
         return "interrupted" if self.state == "killed" else "finished"
@@ -115,7 +120,7 @@ class Trial:
         left = self.images
         for stage in self.plan.stages:
             length = stage.steps * stage.batch_size
-            total += length * _work(stage.resolution)
+            total += stage_work(stage)
             done += min(left, length) * _work(stage.resolution)
             left = max(0, left - length)
         return done / total
@@ -129,6 +134,11 @@ class Trial:
         if done <= 0:
             return None
         return (time.monotonic() - began) * (1 - self.fraction) / done
+
+
+def stage_work(stage: Stage) -> float:
+    """What a stage costs next to other stages: its images, by their size."""
+    return float(stage.steps * stage.batch_size * _work(stage.resolution))
 
 
 def _work(side: int) -> int:

@@ -49,10 +49,16 @@ class StudySearcher(Unsaved, Searcher):
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        trial = None if self.coordinator.departing else self.search_state.suggest()
-        if trial is None:
+        if self.coordinator.departing:
             return Searcher.FINISHED
+        trial = self.search_state.suggest()
+        if trial is None:
+            # Tune asks again while trials run
+            return None if self.search_state.running else Searcher.FINISHED
         self._numbers[trial_id] = trial.number
+        if trial.stages_done:
+            # a trial that was paused asks about its last stage once more
+            self.coordinator.decide(trial.number, trial.stages_done, True)
         return {
             "trial": trial.number,
             "prepared": ray.put(trial.prepared),
@@ -68,7 +74,8 @@ class StudySearcher(Unsaved, Searcher):
     ) -> None:
         number = self._numbers[trial_id]
         state = self.search_state.state_of(number, error)
-        if state is not None and not self.search_state.trials[number].reported:
+        self.search_state.returned(number)
+        if state not in (None, "paused") and not self.search_state.trials[number].reported:
             self.search_state.report_end(number, state)
 
     def save(self, checkpoint_path: str) -> None:
@@ -79,7 +86,7 @@ class StudySearcher(Unsaved, Searcher):
 
 
 class StageEnds(Unsaved, FIFOScheduler):
-    """Successive halving whose rungs are stage ends; other reports are not looked at.
+    """Stage ends are rungs, at which the strategy decides; other reports are not looked at.
 
     A summary carries all results of its trial so far, so that an end that was stored but not
     reported, because a process died in between, still gets its decision.
@@ -137,7 +144,10 @@ class TuneCallback(Unsaved, Callback):
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         mine = self._trial(trial)
         state = self.search_state.state_of(mine.number)
-        if state is not None:
+        if state == "paused":
+            release(mine.groups)
+            self.listener(self.search_state.pause(mine.number), "paused")
+        elif state is not None:
             self._end(mine, state, "")
         else:
             release(mine.groups)

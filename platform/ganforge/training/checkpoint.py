@@ -139,7 +139,7 @@ class Store:
         self.folders = open_folders(uri)
 
     def save(self, training: Training, record: dict[str, Any], keep: str) -> str:
-        """Store the state; then delete what `keep` does not ask for. The name it is stored under."""
+        """Store the state; then delete what `keep` does not ask for. The name of what is stored."""
         position = training.position
         groups = collect(training.system)
         if training.means.sums:  # between two reports

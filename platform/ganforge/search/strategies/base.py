@@ -21,14 +21,14 @@ Point = Mapping[str, Any]
 class Curve:
     """A trial: its point, and what it scored and cost at each rung that it has reached.
 
-    `scores` are such that larger is better, and finite; `seconds` are the device-seconds from the
-    rung before. A failed trial has the scores from before it failed.
+    `scores` are such that larger is better, and finite; `costs` are what it took from the rung
+    before, in the unit of `Seen.work`. A failed trial has the scores from before it failed.
     """
 
     number: int
     point: Point
     scores: tuple[float, ...] = ()
-    seconds: tuple[float, ...] = ()
+    costs: tuple[float, ...] = ()
     state: CurveState = "running"
 
     @property
@@ -41,10 +41,10 @@ class Curve:
 class Seen:
     """All trials of a search in the order in which they began, and the frame they run in.
 
-    A whole run has `rungs` rungs. `work` is what each costs next to the others, as it is known
-    before anything has been trained; the seconds of the curves say it better. `decision` is the
-    number of this decision: with `seed` it seeds what a strategy draws. `fresh` says whether a new
-    trial may begin (the search may have all that it was asked for).
+    A whole run has `rungs` rungs. `work` is what each costs next to the others. Costs are counted
+    in images by their size, not in seconds: a decision that hung on a clock could not be made
+    again. `decision` is the number of this decision: with `seed` it seeds what a strategy draws.
+    `fresh` says whether a new trial may begin (the search may have all that it was asked for).
     """
 
     curves: tuple[Curve, ...]
@@ -53,6 +53,15 @@ class Seen:
     seed: int = 0
     decision: int = 0
     fresh: bool = True
+
+    def curve(self, number: int) -> Curve:
+        """The trial of this number."""
+        return next(curve for curve in self.curves if curve.number == number)
+
+    @property
+    def paused(self) -> tuple[Curve, ...]:
+        """The trials that can be continued."""
+        return tuple(curve for curve in self.curves if curve.state == "paused")
 
     def generator(self) -> np.random.Generator:
         """The random generator of this decision."""

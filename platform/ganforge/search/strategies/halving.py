@@ -1,32 +1,52 @@
 """Which trials continue after a stage: asynchronous successive halving (arXiv:1810.05934)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
+from ganforge.search.strategies.base import Begin, Candidates, Continue, Decision, Nothing, Seen
 
-@dataclass
+
+@dataclass(frozen=True)
 class Halving:
-    """Compares trials where they end a stage; a pure function of the order of what is reported.
+    """Compares trials where they end a stage.
 
     A trial continues while its score is in the best 1/η of those seen at the same rung before it.
     Every stage end but the last is a rung: a stage costs about four times the one before, so the
     rungs are geometric in cost, as the paper's are. The last stage's end stops nobody.
     """
 
-    num_stages: int
-    mode: str
     reduction_factor: float = 2.0
-    rungs: dict[int, dict[int, float]] = field(default_factory=dict)
+    pauses = False
 
-    def continues(self, trial: int, stages_done: int, score: float) -> bool:
-        """Enter a score into its rung; whether the trial continues. A repeated score gets the
-        same answer only if nothing came between: callers keep the first answer."""
-        rung = self.rungs.setdefault(stages_done, {})
-        signed = score if self.mode == "max" else -score
-        others = [value for number, value in rung.items() if number != trial]
-        rung[trial] = signed
-        if stages_done >= self.num_stages or not others:
+    def next(self, seen: Seen, candidates: Candidates) -> Decision:
+        return in_order(seen)
+
+    def continues(self, seen: Seen, number: int, candidates: Candidates) -> bool:
+        curve = seen.curve(number)
+        rung = curve.rung
+        others = [c.scores[rung - 1] for c in seen.curves if c.number != number and c.rung >= rung]
+        if rung >= seen.rungs or not others:
             return True
         cutoff = np.percentile(others, (1 - 1 / self.reduction_factor) * 100)
-        return signed >= float(cutoff)
+        return curve.scores[-1] >= float(cutoff)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Trains every trial to its end."""
+
+    pauses = False
+
+    def next(self, seen: Seen, candidates: Candidates) -> Decision:
+        return in_order(seen)
+
+    def continues(self, seen: Seen, number: int, candidates: Candidates) -> bool:
+        return True
+
+
+def in_order(seen: Seen) -> Decision:
+    """New trials as the sampler suggests them; before them those that a limit has paused."""
+    if seen.paused:
+        return Continue(seen.paused[0].number)
+    return Begin() if seen.fresh else Nothing()

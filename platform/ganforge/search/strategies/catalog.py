@@ -1,0 +1,62 @@
+"""The strategies by name, and those of one's own."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ganforge.search.strategies.base import Strategy
+from ganforge.search.strategies.halving import Halving, Whole
+from ganforge.settings import SettingsError, shown
+
+#: what `--strategy` takes, with what it is in a few words
+STRATEGIES = {
+    "halving": "at each stage end the weaker half is stopped",
+    "tpe": "every trial is trained to its end",
+    "random": "every trial is trained to its end, at points drawn at random",
+    "grid": "every point of a finite space, trained to its end",
+}
+_WHOLE = ("tpe", "random", "grid")
+
+
+def load_strategy(name: str, reduction_factor: float = 2.0) -> Strategy:
+    """The strategy of a name, or of FILE.py:Class: a class whose instances need no arguments."""
+    if name == "halving":
+        return Halving(reduction_factor)
+    if name in _WHOLE:
+        return Whole()
+    if ".py:" not in name:
+        raise SettingsError(
+            f"strategy = {shown(name)}: there is no such strategy; give one of "
+            f"{', '.join(STRATEGIES)}, or FILE.py:Class"
+        )
+    return _own(name)
+
+
+def sampler_of(strategy: str, sampler: str) -> str:
+    """The sampler that a strategy goes with, where it does not take any."""
+    return strategy if strategy in ("random", "grid") else sampler
+
+
+def _own(name: str) -> Strategy:
+    file, _, member = name.rpartition(":")
+    if not Path(file).is_file():
+        raise SettingsError(f"strategy = {shown(name)}: no such file")
+    spec = importlib.util.spec_from_file_location("ganforge_user_strategy", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        kind: Callable[[], Any] = getattr(module, member)
+        made = kind()
+    except (Exception, SystemExit) as error:
+        raise SettingsError(
+            f"strategy = {shown(name)}: {type(error).__name__}: {error}".splitlines()[0]
+        ) from None
+    for wanted in ("next", "continues", "pauses"):
+        if not hasattr(made, wanted):
+            raise SettingsError(
+                f"strategy = {shown(name)}: has no `{wanted}`; it must have the members of "
+                "ganforge.search.strategies.base.Strategy"
+            )
+    return made
