@@ -38,7 +38,7 @@ def test_trials_that_were_begun_are_trained_and_time_ends_them() -> None:
 
 @pytest.mark.parametrize("text", ["", "30", "m", "-3m", "0h", "3 weeks", "nanh", "infm", "1e3s"])
 def test_what_is_no_budget_is_named(text: str) -> None:
-    with pytest.raises(SettingsError, match="budget = .*must be a number above 0 with a unit"):
+    with pytest.raises(SettingsError, match=r"budget = .*must be a number above 0 with a unit"):
         parse_budget(text)
 
 
@@ -56,5 +56,5 @@ def test_bytes_are_decimal() -> None:
         7,
         15 * 10**11,
     ]
-    with pytest.raises(SettingsError, match="keep-bytes = lots"):
+    with pytest.raises(SettingsError, match="keep-bytes = 'lots'"):
         parse_bytes("lots")

@@ -21,7 +21,7 @@ class StageResult:
     What the ids are made of stands with them, so that a difference can be named. `measurement_id`
     identifies the code that made the metrics; `equivalent` are the ids of the code under which the
     stage was trained, where it changed on the way and was seen to give the same bits. `rollbacks`
-    are the steps at which the stage diverged and went back. The seconds of a stage that was `reused`,
+    are the steps at which the stage diverged and went back. The seconds of one that was `reused`,
     from the ledger, are those of the run that trained it.
     """
 
