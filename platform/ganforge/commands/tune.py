@@ -186,6 +186,7 @@ def report(
             if isinstance(value, float)
             else f"              {key} = {value}"
         )
+    line(f"cost          {result.costs.line()}")
     line(f"checkpoints   {result.folder}")
     if best.run is not None and best.run.run_id:
         line(f"sample grids  {grids_line(uri, best.run.run_id)}")

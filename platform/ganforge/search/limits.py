@@ -1,12 +1,10 @@
 """What ends a search: the number of its trials, a budget, patience."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ganforge.search.budget import Budget
-
-if TYPE_CHECKING:
-    from ganforge.search.study import SearchState
+from ganforge.search.budget import Budget, Spent
+from ganforge.search.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -18,28 +16,31 @@ class Limits:
     budget: Budget | None = None
     patience: int | None = None
 
-    def reached(self, state: "SearchState", begin: bool = False) -> str:
+    def reached(
+        self, spent: Spent, trials: Mapping[int, Trial], mode: str, begin: bool = False
+    ) -> str:
         """Why no trial may be continued, or with `begin` none be begun; empty where it may."""
         budget = self.budget
-        if budget is not None and (begin or budget.ends_trials) and budget.exhausted(state.spent):
+        if budget is not None and (begin or budget.ends_trials) and budget.exhausted(spent):
             return f"the budget of {budget.text} is used up"
-        if begin and len(state.trials) >= self.num_trials:
+        if begin and len(trials) >= self.num_trials:
             return f"{self.num_trials} trials were begun"
-        if begin and self.patience is not None and self._vain(state) >= self.patience:
+        if begin and self.patience is not None and _vain(trials, mode) >= self.patience:
             return f"{self.patience} trials in a row ended without a better score"
         return ""
 
-    def _vain(self, state: "SearchState") -> int:
-        """How many trials have ended since the best score was seen, in the order of numbers."""
-        sign = 1 if state.metric.mode == "max" else -1
-        best, vain = float("-inf"), 0
-        for number in sorted(state.trials):
-            trial = state.trials[number]
-            if not trial.ended:
-                continue
-            score = trial.last_score if trial.state == "finished" else None
-            if score is not None and sign * score > best:
-                best, vain = sign * score, 0
-            else:
-                vain += 1
-        return vain
+
+def _vain(trials: Mapping[int, Trial], mode: str) -> int:
+    """How many trials have ended since the best score was seen, in the order of numbers."""
+    sign = 1 if mode == "max" else -1
+    best, vain = float("-inf"), 0
+    for number in sorted(trials):
+        trial = trials[number]
+        if not trial.ended:
+            continue
+        score = trial.last_score if trial.state == "finished" else None
+        if score is not None and sign * score > best:
+            best, vain = sign * score, 0
+        else:
+            vain += 1
+    return vain

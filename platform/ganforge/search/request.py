@@ -62,7 +62,8 @@ def header(request: SearchRequest) -> dict[str, Any]:
 def check_header(journal: Journal, present: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
     """The recorded header, where it agrees with the present call; else SettingsError, which names
     the images that differ from those of `prepared`."""
-    recorded = {"strategy": "halving"} | journal.events[0]  # the only one of versions before 0.3
+    # versions before 0.3 had no other strategy
+    recorded: dict[str, Any] = {"strategy": "halving"} | journal.events[0]
     problems = []
     for key, value in present.items():
         if key in ("startup_trials",) or recorded.get(key) == value:

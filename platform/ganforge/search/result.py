@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ganforge.search.costs import NO_COSTS, Costs
 from ganforge.search.trial import Trial, better
 from ganforge.tracking.run_ref import RunRef
 
@@ -21,6 +22,7 @@ class SearchResult:
     interrupted: bool = False
     tracking_trouble: str = ""
     view: str = ""
+    costs: Costs = NO_COSTS
 
 
 def best_trial(trials: Iterable[Trial], mode: str) -> Trial | None:

@@ -18,6 +18,7 @@ from ganforge.cluster.train import fit_job, make_job
 from ganforge.run_names import new_name
 from ganforge.schedule import Plan
 from ganforge.search.capacity import wait_for_capacity
+from ganforge.search.costs import search_costs
 from ganforge.search.journal import Journal, latest, local_file
 from ganforge.search.request import SearchRequest, check_header, header
 from ganforge.search.result import SearchResult, best_trial, summary_note
@@ -220,15 +221,19 @@ class _Search:
         interrupted = bool(unended) or not state.over
         trials = tuple(state.trials[number] for number in sorted(state.trials))
         best = best_trial(trials, metric.mode)
+        devices = self.slots * self.job.workers
+        costs = search_costs(trials, state.spent.seconds, devices)
         note = summary_note(trials, best, metric.name, state.distributions)
         if best is not None:
-            tracking.log_report(trials, best, state.study)
+            tracking.log_report(trials, best, state.study, costs)
         if interrupted:
-            tracking.end_parent("KILLED", "interrupted", best, note)
+            tracking.end_parent("KILLED", "interrupted", best, note, costs)
         elif best is None:
-            tracking.end_parent("FAILED", "failed: no trial finished a stage", best, note)
+            tracking.end_parent("FAILED", "failed: no trial finished a stage", best, note, costs)
         else:
-            tracking.end_parent("FINISHED", "finished", best, note)
+            reason = state.limit()
+            outcome = f"finished: {reason}" if reason else "finished"
+            tracking.end_parent("FINISHED", outcome, best, note, costs)
         for trial in unended:
             # after the record is complete: Ray waits for a cluster that is gone
             release(trial.groups)
@@ -241,4 +246,5 @@ class _Search:
             interrupted,
             tracking.trouble,
             tracking.view,
+            costs,
         )

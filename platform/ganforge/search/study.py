@@ -127,13 +127,17 @@ class SearchState:
         seconds = self._before + time.monotonic() - self._began
         return Spent(seconds, devices, len(self.trials))
 
+    def limit(self, begin: bool = False) -> str:
+        """Why no trial may be continued, or with `begin` none be begun; empty where it may."""
+        return self.limits.reached(self.spent, self.trials, self.metric.mode, begin)
+
     @property
     def over(self) -> bool:
         """Whether nothing runs and nothing is left to be begun or continued."""
         return not self.running and not self._again and not self._decisions_left()
 
     def _decisions_left(self) -> bool:
-        if self.limits.reached(self):
+        if self.limit():
             return False
         return isinstance(self.strategy.next(self.seen(), self.candidates), Begin | Continue)
 
@@ -147,7 +151,7 @@ class SearchState:
             tuple(map(stage_work, stages)),
             self.seed,
             self._told,
-            fresh=not self.limits.reached(self, begin=True),
+            fresh=not self.limit(begin=True),
         )
 
     def _curve(self, trial: Trial) -> Curve:
@@ -169,7 +173,7 @@ class SearchState:
             trial = self._again.pop(0)
             trial.active = True
             return trial
-        while self._idle_since != self._told and not self.limits.reached(self):
+        while self._idle_since != self._told and not self.limit():
             decision = self.strategy.next(self.seen(), self.candidates)
             if isinstance(decision, Continue):
                 return self._continue(decision.number)
@@ -277,7 +281,7 @@ class SearchState:
         continues = paused = False
         if stages_done >= len(trial.plan.stages):
             continues = True  # it is over
-        elif self.limits.reached(self):
+        elif self.limit():
             paused = True
         else:
             continues = self.strategy.continues(self.seen(), trial.number, self.candidates)

@@ -12,6 +12,7 @@ from typing import Any
 
 from optuna.study import Study
 
+from ganforge.search.costs import Costs
 from ganforge.search.pages import copies, logarithmic, search_page, search_view, trial_page
 from ganforge.search.report.collect import report_files
 from ganforge.search.trial import Trial
@@ -83,7 +84,7 @@ class SearchTracking:
             )
             self.view = self._try(lambda: ship_view(self.uri, self.experiment, view)) or ""
 
-    def log_report(self, trials: Sequence[Trial], best: Trial, study: Study) -> None:
+    def log_report(self, trials: Sequence[Trial], best: Trial, study: Study, costs: Costs) -> None:
         """Log the study report to the search's run."""
         if self.parent is None or not self._recorded():
             return
@@ -91,7 +92,9 @@ class SearchTracking:
         self.client.flush(_CLOSE_SECONDS)
         title = f"Search {self.search_id} of {self.prepared.system}"
         scales = logarithmic(self.distributions)
-        made = self._try(lambda: report_files(title, trials, best, study, self.metric, scales))
+        made = self._try(
+            lambda: report_files(title, trials, best, study, self.metric, scales, costs)
+        )
         if made is not None:
             self.client.files(self.parent, made[0])
 
@@ -156,10 +159,12 @@ class SearchTracking:
         trial.run = self.client.known(trial.run)
         self.client.send(trial.folder)
 
-    def end_parent(self, status: Status, outcome: str, best: Trial | None, note: str) -> None:
+    def end_parent(
+        self, status: Status, outcome: str, best: Trial | None, note: str, costs: Costs
+    ) -> None:
         """End the search's run; wait a little until the store has everything."""
         if self.parent is not None:
-            metrics = {}
+            metrics = costs.metrics()
             if best is not None and best.last_score is not None and status == "FINISHED":
                 metrics[self.metric.name] = best.last_score
             page = search_page(

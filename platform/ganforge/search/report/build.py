@@ -7,6 +7,8 @@ from typing import Any
 
 from optuna.study import Study
 
+from ganforge.search.costs import NO_COSTS, Costs
+from ganforge.search.report.agreement import agreements
 from ganforge.search.report.animation import Frame, animate
 from ganforge.search.report.figure import Omitted
 from ganforge.search.report.html import page
@@ -22,7 +24,7 @@ FOLDER = "report"
 @dataclass(frozen=True)
 class Searched:
     """Everything that a report speaks of. `logarithmic` are the settings drawn on a log scale;
-    `frames` the best trial's sample grids; `best` its number."""
+    `frames` the best trial's sample grids; `best` its number; `costs` those of the search."""
 
     title: str
     rows: Sequence[TrialRow]
@@ -33,6 +35,7 @@ class Searched:
     logarithmic: Collection[str] = ()
     best: int | None = None
     frames: Sequence[Frame] = ()
+    costs: Costs = NO_COSTS
 
 
 def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
@@ -92,17 +95,17 @@ def _made(heading: str, make: Callable[[], bytes], left_out: list[str]) -> bytes
 
 
 def _lead(searched: Searched, frame: Any) -> list[str]:
-    """The result in two sentences."""
+    """The result, what it cost, and whether the rungs were justified, in a sentence each."""
     states = frame["state"].value_counts()
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    lines = [
-        f"{len(searched.rows)} trials ({counts}), compared by {searched.metric}; "
-        f"{frame['seconds'].sum():.0f} seconds, {frame['device-seconds'].sum():.0f} device-seconds."
-    ]
+    lines = [f"{len(searched.rows)} trials ({counts}), compared by {searched.metric}."]
     for row in searched.rows:
         if row.number != searched.best or row.score is None:
             continue
         bicubic = row.stages[-1].bicubic(searched.metric)
         baseline = "" if bicubic is None else f" (bicubic {bicubic:.3f})"
         lines.append(f"Best: trial {row.number} with {searched.metric} {row.score:.3f}{baseline}.")
-    return lines
+    if searched.costs.held:
+        lines.append(f"{searched.costs.line()}.")
+    found = agreements(searched.rows, len(searched.resolutions))
+    return [*lines, *(agreement.line for agreement in found)]

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from optuna.study import Study
 
+from ganforge.search.costs import Costs
 from ganforge.search.report.animation import Frame, in_order
 from ganforge.search.report.build import Searched, build_report
 from ganforge.search.report.table import TrialRow
@@ -29,6 +30,7 @@ def report_files(
     study: Study,
     metric: Metric,
     logarithmic: Iterable[str],
+    costs: Costs,
 ) -> tuple[dict[str, bytes], list[str]]:
     """The report of a search by its paths in the parent run, and what was left out of it."""
     found = Searched(
@@ -41,6 +43,7 @@ def report_files(
         frozenset(logarithmic),
         best.number,
         _try_grids(best),
+        costs,
     )
     return build_report(found)
 

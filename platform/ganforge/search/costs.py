@@ -1,0 +1,82 @@
+"""What a search cost, so that the sum closes: every second of every device that it held."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+from ganforge.search.trial import Trial, stage_work
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Device-seconds (seconds times workers) of a trial, or of a search.
+
+    `used` went into stages that were trained, measured and stored; `overhead` into starting
+    processes, waiting for decisions and for stages that another trial trained, and into what was
+    lost with a process that died; `idle` are devices that no trial held. These three add up to what
+    the search held. `reused` stages came from the ledger instead of being trained, and `spared`
+    ones were not trained because their trial was stopped or paused (estimated by what the stage
+    took in other trials, by its images; unknown for a stage that nobody trained).
+    """
+
+    used: float = 0.0
+    overhead: float = 0.0
+    idle: float = 0.0
+    reused: float = 0.0
+    spared: float = 0.0
+
+    def __add__(self, other: "Costs") -> "Costs":
+        return Costs(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Costs)))
+
+    @property
+    def held(self) -> float:
+        """Device-seconds of wall time times devices."""
+        return self.used + self.overhead + self.idle
+
+    def metrics(self) -> dict[str, float]:
+        """As metrics of the search's run."""
+        found = {f"cost/{f.name}": round(getattr(self, f.name), 3) for f in fields(Costs)}
+        return found | {"cost/held": round(self.held, 3)}
+
+    def line(self) -> str:
+        """In one sentence, for people."""
+        return (
+            f"{self.held:.0f} device-seconds: {self.used:.0f} trained, {self.overhead:.0f} "
+            f"starting and waiting, {self.idle:.0f} idle; {self.reused:.0f} saved by stages that "
+            f"were there already, about {self.spared:.0f} by trials that were not continued"
+        )
+
+
+NO_COSTS = Costs()
+
+
+def trial_costs(trial: Trial, rates: dict[int, float]) -> Costs:
+    """The costs of one trial. `rates` are device-seconds per unit of work, by stage."""
+    stages = trial.stages.values()
+    used = sum(s.seconds * s.workers for s in stages if not s.reused)
+    reused = sum(s.seconds * s.workers for s in stages if s.reused)
+    held = trial.seconds * trial.settings.workers
+    spared = 0.0
+    if trial.state in ("stopped", "paused"):
+        left = enumerate(trial.plan.stages[trial.stages_done :], trial.stages_done)
+        spared = sum(stage_work(stage) * rates.get(index, 0.0) for index, stage in left)
+    return Costs(used, max(0.0, held - used), 0.0, reused, spared)
+
+
+def search_costs(trials: Iterable[Trial], seconds: float, devices: int) -> Costs:
+    """The costs of a search that held `devices` for `seconds`."""
+    trials = list(trials)
+    rates = stage_rates(trials)
+    total = sum((trial_costs(trial, rates) for trial in trials), NO_COSTS)
+    return total + Costs(idle=max(0.0, seconds * devices - total.held))
+
+
+def stage_rates(trials: Iterable[Trial]) -> dict[int, float]:
+    """Device-seconds per unit of work of each stage, over the trials that trained it."""
+    seconds: dict[int, float] = {}
+    work: dict[int, float] = {}
+    for trial in trials:
+        for index, stage in trial.stages.items():
+            if not stage.reused:
+                seconds[index] = seconds.get(index, 0.0) + stage.seconds * stage.workers
+                work[index] = work.get(index, 0.0) + stage_work(trial.plan.stages[index])
+    return {index: seconds[index] / work[index] for index in seconds if work[index]}

@@ -1,0 +1,50 @@
+"""The costs of a search add up, and say what was saved."""
+
+import pytest
+
+from ganforge.schedule import Plan, Stage
+from ganforge.search.costs import search_costs, stage_rates
+from ganforge.search.trial import State, Trial
+from ganforge.training.report import StageResult
+
+STAGES = (Stage(16, 80, 0, 8, 4), Stage(32, 80, 0, 8, 4))
+
+
+class Two:
+    """Settings of two workers."""
+
+    workers = 2
+
+    @property
+    def settings(self) -> "Two":
+        return self
+
+
+def trial(number: int, state: State, seconds: float, *stages: tuple[float, bool]) -> Trial:
+    made = Trial(number, {}, Two(), Plan(STAGES, (), 0), state=state, seconds=seconds)  # pyright: ignore
+    for index, (took, reused) in enumerate(stages):
+        made.scores[index + 1] = 1.0
+        made.stages[index] = StageResult(index, seconds=took, workers=2, reused=reused)
+    return made
+
+
+def test_the_sum_closes() -> None:
+    trials = [
+        trial(0, "finished", 40.0, (10.0, False), (20.0, False)),
+        trial(1, "stopped", 15.0, (12.0, False)),
+        trial(2, "finished", 25.0, (10.0, True), (22.0, False)),
+    ]
+    costs = search_costs(trials, seconds=50.0, devices=4)
+    assert costs.used == 2 * (10 + 20 + 12 + 22)
+    assert costs.overhead == 2 * (40 + 15 + 25) - costs.used
+    assert costs.reused == 2 * 10
+    # the second stage of trial 1 would have taken the mean of those that were trained
+    assert costs.spared == pytest.approx(2 * 21)
+    assert costs.held == 50 * 4
+    assert costs.metrics()["cost/held"] == 200
+
+
+def test_a_stage_that_nobody_trained_has_no_price() -> None:
+    trials = [trial(0, "paused", 12.0, (10.0, False))]
+    assert stage_rates(trials).keys() == {0}
+    assert search_costs(trials, 12.0, 2).spared == 0.0
