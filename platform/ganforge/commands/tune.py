@@ -187,6 +187,8 @@ def report(
             else f"              {key} = {value}"
         )
     line(f"cost          {result.costs.line()}")
+    if result.dropped:
+        line(f"ledger        {result.dropped}")
     line(f"checkpoints   {result.folder}")
     if best.run is not None and best.run.run_id:
         line(f"sample grids  {grids_line(uri, best.run.run_id)}")

@@ -12,7 +12,7 @@ from ganforge.tracking.run_ref import RunRef
 @dataclass(frozen=True)
 class SearchResult:
     """What a search found. `best` is the best finished trial, else the best that was stopped;
-    `view` the path of the comparison under the store's address."""
+    `view` the path of the comparison under the store's address, `dropped` what the ledger lost."""
 
     search_id: str
     best: Trial | None
@@ -23,6 +23,7 @@ class SearchResult:
     tracking_trouble: str = ""
     view: str = ""
     costs: Costs = NO_COSTS
+    dropped: str = ""
 
 
 def best_trial(trials: Iterable[Trial], mode: str) -> Trial | None:

@@ -20,6 +20,9 @@ from ganforge.schedule import Plan
 from ganforge.search.capacity import wait_for_capacity
 from ganforge.search.costs import search_costs
 from ganforge.search.journal import Journal, latest, local_file
+from ganforge.search.ledger_size import LedgerSize
+from ganforge.search.mirror import FILE as MIRROR
+from ganforge.search.mirror import Mirror
 from ganforge.search.request import SearchRequest, check_header, header
 from ganforge.search.result import SearchResult, best_trial, summary_note
 from ganforge.search.space import check_space, distributions
@@ -148,7 +151,23 @@ class _Search:
         if resumed:
             # not before the journal has proved to be that of this search
             self.tracking.continue_parent(recorded_run(opened["parent"], request.tracking_uri))
-        self.callback = TuneCallback(self.search_state, self.tracking, listener)
+        self.ledger_size = LedgerSize(request.storage, request.keep_bytes, request.metric.mode)
+        self.mirror = Mirror(
+            local_file(request.storage, journal.search_id).with_name(MIRROR),
+            journal.search_id,
+            request.metric,
+            distributions(request.space),
+        )
+        self.mirror.follow(self.search_state.trials.values())
+
+        def listen(trial: Trial, event: str) -> None:
+            if event != "progress":
+                self.mirror.follow([trial])
+            if event in ("paused", "ended"):
+                self.ledger_size.collect(self.search_state.trials.values())
+            listener(trial, event)
+
+        self.callback = TuneCallback(self.search_state, self.tracking, listen)
 
     def run(self, announce: Callable[[str], None] | None) -> SearchResult:
         """Until no trial is left, or it is interrupted; every run is ended, whatever happens."""
@@ -247,4 +266,5 @@ class _Search:
             tracking.trouble,
             tracking.view,
             costs,
+            self.ledger_size.line,
         )

@@ -1,0 +1,114 @@
+"""The search as an Optuna storage file, for `optuna-dashboard` and whatever else reads Optuna."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from ganforge.search.trial import State, Trial
+from ganforge.systems.base import Metric
+
+logger = logging.getLogger("ganforge")
+#: the file's name, next to the search's journal
+FILE = "optuna.log"
+_STATES: dict[State, TrialState] = {
+    "finished": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "killed": TrialState.FAIL,
+}
+
+
+class Mirror:
+    """Follows a search into a storage file of Optuna's. Nothing is read back from it: it is made
+    anew when a search is resumed, and a file that cannot be written stops no search."""
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        metric: Metric,
+        distributions: Mapping[str, BaseDistribution],
+    ):
+        self.path, self.distributions, self.trouble = path, dict(distributions), ""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._numbers: dict[int, int] = {}
+        self._reported: dict[int, int] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            self._storage = JournalStorage(JournalFileBackend(str(path)))
+            maximize = metric.mode == "max"
+            direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
+            self._study = self._storage.create_new_study([direction], name)
+            self._storage.set_study_system_attr(self._study, "study:metric_names", [metric.name])
+        except Exception as error:
+            self._failed(error)
+
+    def follow(self, trials: Iterable[Trial]) -> None:
+        """Write down what has changed."""
+        for trial in trials:
+            if self.trouble:
+                return
+            try:
+                self._follow(trial)
+            except Exception as error:
+                self._failed(error)
+
+    def _follow(self, trial: Trial) -> None:
+        if trial.number not in self._numbers:
+            self._numbers[trial.number] = self._storage.create_new_trial(
+                self._study, self._frozen(trial)
+            )
+            self._reported[trial.number] = 0
+        number = self._numbers[trial.number]
+        if self._storage.get_trial(number).state.is_finished():
+            return
+        for stage in range(self._reported[trial.number] + 1, trial.stages_done + 1):
+            self._storage.set_trial_intermediate_value(number, stage, trial.scores[stage])
+            self._reported[trial.number] = stage
+        self._storage.set_trial_user_attr(number, "outcome", trial.outcome)
+        state = _STATES.get(trial.state)
+        if state is not None:
+            scored = trial.state in ("finished", "stopped") and trial.last_score is not None
+            values = [trial.last_score] if scored and trial.last_score is not None else None
+            self._storage.set_trial_state_values(number, state, values)
+
+    def _frozen(self, trial: Trial) -> FrozenTrial:
+        """A trial that runs, with its point."""
+        found = {k: d for k, d in self.distributions.items() if k in trial.params}
+        attributes: dict[str, Any] = {"trial": trial.number, "storage": trial.folder}
+        if trial.run is not None:
+            attributes["mlflow_run"] = trial.run.run_id
+        return FrozenTrial(
+            number=trial.number,
+            trial_id=trial.number,
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=datetime.now(UTC).replace(tzinfo=None),
+            datetime_complete=None,
+            params={key: trial.params[key] for key in found},
+            distributions=found,
+            user_attrs=attributes,
+            system_attrs={},
+            intermediate_values={},
+        )
+
+    def _failed(self, error: Exception) -> None:
+        self.trouble = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        logger.warning("%s: not written for Optuna (%s)", self.path, self.trouble)
+
+
+def load(path: Path) -> optuna.Study:
+    """The study in a mirror file, to be read: `load(path).trials_dataframe()`."""
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    [found] = storage.get_all_studies()
+    return optuna.load_study(study_name=found.study_name, storage=storage)

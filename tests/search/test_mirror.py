@@ -1,0 +1,76 @@
+"""What Optuna reads in the mirror file is the search."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from ganforge.schedule import Plan, Stage
+from ganforge.search.mirror import Mirror, load
+from ganforge.search.trial import State, Trial
+from ganforge.systems.base import Metric
+
+SPACE = {
+    "critic.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+    "critic_steps": CategoricalDistribution([1, 2]),
+}
+PLAN = Plan((Stage(16, 80, 0, 8, 4), Stage(32, 80, 0, 8, 4)), (), 0)
+METRIC = Metric("validation/psnr", "max")
+
+
+def trial(number: int, state: State, *scores: float) -> Trial:
+    params = {"critic.learning_rate": 1e-3 * (number + 1), "critic_steps": 1 + number % 2}
+    made = Trial(number, params, None, PLAN, state=state)  # pyright: ignore (nothing looks at it)
+    made.scores = dict(enumerate(scores, 1))
+    return made
+
+
+def followed(path: Path) -> list[Trial]:
+    trials = [
+        trial(0, "running"),
+        trial(1, "finished", 20.0, 30.0),
+        trial(2, "stopped", 19.0),
+        trial(3, "failed"),
+        trial(4, "paused", 25.0),
+    ]
+    mirror = Mirror(path, "a search", METRIC, SPACE)
+    mirror.follow(trials)
+    trials[0].scores[1] = 21.0
+    mirror.follow(trials)
+    trials[0].scores[2], trials[0].state = 31.0, "finished"
+    mirror.follow(trials)
+    mirror.follow(trials)
+    assert not mirror.trouble
+    return trials
+
+
+def test_optuna_reads_every_trial(tmp_path: Path) -> None:
+    trials = followed(tmp_path / "optuna.log")
+    study = load(tmp_path / "optuna.log")
+    assert study.study_name == "a search"
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert study.metric_names == ["validation/psnr"]
+    assert [found.params for found in study.trials] == [made.params for made in trials]
+    assert [found.intermediate_values for found in study.trials] == [made.scores for made in trials]
+    states = [found.state.name for found in study.trials]
+    assert states == ["COMPLETE", "COMPLETE", "PRUNED", "FAIL", "RUNNING"]
+    assert study.best_trial.number == 0 and study.best_value == 31.0
+    assert study.trials[4].user_attrs["outcome"] == "paused after stage 0"
+    frame = study.trials_dataframe()
+    assert list(frame["values_validation/psnr"].dropna()) == [31.0, 30.0, 19.0]
+
+
+def test_it_is_made_anew(tmp_path: Path) -> None:
+    followed(tmp_path / "optuna.log")
+    followed(tmp_path / "optuna.log")
+    assert len(load(tmp_path / "optuna.log").trials) == 5
+
+
+def test_a_file_that_cannot_be_written_stops_no_search(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "optuna.log").mkdir()
+    mirror = Mirror(tmp_path / "optuna.log", "a search", METRIC, SPACE)
+    mirror.follow([trial(0, "running")])
+    assert mirror.trouble and "not written for Optuna" in caplog.text
