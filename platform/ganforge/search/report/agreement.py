@@ -53,7 +53,7 @@ def agreements(rows: Sequence[TrialRow], num_stages: int, level: float = 0.95) -
         early, last = zip(*pairs, strict=True) if pairs else ((), ())
         if len(pairs) < _FEWEST or len(set(early)) < 2 or len(set(last)) < 2:
             continue
-        correlation = float(spearmanr(early, last).statistic)
+        correlation = float(spearmanr(early, last)[0])  # pyright: ignore (scipy has no types)
         low, high = _interval(correlation, len(pairs), level)
         found.append(Agreement(index + 1, len(pairs), correlation, low, high))
     return found
