@@ -18,7 +18,7 @@ from ganforge.training.prepare import prepare
 from ganforge.training.report import read_stages
 from ganforge.training.run import run
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 TRIALS = 3
 SPACE = {
     # of the last stage alone: all trials have the one before it in common

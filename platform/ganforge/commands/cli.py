@@ -158,6 +158,31 @@ def tune(
 
 
 @app.command()
+def plan(
+    system: System = None, preset: Preset = None, data: Data = None, settings: File = None,
+    space: Annotated[str | None, typer.Option(help="search space: a name or a file")] = None,
+    strategy: Annotated[
+        list[str] | None, typer.Option(help="strategies to compare; default: all; repeatable")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="how many configurations are tried")] = 4,
+    slots: Annotated[int, typer.Option(min=1, help="trials at a time")] = 1,
+    price: Annotated[float | None, typer.Option(help="money for an hour of one device")] = None,
+    seconds: Annotated[float, typer.Option(help="how long to measure")] = 60.0,
+    workers: Workers = None, gpu: Gpu = False, seed: Seed = None, changes: Set = None,
+    start: Start = None, target: Target = None, scale: Scale = None, strict: Strict = False,
+) -> None:  # fmt: skip
+    """Measure a few batches of each stage; print what a search takes."""
+    command = _module("plan")
+    settings_options = CliOptions(
+        system, preset, settings, data, workers, gpu, None,
+        start, target, scale, changes or [], strict,
+    )  # fmt: skip
+    chosen = tuple(strategy or ())
+    options = command.PlanOptions(space, chosen, trials, slots, price, seconds, seed or 0)
+    command.plan(settings_options, options)
+
+
+@app.command()
 def reproduce(
     run: RunId = None,
     experiment: Experiment = "ganforge",

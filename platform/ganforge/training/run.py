@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,7 +19,7 @@ from ganforge.training.checkpoint import Snapshot, Store, state_hashes
 from ganforge.training.divergence import LastGood
 from ganforge.training.ledger import Ledger
 from ganforge.training.lineage import environment
-from ganforge.training.loop import NotFinite, Notice, train
+from ganforge.training.loop import NotFinite, Notice, Training, train
 from ganforge.training.measure import measure
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import NOTICES, Report
@@ -97,35 +97,23 @@ def run(
         if states is not None and ledger is not None and repeats(settings, device):
             identity, skip = record.environment_id, record.clock.skip
             reuse = Reuse(ledger, lineage, plan, identity, workers, noticed, skip)
+        kept = Kept(states if rank == 0 else None, record, settings.keep, reuse, good)
         while True:
             try:
                 while reuse is not None and (taken := reuse.next(training.position)):
                     training = begin(prepared, plan, taken)
                     report = record.taken_over(taken, training, data, workers)
-                    if states and rank == 0:
-                        states.save(training, record.manifest(report, training), settings.keep)
-                    if good is not None:
-                        good.keep(training)
+                    kept.keep(report, training)
                     del taken
                     yield report
                 for report in train(training, plan, data, workers, noticed):
                     if report.kind in NOTICES:
-                        # a run goes back to states of the plan alone, whenever it was ended
-                        if states and rank == 0 and good is None:
-                            report = replace(report, state=state_hashes(training.system))
-                            states.save(training, record.manifest(report, training), settings.keep)
-                        yield report
+                        yield kept.notice(report, training)
                         continue
                     report = measure(training, plan, data, workers, report, prepared.assets)
                     report = record.describe(training, report)
                     if plan.stores(report.position):
-                        if states and rank == 0:
-                            manifest = record.manifest(report, training)
-                            name = states.save(training, manifest, settings.keep)
-                            if reuse is not None and report.kind == "stage":
-                                reuse.publish(report.position.index, states, name)
-                        if good is not None:
-                            good.keep(training)
+                        kept.keep(report, training)
                     yield report
                     if reuse is not None and report.kind == "stage":
                         break  # the ledger may have the next one
@@ -146,6 +134,36 @@ def run(
         if reuse is not None:
             reuse.release()
         data.close()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where the states of a run go: its store (on rank 0), the ledger, and memory, for a rollback.
+    `names` of the store are those that the setting `keep` asks for."""
+
+    states: Store | None
+    record: RunRecord
+    names: str
+    reuse: Reuse | None
+    good: LastGood | None
+
+    def keep(self, report: Report, training: Training) -> None:
+        """A state that the plan asks for, or that the ledger had."""
+        if self.states is not None:
+            name = self.states.save(training, self.record.manifest(report, training), self.names)
+            if self.reuse is not None and report.stage is not None and not report.stage.reused:
+                self.reuse.publish(report.position.index, self.states, name)
+        if self.good is not None:
+            self.good.keep(training)
+
+    def notice(self, report: Report, training: Training) -> Report:
+        """A state between two reports. A run that may go back does so to states of the plan alone,
+        whenever it was ended: it has none of these."""
+        if self.states is None or self.good is not None:
+            return report
+        report = replace(report, state=state_hashes(training.system))
+        self.states.save(training, self.record.manifest(report, training), self.names)
+        return report
 
 
 def open_run_data(prepared: Prepared, plan: Plan) -> Data:

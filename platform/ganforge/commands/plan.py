@@ -1,0 +1,124 @@
+"""`ganforge plan`: what a search will take, before it starts."""
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ganforge.commands.configure import CliOptions, print_images
+from ganforge.commands.start import prepare_start
+from ganforge.console import Console, Table
+from ganforge.settings import SettingsError
+
+if TYPE_CHECKING:
+    from ganforge.search.plan import Estimate
+    from ganforge.training.probe import StageProbe
+
+#: what of the time to probe goes into starting processes
+_LEAST_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """The options of `ganforge plan`, besides those about settings."""
+
+    space: str | None = None
+    strategies: tuple[str, ...] = ()
+    trials: int = 4
+    slots: int = 1
+    price: float | None = None
+    seconds: float = 60.0
+    seed: int = 0
+
+
+def plan(settings_options: CliOptions, options: PlanOptions) -> None:
+    """Measure each stage on a few batches, and print memory, time and cost by strategy."""
+    if options.seconds < _LEAST_SECONDS:
+        raise SettingsError(f"seconds = {options.seconds}: must be at least {_LEAST_SECONDS:g}")
+    if options.price is not None and not options.price > 0:
+        raise SettingsError(f"price = {options.price}: must be above 0")
+    named = settings_options.system or settings_options.settings_file
+    domains: dict[str, Any] = {}
+
+    def examine(system: str, settings: Any) -> None:
+        importlib.import_module("ganforge.cluster.session")
+        import search_spaces
+        from ganforge.search.space import check_space
+
+        domains.update(search_spaces.load(options.space or system, len(settings.stages)))
+        check_space(domains, settings)
+
+    start = prepare_start(settings_options, None, False, "paper" if named else "quick", examine)
+    assert start is not None  # it was no dry run
+    from ganforge.search.plan import estimate, probe_all, start_seconds
+    from ganforge.search.sampler import Sampler
+    from ganforge.search.strategies.catalog import STRATEGIES, load_strategy
+
+    print_images(start.images)
+    console = Console()
+    started = start_seconds()
+    probes = probe_all(start.prepared, options.seconds / 2)
+    workers = start.prepared.settings.workers
+    console.print(_stages(probes))
+    table = Table(
+        title=f"{options.trials} trials, {options.slots} at a time, {workers} workers each"
+    )
+    columns = ["strategy", "device time", "nine of ten", "wall time", "nine of ten"]
+    for column in [*columns, "cost"] if options.price else columns:
+        table.add_column(column, no_wrap=True)
+    for name in options.strategies or tuple(STRATEGIES):
+        sampler = Sampler(domains, start.metric.mode, options.seed)
+        found = estimate(
+            load_strategy(name),
+            sampler.candidates,
+            probes,
+            num_trials=options.trials,
+            workers=workers,
+            slots=options.slots,
+            start_seconds=started,
+            seed=options.seed,
+        )
+        device, wall = found.device_seconds, found.seconds
+        row = [name, _time(device.value), _range(device), _time(wall.value), _range(wall)]
+        if options.price:
+            row.append(f"{device.value / 3600 * options.price:.2f}")
+        table.add_row(*row)
+    console.print(table)
+
+
+def _stages(probes: "list[StageProbe]") -> Table:
+    table = Table(title="stages of one trial")
+    for column in (
+        "stage",
+        "pixels",
+        "batches",
+        "seconds a batch",
+        "time",
+        "nine of ten",
+        "memory",
+    ):
+        table.add_column(column, no_wrap=True)
+    for probe in probes:
+        low, high = probe.interval
+        seconds = probe.whole[0] or probe.fading[0]
+        table.add_row(
+            str(probe.index + 1),
+            str(probe.resolution),
+            str(probe.steps),
+            f"{seconds:.3g}",
+            _time(probe.seconds),
+            f"{_time(low)} to {_time(high)}",
+            f"{probe.peak_bytes / 2**30:.2f} GiB",
+        )
+    return table
+
+
+def _range(estimate: "Estimate") -> str:
+    return f"{_time(estimate.low)} to {_time(estimate.high)}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,202 @@
+"""What a search will take, before it starts: stages measured on a few batches, and the strategy
+itself played on scores that are drawn at random."""
+
+import heapq
+import pickle
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ganforge.search.strategies.base import (
+    Begin,
+    Candidates,
+    Continue,
+    Curve,
+    Point,
+    Seen,
+    Strategy,
+)
+from ganforge.training.probe import StageProbe, probe_stage
+
+if TYPE_CHECKING:
+    from ganforge.training.prepare import Prepared
+
+#: how often a search is played
+_PLAYS = 20
+#: how much of a final score is known after the first stage: a correlation
+_FIRST_CORRELATION = 0.7
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with an interval in which nine of ten lie."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SearchEstimate:
+    """Of a whole search: device-seconds, seconds of wall time."""
+
+    device_seconds: Estimate
+    seconds: Estimate
+
+
+def probe_all(prepared: "Prepared", seconds: float) -> list[StageProbe]:
+    """Measure every stage in about `seconds`, each in a process of its own, as a worker is: the
+    memory that one stage has held says nothing of another one's."""
+    count = len(prepared.settings.stages)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        given, answer = Path(folder, "prepared"), Path(folder, "probe")
+        given.write_bytes(pickle.dumps(prepared))
+        for index in range(count):
+            words = [sys.executable, "-m", __name__, str(given), str(index), str(seconds / count)]
+            subprocess.run([*words, str(answer)], check=True)
+            found.append(pickle.loads(answer.read_bytes()))
+    return found
+
+
+def estimate(
+    strategy: Strategy,
+    candidates: Candidates,
+    probes: Sequence[StageProbe],
+    *,
+    num_trials: int,
+    workers: int,
+    slots: int,
+    start_seconds: float,
+    seed: int = 0,
+) -> SearchEstimate:
+    """Play a search of `num_trials` on scores that are drawn at random, twenty times.
+
+    `slots` trials run at a time, each on `workers` devices; `start_seconds` pass before a trial's
+    first batch, and before the first one after it was paused. The interval has the spread of the
+    plays and that of the measured times.
+    """
+    stages = [probe.seconds for probe in probes]
+    played = [
+        play(strategy, candidates, stages, num_trials, slots, start_seconds, seed + number)
+        for number in range(_PLAYS)
+    ]
+    low = sum(p.interval[0] for p in probes) / sum(stages)
+    high = sum(p.interval[1] for p in probes) / sum(stages)
+
+    def spread(values: list[float]) -> Estimate:
+        return Estimate(
+            statistics.fmean(values),
+            float(np.percentile(values, 5)) * low,
+            float(np.percentile(values, 95)) * high,
+        )
+
+    return SearchEstimate(
+        spread([trained * workers for trained, _ in played]),
+        spread([wall for _, wall in played]),
+    )
+
+
+def play(
+    strategy: Strategy,
+    candidates: Candidates,
+    stages: Sequence[float],
+    num_trials: int,
+    slots: int,
+    start_seconds: float,
+    seed: int,
+) -> tuple[float, float]:
+    """(seconds of all trials, wall seconds) of one search whose scores are drawn at random.
+
+    A trial has a quality; the score after a stage is that quality and noise, less of it after each
+    stage, so that the first stage's scores correlate with the last ones' by 0.7.
+    """
+    generator = np.random.default_rng((seed, 7))
+    rungs = len(stages)
+    correlations = np.linspace(_FIRST_CORRELATION, 1.0, rungs)
+    quality: dict[int, float] = {}
+    curves: dict[int, Curve] = {}
+    running: list[tuple[float, int]] = []  # (when it reaches its next rung, number)
+    now = held = 0.0
+    decision = 0
+
+    def seen() -> Seen:
+        return Seen(
+            tuple(curves[number] for number in sorted(curves)),
+            rungs,
+            tuple(stages),
+            seed,
+            decision,
+            fresh=len(curves) < num_trials,
+        )
+
+    def begin(number: int, start: float) -> None:
+        nonlocal held
+        took = start + stages[curves[number].rung]
+        held += took
+        heapq.heappush(running, (now + took, number))
+
+    while True:
+        while len(running) < slots:
+            chosen = strategy.next(seen(), candidates)
+            decision += 1
+            if isinstance(chosen, Begin):
+                number = len(curves)
+                point = chosen.point or next(iter(_points(candidates, generator)), {})
+                curves[number] = Curve(number, point)
+                quality[number] = float(generator.normal())
+            elif isinstance(chosen, Continue):
+                number = chosen.number
+                curves[number] = replace(curves[number], state="running")
+            else:
+                break
+            begin(number, start_seconds)
+        if not running:
+            return held, now
+        now, number = heapq.heappop(running)
+        curve = curves[number]
+        known = correlations[curve.rung]
+        score = known * quality[number] + np.sqrt(1 - known**2) * float(generator.normal())
+        scores = (*curve.scores, float(score))
+        costs = (*curve.costs, stages[curve.rung])
+        curves[number] = curve = replace(curve, scores=scores, costs=costs)
+        decision += 1
+        if curve.rung == rungs:
+            curves[number] = replace(curve, state="finished")
+        elif strategy.continues(seen(), number, candidates):
+            begin(number, 0.0)
+        else:
+            curves[number] = replace(curve, state="paused" if strategy.pauses else "stopped")
+
+
+def _points(candidates: Candidates, generator: np.random.Generator) -> Sequence[Point]:
+    return candidates.draw(generator, 1)
+
+
+def _child(given: str, index: str, seconds: str, answer: str) -> None:
+    # what a worker has in memory besides the training
+    import ganforge.cluster.worker  # noqa: F401
+
+    prepared = pickle.loads(Path(given).read_bytes())
+    Path(answer).write_bytes(pickle.dumps(probe_stage(prepared, int(index), float(seconds))))
+
+
+def start_seconds() -> float:
+    """About what passes from a trial's beginning to its first batch: three processes after one
+    another import what this one does."""
+    began = time.perf_counter()
+    code = "import ganforge.cluster.worker"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return 3 * (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    _child(*sys.argv[1:])
