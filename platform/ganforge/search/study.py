@@ -9,22 +9,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import optuna
-from optuna.pruners import NopPruner
-from optuna.samplers import TPESampler
-from optuna.study import Study
-from optuna.trial import Trial as Asked
-from optuna.trial import TrialState
-
 from ganforge.search.budget import Spent
 from ganforge.search.journal import Event, Journal
 from ganforge.search.limits import Limits
+from ganforge.search.sampler import Sampler
 from ganforge.search.strategies.base import (
     Begin,
-    Candidates,
     Continue,
     Curve,
     CurveState,
+    Point,
     Seen,
     Strategy,
 )
@@ -34,23 +28,6 @@ from ganforge.systems.base import Metric
 from ganforge.tracking.run_ref import RunRef
 from ganforge.training.files import join
 from ganforge.training.report import StageResult
-
-_OPTUNA_STATES: dict[State, TrialState] = {
-    "finished": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
-
-
-def new_study(metric: Metric, seed: int, startup_trials: int) -> Study:
-    """An Optuna study in memory with a seeded TPE sampler; the journal is its storage."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        direction="maximize" if metric.mode == "max" else "minimize",
-        sampler=TPESampler(seed=seed, n_startup_trials=startup_trials),
-        pruner=NopPruner(),
-    )
-
 
 _CURVE_STATES: dict[State, CurveState] = {
     "waiting": "running",
@@ -65,15 +42,12 @@ _CURVE_STATES: dict[State, CurveState] = {
 
 class SearchState:
     """All trials of a search. `open_run` makes a trial's MLflow run before it starts, `configure`
-    its settings and plan from what was suggested. `limits` end the search early; `candidates` are
-    where a strategy finds points of its own."""
+    its settings and plan from what was suggested. `limits` end the search early."""
 
     def __init__(
         self,
-        study: Study,
-        distributions: dict[str, Any],
+        sampler: Sampler,
         strategy: Strategy,
-        candidates: Candidates,
         journal: Journal,
         metric: Metric,
         configure: Configure,
@@ -81,12 +55,15 @@ class SearchState:
         open_run: Callable[[Trial], RunRef | None],
         seed: int = 0,
     ):
-        self.study, self.distributions, self.seed = study, distributions, seed
-        self.strategy, self.candidates = strategy, candidates
+        self.sampler, self.strategy, self.seed = sampler, strategy, seed
+        self.candidates = sampler.candidates
         self.journal, self.metric, self.limits = journal, metric, limits
         self.configure, self.open_run = configure, open_run
         self.trials: dict[int, Trial] = {}
-        self._asked: dict[int, Asked] = {}
+        #: why settings refused points that were drawn, one for each
+        self.refused: list[str] = []
+        #: why the sampler has no more points, where it has none
+        self.ended = ""
         self._before, self._began = 0.0, time.monotonic()
         self._told, self._idle_since = 0, -1
         for line, event in enumerate(list(journal.events), 1):
@@ -129,7 +106,8 @@ class SearchState:
 
     def limit(self, begin: bool = False) -> str:
         """Why no trial may be continued, or with `begin` none be begun; empty where it may."""
-        return self.limits.reached(self.spent, self.trials, self.metric.mode, begin)
+        found = self.limits.reached(self.spent, self.trials, self.metric.mode, begin)
+        return found or (self.ended if begin else "")
 
     @property
     def over(self) -> bool:
@@ -185,6 +163,8 @@ class SearchState:
             if trial is not None:
                 trial.active = True
                 return trial
+            if self.ended:
+                break
         return None
 
     def _continue(self, number: int) -> Trial:
@@ -199,35 +179,47 @@ class SearchState:
         trial.stop, trial.paused, trial.resumed, trial.state = False, False, True, "waiting"
         return trial
 
-    def _ask(self, point: Mapping[str, Any] | None) -> Trial | None:
-        number = len(self.trials)
-        if point is not None:
-            self.study.enqueue_trial(dict(point))
-        asked = self.study.ask(self.distributions)
-        params = dict(asked.params)
-        try:
-            prepared, plan = self.configure(params)
-        except SettingsError as error:
-            # no run was started: the sampler learns that this point is refused
-            self.journal.append("suggested", trial=number, params=params, refused=str(error))
-            self._refuse(number, asked, params, str(error))
-            return None
-        trial = Trial(number, params, prepared, plan, self.folder(number))
-        trial.run = self.open_run(trial)
-        run = asdict(trial.run) if trial.run else None
+    def _ask(self, point: Point | None) -> Trial | None:
+        """A new trial, at a point of the strategy's or where the sampler suggests; None where there
+        is none: `ended` says why, or the strategy decides anew."""
         given = {} if point is None else {"given": True}
-        self.journal.append("suggested", trial=number, params=params, run=run, **given)
-        self._told += 1
-        self.trials[number], self._asked[number] = trial, asked
-        return trial
+        while (found := self._draw(point)) is not None:
+            try:
+                prepared, plan = self.configure(found)
+            except SettingsError as error:
+                # no trial, and no run: the sampler learns that this point is refused
+                reason = str(error).splitlines()[0]
+                self.journal.append("refused", params=found, reason=reason, **given)
+                self._refuse(found, reason)
+                if point is not None:
+                    return None
+                continue
+            number = len(self.trials)
+            trial = Trial(number, found, prepared, plan, self.folder(number))
+            trial.run = self.open_run(trial)
+            run = asdict(trial.run) if trial.run else None
+            self.journal.append("suggested", trial=number, params=found, run=run, **given)
+            self._told += 1
+            self.trials[number] = trial
+            return trial
+        return None
 
-    def _refuse(self, number: int, asked: Asked, params: dict[str, Any], problem: str) -> None:
-        prepared, plan = self.configure({})
-        trial = Trial(number, params, prepared, plan, reported=True)
-        trial.finish("failed", problem.splitlines()[0])
+    def _draw(self, point: Point | None) -> dict[str, Any] | None:
+        try:
+            found = self.sampler.ask() if point is None else self.sampler.begin(point)
+        except SettingsError as error:
+            self.ended = str(error)
+            return None
+        if found is None:
+            if point is not None:
+                raise ValueError(f"the strategy began a point that was tried before: {point}")
+            self.ended = "every point of the space was tried"
+        return found
+
+    def _refuse(self, point: Mapping[str, Any], reason: str) -> None:
         self._told += 1
-        self.trials[number], self._asked[number] = trial, asked
-        self.study.tell(asked, state=TrialState.FAIL)
+        self.refused.append(reason)
+        self.sampler.refuse(point, reason)
 
     def reached(
         self, number: int, stages_done: int, score: float, result: StageResult | None = None
@@ -296,7 +288,7 @@ class SearchState:
     def _reached(self, trial: Trial, stages_done: int, score: float) -> None:
         self._told += 1
         trial.scores[stages_done] = score
-        self._asked[trial.number].report(score, stages_done)
+        self.sampler.report(trial.params, stages_done, score)
 
     def report_end(self, number: int, state: State) -> None:
         """Report to the sampler how a trial ended: a stopped one as pruned, with its last score."""
@@ -304,9 +296,8 @@ class SearchState:
         self._report_end(self.trials[number], state)
 
     def _report_end(self, trial: Trial, state: State) -> None:
-        value = trial.last_score if state == "finished" else None
-        # a pruned trial's value is the last one reported
-        self.study.tell(self._asked[trial.number], value, state=_OPTUNA_STATES[state])
+        assert state in ("finished", "stopped", "failed")
+        self.sampler.report_end(trial.params, state, trial.last_score)
         trial.reported, trial.failed = True, state == "failed"
 
     def returned(self, number: int) -> None:
@@ -349,6 +340,9 @@ class SearchState:
         kind, number = event["event"], event.get("trial", -1)
         if kind == "suggested":
             self._replay_suggestion(event)
+        elif kind == "refused":
+            self._replay_draw(event)
+            self._refuse(event["params"], event["reason"])
         elif kind == "reported":
             self._before = event.get("elapsed", self._before)
             self._reached(self.trials[number], event["stages_done"], event["score"])
@@ -369,22 +363,20 @@ class SearchState:
 
     def _replay_suggestion(self, event: Event) -> None:
         number, params = event["trial"], event["params"]
-        if event.get("given"):
-            self.study.enqueue_trial(params)
-        asked = self.study.ask(self.distributions)
-        if dict(asked.params) != params:
-            raise SettingsError(
-                f"{self._prefix}: trial {number} would now be suggested {dict(asked.params)}, not "
-                f"{params}; resume with the versions of optuna and numpy it was begun with"
-            )
-        if "refused" in event:
-            self._refuse(number, asked, params, event["refused"])
-            return
+        self._replay_draw(event)
         prepared, plan = self.configure(params)
         run = RunRef(**event["run"]) if event["run"] else None
         self._told += 1
         self.trials[number] = Trial(number, params, prepared, plan, self.folder(number), run)
-        self._asked[number] = asked
+
+    def _replay_draw(self, event: Event) -> None:
+        params = event["params"]
+        found = self._draw(params if event.get("given") else None)
+        if found != params:
+            raise SettingsError(
+                f"{self._prefix}: what was suggested as {params} would now be {found}; resume with "
+                "the versions of ganforge, optuna and numpy it was begun with"
+            )
 
     @property
     def _prefix(self) -> str:
