@@ -1,4 +1,8 @@
-"""Search spaces: data about settings. A space is a file with SPACE = {dotted key: domain}."""
+"""Search spaces: data about settings. A space is a file with SPACE = {dotted key: domain}.
+
+A domain is one of Ray Tune or Optuna; `likely` adds what is probably the best value, and `when` the
+value of another setting without which this one does not matter.
+"""
 
 import importlib
 import importlib.util
@@ -6,7 +10,10 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
+from ganforge.search.knowledge import likely, when
 from ganforge.settings import SettingsError
+
+__all__ = ["likely", "load", "names", "when"]
 
 
 def names() -> list[str]:
@@ -15,7 +22,7 @@ def names() -> list[str]:
 
 
 def load(name: str, num_stages: int | None = None) -> dict[str, Any]:
-    """The SPACE of a space in this package, or of a file: {dotted key: Ray Tune domain}.
+    """The SPACE of a space in this package, or of a file: {dotted key: domain}.
 
     A space of this package serves ladders of any length: with `num_stages` it speaks only of stages
     that there are. In a file of the user's such a key is a mistake, and stays. A system

@@ -1,0 +1,343 @@
+"""Where the next trial's point comes from: Optuna's samplers, kept from being fooled.
+
+A sampler by itself proposes points that were trained before, ignores trials that failed, and
+proposes what the settings refuse again and again. `Sampler` owns the Optuna study and
+
+- gives no point twice: a repeated draw is drawn again, then a neighbour of it that is new is
+  taken, then any new point; a finite space ends when it is exhausted;
+- records a failed trial, and a point that the settings refuse, as one whose constraint is violated:
+  TPE ranks it behind all others, and the Gaussian process learns where such points lie. A sampler
+  that learns from complete trials alone gets it as complete, with a value worse than any seen so
+  far by a tenth of what lies between the best and the worst; before any value is known it waits;
+- follows what people believe (`likely`, search/knowledge.py): the first point that it draws has all
+  likely values, and then each such setting is drawn close to its likely value with probability
+
+      sure / (1 + n / 10)    for the trial that n trials were begun before,
+
+  which is the prior's fading weight of πBO (arXiv:2204.11051) with a mixture of draws in place of
+  a product with the acquisition function.
+
+It is a pure function of its arguments and of the calls in their order: the same calls give the same
+points, which is how a search is resumed.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.pruners import NopPruner
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from ganforge.search.avoidance import Avoidance
+from ganforge.search.candidates import SpaceCandidates, identity
+from ganforge.search.domains import Axis
+from ganforge.search.grid import grid_points
+from ganforge.search.named_samplers import make_sampler
+from ganforge.search.space import Point, Space, axes, canonical, is_active
+from ganforge.settings import SettingsError
+
+#: points that the settings may refuse one after another, before the search ends with the reason
+MAX_REFUSED = 100
+#: trials after which a belief weighs half as much
+_FADE = 10
+#: of the range of values seen: how much worse a failed trial is than the worst
+_PENALTY = 0.1
+import os
+_SAFER = int(os.environ.get("SAFER", 10))
+
+End = Literal["finished", "stopped", "failed"]
+
+
+class Sampler:
+    """Suggests the points of a search's trials, each once, and learns from how they ended.
+
+    `space` must have passed `check_space`. Scores are better when larger with `mode` "max". The
+    first `startup_trials` points are drawn at random by samplers that learn; `kind` is one of
+    `named_samplers.KINDS` or a class of one's own. `first_points` are given out first; what they
+    leave open is drawn.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        mode: str,
+        seed: int,
+        startup_trials: int = 10,
+        kind: str = "tpe",
+        first_points: Iterable[Mapping[str, Any]] = (),
+    ):
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.axes: dict[str, Axis] = axes(space)
+        self.mode, self.seed = mode, seed
+        self._kind = make_sampler(kind, seed, startup_trials)
+        #: the Optuna study, with a trial for each point that was asked for
+        self.study: Study = optuna.create_study(
+            direction="maximize" if mode == "max" else "minimize",
+            sampler=_OnePoint(self._kind.sampler, self._distributions, self._choose),
+            pruner=NopPruner(),
+        )
+        self._seen: set[tuple[tuple[str, Any], ...]] = set()
+        self.candidates = SpaceCandidates(self.axes, self._seen)
+        self._waiting_points: list[Point] = []
+        self.append(first_points)
+        self._grid = grid_points(space) if kind == "grid" else None
+        self._believed = not any(axis.sure for axis in self.axes.values())
+        self._forced: Point = {}
+        self._open: dict[tuple[tuple[str, Any], ...], Trial] = {}
+        self._values: list[float] = []
+        self._valueless: list[Trial] = []
+        self._refused: list[str] = []
+        self._asked: tuple[tuple[str, Any], ...] | None = None
+        self._accepted = 0
+        self._avoidance = Avoidance(seed)
+
+    @property
+    def refused(self) -> int:
+        """How many points the settings refused since the last one that they did not."""
+        return len(self._refused)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every point of the space has been given out."""
+        return self.candidates.exhausted
+
+    def append(self, points: Iterable[Mapping[str, Any]]) -> None:
+        """Points to be tried before what the sampler suggests, after those waiting already."""
+        self._waiting_points += [dict(point) for point in points]
+
+    def ask(self) -> Point | None:
+        """A point that was never given out; None where the space is exhausted.
+
+        SettingsError after `MAX_REFUSED` refused points in a row, with the reason met most often.
+        """
+        if len(self._refused) >= MAX_REFUSED:
+            reason, times = Counter(self._refused).most_common(1)[0]
+            raise SettingsError(
+                f"search space: the settings refused {len(self._refused)} points in a row, {times} "
+                f"of them with: {reason}; narrow the domains, or search fewer settings together"
+            )
+        if self.exhausted:
+            return None
+        return self._begin(self._next_forced())
+
+    def begin(self, point: Mapping[str, Any]) -> Point | None:
+        """Give out this point, of a strategy's choice; None if it was given out before."""
+        point = canonical(self.axes, point)
+        return None if identity(point) in self._seen else self._begin(point)
+
+    def refuse(self, point: Mapping[str, Any], reason: str) -> None:
+        """The settings refuse this open point: it is no trial, and the sampler keeps away."""
+        trial = self._close(point)
+        self._refused.append(reason.split("\n")[0])
+        self._accepted -= 1
+        trial.set_user_attr("refused", self._refused[-1])
+        self._record_bad(trial)
+
+    def report(self, point: Mapping[str, Any], rung: int, value: float) -> None:
+        """The trial of an open point reached a rung with this score; the first score stands."""
+        trial = self._open[self._identity(point)]
+        if math.isfinite(value) and rung not in self._frozen(trial).intermediate_values:
+            trial.report(value, rung)
+
+    def report_end(self, point: Mapping[str, Any], state: End, value: float | None = None) -> None:
+        """How the trial of an open point ended: finished with a score, stopped at its last rung,
+        or failed. One that finished without a finite score failed."""
+        self._accept()
+        trial = self._close(point)
+        if state == "finished" and value is not None and math.isfinite(value):
+            self._mark(trial, violated=False)
+            self.study.tell(trial, value)
+            self._learn(value)
+        elif state == "stopped":
+            self._mark(trial, violated=False)
+            # its value is the last one reported
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
+            trial.set_user_attr("failed", True)
+            self._record_bad(trial)
+
+    # ---- asking ----
+
+    def _begin(self, forced: Point) -> Point:
+        self._accept()
+        self._forced = forced
+        trial = self.study.ask()
+        chosen = trial.relative_params
+        point = {key: _suggest(trial, key, self.axes[key]) for key in chosen}
+        self._seen.add(identity(point))
+        self._open[identity(point)] = trial
+        self._accepted += 1
+        self._asked = identity(point)
+        return point
+
+    def _next_forced(self) -> Point:
+        """What the next point is bound to have: all of it, a part, or nothing."""
+        while self._waiting_points:
+            point = canonical(self.axes, self._waiting_points.pop(0))
+            if identity(point) not in self._seen:
+                return point
+        if self._grid is not None:
+            return next(point for point in self._grid if identity(point) not in self._seen)
+        if not self._believed:
+            self._believed = True
+            return {key: axis.likely for key, axis in self.axes.items() if axis.sure}
+        return {}
+
+    def _choose(self, study: Study, trial: FrozenTrial) -> Point:
+        """The point of a new Optuna trial."""
+        generator = np.random.default_rng((abs(self.seed), trial.number))
+        point: Point = {}
+        safest: tuple[float, Point] | None = None
+        drawn = 0
+        for _ in range(1 + self._kind.redraws):
+            point = self._compose(study, trial, generator)
+            if identity(point) in self._seen:
+                continue
+            risk = self._avoidance.probability(self.candidates.encode([point])[0]) if not self._forced else 0.0
+            if generator.random() >= risk:
+                return point
+            drawn += 1
+            if safest is None or risk < safest[0]:
+                safest = (risk, point)
+            if drawn > _SAFER:
+                return safest[1]
+        if safest is not None:
+            return safest[1]
+        near = self.candidates.near(point, generator, 1)
+        return near[0] if near else self.candidates.draw(generator, 1)[0]
+
+    def _compose(self, study: Study, trial: FrozenTrial, generator: np.random.Generator) -> Point:
+        """One draw: what is forced, what is believed, and the rest from Optuna's sampler."""
+        sampler = self._kind.sampler
+        space = (
+            {k: d for k, d in self._distributions.items() if not d.single()}
+            if self._kind.whole_space
+            else sampler.infer_relative_search_space(study, trial)
+        )
+        drawn = sampler.sample_relative(study, trial, space)
+        point: Point = {}
+        for key, axis in self.axes.items():
+            if not is_active(axis, point):
+                continue
+            if key in self._forced:
+                value = self._forced[key]
+            elif axis.sure and generator.random() < axis.sure / (1 + self._accepted / _FADE):
+                value = axis.draw_likely(generator)
+            elif key in drawn:
+                value = drawn[key]
+            elif axis.count == 1:
+                value = axis.at(0)
+            else:
+                value = sampler.sample_independent(study, trial, key, axis.distribution)
+            point[key] = axis.snap(value)
+        return point
+
+    @property
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        return {key: axis.distribution for key, axis in self.axes.items()}
+
+    # ---- learning ----
+
+    def _accept(self) -> None:
+        """The point asked for last was not refused, or its refusal was recorded."""
+        if self._asked is not None and self._asked in self._open:
+            self._refused.clear()
+        self._asked = None
+
+    def _record_bad(self, trial: Trial) -> None:
+        self._mark(trial, violated=True)
+        if self._kind.ranks_pruned:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        elif self._values:
+            self.study.tell(trial, self._worse())
+        else:
+            self._valueless.append(trial)
+
+    def _mark(self, trial: Trial, violated: bool) -> None:
+        p = self._frozen(trial).params
+        self._avoidance.learn(self.candidates.encode([p])[0], violated)
+        if self._kind.constraints:
+            trial.set_constraint("trainable", 1.0 if violated else -1.0)
+
+    def _learn(self, value: float) -> None:
+        self._values.append(value)
+        for trial in self._valueless:
+            self.study.tell(trial, self._worse())
+        self._valueless.clear()
+
+    def _worse(self) -> float:
+        low, high = min(self._values), max(self._values)
+        margin = _PENALTY * (high - low) or _PENALTY * abs(high) or _PENALTY
+        return low - margin if self.mode == "max" else high + margin
+
+    def _identity(self, point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+        return identity(canonical(self.axes, point))
+
+    def _close(self, point: Mapping[str, Any]) -> Trial:
+        return self._open.pop(self._identity(point))
+
+    def _frozen(self, trial: Trial) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[trial.number]
+
+
+def _suggest(trial: Trial, key: str, axis: Axis) -> Any:
+    """Record a chosen value as the trial's parameter; Optuna takes it from `relative_params`."""
+    found = axis.distribution
+    if isinstance(found, CategoricalDistribution):
+        return trial.suggest_categorical(key, found.choices)
+    if isinstance(found, FloatDistribution):
+        return trial.suggest_float(key, found.low, found.high, step=found.step, log=found.log)
+    return trial.suggest_int(key, found.low, found.high, step=found.step, log=found.log)
+
+
+class _OnePoint(BaseSampler):
+    """What Optuna asks for a trial's parameters: they come as one point from `choose`, which draws
+    from the sampler within as often as it must. So a study has no trials for points not used."""
+
+    def __init__(
+        self,
+        inner: BaseSampler,
+        distributions: Mapping[str, BaseDistribution],
+        choose: Callable[[Study, FrozenTrial], Point],
+    ):
+        self.inner, self.distributions, self.choose = inner, dict(distributions), choose
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self.distributions
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self.choose(study, trial)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self.inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def reseed_rng(self) -> None:
+        self.inner.reseed_rng()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self.inner.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self.inner.after_trial(study, trial, state, values)
