@@ -6,10 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import optuna
 import pytest
-from optuna.samplers import TPESampler
 from ray import tune
 from small import SYSTEM, tiny
 
@@ -17,10 +14,10 @@ from ganforge.schedule import Plan
 from ganforge.search.budget import parse_budget
 from ganforge.search.journal import Journal, latest, local_file
 from ganforge.search.limits import Limits
-from ganforge.search.space import distributions
+from ganforge.search.sampler import Sampler
 from ganforge.search.strategies.base import Begin, Continue, Decision, Nothing, Seen, Strategy
 from ganforge.search.strategies.halving import Halving, Whole
-from ganforge.search.study import SearchState, new_study
+from ganforge.search.study import SearchState
 from ganforge.search.trial import Trial
 from ganforge.settings import SettingsError, override
 from ganforge.systems.base import Metric
@@ -37,19 +34,6 @@ TRIALS = 7
 
 
 HALVING = Halving()
-
-
-class Candidates:
-    """Points on a line, for a strategy of this file."""
-
-    def draw(self, generator: np.random.Generator, count: int) -> list[dict[str, Any]]:
-        rates = 10 ** generator.uniform(-4, -2, count)
-        return [
-            {"generator.learning_rate": float(r), "critic_steps": 1, "stages.1.epochs": 1}
-            for r in rates
-        ]
-
-    near = encode = draw
 
 
 @dataclass(frozen=True)
@@ -88,15 +72,13 @@ def search_state(
     limits: Limits = Limits(TRIALS),  # noqa: B008 (it cannot change)
 ) -> SearchState:
     metric = Metric("score", "max")
-    study = new_study(metric, seed, startup_trials=3)
+    sampler = Sampler(SPACE, metric.mode, seed, startup_trials=3)
     journal = Journal(str(storage), "search")
     if not journal.events:
         journal.append("opened", experiment="an experiment")
     return SearchState(
-        study,
-        distributions(SPACE),
+        sampler,
         strategy,
-        Candidates(),
         journal,
         metric,
         configure,
@@ -148,7 +130,8 @@ def test_a_search_interrupted_after_any_event_continues_as_if_it_was_not(
     events = whole.journal.events
     states = {trial.state for trial in whole.trials.values()}
     # all of them were seen here
-    assert states == {"finished", "failed"} | ({"stopped"} if strategy is HALVING else set())
+    assert states == {"finished"} | ({"stopped"} if strategy is HALVING else set())
+    assert len(whole.trials) == TRIALS and whole.refused
     if isinstance(strategy, Pausing):
         assert sum(event["event"] == "continued" for event in events) >= 6
     lines = local_file(str(tmp_path / "whole"), "search").read_text().splitlines(keepends=True)
@@ -168,20 +151,27 @@ def test_a_stopped_trial_is_reported_to_optuna_as_pruned_with_its_last_value(
 ) -> None:
     done = search_state(tmp_path)
     drive(done)
-    for trial, asked in zip(done.trials.values(), done.study.trials, strict=True):
-        if trial.state == "stopped":
-            assert asked.state.name == "PRUNED"
-            assert asked.value == trial.last_score
-            assert asked.intermediate_values == trial.scores
-        elif trial.state == "failed":
-            assert asked.state.name == "FAIL" and trial.reason == "critic_steps = 3: not today"
-        else:
-            assert asked.state.name == "COMPLETE" and asked.value == trial.last_score
+    asked = [t for t in done.sampler.study.trials if "refused" not in t.user_attrs]
+    for trial, found in zip(done.trials.values(), asked, strict=True):
+        assert found.params == trial.params
+        assert found.intermediate_values == trial.scores
+        assert found.value == trial.last_score
+        assert found.state.name == {"stopped": "PRUNED", "finished": "COMPLETE"}[trial.state]
+
+
+def test_what_settings_refuse_is_no_trial(tmp_path: Path) -> None:
+    done = search_state(tmp_path)
+    drive(done)
+    assert len(done.trials) == TRIALS
+    assert set(done.refused) == {"critic_steps = 3: not today"}
+    assert all(trial.params["critic_steps"] != 3 for trial in done.trials.values())
+    refused = [e for e in done.journal.events if e["event"] == "refused"]
+    assert [e["reason"] for e in refused] == done.refused
 
 
 def test_another_seed_is_another_search_and_cannot_resume_this_one(tmp_path: Path) -> None:
     drive(search_state(tmp_path))
-    with pytest.raises(SettingsError, match="would now be suggested"):
+    with pytest.raises(SettingsError, match="would now be"):
         search_state(tmp_path, seed=99)
 
 
@@ -201,6 +191,7 @@ def test_the_journal_is_lines_of_json(tmp_path: Path) -> None:
     assert {json.loads(line)["event"] for line in lines} == {
         "opened",
         "suggested",
+        "refused",
         "reported",
         "decided",
         "reported end",
@@ -219,13 +210,6 @@ def test_a_resumed_search_knows_what_stages_took(tmp_path: Path) -> None:
     again = search_state(tmp_path).trials[trial.number].results("score")[0]
     assert (again.seconds, again.workers, again.resolution) == (12.5, 2, 8)
     assert (again.score("score"), again.bicubic("score")) == (20.0, 19.0)
-
-
-def test_suggestions_are_those_of_a_seeded_tpe_sampler(tmp_path: Path) -> None:
-    plain = optuna.create_study(sampler=TPESampler(seed=5, n_startup_trials=3))
-    wanted = [plain.ask(distributions(SPACE)).params for _ in range(3)]
-    searched = search_state(tmp_path)
-    assert [searched.study.ask(distributions(SPACE)).params for _ in range(3)] == wanted
 
 
 @pytest.mark.parametrize("event", ["suggested", "reported", "reported end", "ended"])

@@ -139,6 +139,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
         finish(console, best.run.run_id, start, options.register or options.experiment, uri)
     if best is None:
         reasons = {trial.reason for trial in result.trials if trial.reason}
+        reasons |= {result.ended_early} - {""}
         complain("no trial finished a stage: " + "; ".join(sorted(reasons)))
         sys.exit(1)
     if result.interrupted:
@@ -186,6 +187,8 @@ def report(
             if isinstance(value, float)
             else f"              {key} = {value}"
         )
+    if result.ended_early:
+        line(f"ended early   {result.ended_early}")
     line(f"cost          {result.costs.line()}")
     if result.dropped:
         line(f"ledger        {result.dropped}")

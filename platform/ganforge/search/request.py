@@ -18,8 +18,9 @@ class SearchRequest:
 
     `storage` holds `<search id>/trial-<k>` of every trial. With `resume` the newest search of
     `experiment` continues. `joined` says that the session is on a cluster which was there before;
-    `nodes` machines of it are waited for. With `ledger` no stage is trained that lies in the
-    storage already; it keeps at most `keep_bytes`, besides what the search needs.
+    `points` are tried first; `nodes` machines of it are waited for. With `ledger` no stage is
+    trained that lies in the storage already; it keeps at most `keep_bytes`, besides what the search
+    needs.
     """
 
     prepared: Prepared
@@ -30,6 +31,8 @@ class SearchRequest:
     experiment: str
     limits: Limits = field(default_factory=lambda: Limits(4))
     strategy: str = "halving"
+    sampler: str = "tpe"
+    points: tuple[dict[str, Any], ...] = ()
     concurrent: int | None = None
     seed: int = 0
     reduction_factor: float = 2.0
@@ -38,6 +41,16 @@ class SearchRequest:
     nodes: int | None = None
     ledger: bool = True
     keep_bytes: int | None = None
+
+
+#: what searches of versions before 0.3 had no choice of
+_EARLIER = {"strategy": "halving", "sampler": "tpe", "points": []}
+
+
+def first_points(opened: dict[str, Any]) -> list[dict[str, Any]]:
+    """The points that a search tries first: those that were given, then the settings' own."""
+    own = [opened["start"]] if opened["start"] else []
+    return [*opened["points"], *own]
 
 
 def header(request: SearchRequest) -> dict[str, Any]:
@@ -53,6 +66,8 @@ def header(request: SearchRequest) -> dict[str, Any]:
         "metric": list(request.metric),
         "seed": request.seed,
         "strategy": request.strategy,
+        "sampler": request.sampler,
+        "points": list(request.points),
         "reduction_factor": request.reduction_factor,
         "startup_trials": min(10, max(4, request.limits.num_trials // 3)),
         "start": start_values(request.space, settings),
@@ -62,8 +77,7 @@ def header(request: SearchRequest) -> dict[str, Any]:
 def check_header(journal: Journal, present: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
     """The recorded header, where it agrees with the present call; else SettingsError, which names
     the images that differ from those of `prepared`."""
-    # versions before 0.3 had no other strategy
-    recorded: dict[str, Any] = {"strategy": "halving"} | journal.events[0]
+    recorded: dict[str, Any] = dict(_EARLIER) | journal.events[0]
     problems = []
     for key, value in present.items():
         if key in ("startup_trials",) or recorded.get(key) == value:

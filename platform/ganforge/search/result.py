@@ -12,7 +12,8 @@ from ganforge.tracking.run_ref import RunRef
 @dataclass(frozen=True)
 class SearchResult:
     """What a search found. `best` is the best finished trial, else the best that was stopped;
-    `view` the path of the comparison under the store's address, `dropped` what the ledger lost."""
+    `view` the path of the comparison under the store's address, `dropped` what the ledger lost,
+    `ended_early` why not all trials were begun."""
 
     search_id: str
     best: Trial | None
@@ -24,6 +25,7 @@ class SearchResult:
     view: str = ""
     costs: Costs = NO_COSTS
     dropped: str = ""
+    ended_early: str = ""
 
 
 def best_trial(trials: Iterable[Trial], mode: str) -> Trial | None:

@@ -49,6 +49,7 @@ _FADE = 10
 #: of the range of values seen: how much worse a failed trial is than the worst
 _PENALTY = 0.1
 import os
+
 _SAFER = int(os.environ.get("SAFER", 10))
 
 End = Literal["finished", "stopped", "failed"]
@@ -199,7 +200,11 @@ class Sampler:
             point = self._compose(study, trial, generator)
             if identity(point) in self._seen:
                 continue
-            risk = self._avoidance.probability(self.candidates.encode([point])[0]) if not self._forced else 0.0
+            risk = (
+                self._avoidance.probability(self.candidates.encode([point])[0])
+                if not self._forced
+                else 0.0
+            )
             if generator.random() >= risk:
                 return point
             drawn += 1

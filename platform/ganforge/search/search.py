@@ -23,11 +23,12 @@ from ganforge.search.journal import Journal, latest, local_file
 from ganforge.search.ledger_size import LedgerSize
 from ganforge.search.mirror import FILE as MIRROR
 from ganforge.search.mirror import Mirror
-from ganforge.search.request import SearchRequest, check_header, header
+from ganforge.search.request import SearchRequest, check_header, first_points, header
 from ganforge.search.result import SearchResult, best_trial, summary_note
+from ganforge.search.sampler import Sampler
 from ganforge.search.space import check_space, distributions
-from ganforge.search.strategies.catalog import load_strategy
-from ganforge.search.study import SearchState, new_study
+from ganforge.search.strategies.catalog import load_strategy, sampler_of
+from ganforge.search.study import SearchState
 from ganforge.search.tracking import SearchTracking
 from ganforge.search.trial import Configure, Listener, Trial
 from ganforge.search.tune_adapter import StageEnds, StudySearcher, TuneCallback
@@ -133,14 +134,17 @@ class _Search:
             self.tracking.open_parent()
             parent = asdict(self.tracking.parent) if self.tracking.parent else None
             journal.append("opened", **opened, parent=parent)
-        study = new_study(request.metric, request.seed, opened["startup_trials"])
-        if opened["start"]:
-            study.enqueue_trial(opened["start"])
+        sampler = Sampler(
+            request.space,
+            request.metric.mode,
+            request.seed,
+            opened["startup_trials"],
+            sampler_of(request.strategy, request.sampler),
+            first_points(opened),
+        )
         self.search_state = SearchState(
-            study,
-            distributions(request.space),
+            sampler,
             load_strategy(request.strategy, request.reduction_factor),
-            None,
             journal,
             request.metric,
             configurer(request.prepared),
@@ -242,16 +246,15 @@ class _Search:
         best = best_trial(trials, metric.mode)
         devices = self.slots * self.job.workers
         costs = search_costs(trials, state.spent.seconds, devices)
-        note = summary_note(trials, best, metric.name, state.distributions)
+        note = summary_note(trials, best, metric.name, state.sampler.axes)
         if best is not None:
-            tracking.log_report(trials, best, state.study, costs)
+            tracking.log_report(trials, best, state.sampler.study, costs)
         if interrupted:
             tracking.end_parent("KILLED", "interrupted", best, note, costs)
         elif best is None:
             tracking.end_parent("FAILED", "failed: no trial finished a stage", best, note, costs)
         else:
-            reason = state.limit()
-            outcome = f"finished: {reason}" if reason else "finished"
+            outcome = f"finished: {state.ended_early}" if state.ended_early else "finished"
             tracking.end_parent("FINISHED", outcome, best, note, costs)
         for trial in unended:
             # after the record is complete: Ray waits for a cluster that is gone
@@ -267,4 +270,5 @@ class _Search:
             tracking.view,
             costs,
             self.ledger_size.line,
+            state.ended_early,
         )

@@ -110,6 +110,11 @@ class SearchState:
         return found or (self.ended if begin else "")
 
     @property
+    def ended_early(self) -> str:
+        """Why the search ended before all its trials were begun; empty where it did not."""
+        return self.limit(begin=True) if len(self.trials) < self.limits.num_trials else ""
+
+    @property
     def over(self) -> bool:
         """Whether nothing runs and nothing is left to be begun or continued."""
         return not self.running and not self._again and not self._decisions_left()
