@@ -146,3 +146,24 @@ def test_a_machine_that_is_taken_away_has_its_newest_state_stored(
             store.folders.delete(name)
     again = run(prepare(SYSTEM, settings()), store=str(tmp_path / "run"), resume=True)
     assert [r.stage.state_sha256 for r in again if r.stage is not None] == undisturbed
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.5, 1.5, 3.0])
+def test_sigterm_while_ray_starts_leaves_nothing(seconds: float) -> None:
+    """ray.init() answers SIGTERM with exit codes of its own from its first line on."""
+    code = (
+        "import time\nfrom ganforge.cluster.session import session\nprint('in', flush=True)\n"
+        "with session(num_cpus=1):\n    time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | {"RAY_ADDRESS": "local"},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None and process.stdout.readline()
+    time.sleep(seconds)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143
+    left = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True)
+    assert not left.stdout.split()

@@ -36,6 +36,7 @@ for _name, _value in _QUIET.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
+import ray._private.utils as ray_utils  # noqa: E402
 from ray._common.utils import get_default_ray_temp_dir  # noqa: E402
 from ray._private.authentication.authentication_token_setup import (  # noqa: E402
     maybe_enable_token_auth_if_token_available,
@@ -74,12 +75,13 @@ def session(*, threads: int = 1, num_cpus: int | None = None) -> Iterator[bool]:
     if ray.is_initialized():
         yield False
         return
-    joined = connect(threads=threads, num_cpus=num_cpus)
-    try:
-        with ended_by_sigterm():
+    with ended_by_sigterm():
+        try:
+            with _without_ray_handlers():
+                joined = connect(threads=threads, num_cpus=num_cpus)
             yield joined
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 class _Ending:
@@ -125,6 +127,17 @@ def ended_by_sigterm() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _without_ray_handlers() -> Iterator[None]:
+    """ray.init() answers SIGTERM its own way from its first line on, with exit code 15, later 1."""
+    before = ray_utils.set_sigterm_handler
+    ray_utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        ray_utils.set_sigterm_handler = before
 
 
 @contextmanager
