@@ -66,12 +66,14 @@ def make_sampler(kind: str, seed: int, startup_trials: int) -> SamplerKind:
                 "sampler = cmaes: needs the package cmaes; install it with `pip install cmaes`, or "
                 "use tpe"
             )
-        cmaes = CmaEsSampler(
-            seed=seed,
-            n_startup_trials=startup_trials,
-            consider_pruned_trials=True,
-            warn_independent_sampling=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            cmaes = CmaEsSampler(
+                seed=seed,
+                n_startup_trials=startup_trials,
+                consider_pruned_trials=True,
+                warn_independent_sampling=False,
+            )
         return SamplerKind(cmaes, constraints=False, ranks_pruned=False)
     raise SettingsError(
         f"sampler = {kind}: there is no such sampler; give one of {', '.join(KINDS)}, or "

@@ -34,7 +34,6 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ganforge.search.avoidance import Avoidance
 from ganforge.search.candidates import SpaceCandidates, identity
 from ganforge.search.domains import Axis
 from ganforge.search.grid import grid_points
@@ -48,9 +47,6 @@ MAX_REFUSED = 100
 _FADE = 10
 #: of the range of values seen: how much worse a failed trial is than the worst
 _PENALTY = 0.1
-import os
-
-_SAFER = int(os.environ.get("SAFER", 10))
 
 End = Literal["finished", "stopped", "failed"]
 
@@ -96,7 +92,6 @@ class Sampler:
         self._refused: list[str] = []
         self._asked: tuple[tuple[str, Any], ...] | None = None
         self._accepted = 0
-        self._avoidance = Avoidance(seed)
 
     @property
     def refused(self) -> int:
@@ -194,26 +189,10 @@ class Sampler:
         """The point of a new Optuna trial."""
         generator = np.random.default_rng((abs(self.seed), trial.number))
         point: Point = {}
-        safest: tuple[float, Point] | None = None
-        drawn = 0
         for _ in range(1 + self._kind.redraws):
             point = self._compose(study, trial, generator)
-            if identity(point) in self._seen:
-                continue
-            risk = (
-                self._avoidance.probability(self.candidates.encode([point])[0])
-                if not self._forced
-                else 0.0
-            )
-            if generator.random() >= risk:
+            if identity(point) not in self._seen:
                 return point
-            drawn += 1
-            if safest is None or risk < safest[0]:
-                safest = (risk, point)
-            if drawn > _SAFER:
-                return safest[1]
-        if safest is not None:
-            return safest[1]
         near = self.candidates.near(point, generator, 1)
         return near[0] if near else self.candidates.draw(generator, 1)[0]
 
@@ -265,8 +244,6 @@ class Sampler:
             self._valueless.append(trial)
 
     def _mark(self, trial: Trial, violated: bool) -> None:
-        p = self._frozen(trial).params
-        self._avoidance.learn(self.candidates.encode([p])[0], violated)
         if self._kind.constraints:
             trial.set_constraint("trainable", 1.0 if violated else -1.0)
 

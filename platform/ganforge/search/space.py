@@ -151,8 +151,8 @@ def _conditions(key: str, space: Space) -> tuple[Point, list[str]]:
             return {}, []  # named at the parent's own key
         if axis.count is None or axis.count > _MAX_CASES:
             return {}, [
-                f"{prefix}{shown_key(parent)} must have {_MAX_CASES} values at most, as tune.choice "
-                "has; or search without `when`"
+                f"{prefix}{shown_key(parent)} must have {_MAX_CASES} values at most, as "
+                "tune.choice has; or search without `when`"
             ]
         for value in map(plain, domain.values):
             if not axis.contains(value):
