@@ -1,0 +1,211 @@
+"""A Gaussian process over learning curves: what a trial will score at a rung, and how sure that is.
+
+The score of trial i at rung r is modelled as
+
+    y(i, r) = m(r) + f(x_i, r) + g_i(r) + noise,
+
+independent Gaussian processes: `m` is the curve that all trials share, `f` depends on the settings
+x and is smooth in them (Matérn 5/2 with a length for each), `g` is each trial's own. Along a curve
+all three are Ornstein-Uhlenbeck processes in the logarithm of the work done: what was seen at a rung
+tells less of a rung that is further away, and how much less is learnt. The idea of such a model of
+paused runs is that of freeze-thaw Bayesian optimization (arXiv:1406.3896).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+#: variance and length of the shared curve, in units of scaled scores and of the whole curve
+_SHARED, _SHARED_LENGTH = 1.0, 1.0
+_FIT_ITERATIONS = 12
+_JITTER = 1e-6
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Scores that were seen: one row a score, `trial` and `rung` counted from 0."""
+
+    trial: Indices
+    rung: Indices
+    score: Array
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def take(self, rows: Indices) -> "Observed":
+        return Observed(self.trial[rows], self.rung[rows], self.score[rows])
+
+
+def scale(scores: Array, newest: Array) -> Array:
+    """Scores such that 0 is the median of `newest`, 1 the best, and bad ones are never far off.
+
+    Divergence reaches 1e34, and what matters is the order among the good ones: above the median
+    the scale is linear, below it is logarithmic and ends at -1.5.
+    """
+    middle = float(np.median(newest))
+    span = max(float(scores.max()) - middle, 1e-12 + 1e-9 * abs(middle))
+    far = (scores - middle) / span
+    return np.where(far >= 0, far, np.maximum(-np.log1p(-np.minimum(far, 0.0)), -1.5))
+
+
+class CurveModel:
+    """The posterior given observed curves.
+
+    `features` are the settings of all trials, between 0 and 1: (trials, features). `times` is the
+    logarithm of the work up to each rung, between 0 and 1. `fit_rows` of `observed` are used to
+    learn the lengths and variances, by their most likely values under a weak prior.
+    """
+
+    def __init__(
+        self, features: Array, times: Array, observed: Observed, pending: Observed, fit_rows: Indices
+    ) -> None:
+        self.times = times
+        self._x = features
+        self._theta = _fit(features, times, observed.take(fit_rows))
+        self._parts = _Parts(self._theta, features.shape[1])
+        trial = np.concatenate([observed.trial, pending.trial])
+        rung = np.concatenate([observed.rung, pending.rung])
+        self._trial, self._rung = trial, rung
+        self._scaled = features[trial] / self._parts.lengths
+        distance = _distance(self._scaled, self._scaled)
+        same = (trial[:, None] == trial).astype(float)
+        kernel = self._kernel(distance, same, times[rung][:, None], times[rung])
+        kernel[np.diag_indices(len(trial))] += self._parts.noise + _JITTER
+        self._factor = cholesky(kernel, lower=True, check_finite=False)
+        # pending scores make the model surer, and do not move it
+        self._known = len(observed)
+        head = self._factor[: self._known, : self._known]
+        self._weights = cho_solve((head, True), observed.score, check_finite=False)
+
+    @property
+    def noise(self) -> float:
+        """The variance of a score around its curve."""
+        return self._parts.noise
+
+    def _kernel(self, distance: Array, same: Array, time: Array, other: Array) -> Array:
+        parts, apart = self._parts, np.abs(time - other)
+        shared = _SHARED * np.exp(-apart / _SHARED_LENGTH)
+        settings = parts.settings * _matern(distance) * np.exp(-apart / parts.settings_length)
+        return shared + settings + parts.own * same * np.exp(-apart / parts.own_length)
+
+    def final(self, features: Array, trial: Indices) -> tuple[Array, Array]:
+        """Mean and variance of the final scores of points; `trial` is a point's number, -1 for one
+        that no trial has had."""
+        rung = np.full(len(trial), len(self.times) - 1)
+        cross = self._cross(features, trial, rung)
+        mean = cross[: self._known].T @ self._weights
+        half = solve_triangular(self._factor, cross, lower=True, check_finite=False)
+        parts = self._parts
+        prior = _SHARED + parts.settings + parts.own
+        return mean, np.maximum(prior - (half**2).sum(0), 1e-10)
+
+    def told(self, features: Array, trial: Indices, first: Indices) -> Array:
+        """How much of the variance of each point's final score its score at each rung would take
+        away: (points, rungs), 0 for the rungs before `first`."""
+        rungs = len(self.times)
+        count = len(trial)
+        rung = np.tile(np.arange(rungs), count)
+        cross = self._cross(np.repeat(features, rungs, 0), np.repeat(trial, rungs), rung)
+        half = solve_triangular(self._factor, cross, lower=True, check_finite=False)
+        half = half.reshape(len(half), count, rungs)
+        parts = self._parts
+        apart = np.abs(self.times - self.times[-1])
+        prior = (
+            _SHARED * np.exp(-apart / _SHARED_LENGTH)
+            + parts.settings * np.exp(-apart / parts.settings_length)
+            + parts.own * np.exp(-apart / parts.own_length)
+        )
+        covariance = prior - np.einsum("nci,nc->ci", half, half[:, :, -1])
+        variance = prior[-1] - (half**2).sum(0) + parts.noise + _JITTER
+        taken = covariance**2 / np.maximum(variance, 1e-10)
+        return np.where(np.arange(rungs) >= first[:, None], taken, 0.0)
+
+    def _cross(self, features: Array, trial: Indices, rung: Indices) -> Array:
+        distance = _distance(self._scaled, features / self._parts.lengths)
+        same = (self._trial[:, None] == trial).astype(float)
+        return self._kernel(distance, same, self.times[self._rung][:, None], self.times[rung])
+
+
+class _Parts:
+    """The lengths and variances that a vector of logarithms stands for."""
+
+    def __init__(self, theta: Array, features: int) -> None:
+        values = np.exp(theta)
+        self.lengths: Array = values[:features]
+        rest = [float(v) for v in values[features:]]
+        self.settings, self.own, self.noise, self.settings_length, self.own_length = rest
+
+
+def _prior(features: int) -> tuple[Array, Array]:
+    """Mean and deviation of the logarithms: a length of about the whole range for each setting."""
+    mean = np.log([*[0.8] * features, 0.3, 0.05, 1e-3, 1.0, 1.0])
+    return mean, np.array([*[1.0] * features, 1.0, 1.5, 1.5, 1.0, 1.0])
+
+
+def _distance(left: Array, right: Array) -> Array:
+    squares = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
+    return np.sqrt(np.maximum(squares, 0.0))
+
+
+def _matern(distance: Array) -> Array:
+    root = np.sqrt(5.0) * distance
+    return (1 + root + root**2 / 3) * np.exp(-root)
+
+
+def _fit(features: Array, times: Array, observed: Observed) -> Array:
+    """The most likely logarithms of lengths and variances, by their gradient."""
+    x, time, y = features[observed.trial], times[observed.rung], observed.score
+    n, d = len(y), features.shape[1]
+    squares = (x[:, None, :] - x) ** 2
+    flat = squares.reshape(n * n, d)
+    same = (observed.trial[:, None] == observed.trial).astype(float)
+    apart = np.abs(time[:, None] - time)
+    shared = _SHARED * np.exp(-apart / _SHARED_LENGTH)
+    mean, deviation = _prior(d)
+    eye = np.eye(n)
+
+    def loss(theta: Array) -> tuple[float, Array]:
+        parts = _Parts(theta, d)
+        inverse = 1 / parts.lengths**2
+        root = np.sqrt(5.0 * (flat @ inverse)).reshape(n, n)
+        decay = np.exp(-root)
+        along, own_along = np.exp(-apart / parts.settings_length), np.exp(-apart / parts.own_length)
+        settings = parts.settings * (1 + root + root**2 / 3) * decay * along
+        own = parts.own * same * own_along
+        kernel = shared + settings + own + (parts.noise + _JITTER) * eye
+        try:
+            factor = cholesky(kernel, lower=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            return 1e10, np.zeros_like(theta)
+        solved = cho_solve((factor, True), eye, check_finite=False)
+        weights = solved @ y
+        # d loss / d kernel
+        slope = 0.5 * (solved - np.outer(weights, weights))
+        gradient = np.empty_like(theta)
+        by_distance = slope * (parts.settings * 5 / 3) * (1 + root) * decay * along
+        gradient[:d] = (by_distance.reshape(-1) @ flat) * inverse
+        gradient[d] = (slope * settings).sum()
+        gradient[d + 1] = (slope * own).sum()
+        gradient[d + 2] = parts.noise * np.trace(slope)
+        gradient[d + 3] = (slope * settings * apart).sum() / parts.settings_length
+        gradient[d + 4] = (slope * own * apart).sum() / parts.own_length
+        off = (theta - mean) / deviation
+        value = 0.5 * y @ weights + np.log(np.diag(factor)).sum() + 0.5 * off @ off
+        return float(value), gradient + off / deviation
+
+    bounds = [(m - 4 * s, m + 4 * s) for m, s in zip(mean, deviation, strict=True)]
+    found = minimize(
+        loss,
+        mean,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": _FIT_ITERATIONS, "maxcor": 8},
+    )
+    return np.asarray(found.x, dtype=np.float64)

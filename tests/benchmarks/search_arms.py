@@ -1,0 +1,294 @@
+"""The ways to search that are compared.
+
+Every arm suggests points of the same continuous space, and is told what was trained: where a pool
+took a suggestion to its nearest row, the row's own settings. No arm sees a score before its job
+has ended.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+from search_clock import Arm, Job, Lab
+from search_tasks import Array, Point, Space, Task
+
+from ganforge.search.strategies.base import Begin, Continue, Curve, CurveState, Seen, Strategy
+from ganforge.search.strategies.halving import Halving
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+class RandomArm:
+    """Whole runs at random points: rows of the pool, without repetition."""
+
+    def __init__(self, task: Task, seed: int) -> None:
+        self._task, self._generator = task, np.random.default_rng(seed)
+
+    def next(self, lab: Lab) -> Job | None:
+        number = lab.begin(self._task.draw(self._generator))
+        return None if number is None else Job(number, self._task.steps)
+
+    def report(self, lab: Lab, job: Job, diverged: bool) -> None:
+        pass
+
+
+class Sampler:
+    """Optuna's, by ask and tell; a trial that a pool moved is in the study where it was moved to.
+
+    Optuna cannot move a trial: the one that was asked for is told as FAIL, which TPE does not look
+    at, and one with the row's settings is put in its place.
+    """
+
+    def __init__(self, space: Space, sampler: Any, pruner: Any = None) -> None:
+        self.study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+        self._space = {
+            d.name: IntDistribution(int(d.low), int(d.high), log=d.log)
+            if d.integer
+            else FloatDistribution(d.low, d.high, log=d.log)
+            for d in space.dimensions
+        }
+        self.trials: dict[int, optuna.Trial] = {}
+
+    def begin(self, lab: Lab) -> int | None:
+        space: dict[str, BaseDistribution] = dict(self._space)
+        trial = self.study.ask(space)
+        number = lab.begin(trial.params)
+        if number is None:
+            return None
+        point = dict(lab.trials[number].point)
+        if point != trial.params:
+            self.study.tell(trial, state=TrialState.FAIL)
+            self.study.enqueue_trial(point)
+            trial = self.study.ask(space)
+        self.trials[number] = trial
+        return number
+
+    def tell(self, number: int, value: float | None, state: TrialState | None = None) -> None:
+        if value is None:
+            self.study.tell(self.trials[number], state=TrialState.FAIL)
+        else:
+            self.study.tell(self.trials[number], value, state=state)
+
+
+class TpeArm:
+    """Whole runs where Optuna's TPE, with its defaults, suggests them."""
+
+    def __init__(self, task: Task, seed: int) -> None:
+        self._steps = task.steps
+        self._sampler = Sampler(task.space, optuna.samplers.TPESampler(seed=seed))
+
+    def next(self, lab: Lab) -> Job | None:
+        number = self._sampler.begin(lab)
+        return None if number is None else Job(number, self._steps)
+
+    def report(self, lab: Lab, job: Job, diverged: bool) -> None:
+        value = None if diverged else float(lab.trials[job.trial].scores[-1])
+        self._sampler.tell(job.trial, value)
+
+
+class AshaArm:
+    """TPE and ASHA as `ray.tune` gives them.
+
+    Mirrored from Ray 2.60: AsyncHyperBandScheduler with its defaults (grace_period 1,
+    reduction_factor 4, brackets 1, max_t a whole run): rungs after 1, 4 and 16 steps; a trial that
+    reaches one stops where its score is below the 75th percentile of those recorded there before
+    it, and is recorded in any case. OptunaSearch tells a trial that was stopped as COMPLETE with its
+    last score, and one that raised, here a diverged one, as FAIL. `pruned` tells stopped ones as
+    PRUNED, with the scores at the rungs, as Optuna means it.
+    """
+
+    def __init__(self, task: Task, seed: int, pruned: bool = False) -> None:
+        self._sampler = Sampler(task.space, optuna.samplers.TPESampler(seed=seed))
+        factor = 4
+        count = int(np.log(task.steps) / np.log(factor) + 1)
+        self._rungs = [factor**k for k in range(count)]
+        self._recorded: dict[int, list[float]] = {rung: [] for rung in self._rungs}
+        self._stops = [*self._rungs, task.steps]
+        self._factor, self._pruned = factor, pruned
+        self._waiting: list[Job] = []
+
+    def next(self, lab: Lab) -> Job | None:
+        if self._waiting:
+            return self._waiting.pop(0)
+        number = self._sampler.begin(lab)
+        return None if number is None else Job(number, self._stops[0])
+
+    def report(self, lab: Lab, job: Job, diverged: bool) -> None:
+        if diverged:
+            return self._sampler.tell(job.trial, None)
+        score = float(lab.trials[job.trial].scores[job.step - 1])
+        if job.step not in self._recorded:
+            return self._sampler.tell(job.trial, score)
+        recorded = self._recorded[job.step]
+        stop = bool(recorded) and score < np.nanpercentile(recorded, (1 - 1 / self._factor) * 100)
+        recorded.append(score)
+        if self._pruned:
+            self._sampler.trials[job.trial].report(score, job.step)
+        if stop:
+            state = TrialState.PRUNED if self._pruned else None
+            return self._sampler.tell(job.trial, score, state)
+        following = self._stops[self._stops.index(job.step) + 1]
+        self._waiting.append(Job(job.trial, following))
+
+
+class HyperbandArm:
+    """Optuna's HyperbandPruner and TPE, with their defaults, max_resource a whole run; told as
+    PRUNED with the scores of all steps, and FAIL where it diverged."""
+
+    def __init__(self, task: Task, seed: int) -> None:
+        pruner = optuna.pruners.HyperbandPruner(max_resource=task.steps)
+        self._sampler = Sampler(task.space, optuna.samplers.TPESampler(seed=seed), pruner)
+        self._steps = task.steps
+        self._waiting: list[Job] = []
+
+    def next(self, lab: Lab) -> Job | None:
+        if self._waiting:
+            return self._waiting.pop(0)
+        number = self._sampler.begin(lab)
+        return None if number is None else Job(number, 1)
+
+    def report(self, lab: Lab, job: Job, diverged: bool) -> None:
+        if diverged:
+            return self._sampler.tell(job.trial, None)
+        score = float(lab.trials[job.trial].scores[job.step - 1])
+        if job.step == self._steps:
+            return self._sampler.tell(job.trial, score)
+        trial = self._sampler.trials[job.trial]
+        trial.report(score, job.step)
+        if trial.should_prune():
+            return self._sampler.tell(job.trial, score, TrialState.PRUNED)
+        self._waiting.append(Job(job.trial, job.step + 1))
+
+
+@dataclass
+class Box:
+    """Candidates of a continuous space; the pool is not shown."""
+
+    space: Space
+
+    def draw(self, generator: np.random.Generator, count: int) -> Sequence[Point]:
+        return [self.space.point(u) for u in generator.random((count, len(self.space.dimensions)))]
+
+    def near(self, point: Point, generator: np.random.Generator, count: int) -> Sequence[Point]:
+        """Half of the settings, at least one, moved by a normal step of a tenth of their range."""
+        shape = (count, len(self.space.dimensions))
+        moved = generator.random(shape) < 0.5
+        moved[np.arange(count), generator.integers(shape[1], size=count)] = True
+        step = 0.1 * generator.standard_normal(shape) * moved
+        units = np.abs(self.space.units(point) + step)
+        return [self.space.point(1 - np.abs(1 - u)) for u in units]
+
+    def encode(self, points: Sequence[Point]) -> Array:
+        return np.array([self.space.units(p) for p in points]).reshape(-1, len(self.space.dimensions))
+
+
+@dataclass
+class StrategyArm:
+    """A strategy of ganforge, asked as a search asks it."""
+
+    strategy: Strategy
+    task: Task
+    seed: int
+    rungs: tuple[int, ...]
+    sampler: Sampler
+    curves: list[Curve] = field(default_factory=list)
+    decision: int = 0
+    fresh: bool = True
+    _waiting: list[Job] = field(default_factory=list)
+
+    def _seen(self) -> Seen:
+        work = tuple(float(w) for w in np.diff(self.rungs, prepend=0))
+        curves = tuple(self.curves)
+        return Seen(curves, len(self.rungs), work, self.seed, self.decision, self.fresh)
+
+    def next(self, lab: Lab) -> Job | None:
+        if self._waiting:
+            return self._waiting.pop(0)
+        self.decision += 1
+        decision = self.strategy.next(self._seen(), Box(self.task.space))
+        if isinstance(decision, Continue):
+            curve = self.curves[decision.number]
+            assert curve.state == "paused", "only a paused trial can be continued"
+            self.curves[curve.number] = _changed(curve, "running")
+            return Job(curve.number, self.rungs[curve.rung])
+        if not isinstance(decision, Begin):
+            return None
+        if decision.point is None:
+            number = self.sampler.begin(lab)
+        else:
+            number = lab.begin(decision.point)
+        if number is None:
+            # the pool is exhausted: what is paused is left
+            self.fresh = False
+            return self.next(lab)
+        self.curves.append(Curve(number, lab.trials[number].point))
+        return Job(number, self.rungs[0])
+
+    def report(self, lab: Lab, job: Job, diverged: bool) -> None:
+        curve, training = self.curves[job.trial], lab.trials[job.trial]
+        if diverged:
+            self.curves[job.trial] = _changed(curve, "failed")
+            if job.trial in self.sampler.trials:
+                self.sampler.tell(job.trial, None)
+            return
+        before = self.rungs[curve.rung - 1] if curve.rung else 0
+        score = float(training.scores[job.step - 1])
+        cost = float(training.costs[before : job.step].sum())
+        curve = Curve(
+            *(curve.number, curve.point, (*curve.scores, score), (*curve.costs, cost)), "running"
+        )
+        self.curves[job.trial] = curve
+        state: CurveState = "finished" if curve.rung == len(self.rungs) else "running"
+        if state == "running":
+            self.decision += 1
+            if self.strategy.continues(self._seen(), curve.number, Box(self.task.space)):
+                self._waiting.append(Job(curve.number, self.rungs[curve.rung]))
+                return
+            state = "paused" if self.strategy.pauses else "stopped"
+        self.curves[job.trial] = _changed(curve, state)
+        if state != "paused" and job.trial in self.sampler.trials:
+            told = TrialState.PRUNED if state == "stopped" else None
+            self.sampler.tell(job.trial, score, told)
+
+
+def _changed(curve: Curve, state: CurveState) -> Curve:
+    return Curve(curve.number, curve.point, curve.scores, curve.costs, state)
+
+
+def powers(factor: float, steps: int) -> tuple[int, ...]:
+    """Rungs: 1, factor, factor² and so on, and the last step."""
+    found = [1]
+    while found[-1] * factor * 1.2 < steps:
+        found.append(max(found[-1] + 1, round(found[-1] * factor)))
+    return (*found, steps)
+
+
+def _strategy(made: Callable[[], Strategy], factor: float) -> Callable[[Task, int], Arm]:
+    def arm(task: Task, seed: int) -> Arm:
+        sampler = Sampler(task.space, optuna.samplers.TPESampler(seed=seed))
+        return StrategyArm(made(), task, seed, powers(factor, task.steps), sampler)
+
+    return arm
+
+
+def _freeze_thaw() -> Strategy:
+    from ganforge.search.strategies.freeze_thaw import FreezeThaw
+
+    return FreezeThaw()
+
+
+ARMS: dict[str, Callable[[Task, int], Arm]] = {
+    "random": RandomArm,
+    "tpe": TpeArm,
+    "tpe-asha": AshaArm,
+    "tpe-asha-pruned": lambda task, seed: AshaArm(task, seed, pruned=True),
+    "hyperband": HyperbandArm,
+    "halving": _strategy(Halving, 4.0),
+    "ours": _strategy(_freeze_thaw, 2.0),
+}

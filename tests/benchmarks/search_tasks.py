@@ -1,0 +1,256 @@
+"""Learning curves that others measured, as tasks that a search can be run on.
+
+A folder in the shared format has `taskset/*.npz` (a pool of rows, lower loss is better) and
+`lcbench/model.onnx` (a surrogate over a continuous space, higher accuracy is better). Scores are
+turned so that larger is better, and scaled by nothing; what an arm sees is what was measured.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Point = Mapping[str, float | int]
+
+#: of the way from the best final score to the median one
+WITHIN = 0.01
+#: a budget, in whole runs of the pool; for a surrogate, in median runs of its space
+BUDGET_RUNS = 400
+#: drawn from a surrogate's space for its best and its median
+SAMPLE = 20_000
+LCBENCH_TASKS = (
+    *("3945", "7593", "34539", "126025", "126026", "126029", "146212", "167104", "167149"),
+    *("167152", "167161", "167168", "167181", "167184", "167185", "167190", "167200", "167201"),
+    *("168329", "168330"),
+)
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One setting: its range, ends included."""
+
+    name: str
+    low: float
+    high: float
+    log: bool = True
+    integer: bool = False
+
+    def value(self, unit: float) -> float | int:
+        """The value at a place between 0 and 1."""
+        low, high = (np.log(self.low), np.log(self.high)) if self.log else (self.low, self.high)
+        raw = low + min(max(unit, 0.0), 1.0) * (high - low)
+        value = float(np.exp(raw)) if self.log else float(raw)
+        if self.integer:
+            return int(min(max(round(value), self.low), self.high))
+        return min(max(value, self.low), self.high)
+
+    def unit(self, value: float) -> float:
+        """The place between 0 and 1 of a value."""
+        if self.log:
+            return float(np.log(value / self.low) / np.log(self.high / self.low))
+        return float((value - self.low) / (self.high - self.low))
+
+
+@dataclass(frozen=True)
+class Space:
+    """A box of settings."""
+
+    dimensions: tuple[Dimension, ...]
+
+    def point(self, units: Array) -> dict[str, float | int]:
+        return {d.name: d.value(float(u)) for d, u in zip(self.dimensions, units, strict=True)}
+
+    def units(self, point: Point) -> Array:
+        return np.array([d.unit(float(point[d.name])) for d in self.dimensions])
+
+
+@dataclass(frozen=True)
+class Training:
+    """A whole run: the score after each step and what each step costs.
+
+    A run that diverges has fewer scores than steps; the step at which it does is the last that
+    costs.
+    """
+
+    point: Point
+    scores: Array
+    costs: Array
+
+
+class Task(Protocol):
+    """What a search is run on."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def space(self) -> Space: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def budget(self) -> float:
+        """In the unit of costs."""
+        ...
+
+    @property
+    def best(self) -> float:
+        """The best final score that is known of."""
+        ...
+
+    @property
+    def median(self) -> float: ...
+
+    def train(self, point: Point, used: set[int]) -> Training | None:
+        """The run of a suggestion; a pool takes it to the nearest row not in `used`, and adds it
+        there. None where the pool is exhausted."""
+        ...
+
+    def draw(self, generator: np.random.Generator) -> Point:
+        """A point at random."""
+        ...
+
+
+def target(task: Task) -> float:
+    """A final score that is good enough."""
+    return task.best - WITHIN * (task.best - task.median)
+
+
+# --- TaskSet
+
+#: as TaskSet drew them, arXiv:2002.11887, appendix: all log-uniform, the two betas as 1 - beta
+_ADAM8P = {
+    "learning_rate": (1e-8, 10.0),
+    "beta1": (1e-4, 1.0),
+    "beta2": (1e-6, 1.0),
+    "epsilon": (1e-10, 1e3),
+    "l1": (1e-8, 10.0),
+    "l2": (1e-8, 10.0),
+    "linear_decay": (1e-7, 1e-4),
+    "exponential_decay": (1e-6, 1e-3),
+}
+
+
+class Pool:
+    """1,000 rows, each a run of 50 steps of one unit; column 0 is before training.
+
+    A suggestion is taken to the nearest unused row: the distance is Euclidean in the places
+    between 0 and 1 of each setting's logarithm. An arm is told the row's own settings.
+    """
+
+    def __init__(self, file: Path) -> None:
+        with np.load(file) as found:
+            losses = found["valid"][:, 1:].astype(np.float64)
+            names = [str(name) for name in found["hyperparameters"]]
+            rows = found["configurations"].astype(np.float64)
+        self.name = f"taskset/{file.stem.removeprefix('imdb_')}"
+        for beta in ("beta1", "beta2"):
+            rows[:, names.index(beta)] = 1 - rows[:, names.index(beta)]
+        self.space = Space(
+            tuple(Dimension(f"1 - {n}" if "beta" in n else n, *_ADAM8P[n]) for n in names)
+        )
+        units = [self.space.dimensions[k].unit for k in range(len(names))]
+        self._units = np.array([[f(v) for f, v in zip(units, r, strict=True)] for r in rows])
+        self._points = [self.space.point(row) for row in self._units]
+        diverged = ~np.isfinite(losses)
+        self._lengths = np.where(diverged.any(1), diverged.argmax(1), losses.shape[1])
+        self._scores = -losses
+        self.steps = losses.shape[1]
+        final = self._scores[self._lengths == self.steps, -1]
+        self.best, self.median = float(final.max()), float(np.median(final))
+        self.budget = float(BUDGET_RUNS * self.steps)
+
+    def train(self, point: Point, used: set[int]) -> Training | None:
+        distance = ((self._units - self.space.units(point)) ** 2).sum(1)
+        distance[list(used)] = np.inf
+        row = int(distance.argmin())
+        if row in used:
+            return None
+        used.add(row)
+        length = int(self._lengths[row])
+        costs = np.ones(min(length + 1, self.steps))
+        return Training(self._points[row], self._scores[row, :length], costs)
+
+    def draw(self, generator: np.random.Generator) -> Point:
+        """A row at random: the pool is a random sample of its space."""
+        return self._points[int(generator.integers(len(self._points)))]
+
+
+# --- LCBench
+
+
+class Surrogate:
+    """One OpenML task of LCBench: 52 epochs of a network, as its surrogate predicts them."""
+
+    steps = 52
+
+    def __init__(self, session: Any, number: int, name: str, space: Space) -> None:
+        self.name, self.space = f"lcbench/{name}", space
+        self._session, self._number = session, number
+        self._known: dict[tuple[float | int, ...], Training] = {}
+        generator = np.random.default_rng(0)
+        points = [self.draw(generator) for _ in range(SAMPLE)]
+        found = self._predict(points, [self.steps])[:, 0]
+        self.best, self.median = float(found[:, 1].max()), float(np.median(found[:, 1]))
+        self.budget = float(BUDGET_RUNS * np.median(found[:, 0]))
+
+    def _predict(self, points: list[Point], epochs: list[int]) -> Array:
+        """Cumulative seconds and accuracy: (points, epochs, 2)."""
+        rows = np.array([[p[d.name] for d in self.space.dimensions] for p in points])
+        x = np.empty((len(points), len(epochs), 8), np.float32)
+        x[:, :, 0], x[:, :, 1:] = epochs, rows[:, None]
+        kind = np.full((len(points) * len(epochs), 1), self._number, np.int32)
+        found = self._session.run(None, {"x_cat": kind, "x_cont": x.reshape(-1, 8)})[0]
+        return found[:, :2].reshape(len(points), len(epochs), 2).astype(np.float64)
+
+    def train(self, point: Point, used: set[int]) -> Training | None:
+        key = tuple(point[d.name] for d in self.space.dimensions)
+        if key not in self._known:
+            found = self._predict([point], list(range(1, self.steps + 1)))[0]
+            # a surrogate is not quite monotonous in its time
+            seconds = np.maximum(np.diff(found[:, 0], prepend=0.0), 1e-3)
+            self._known[key] = Training(dict(point), found[:, 1], seconds)
+        return self._known[key]
+
+    def draw(self, generator: np.random.Generator) -> Point:
+        return self.space.point(generator.random(len(self.space.dimensions)))
+
+
+def _lcbench(folder: Path, only: str) -> Iterator[Surrogate]:
+    try:
+        import onnxruntime
+    except ImportError:
+        print("lcbench is skipped: onnxruntime is not installed (pip install ganforge[export])")
+        return
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
+    numbers = json.loads((folder / "encoding.json").read_text())["OpenML_task_id"]
+    declared = json.loads((folder / "config_space.json").read_text())["hyperparameters"]
+    ranges = {entry["name"]: entry for entry in declared}
+    names = ("batch_size", "learning_rate", "momentum", "weight_decay", "num_layers", "max_units")
+    space = Space(
+        tuple(
+            Dimension(
+                *(name, float(ranges[name]["lower"]), float(ranges[name]["upper"])),
+                *(bool(ranges[name]["log"]), ranges[name]["type"] == "uniform_int"),
+            )
+            for name in (*names, "max_dropout")
+        )
+    )
+    for name in LCBENCH_TASKS:
+        if only in f"lcbench/{name}":
+            yield Surrogate(session, int(numbers[name]), name, space)
+
+
+def load_tasks(folder: Path, only: str = "") -> Iterator[Pool | Surrogate]:
+    """All tasks of a folder in the shared format whose names hold `only`."""
+    for file in sorted((folder / "taskset").glob("*.npz")):
+        if only in f"taskset/{file.stem}":
+            yield Pool(file)
+    if (folder / "lcbench" / "model.onnx").is_file():
+        yield from _lcbench(folder / "lcbench", only)
