@@ -15,7 +15,7 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from search_clock import Arm, Job, Lab
-from search_tasks import Array, Point, Space, Task
+from search_tasks import Array, Placed, Point, Space, Task
 
 from ganforge.search.strategies.base import Begin, Continue, Curve, CurveState, Seen, Strategy
 from ganforge.search.strategies.halving import Halving
@@ -168,12 +168,18 @@ class HyperbandArm:
 
 @dataclass
 class Box:
-    """Candidates of a continuous space; the pool is not shown."""
+    """Candidates of a continuous space. Where `lab` is given, they are shown as a pool takes them
+    to its rows; else a strategy sees the continuous points."""
 
     space: Space
+    lab: Lab | None = None
+
+    def _shown(self, points: list[Placed]) -> list[Placed]:
+        return self.lab.task.nearest(points, self.lab.used) if self.lab else points
 
     def draw(self, generator: np.random.Generator, count: int) -> Sequence[Point]:
-        return [self.space.point(u) for u in generator.random((count, len(self.space.dimensions)))]
+        units = generator.random((count, len(self.space.dimensions)))
+        return self._shown(self.space.placed(units))
 
     def near(self, point: Point, generator: np.random.Generator, count: int) -> Sequence[Point]:
         """Half of the settings, at least one, moved by a normal step of a tenth of their range."""
@@ -182,7 +188,7 @@ class Box:
         moved[np.arange(count), generator.integers(shape[1], size=count)] = True
         step = 0.1 * generator.standard_normal(shape) * moved
         units = np.abs(self.space.units(point) + step)
-        return [self.space.point(1 - np.abs(1 - u)) for u in units]
+        return self._shown(self.space.placed(1 - np.abs(1 - units)))
 
     def encode(self, points: Sequence[Point]) -> Array:
         return np.array([self.space.units(p) for p in points]).reshape(-1, len(self.space.dimensions))
@@ -200,6 +206,8 @@ class StrategyArm:
     curves: list[Curve] = field(default_factory=list)
     decision: int = 0
     fresh: bool = True
+    #: whether the strategy sees to which rows a pool would take its candidates
+    sees_rows: bool = False
     _waiting: list[Job] = field(default_factory=list)
 
     def _seen(self) -> Seen:
@@ -207,11 +215,14 @@ class StrategyArm:
         curves = tuple(self.curves)
         return Seen(curves, len(self.rungs), work, self.seed, self.decision, self.fresh)
 
+    def _box(self, lab: Lab) -> Box:
+        return Box(self.task.space, lab if self.sees_rows else None)
+
     def next(self, lab: Lab) -> Job | None:
         if self._waiting:
             return self._waiting.pop(0)
         self.decision += 1
-        decision = self.strategy.next(self._seen(), Box(self.task.space))
+        decision = self.strategy.next(self._seen(), self._box(lab))
         if isinstance(decision, Continue):
             curve = self.curves[decision.number]
             assert curve.state == "paused", "only a paused trial can be continued"
@@ -247,7 +258,7 @@ class StrategyArm:
         state: CurveState = "finished" if curve.rung == len(self.rungs) else "running"
         if state == "running":
             self.decision += 1
-            if self.strategy.continues(self._seen(), curve.number, Box(self.task.space)):
+            if self.strategy.continues(self._seen(), curve.number, self._box(lab)):
                 self._waiting.append(Job(curve.number, self.rungs[curve.rung]))
                 return
             state = "paused" if self.strategy.pauses else "stopped"
@@ -269,10 +280,13 @@ def powers(factor: float, steps: int) -> tuple[int, ...]:
     return (*found, steps)
 
 
-def _strategy(made: Callable[[], Strategy], factor: float) -> Callable[[Task, int], Arm]:
+def _strategy(
+    made: Callable[[], Strategy], factor: float, sees_rows: bool = False
+) -> Callable[[Task, int], Arm]:
     def arm(task: Task, seed: int) -> Arm:
         sampler = Sampler(task.space, optuna.samplers.TPESampler(seed=seed))
-        return StrategyArm(made(), task, seed, powers(factor, task.steps), sampler)
+        rungs = powers(factor, task.steps)
+        return StrategyArm(made(), task, seed, rungs, sampler, sees_rows=sees_rows)
 
     return arm
 
@@ -291,4 +305,5 @@ ARMS: dict[str, Callable[[Task, int], Arm]] = {
     "hyperband": HyperbandArm,
     "halving": _strategy(Halving, 4.0),
     "ours": _strategy(_freeze_thaw, 2.0),
+    "ours-rows": _strategy(_freeze_thaw, 2.0, sees_rows=True),
 }

@@ -26,11 +26,11 @@ class Lab:
 
     task: Task
     trials: list[Training] = field(default_factory=list)
-    _used: set[int] = field(default_factory=set)
+    used: set[int] = field(default_factory=set)
 
     def begin(self, point: Point) -> int | None:
         """The number of a new trial, None where a pool is exhausted."""
-        training = self.task.train(point, self._used)
+        training = self.task.train(point, self.used)
         if training is None:
             return None
         self.trials.append(training)

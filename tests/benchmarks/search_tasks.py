@@ -6,7 +6,7 @@ turned so that larger is better, and scaled by nothing; what an arm sees is what
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,11 +62,53 @@ class Space:
 
     dimensions: tuple[Dimension, ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(d.name for d in self.dimensions)
+
     def point(self, units: Array) -> dict[str, float | int]:
         return {d.name: d.value(float(u)) for d, u in zip(self.dimensions, units, strict=True)}
 
     def units(self, point: Point) -> Array:
+        if isinstance(point, Placed):
+            return point.units
         return np.array([d.unit(float(point[d.name])) for d in self.dimensions])
+
+    def placed(self, units: Array) -> "list[Placed]":
+        """Points at places between 0 and 1, (points, dimensions); integers are taken to the
+        place of their number."""
+        units = units.clip(0.0, 1.0)
+        for k, d in enumerate(self.dimensions):
+            if d.integer:
+                low, high = (np.log(d.low), np.log(d.high)) if d.log else (d.low, d.high)
+                raw = low + units[:, k] * (high - low)
+                values = np.rint(np.exp(raw) if d.log else raw).clip(d.low, d.high)
+                units[:, k] = ((np.log(values) if d.log else values) - low) / (high - low)
+        return [Placed(self, row) for row in units]
+
+
+class Placed(Mapping[str, float | int]):
+    """A point of which only the places are computed until its values are read: a decision looks at
+    hundreds."""
+
+    def __init__(self, space: Space, units: Array) -> None:
+        self.units = units
+        self._space = space
+        self._values: dict[str, float | int] | None = None
+
+    def _read(self) -> dict[str, float | int]:
+        if self._values is None:
+            self._values = self._space.point(self.units)
+        return self._values
+
+    def __getitem__(self, name: str) -> float | int:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._space.dimensions)
 
 
 @dataclass(frozen=True)
@@ -113,6 +155,10 @@ class Task(Protocol):
         """A point at random."""
         ...
 
+    def nearest(self, points: Sequence[Placed], used: set[int]) -> list[Placed]:
+        """Where the points would be taken to, each once."""
+        ...
+
 
 def target(task: Task) -> float:
     """A final score that is good enough."""
@@ -154,7 +200,7 @@ class Pool:
         )
         units = [self.space.dimensions[k].unit for k in range(len(names))]
         self._units = np.array([[f(v) for f, v in zip(units, r, strict=True)] for r in rows])
-        self._points = [self.space.point(row) for row in self._units]
+        self._points: list[Placed] = self.space.placed(self._units)
         diverged = ~np.isfinite(losses)
         self._lengths = np.where(diverged.any(1), diverged.argmax(1), losses.shape[1])
         self._scores = -losses
@@ -173,6 +219,14 @@ class Pool:
         length = int(self._lengths[row])
         costs = np.ones(min(length + 1, self.steps))
         return Training(self._points[row], self._scores[row, :length], costs)
+
+    def nearest(self, points: Sequence[Placed], used: set[int]) -> list[Placed]:
+        free = np.setdiff1d(np.arange(len(self._points)), list(used))
+        if not len(free) or not points:
+            return []
+        places, rows = np.array([p.units for p in points]), self._units[free]
+        distance = (rows**2).sum(1) - 2 * places @ rows.T
+        return [self._points[int(k)] for k in dict.fromkeys(free[distance.argmin(1)].tolist())]
 
     def draw(self, generator: np.random.Generator) -> Point:
         """A row at random: the pool is a random sample of its space."""
@@ -199,7 +253,7 @@ class Surrogate:
 
     def _predict(self, points: list[Point], epochs: list[int]) -> Array:
         """Cumulative seconds and accuracy: (points, epochs, 2)."""
-        rows = np.array([[p[d.name] for d in self.space.dimensions] for p in points])
+        rows = np.array([[p[name] for name in self.space.names] for p in points])
         x = np.empty((len(points), len(epochs), 8), np.float32)
         x[:, :, 0], x[:, :, 1:] = epochs, rows[:, None]
         kind = np.full((len(points) * len(epochs), 1), self._number, np.int32)
@@ -207,16 +261,19 @@ class Surrogate:
         return found[:, :2].reshape(len(points), len(epochs), 2).astype(np.float64)
 
     def train(self, point: Point, used: set[int]) -> Training | None:
-        key = tuple(point[d.name] for d in self.space.dimensions)
+        key = tuple(point[name] for name in self.space.names)
         if key not in self._known:
             found = self._predict([point], list(range(1, self.steps + 1)))[0]
             # a surrogate is not quite monotonous in its time
             seconds = np.maximum(np.diff(found[:, 0], prepend=0.0), 1e-3)
-            self._known[key] = Training(dict(point), found[:, 1], seconds)
+            self._known[key] = Training(point, found[:, 1], seconds)
         return self._known[key]
 
+    def nearest(self, points: Sequence[Placed], used: set[int]) -> list[Placed]:
+        return list(points)
+
     def draw(self, generator: np.random.Generator) -> Point:
-        return self.space.point(generator.random(len(self.space.dimensions)))
+        return self.space.placed(generator.random((1, len(self.space.dimensions))))[0]
 
 
 def _lcbench(folder: Path, only: str) -> Iterator[Surrogate]:

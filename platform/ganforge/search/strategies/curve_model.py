@@ -155,7 +155,12 @@ def _distance(left: Array, right: Array) -> Array:
 
 def _matern(distance: Array) -> Array:
     root = np.sqrt(5.0) * distance
-    return (1 + root + root**2 / 3) * np.exp(-root)
+    found = root * (1 / 3)
+    found += 1
+    found *= root
+    found += 1
+    found *= np.exp(-root)
+    return found
 
 
 def _fit(features: Array, times: Array, observed: Observed) -> Array:

@@ -46,12 +46,12 @@ class FreezeThaw:
 
     startup: int = 5
     explore: float = 0.06
-    drawn: int = 160
-    near: int = 32
+    drawn: int = 100
+    near: int = 20
     parents: int = 5
-    looked_at: int = 32
-    fit_scores: int = 72
-    scores: int = 260
+    looked_at: int = 16
+    fit_scores: int = 60
+    scores: int = 200
     pauses = True
 
     def continues(self, seen: Seen, number: int, candidates: Candidates) -> bool:
