@@ -191,7 +191,9 @@ class Box:
         return self._shown(self.space.placed(1 - np.abs(1 - units)))
 
     def encode(self, points: Sequence[Point]) -> Array:
-        return np.array([self.space.units(p) for p in points]).reshape(-1, len(self.space.dimensions))
+        return np.array([self.space.units(p) for p in points]).reshape(
+            -1, len(self.space.dimensions)
+        )
 
 
 @dataclass

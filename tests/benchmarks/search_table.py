@@ -35,7 +35,9 @@ def _family(rows: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> list[str]
             seeds = times[task, arm]
             missed = sum(not reached for _, reached in seeds.values())
             median = np.median([t for t, _ in seeds.values()]) if seeds else np.nan
-            line += f"{median:14,.0f}" + (f" ({missed}/{len(seeds)})".rjust(8) if missed else " " * 8)
+            line += f"{median:14,.0f}" + (
+                f" ({missed}/{len(seeds)})".rjust(8) if missed else " " * 8
+            )
         lines.append(line)
     lines.append("(median device-seconds to the target; in brackets the seeds that missed it)")
     for ours in arms:

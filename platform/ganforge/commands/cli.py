@@ -93,6 +93,12 @@ def tune(
     strategy: Annotated[
         str, typer.Option(help="halving, tpe, random, grid or FILE.py:Class; docs/search.md")
     ] = "halving",
+    sampler: Annotated[
+        str, typer.Option(help="tpe, gp, cmaes, random, qmc, or a class of Optuna's kind")
+    ] = "tpe",
+    points: Annotated[
+        str | None, typer.Option(help="tried first: a .json, .jsonl or .csv, a run, an experiment")
+    ] = None,
     trials: Annotated[int, typer.Option(min=1, help="how many configurations are tried")] = 4,
     budget: Annotated[
         str | None, typer.Option(help="end after 30m, 8gpu-hours, 200trials, or 20$ (--price)")
@@ -137,6 +143,8 @@ def tune(
     options = TuneOptions(
         space=space,
         strategy=strategy,
+        sampler=sampler,
+        points=points,
         trials=trials,
         budget=budget,
         price=price,

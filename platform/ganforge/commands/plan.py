@@ -1,10 +1,10 @@
 """`ganforge plan`: what a search will take, before it starts."""
 
-import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ganforge.commands.configure import CliOptions, print_images
+from ganforge.commands.search_options import load_space
 from ganforge.commands.start import prepare_start
 from ganforge.console import Console, Table
 from ganforge.settings import SettingsError
@@ -40,12 +40,7 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
     domains: dict[str, Any] = {}
 
     def examine(system: str, settings: Any) -> None:
-        importlib.import_module("ganforge.cluster.session")
-        import search_spaces
-        from ganforge.search.space import check_space
-
-        domains.update(search_spaces.load(options.space or system, len(settings.stages)))
-        check_space(domains, settings)
+        domains.update(load_space(options.space, system, settings, settings_options)[0])
 
     start = prepare_start(settings_options, None, False, "paper" if named else "quick", examine)
     assert start is not None  # it was no dry run

@@ -1,6 +1,5 @@
 """`ganforge tune`: search a system's settings."""
 
-import importlib
 import os
 import shlex
 import sys
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganforge.commands.configure import CliOptions, print_images
 from ganforge.commands.register import register_best
+from ganforge.commands.search_options import load_points, load_space
 from ganforge.commands.start import (
     Start,
     check_addresses,
@@ -35,6 +35,8 @@ class TuneOptions:
 
     space: str | None = None
     strategy: str = "halving"
+    sampler: str = "tpe"
+    points: str | None = None
     trials: int = 4
     budget: str | None = None
     price: float | None = None
@@ -60,25 +62,24 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
     """
     from ganforge.search.budget import parse_budget, parse_bytes
     from ganforge.search.limits import Limits
+    from ganforge.search.named_samplers import make_sampler
     from ganforge.search.strategies.catalog import load_strategy
 
     check_addresses(options.tracking_uri, options.storage)
     load_strategy(options.strategy)
+    make_sampler(options.sampler, options.seed, 1)
     budget = None if options.budget is None else parse_budget(options.budget, options.price)
     keep_bytes = None if options.keep_bytes is None else parse_bytes(options.keep_bytes)
     limits = Limits(options.trials, budget, options.patience)
     named = settings_options.system or settings_options.settings_file
     domains: dict[str, Any] = {}
 
-    def examine(system: str, settings: Any) -> None:
-        # the domains are Ray's, which takes seconds to import: bad settings are reported before.
-        # Ray reads the variables that cluster/session.py sets when it is imported.
-        importlib.import_module("ganforge.cluster.session")
-        import search_spaces
-        from ganforge.search.space import check_space
+    said: list[str] = []
 
-        domains.update(search_spaces.load(options.space or system, len(settings.stages)))
-        check_space(domains, settings)
+    def examine(system: str, settings: Any) -> None:
+        space, removed = load_space(options.space, system, settings, settings_options)
+        domains.update(space)
+        said.extend(removed)
 
     preset = "paper" if named else "quick"
     start = prepare_start(
@@ -108,6 +109,9 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             "--nodes (GANFORGE_NODES) out"
         )
     print_images(start.images)
+    for line in said:
+        console.print(line, highlight=False, soft_wrap=True)
+    points = load_points(options.points, domains, start.prepared.settings, start.metric, uri)
     check_local_start()
     wanted = several(options.trials, options.concurrent)
     with (
@@ -125,6 +129,8 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             options.experiment,
             limits=limits,
             strategy=options.strategy,
+            sampler=options.sampler,
+            points=points,
             keep_bytes=keep_bytes,
             concurrent=options.concurrent,
             seed=options.seed,

@@ -1,6 +1,7 @@
 """What a store knows about runs: the best one, its settings, its stages, its files."""
 
 import json
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import TypeAdapter, ValidationError
 
 from ganforge.schedule import Position
-from ganforge.settings import SettingsError, read_json
+from ganforge.settings import SettingsError, read_json, shown
 from ganforge.tracking.client import open_client
 from ganforge.tracking.named_store import check_artifact_uri
 from ganforge.training.report import StageResult, read_stages
@@ -51,6 +52,28 @@ def best_run(uri: str, experiment: str, metric: str, mode: str) -> str:
         for run in runs
     ]
     return runs[order.index(max(order))].info.run_id
+
+
+def ranked_params(uri: str, name: str, metric: str, mode: str, count: int) -> list[dict[str, str]]:
+    """The recorded settings of a run, or of the `count` best runs of an experiment, best first."""
+    client = open_client(uri)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return [dict(client.get_run(name).data.params)]
+        except MlflowException:
+            raise SettingsError(
+                f"points = {shown(name)}: neither a file that ends in .json, .jsonl or .csv, nor a "
+                f"run or an experiment in {uri}"
+            ) from None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    sign = -1 if mode == "max" else 1
+    scored = [
+        (sign * run.data.metrics[metric], run.info.run_id, dict(run.data.params))
+        for run in runs
+        if math.isfinite(run.data.metrics.get(metric, math.nan)) and run.data.params
+    ]
+    return [params for *_, params in sorted(scored, key=lambda row: row[:2])[:count]]
 
 
 def fetch_settings(uri: str, run_id: str) -> dict[str, Any]:

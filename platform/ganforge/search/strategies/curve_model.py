@@ -63,7 +63,12 @@ class CurveModel:
     """
 
     def __init__(
-        self, features: Array, times: Array, observed: Observed, pending: Observed, fit_rows: Indices
+        self,
+        features: Array,
+        times: Array,
+        observed: Observed,
+        pending: Observed,
+        fit_rows: Indices,
     ) -> None:
         self.times = times
         self._x = features

@@ -132,8 +132,10 @@ class _Outlook:
         """The cost of a unit of work: log-linear in the settings, by ridge regression."""
         with_cost = [k for k, c in enumerate(self._curves) if sum(c.costs) > 0]
         rates = np.array(
-            [sum(self._curves[k].costs) / sum(seen.work[: len(self._curves[k].costs)])
-             for k in with_cost]
+            [
+                sum(self._curves[k].costs) / sum(seen.work[: len(self._curves[k].costs)])
+                for k in with_cost
+            ]
         )
         self._rate_of = dict(zip(with_cost, rates.tolist(), strict=True))
         self._slope = np.zeros(self._features.shape[1])
@@ -169,13 +171,16 @@ class _Outlook:
         rough /= remaining[first] * np.array(rates)
         keep = _top(rough, len(paused), self._strategy.looked_at)
         taken = self.model.told(features[keep], trial[keep], first[keep])
-        index = _rate_of_gain(
-            mean[keep] - self._best,
-            variance[keep],
-            np.minimum(taken, variance[keep, None]),
-            first[keep],
-            self._work,
-        ) / np.array(rates)[keep]
+        index = (
+            _rate_of_gain(
+                mean[keep] - self._best,
+                variance[keep],
+                np.minimum(taken, variance[keep, None]),
+                first[keep],
+                self._work,
+            )
+            / np.array(rates)[keep]
+        )
         found = int(keep[int(index.argmax())])
         return (True, found) if found < len(paused) else (False, found - len(paused))
 

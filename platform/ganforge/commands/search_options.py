@@ -1,0 +1,58 @@
+"""What `tune` and `plan` have in common: the space that is searched, and the points tried first."""
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganforge.commands.configure import CliOptions
+from ganforge.settings import SettingsError, shown
+
+if TYPE_CHECKING:
+    from ganforge.systems.base import Metric
+    from ganforge.systems.settings import SystemSettings
+
+#: how many of an experiment's best trials are tried first
+_BEST = 10
+_FILES = (".json", ".jsonl", ".csv")
+
+
+def load_space(
+    given: str | None, system: str, settings: "SystemSettings", options: CliOptions
+) -> tuple[dict[str, Any], list[str]]:
+    """The search space, checked, without the settings that --set fixes; a line for each of those.
+
+    The domains are Ray's, which takes seconds to import: settings are to be checked before.
+    """
+    # Ray reads the variables that cluster/session.py sets when it is imported
+    importlib.import_module("ganforge.cluster.session")
+    import search_spaces
+    from ganforge.search.space import check_space, without
+
+    space = search_spaces.load(given or system, len(settings.stages))
+    check_space(space, settings)
+    fixed = [change.partition("=")[0] for change in options.changes]
+    left, removed = without(space, fixed, settings)
+    return left, [f"{key} is not searched: {reason}" for key, reason in removed.items()]
+
+
+def load_points(
+    given: str | None, space: dict[str, Any], settings: "SystemSettings", metric: "Metric", uri: str
+) -> tuple[dict[str, Any], ...]:
+    """The points to try first: of a file, of a run, or of an experiment's ten best runs."""
+    if given is None:
+        return ()
+    from ganforge.search.points import read_points, recorded_point
+    from ganforge.tracking.queries import ranked_params
+
+    if given.lower().endswith(_FILES) or Path(given).is_file():
+        return tuple(read_points(given, space, settings))
+    recorded = ranked_params(uri, given, metric.name, metric.mode, _BEST)
+    points = [recorded_point(params, space, settings) for params in recorded]
+    found = [point for point in points if point]
+    if not found:
+        raise SettingsError(
+            f"points = {shown(given)}: none of its {len(recorded)} runs is a point of this search "
+            "space; name a file, a run or an experiment of this system"
+        )
+    distinct = {tuple(point.items()): point for point in found}
+    return tuple(distinct.values())
