@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -368,7 +369,8 @@ def spaces(draw: Any) -> tuple[str, dict[Any, Any]]:
 
 def check_space_example(example: tuple[str, dict[Any, Any]]) -> str:
     """One search space. Returns "accepted" or "refused"."""
-    from ganforge.search.space import check_space, described, plain, start_values
+    from ganforge.search.candidates import SpaceCandidates
+    from ganforge.search.space import axes, check_space, described, start_values
 
     system, space = example
     settings = base(system)
@@ -382,8 +384,7 @@ def check_space_example(example: tuple[str, dict[Any, Any]]) -> str:
         return "refused"
     assert described(space).keys() == space.keys()
     start_values(space, settings)
-    for seed in range(3):
-        point = {key: plain(domain.sample(random_state=seed)) for key, domain in space.items()}
+    for point in SpaceCandidates(axes(space), set()).draw(np.random.default_rng(0), 3):
         for key, value in point.items():
             override(settings, {key: value})
     return "accepted"

@@ -134,8 +134,8 @@ def test_a_settings_file_says_nothing_twice_and_nothing_unknown(tmp_path):
         ({"width": tune.choice([object()])}, "width: this domain cannot be searched (Object of"),
         ({"width": tune.sample_from(lambda _: 1 / 0)}, "width: this domain cannot be searched"),
         (
-            {"generator.learning_rate": tune.qloguniform(1e-4, 1e-2, 1e-4)},
-            "generator.learning_rate: this domain cannot be searched (Optuna keeps no step",
+            {"width": tune.qlograndint(4, 6, 7)},
+            "width: this domain cannot be searched (its bounds 4 and 6 hold no value",
         ),
         (
             {"generator.betas": tune.choice([[0, 0.9]]), "generator.betas.0": tune.uniform(0, 0.5)},
