@@ -39,7 +39,7 @@ class PointGrid:
         for key, axis in found.items():
             self._below.setdefault(axis.parent, []).append(key)
         self._sizes: dict[str, int] = {}
-        for key in reversed(self.axes):  # parents come after what lies below them
+        for key in reversed([*self.axes]):  # parents come after what lies below them
             self._sizes[key] = self._size(key)
         self.size = math.prod(self._sizes[key] for key in self._below[None])
 
