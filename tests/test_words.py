@@ -123,7 +123,6 @@ FIGURES = {"figure": "metric", "figures": "metrics"}
 #: whole names, as they are written
 NAMES = {
     "Tracking": "RunRef",
-    "Ledger": "RunRecord",
     "Lines": "AppendLog",
     "Watch": "TuneCallback",
     "Tell": "ReportForwarder",
@@ -258,7 +257,6 @@ PLANTED_NAMES = [
     "class Heard: pass",
     "class Words: pass",
     "class TrialExchange: pass",
-    "class Ledger: pass",
     "def owner(): pass",
     "def reap(): pass",
     "def adopt_runs(): pass",

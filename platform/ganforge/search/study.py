@@ -65,7 +65,7 @@ class SearchState:
         #: why the sampler has no more points, where it has none
         self.ended = ""
         self._before, self._began = 0.0, time.monotonic()
-        self._told, self._idle_since = 0, -1
+        self._events, self._idle_since = 0, -1
         for line, event in enumerate(list(journal.events), 1):
             try:
                 self._replay(event)
@@ -133,7 +133,7 @@ class SearchState:
             len(stages),
             tuple(map(stage_work, stages)),
             self.seed,
-            self._told,
+            self._events,
             fresh=not self.limit(begin=True),
         )
 
@@ -156,13 +156,13 @@ class SearchState:
             trial = self._again.pop(0)
             trial.active = True
             return trial
-        while self._idle_since != self._told and not self.limit():
+        while self._idle_since != self._events and not self.limit():
             decision = self.strategy.next(self.seen(), self.candidates)
             if isinstance(decision, Continue):
                 return self._continue(decision.number)
             if not isinstance(decision, Begin):
-                # it would be the same until something is told
-                self._idle_since = self._told
+                # it would be the same until something is reported
+                self._idle_since = self._events
                 break
             trial = self._ask(decision.point)
             if trial is not None:
@@ -179,7 +179,7 @@ class SearchState:
         return trial
 
     def _continued(self, number: int) -> Trial:
-        self._told += 1
+        self._events += 1
         trial = self.trials[number]
         trial.stop, trial.paused, trial.resumed, trial.state = False, False, True, "waiting"
         return trial
@@ -204,7 +204,7 @@ class SearchState:
             trial.run = self.open_run(trial)
             run = asdict(trial.run) if trial.run else None
             self.journal.append("suggested", trial=number, params=found, run=run, **given)
-            self._told += 1
+            self._events += 1
             self.trials[number] = trial
             return trial
         return None
@@ -222,7 +222,7 @@ class SearchState:
         return found
 
     def _refuse(self, point: Mapping[str, Any], reason: str) -> None:
-        self._told += 1
+        self._events += 1
         self.refused.append(reason)
         self.sampler.refuse(point, reason)
 
@@ -291,7 +291,7 @@ class SearchState:
         return continues
 
     def _reached(self, trial: Trial, stages_done: int, score: float) -> None:
-        self._told += 1
+        self._events += 1
         trial.scores[stages_done] = score
         self.sampler.report(trial.params, stages_done, score)
 
@@ -371,7 +371,7 @@ class SearchState:
         self._replay_draw(event)
         prepared, plan = self.configure(params)
         run = RunRef(**event["run"]) if event["run"] else None
-        self._told += 1
+        self._events += 1
         self.trials[number] = Trial(number, params, prepared, plan, self.folder(number), run)
 
     def _replay_draw(self, event: Event) -> None:
