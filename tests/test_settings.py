@@ -19,6 +19,7 @@ from ganforge.settings import (
     to_json,
     validated,
 )
+from ganforge.systems.catalog import load_system
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR, Settings
 from ganforge.systems.settings import ladder
 
@@ -198,3 +199,17 @@ def test_described_preset_is_the_descriptions_own_numbers():
         (256, 256),
     ]
     assert s.pixel_weight == 0 and not s.bicubic_skip
+
+
+def test_a_rule_of_a_group_hides_no_mistake_of_a_stage():
+    """The betas are judged together once each is a number, a stage's settings after all groups."""
+    kind = load_system("superresgan_unet")
+    changes = {
+        "critic.betas.0": "1.0",
+        "critic.betas.1": "",
+        "stages.0.adversarial_weight": "",
+    }
+    with pytest.raises(SettingsError) as refused:
+        override(kind.Settings(), changes)
+    for name in ("critic.betas.1 = ''", "critic.betas.0 = 1.0", "stages.0.adversarial_weight = ''"):
+        assert name in str(refused.value)

@@ -281,17 +281,28 @@ def _build(kind: type[S], tree: Any, before: BaseModel | None = None) -> tuple[S
     wrong = [problem["loc"] for problem in found if problem["loc"]]
     for path in wrong:
         _correct(corrected, right, path)
-    heads = {_head(line) for line in lines}
-    names = heads | {re.sub(r"(\.[0-9]+)+$", "", head).rpartition(".")[2] for head in heads}
-    words = re.compile(
-        "|".join(rf"\b{re.escape(name)}\b" for name in names - {"", "stages"}) or "$^"
-    )
-    for line in _rules(kind, corrected):
-        head = _head(line)
-        # what only follows from a mistake that is named already is none
-        if head not in heads and not words.search(line, len(head)):
-            lines.append(line)
+    # a rule of a group hides those of the whole: what it names is replaced too, and the rest asked
+    for _ in range(_ROUNDS):
+        heads = {_head(line) for line in lines}
+        names = heads | {re.sub(r"(\.[0-9]+)+$", "", head).rpartition(".")[2] for head in heads}
+        words = re.compile(
+            "|".join(rf"\b{re.escape(name)}\b" for name in names - {"", "stages"}) or "$^"
+        )
+        broken, paths = _rules(kind, corrected)
+        for line in broken:
+            head = _head(line)
+            # what only follows from a mistake that is named already is none
+            if head not in heads and not words.search(line, len(head)):
+                lines.append(line)
+        if not paths:
+            break
+        for path in paths:
+            _correct(corrected, right, path)
     return None, lines
+
+
+#: groups within groups, and the whole
+_ROUNDS = 4
 
 
 def _head(line: str) -> str:
@@ -320,15 +331,20 @@ def _item(node: Any, part: int | str) -> Any:
     return node.get(part) if isinstance(node, dict) else None
 
 
-def _rules(kind: type[BaseModel], tree: Mapping[Any, Any]) -> list[str]:
-    """A line for each rule of `kind` that the settings in `tree` break together."""
+def _rules(
+    kind: type[BaseModel], tree: Mapping[Any, Any]
+) -> tuple[list[str], list[tuple[int | str, ...]]]:
+    """A line for each rule of `kind` that the settings in `tree` break together, and where the
+    groups are whose own rules are broken."""
     built: list[BaseModel] = []
     try:
         kind.model_validate(tree, context=built)
     except ValidationError as error:
-        lines = [line for problem in error.errors() for line in _lines(kind, tree, problem)]
+        found = error.errors()
+        lines = [line for problem in found for line in _lines(kind, tree, problem)]
+        paths = [problem["loc"] for problem in found if problem["loc"]]
     else:
-        return []
+        return [], []
     made = next((found for found in reversed(built) if type(found) is kind), None)
     for name, rule in kind.__pydantic_decorators__.model_validators.items():
         if made is None or rule.info.mode != "after":
@@ -339,7 +355,7 @@ def _rules(kind: type[BaseModel], tree: Mapping[Any, Any]) -> list[str]:
             lines += str(error).split("\n")
         except (LookupError, TypeError, ArithmeticError):
             continue  # it builds on a rule that is broken
-    return lines
+    return lines, paths
 
 
 def _lines(kind: type[BaseModel], tree: Any, problem: Any) -> list[str]:
