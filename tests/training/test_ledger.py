@@ -1,8 +1,13 @@
 """A stage that is in the ledger is taken over bit for bit, and trained by one run at a time."""
 
+import atexit
 import json
+import shutil
+import tempfile
 import threading
 from contextlib import closing
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +20,7 @@ from ganforge.training.files import MANIFEST
 from ganforge.training.ledger import FOLDER, Impure, Key, Ledger
 from ganforge.training.loop import train
 from ganforge.training.multiprocess import run_multiprocess
-from ganforge.training.prepare import prepare
+from ganforge.training.prepare import Prepared, prepare
 from ganforge.training.report import Report
 from ganforge.training.run import run
 
@@ -35,6 +40,34 @@ def settings(tiny):
         validation__samples=1,
         threads=1,
     )
+
+
+@cache
+def prepared_once(settings: str) -> Prepared:
+    return prepare(NAME, Settings.model_validate_json(settings))
+
+
+def made(settings: Settings) -> Prepared:
+    """Prepared settings; the tests share them."""
+    return prepared_once(settings.model_dump_json())
+
+
+@cache
+def ran_once(settings: str) -> tuple[Path, list[Report]]:
+    """A run of these settings in a storage with a ledger, and its reports."""
+    storage = Path(tempfile.mkdtemp(prefix="ledger-"))
+    atexit.register(shutil.rmtree, storage, ignore_errors=True)
+    store, ledger = str(storage / "first"), Ledger(str(storage))
+    reports = list(run(prepared_once(settings), store=store, ledger=ledger))
+    return storage, reports
+
+
+@pytest.fixture
+def first(settings, tmp_path) -> list[Report]:
+    """The reports of a run whose storage is copied to this test's folder."""
+    storage, reports = ran_once(settings.model_dump_json())
+    shutil.copytree(storage, tmp_path, dirs_exist_ok=True)
+    return reports
 
 
 @pytest.fixture
@@ -72,7 +105,7 @@ def key_of(report: Report) -> Key:
 
 
 def test_the_same_run_again_trains_nothing_and_ends_in_the_same_state(settings, tmp_path, trained):
-    prepared, ledger = prepare(NAME, settings), Ledger(str(tmp_path))
+    prepared, ledger = made(settings), Ledger(str(tmp_path))
     plain = list(run(prepared, store=str(tmp_path / "plain")))
     del trained[:]
     first = list(run(prepared, store=str(tmp_path / "first"), ledger=ledger))
@@ -88,25 +121,22 @@ def test_the_same_run_again_trains_nothing_and_ends_in_the_same_state(settings, 
     assert states[0].manifest["state"] == states[1].manifest["state"]
 
 
-def test_a_branch_equals_the_unbranched_run_of_its_settings(settings, tmp_path, trained):
+def test_a_branch_equals_the_unbranched_run_of_its_settings(settings, tmp_path, first, trained):
     ledger = Ledger(str(tmp_path))
-    list(run(prepare(NAME, settings), store=str(tmp_path / "first"), ledger=ledger))
     other = override(settings, {"stages.1.critic.learning_rate": 0.01})
-    alone = list(run(prepare(NAME, other), store=str(tmp_path / "alone")))
+    alone = list(run(made(other), store=str(tmp_path / "alone")))
     del trained[:]
-    branch = list(run(prepare(NAME, other), store=str(tmp_path / "branch"), ledger=ledger))
+    branch = list(run(made(other), store=str(tmp_path / "branch"), ledger=ledger))
     assert [stage for _, stage in trained] == [1]
     assert ends(branch) == ends(alone)
     manifest = Store(str(tmp_path / "branch")).newest().manifest
     assert "0.01" in json.dumps(manifest["settings"]["settings"]["stages"][1])
 
 
-def test_a_longer_stage_is_another_entry(settings, tmp_path, trained):
+def test_a_longer_stage_is_another_entry(settings, tmp_path, first, trained):
     ledger = Ledger(str(tmp_path))
-    list(run(prepare(NAME, settings), store=str(tmp_path / "first"), ledger=ledger))
-    del trained[:]
     longer = override(settings, {"stages.0.epochs": 3})
-    list(run(prepare(NAME, longer), store=str(tmp_path / "longer"), ledger=ledger))
+    list(run(made(longer), store=str(tmp_path / "longer"), ledger=ledger))
     assert [stage for _, stage in trained] == [0, 1]
     assert len(ledger.names()) == 4
 
@@ -114,20 +144,16 @@ def test_a_longer_stage_is_another_entry(settings, tmp_path, trained):
 def one_of_several(rank: int, world: int, given: str, storage: str) -> list[tuple]:
     settings = Settings.model_validate_json(given)
     store, ledger = f"{storage}/second", Ledger(storage)
-    return ends(
-        list(run(prepare(NAME, settings), store=store, rank=rank, world=world, ledger=ledger))
-    )
+    return ends(list(run(made(settings), store=store, rank=rank, world=world, ledger=ledger)))
 
 
-def test_two_workers_take_over_what_one_has_trained(settings, tmp_path):
-    ledger = Ledger(str(tmp_path))
-    first = list(run(prepare(NAME, settings), store=str(tmp_path / "first"), ledger=ledger))
+def test_two_workers_take_over_what_one_has_trained(settings, tmp_path, first):
     shared = (settings.model_dump_json(), str(tmp_path))
     assert run_multiprocess(2, one_of_several, *shared)[0] == ends(first)
 
 
 def test_of_two_runs_at_once_one_trains_a_stage_and_the_other_waits(settings, tmp_path, trained):
-    prepared, found = prepare(NAME, settings), {}
+    prepared, found = made(settings), {}
 
     def go(name: str) -> None:
         reports = run(prepared, store=str(tmp_path / name), ledger=Ledger(str(tmp_path)))
@@ -145,7 +171,7 @@ def test_of_two_runs_at_once_one_trains_a_stage_and_the_other_waits(settings, tm
 
 
 def test_the_claim_of_a_run_that_was_closed_is_free(settings, tmp_path, trained):
-    prepared, ledger = prepare(NAME, settings), Ledger(str(tmp_path))
+    prepared, ledger = made(settings), Ledger(str(tmp_path))
     with closing(run(prepared, store=str(tmp_path / "one"), ledger=ledger)) as reports:
         next(reports)
         other = Ledger(str(tmp_path))
@@ -165,7 +191,7 @@ def _environment_id(settings) -> str:
 
 
 def test_a_waiting_run_departs_when_it_is_asked_to(settings, tmp_path, trained):
-    prepared, ledger = prepare(NAME, settings), Ledger(str(tmp_path))
+    prepared, ledger = made(settings), Ledger(str(tmp_path))
     key = Key(0, prepared.lineage().stage_ids[0], _environment_id(settings), 6)
     claim = ledger.claim(key)
     assert claim is not None
@@ -176,9 +202,8 @@ def test_a_waiting_run_departs_when_it_is_asked_to(settings, tmp_path, trained):
     assert not trained
 
 
-def test_a_damaged_entry_is_trained_again(settings, tmp_path, trained, caplog):
-    prepared, ledger = prepare(NAME, settings), Ledger(str(tmp_path))
-    first = list(run(prepared, store=str(tmp_path / "first"), ledger=ledger))
+def test_a_damaged_entry_is_trained_again(settings, tmp_path, first, trained, caplog):
+    prepared, ledger = made(settings), Ledger(str(tmp_path))
     damaged = key_of(next(r for r in first if r.stage and r.stage.index == 1)).name
     folder = tmp_path / FOLDER / damaged
     victim = folder / "networks.safetensors"
@@ -186,7 +211,6 @@ def test_a_damaged_entry_is_trained_again(settings, tmp_path, trained, caplog):
     content[-1] ^= 1
     victim.unlink()  # its other name is a state of the first run
     victim.write_bytes(content)
-    del trained[:]
     second = list(run(prepared, store=str(tmp_path / "second"), ledger=ledger))
     assert [stage for _, stage in trained] == [1]
     assert ends(second) == ends(first)
@@ -195,7 +219,7 @@ def test_a_damaged_entry_is_trained_again(settings, tmp_path, trained, caplog):
 
 
 def test_two_states_under_one_identity_stop_the_run(settings, tmp_path):
-    prepared, ledger = prepare(NAME, settings), Ledger(str(tmp_path))
+    prepared, ledger = made(settings), Ledger(str(tmp_path))
     other = prepare(NAME, override(settings, {"seed": settings.seed + 1}))
     for name, what in (("first", prepared), ("second", other)):
         list(run(what, store=str(tmp_path / name)))
@@ -209,21 +233,19 @@ def test_two_states_under_one_identity_stop_the_run(settings, tmp_path):
         ledger.publish(key, second, two)
 
 
-def test_other_measurements_are_made_again(settings, tmp_path, trained):
+def test_other_measurements_are_made_again(settings, tmp_path, first, trained):
     ledger = Ledger(str(tmp_path))
-    list(run(prepare(NAME, settings), store=str(tmp_path / "first"), ledger=ledger))
     other = override(settings, {"validation.samples": 2, "validation.max_side": 48})
-    alone = list(run(prepare(NAME, other), store=str(tmp_path / "alone")))
+    alone = list(run(made(other), store=str(tmp_path / "alone")))
     del trained[:]
-    second = list(run(prepare(NAME, other), store=str(tmp_path / "second"), ledger=ledger))
-    same = prepare(NAME, other).lineage().stage_ids == prepare(NAME, settings).lineage().stage_ids
+    second = list(run(made(other), store=str(tmp_path / "second"), ledger=ledger))
+    same = made(other).lineage().stage_ids == made(settings).lineage().stage_ids
     assert same and not trained
     assert ends(second) == ends(alone)
 
 
-def test_what_is_dropped_is_the_cheapest_to_train_again(settings, tmp_path):
+def test_what_is_dropped_is_the_cheapest_to_train_again(settings, tmp_path, first):
     ledger = Ledger(str(tmp_path))
-    first = list(run(prepare(NAME, settings), store=str(tmp_path / "first"), ledger=ledger))
     entries = {entry.name: entry for entry in ledger.entries()}
     names = [key_of(report).name for report in first if report.stage]
     assert set(entries) == set(names)
@@ -236,9 +258,8 @@ def test_what_is_dropped_is_the_cheapest_to_train_again(settings, tmp_path):
     assert len(ledger.names()) == 1
 
 
-def test_a_run_that_is_resumed_goes_on_behind_the_ledger(settings, tmp_path, trained):
-    prepared, ledger = prepare(NAME, settings), Ledger(str(tmp_path))
-    whole = list(run(prepared, store=str(tmp_path / "whole"), ledger=ledger))
+def test_a_run_that_is_resumed_goes_on_behind_the_ledger(settings, tmp_path, first, trained):
+    prepared, ledger = made(settings), Ledger(str(tmp_path))
     other = str(tmp_path / "cut")
     with closing(run(prepared, store=other)) as reports:
         for report in reports:
@@ -247,4 +268,4 @@ def test_a_run_that_is_resumed_goes_on_behind_the_ledger(settings, tmp_path, tra
     del trained[:]
     after = list(run(prepared, store=other, resume=True, ledger=ledger))
     assert not trained
-    assert ends(after) == ends(whole)
+    assert ends(after) == ends(first)
