@@ -24,14 +24,21 @@ def trial(number: int, state: State, score: float, stages: int, storage: Path) -
         made.stages[index] = StageResult(
             index, 8, steps=10, stage_id=f"{number}-{index}", seconds=1.0
         )
-    for name in entries_of(made):
+    for stage, name in zip(made.stages.values(), entries_of(made), strict=True):
         folder = storage / FOLDER / name
         folder.mkdir(parents=True)
         record: dict[str, Any] = {
-            "index": 0,
-            "step": 10,
+            "index": stage.index,
+            "step": stage.steps,
+            "kind": "stage",
+            "stage_id": stage.stage_id,
+            "environment_id": stage.environment_id,
+            "environment": {},
+            "state": {"state_sha256": ""},
+            "metrics": {},
+            "settings": {},
             "files": {"networks.safetensors": {"size": 1000, "sha256": ""}},
-            "stages": [{"index": 0, "seconds": 1.0}],
+            "stages": [stage.to_json()],
         }
         (folder / MANIFEST).write_bytes(manifest(record))
     return made

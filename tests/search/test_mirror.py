@@ -74,3 +74,18 @@ def test_a_file_that_cannot_be_written_stops_no_search(
     mirror = Mirror(tmp_path / "optuna.log", "a search", METRIC, SPACE)
     mirror.follow([trial(0, "running")])
     assert mirror.trouble and "not written for Optuna" in caplog.text
+
+
+def test_a_link_in_its_place_leads_nowhere(tmp_path: Path) -> None:
+    path, victim = tmp_path / "optuna.log", tmp_path / "victim"
+    victim.write_text("mine\n")
+    mirror = Mirror(path, "a search", METRIC, SPACE)
+    path.unlink()
+    path.symlink_to(victim)
+    (tmp_path / "optuna.log.lock").symlink_to("/nonexistent")  # nobody waits for it
+    mirror.follow([trial(0, "running")])
+    assert victim.read_text() == "mine\n" and not mirror.trouble
+    Mirror(path, "a search", METRIC, SPACE).follow([trial(0, "running")])
+    assert victim.read_text() == "mine\n" and not path.is_symlink()
+    (tmp_path / "optuna.log.lock").unlink()
+    assert len(load(path).trials) == 1

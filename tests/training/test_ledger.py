@@ -1,6 +1,7 @@
 """A stage that is in the ledger is taken over bit for bit, and trained by one run at a time."""
 
 import atexit
+import hashlib
 import json
 import shutil
 import tempfile
@@ -10,7 +11,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load, save
 
+from ganforge.assets import tensors_sha256
 from ganforge.schedule import Position
 from ganforge.settings import override
 from ganforge.systems.progressive_gan_sr import Settings
@@ -18,6 +21,7 @@ from ganforge.training import run as run_module
 from ganforge.training.checkpoint import Store
 from ganforge.training.files import MANIFEST
 from ganforge.training.ledger import FOLDER, Impure, Key, Ledger
+from ganforge.training.lineage import digest
 from ganforge.training.loop import train
 from ganforge.training.multiprocess import run_multiprocess
 from ganforge.training.prepare import Prepared, prepare
@@ -185,7 +189,7 @@ def test_the_claim_of_a_run_that_was_closed_is_free(settings, tmp_path, trained)
 def _environment_id(settings) -> str:
     import torch
 
-    from ganforge.training.lineage import digest, environment
+    from ganforge.training.lineage import environment
 
     return digest(environment(torch.device("cpu"), settings.threads))
 
@@ -269,3 +273,139 @@ def test_a_run_that_is_resumed_goes_on_behind_the_ledger(settings, tmp_path, fir
     after = list(run(prepared, store=other, resume=True, ledger=ledger))
     assert not trained
     assert ends(after) == ends(first)
+
+
+def rewritten(storage: Path, report: Report, change) -> Path:
+    """The entry of a stage with its manifest, or its tensors, changed and all sha256 made anew."""
+    folder = storage / FOLDER / key_of(report).name
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    del manifest["sha256"]
+    groups = {f.stem: load(f.read_bytes()) for f in folder.glob("*.safetensors")}
+    change(manifest, groups)
+    for name, tensors in groups.items():
+        content = save(tensors)
+        file = folder / f"{name}.safetensors"
+        file.unlink()  # its other name is a state of the first run
+        file.write_bytes(content)
+        listed = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        manifest["files"][file.name] = manifest["files"].get(file.name) and listed
+    (folder / MANIFEST).unlink()
+    content = json.dumps({**manifest, "sha256": digest(manifest)}, indent=1).encode()
+    (folder / MANIFEST).write_bytes(content)
+    return folder
+
+
+def other_weights(manifest, groups):
+    groups["networks"] = {
+        n: t.new_full(t.shape, 0.01) if t.is_floating_point() else t
+        for n, t in groups["networks"].items()
+    }
+
+
+def smaller_moments(manifest, groups):
+    name = next(n for n in groups if n.startswith("optimizer."))
+    groups[name] = {
+        n: t if n.endswith("/step") else t.reshape(-1)[:1].clone() for n, t in groups[name].items()
+    }
+    joined = {f"{g}/{n}": t for g, ts in groups.items() for n, t in ts.items()}
+    manifest["state"]["state_sha256"] = tensors_sha256(joined)
+
+
+FORGED = {
+    "other weights": other_weights,
+    "moments of another shape": smaller_moments,
+    "stages empty": lambda m, g: m.update(stages=[]),
+    "stages of text": lambda m, g: m.update(stages="x"),
+    "a stage without seconds": lambda m, g: m["stages"][-1].pop("seconds"),
+    "a stage of another index": lambda m, g: m["stages"][-1].update(index=7),
+    "endless seconds": lambda m, g: m["stages"][-1].update(seconds=10**400),
+    "metrics of text": lambda m, g: m["metrics"].update({"critic/wasserstein": "x"}),
+    "no metrics": lambda m, g: m.update(metrics=None),
+    "no state": lambda m, g: m.update(state={}),
+    "a step of a fraction": lambda m, g: m.update(step=6.0),
+    "rollbacks of a number": lambda m, g: m.update(rollbacks=5),
+    "settings of text": lambda m, g: m.update(settings="x"),
+    "another kind": lambda m, g: m.update(kind="checkpoint"),
+    "another stage": lambda m, g: m.update(stage_id="0" * 64),
+    "a name that no file has": lambda m, g: m["files"].update(
+        {"\ud900.safetensors": {"sha256": "", "size": 3}}
+    ),
+}
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=list(FORGED))
+def test_what_is_forged_is_removed_and_trained_again(settings, tmp_path, first, trained, change):
+    """Anyone who may write to the storage may write its entries."""
+    last = next(r for r in first if r.stage and r.stage.index == 1)
+    folder = rewritten(tmp_path, last, change)
+    ledger = Ledger(str(tmp_path))
+    ledger.entries()
+    second = list(run(made(settings), store=str(tmp_path / "second"), ledger=ledger))
+    assert [stage for _, stage in trained] == [1]
+    assert ends(second) == ends(first)
+    assert Ledger(str(tmp_path)).find(key_of(last)) is not None, "what was trained is there now"
+    assert folder.is_dir()
+
+
+def test_a_forged_score_is_measured_again(settings, tmp_path, first, trained):
+    last = next(r for r in first if r.stage and r.stage.index == 1)
+
+    def better(manifest, groups):
+        manifest["metrics"]["validation/psnr"] = 99.0
+        manifest["stages"][-1]["metrics"]["validation/psnr"] = 99.0
+
+    rewritten(tmp_path, last, better)
+    second = list(run(made(settings), store=str(tmp_path / "s"), ledger=Ledger(str(tmp_path))))
+    assert not trained and ends(second) == ends(first)
+    assert second[-1].stage.metrics["validation/psnr"] < 90
+
+
+@pytest.mark.parametrize(
+    "what", ["a file", "a link", "a file under the entry's name", "unwritable"]
+)
+def test_a_ledger_that_cannot_be_written_costs_no_run(settings, tmp_path, first, what, caplog):
+    storage, outside = tmp_path / "other", tmp_path / "outside"
+    storage.mkdir(), outside.mkdir()
+    if what == "a file":
+        (storage / FOLDER).write_text("")
+    elif what == "a link":
+        (storage / FOLDER).symlink_to(outside)
+    elif what == "unwritable":
+        (storage / FOLDER).mkdir()
+    else:
+        (storage / FOLDER).mkdir()
+        for report in first:
+            if report.stage:
+                (storage / FOLDER / key_of(report).name).write_text("")
+    ledger = Ledger(str(storage))
+    if what == "unwritable":
+
+        def refuse(*_):
+            raise PermissionError(13, "Permission denied")
+
+        ledger._store.folders.copy = refuse
+    reports = list(run(made(settings), store=str(storage / "run"), ledger=ledger))
+    assert ends(reports) == ends(first)
+    assert not list(outside.iterdir())
+    assert "is not entered" in caplog.text
+
+
+def test_a_lock_file_can_be_held_by_its_owner_alone(tmp_path):
+    ledger, key = Ledger(str(tmp_path)), Key(0, "a", "b", 6)
+    claim = ledger.claim(key)
+    assert claim is not None and ledger.claim(key) is None
+    (lock,) = (tmp_path / FOLDER).glob("*.lock")
+    assert lock.stat().st_mode & 0o777 == 0o600
+    claim.release()
+
+
+def test_two_collect_at_once(settings, tmp_path, first):
+    names = [key_of(report).name for report in first if report.stage]
+    ledger = Ledger(str(tmp_path))
+    found = ledger.entries()
+    for name in names:
+        shutil.rmtree(tmp_path / FOLDER / name)
+    ledger.entries = lambda: found  # as they were before another search dropped them
+    assert [entry.name for entry in ledger.collect(0)] == sorted(
+        names, key=lambda n: next(e.seconds / e.num_bytes for e in found if e.name == n)
+    )

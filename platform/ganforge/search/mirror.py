@@ -1,7 +1,9 @@
 """The search as an Optuna storage file, for `optuna-dashboard` and whatever else reads Optuna."""
 
+import json
 import logging
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,11 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from ganforge.local_files import open_file
 from ganforge.search.trial import State, Trial
 from ganforge.systems.base import Metric
 
@@ -25,6 +28,26 @@ _STATES: dict[State, TrialState] = {
     "failed": TrialState.FAIL,
     "killed": TrialState.FAIL,
 }
+
+
+class _Appended(BaseJournalBackend):
+    """A new file in the format of JournalFileBackend, written through one descriptor: Optuna's own
+    opens it by name for every event, and so through a link that somebody puts there, and waits for
+    a lock file, which nobody needs where one process writes."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        self._file = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+        self._logs: list[dict[str, Any]] = []
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        return iter(self._logs[log_number_from:])
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        text = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode()
+        os.write(self._file, text)
+        self._logs += logs
 
 
 class Mirror:
@@ -43,9 +66,7 @@ class Mirror:
         self._numbers: dict[int, int] = {}
         self._reported: dict[int, int] = {}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-            self._storage = JournalStorage(JournalFileBackend(str(path)))
+            self._storage = JournalStorage(_Appended(path))
             maximize = metric.mode == "max"
             direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
             self._study = self._storage.create_new_study([direction], name)

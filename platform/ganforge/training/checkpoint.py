@@ -80,7 +80,9 @@ def restore(system: System, groups: Groups) -> None:
             name, _, part = key.rpartition("/")
             parameter = parameters[name]
             # like Adam's own: moments next to their parameter, in its layout; the step on the CPU
-            if part != "step" and value.shape == parameter.shape:
+            if part != "step" and value.shape != parameter.shape:
+                raise RuntimeError(f"{key} has the shape {list(value.shape)}")
+            if part != "step":
                 value = parameter.detach().clone().copy_(value)
             player.optimizer.state[parameter][part] = value.clone()
 
@@ -174,7 +176,7 @@ class Store:
                 raise Damaged(f"{name}/{MANIFEST} says nothing of {file}")
             try:
                 content = self.folders.read(name, file)
-            except OSError as error:
+            except (OSError, ValueError) as error:  # a name that no file can have
                 raise Damaged(f"{name}/{file} is missing or unreadable ({error})") from None
             if len(content) != facts["size"]:
                 raise Damaged(f"{name}/{file} has {len(content)} of {facts['size']} bytes")
@@ -182,7 +184,7 @@ class Store:
                 raise Damaged(f"{name}/{file} does not have the sha256 its manifest names")
             try:
                 groups[file.removesuffix(".safetensors")] = load(content)
-            except SafetensorError as error:
+            except (SafetensorError, KeyError, ValueError) as error:
                 raise Damaged(f"{name}/{file} is not safetensors ({error})") from None
         if not manifest.get("state"):  # of a version that did not record it
             manifest["state"] = {"state_sha256": state_hash(groups)}

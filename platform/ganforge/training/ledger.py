@@ -10,13 +10,17 @@ import logging
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from ganforge.local_files import Busy, lock, open_file
-from ganforge.training.checkpoint import Damaged, Snapshot, Store
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from ganforge.local_files import Busy, check_no_link, lock, open_file
+from ganforge.training.checkpoint import Damaged, Snapshot, Store, state_hash
 from ganforge.training.files import LocalFolders, join
 from ganforge.training.lineage import digest
+from ganforge.training.report import StageResult
 
 logger = logging.getLogger("ganforge")
 #: the ledger's folder in a storage
@@ -51,6 +55,56 @@ class Entry:
     seconds: float
 
 
+_Count = Annotated[int, Field(ge=0, lt=2**50)]
+_STAGE = TypeAdapter(StageResult)
+
+
+class _File(BaseModel):
+    size: _Count
+
+
+class _Seconds(BaseModel):
+    seconds: Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
+
+
+class _Manifest(BaseModel):
+    """What an entry's manifest must be: others may be able to write to the storage."""
+
+    model_config = ConfigDict(strict=True)
+    index: _Count
+    step: _Count
+    kind: Literal["stage"]
+    stage_id: str
+    environment_id: str
+    state: Annotated[dict[str, str], Field(min_length=1)]
+    metrics: dict[str, float]
+    rollbacks: list[Annotated[list[_Count], Field(min_length=2, max_length=2)]] = []
+    settings: dict[str, Any]
+    environment: dict[str, Any]
+    files: dict[str, _File]
+    stages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+def checked(manifest: dict[str, Any]) -> Key:
+    """Which stage end a manifest is of; Damaged where it is not as this program writes it."""
+    try:
+        found = _Manifest.model_validate(manifest)
+        _Seconds.model_validate(found.stages[-1])
+        stages = [StageResult.from_json(row) for row in found.stages]
+        for stage in stages:
+            _STAGE.validate_python(asdict(stage))
+    except (ValidationError, TypeError, ValueError, RecursionError) as error:
+        raise Damaged(f"its manifest is not that of a stage end ({_first(error)})") from None
+    last = stages[-1]
+    if (last.index, last.stage_id, last.steps) != (found.index, found.stage_id, found.step):
+        raise Damaged("its manifest names two different stages")
+    return Key(found.index, found.stage_id, found.environment_id, found.step)
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 class Claim:
     """The right to train a stage, until `release`; held by nobody else that shares the disk."""
 
@@ -76,26 +130,37 @@ class Ledger:
         self._store = Store(self.uri)
 
     def find(self, key: Key) -> Snapshot | None:
-        """The stored end of a stage, verified; a damaged one is removed, and trained again."""
+        """The stored end of a stage, verified: its files by their sha256, its tensors by the one of
+        the state, its manifest field by field. A damaged one is removed, and trained again."""
         try:
+            check_no_link_of(self._store)
+            if key.name not in self.names():
+                return None
+            if checked(self._store.manifest(key.name)) != key:
+                raise Damaged("it holds another stage than it is named for")
             found = self._store.load(key.name)
+            if state_hash(found.groups) != found.manifest["state"].get("state_sha256"):
+                raise Damaged("its tensors are not those of the state that it names")
         except Damaged as damage:
-            if key.name in self.names():
-                logger.warning("ledger %s: removed, and trained again", damage)
-                with suppress(OSError):
-                    self._store.folders.delete(key.name)
+            self.drop(key, str(damage))
             return None
-        manifest = found.manifest
-        recorded = Key(
-            manifest["index"],
-            manifest.get("stage_id", ""),
-            manifest.get("environment_id", ""),
-            manifest["step"],
-        )
-        if recorded != key or manifest.get("kind") != "stage":
-            logger.warning("ledger %s: holds another stage than it is named for", key.name)
+        except OSError as error:
+            logger.warning("ledger %s: unavailable (%s)", self.uri, error)
             return None
         return found
+
+    def drop(self, key: Key, reason: str) -> None:
+        """Remove an entry that cannot be used."""
+        logger.warning("ledger %s: removed, and trained again: %s", key.name[:12], reason)
+        self._delete(key.name)
+
+    def _delete(self, name: str) -> None:
+        try:
+            self._store.folders.delete(name)
+        except FileNotFoundError:
+            pass  # another search was faster
+        except OSError as error:
+            logger.warning("ledger %s: cannot be removed (%s)", name[:12], error)
 
     def claim(self, key: Key) -> Claim | None:
         """The right to train a stage; None while another run has it."""
@@ -103,8 +168,12 @@ class Ledger:
             return Claim(None, None)
         path = self._store.folders.root / f"{key.name}.lock"
         try:
+            check_no_link(path.parent)
             path.parent.mkdir(parents=True, exist_ok=True)
             file = open_file(path, os.O_RDWR | os.O_CREAT)
+            # who may only read must not hold it
+            with suppress(PermissionError):
+                os.fchmod(file, 0o600)
         except OSError as error:
             logger.warning("ledger: no claim (%s); a stage may be trained twice", error)
             return Claim(None, None)
@@ -120,15 +189,22 @@ class Ledger:
         return Claim(path, file)
 
     def publish(self, key: Key, store: Store, name: str) -> None:
-        """Enter a stage end that lies in a run's own store, under `name`.
+        """Enter a stage end that lies in a run's own store, under `name`. An entry that cannot be
+        written is a warning: the run has its own state.
 
         Raises Impure where the ledger has another state under this identity.
         """
-        if key.name not in self.names():
-            self._store.folders.copy(store.folders, name, key.name)
+        try:
+            there = self.find(key)
+            if there is None:
+                check_no_link_of(self._store)
+                self._store.folders.copy(store.folders, name, key.name)
+                return
+        except (OSError, Damaged) as error:
+            logger.warning("ledger: stage %d is not entered (%s)", key.index, error)
             return
-        here, there = store.manifest(name), self._store.manifest(key.name)
-        if here["state"]["state_sha256"] != there["state"]["state_sha256"]:
+        here = store.manifest(name)
+        if here["state"]["state_sha256"] != there.manifest["state"]["state_sha256"]:
             raise Impure(
                 f"stage {key.index} ended in two different states under one identity "
                 f"({key.stage_id[:12]}): {store.uri}/{name} and {self.uri}/{key.name}. "
@@ -145,6 +221,7 @@ class Ledger:
         for name in self.names():
             with suppress(Damaged):
                 manifest = self._store.manifest(name)
+                checked(manifest)
                 size = sum(file["size"] for file in manifest["files"].values())
                 found.append(Entry(name, size, float(manifest["stages"][-1]["seconds"])))
         return found
@@ -158,7 +235,13 @@ class Ledger:
             if total <= keep_bytes:
                 break
             if entry.name not in kept:
-                self._store.folders.delete(entry.name)
+                self._delete(entry.name)
                 dropped.append(entry)
                 total -= entry.num_bytes
         return dropped
+
+
+def check_no_link_of(store: Store) -> None:
+    """Linked where the folder of a store on a disk is a link: it would lead elsewhere."""
+    if isinstance(store.folders, LocalFolders):
+        check_no_link(store.folders.root)

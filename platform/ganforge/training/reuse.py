@@ -1,5 +1,6 @@
 """How a run takes stages from the ledger instead of training them, and puts its own there."""
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from ganforge.training.lineage import Lineage
 from ganforge.training.loop import Notice
 from ganforge.training.workers import Workers
 
+logger = logging.getLogger("ganforge")
 _LOOK_SECONDS = 0.5
 
 
@@ -38,6 +40,8 @@ class Reuse:
         self._environment_id, self._workers, self._noticed = environment_id, workers, noticed
         self._waited = waited
         self._claim: Claim | None = None
+        self._unusable: set[Key] = set()
+        self._said = False
 
     def key(self, index: int) -> Key:
         steps = self._plan.stages[index].steps
@@ -56,13 +60,13 @@ class Reuse:
             return None
         key = self.key(index)
         while True:
-            found = self._ledger.find(key)
+            found = self._find(key)
             if all(self._workers.gather({self._workers.rank: found is not None})):
                 return found
             if self._workers.rank == 0:
                 self._claim = self._ledger.claim(key)
             # it may have been entered between the look and the claim
-            mine = (self._claim is not None, self._ledger.find(key) is not None)
+            mine = (self._claim is not None, self._find(key) is not None)
             claimed, there = self._workers.gather({self._workers.rank: mine})[0]
             if claimed and not there:
                 return None
@@ -70,7 +74,19 @@ class Reuse:
             if not there:
                 self._wait()
 
+    def _find(self, key: Key) -> Snapshot | None:
+        return None if key in self._unusable else self._ledger.find(key)
+
+    def drop(self, index: int, reason: str) -> None:
+        """A stage's entry does not fit the networks: it is removed, and never taken again."""
+        key = self.key(index)
+        self._unusable.add(key)
+        self._ledger.drop(key, reason)
+
     def _wait(self) -> None:
+        if not self._said:
+            self._said = True
+            logger.warning("another run trains this very stage: waiting for it")
         asked = self._noticed() if self._noticed is not None else 0
         if self._workers.largest(asked) == 2:
             raise Departing

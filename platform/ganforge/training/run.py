@@ -101,7 +101,11 @@ def run(
         while True:
             try:
                 while reuse is not None and (taken := reuse.next(training.position)):
-                    training = begin(prepared, plan, taken)
+                    try:
+                        training = begin(prepared, plan, taken)
+                    except SettingsError as error:
+                        reuse.drop(taken.position.index, str(error))
+                        continue
                     report = record.taken_over(taken, training, data, workers)
                     kept.keep(report, training)
                     del taken

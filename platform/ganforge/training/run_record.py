@@ -171,32 +171,29 @@ class RunRecord:
     def taken_over(
         self, snapshot: Snapshot, training: Training, data: Data, workers: Workers
     ) -> Report:
-        """The report of a stage that came from the ledger: as it was measured where it was trained,
-        or measured here, if that was done with other code or settings."""
+        """The report of a stage that came from the ledger, measured here: only its tensors are
+        vouched for by the state's hash."""
         manifest, position = snapshot.manifest, snapshot.position
         result = StageResult.from_json(manifest["stages"][-1])
-        metrics: dict[str, float] = manifest["metrics"]
-        images = self.plan.images_before(position)
-        report = Report(position, "stage", images, metrics, state=manifest["state"])
-        measurement, own = self.prepared.measurement, json.loads(to_json(self.prepared.settings))
-        same = _validation(manifest["settings"]) == _validation(own)
-        if same and result.measurement_id == digest(measurement):
-            report = draw(training, self.plan, data, self.rank, report)
-        else:
-            trained = {n: v for n, v in metrics.items() if not n.startswith("validation/")}
-            report = replace(report, metrics=trained)
-            report = measure(training, self.plan, data, workers, report, self.prepared.assets)
+        again = ("validation/", "speed/", "stages_done")
+        trained = {n: v for n, v in manifest["metrics"].items() if not n.startswith(again)}
+        images, state = self.plan.images_before(position), state_hashes(training.system)
+        report = Report(position, "stage", images, trained, state=state)
+        report = measure(training, self.plan, data, workers, report, self.prepared.assets)
+        measurement = self.prepared.measurement
         result = replace(
             result,
             metrics=report.metrics,
             measurement_id=digest(measurement),
             measurement=measurement,
+            hashes=state,
             reused=True,
         )
         self.stages[position.index :] = [result]
         self.clock.next_stage()
+        metrics = report.metrics | {"stages_done": float(position.index + 1)}
         averaged = self._averaged(training.system, position)
-        return replace(report, stage=result, averaged=averaged)
+        return replace(report, stage=result, averaged=averaged, metrics=metrics)
 
     def _averaged(self, system: System, position: Position) -> bytes | None:
         """The deployable network of a stage as safetensors, on rank 0."""
@@ -204,8 +201,3 @@ class RunRecord:
             return None
         progress = self.plan.progress(position.index, position.step)
         return pack(dict(system.deploy(progress).state_dict()))
-
-
-def _validation(record: dict[str, Any]) -> Any:
-    """The settings of the validation in a settings.json; they are in no stage's identity."""
-    return record["settings"].get("validation")
