@@ -4,21 +4,18 @@
         --seeds 20 --workers 1,8 --json OUT
 
 Measured is the device time of all workers until a final score is reported that is within 1 % of
-the way from the best to the median final score. A search that does not get there in its budget of
-400 whole runs counts with its budget: a lower bound, shown as such. OUT has an entry per task, arm,
-number of workers and seed; what it has already is not run again. The table gives geometric means of
-ratios, with 95 % intervals from resampling the seeds of each task, which are the same for all arms.
+the way from the best to the median final score. A search that does not get there in its budget
+(400 whole runs of a pool, 100 of a surrogate) counts with its budget: a lower bound, shown as such.
+OUT has an entry per task, arm, number of workers and seed; what it has already is not run again.
+The table gives geometric means of ratios, with 95 % intervals from resampling the seeds of each
+task, which are the same for all arms.
 """
 
 import argparse
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
 
 from search_arms import ARMS
 from search_clock import simulate
@@ -27,7 +24,7 @@ from search_tasks import load_tasks
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--curves", type=Path, required=True, help="a folder in the shared format")
     parser.add_argument("--arms", default="random,tpe,tpe-asha,ours", help=", ".join(ARMS))
     parser.add_argument("--seeds", type=int, default=20, help="how many, from 0 on")

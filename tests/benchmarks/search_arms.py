@@ -2,7 +2,10 @@
 
 Every arm suggests points of the same continuous space, and is told what was trained: where a pool
 took a suggestion to its nearest row, the row's own settings. No arm sees a score before its job
-has ended.
+has ended. `ours` chooses among candidates at random and close to good trials, after a pool has
+taken them to rows, because it chooses by where they are; Optuna draws its own candidates inside, so
+its choice is taken to a row. `ours-unseen` chooses before, as Optuna does. In a continuous space,
+lcbench, the two are the same.
 """
 
 import warnings
@@ -98,9 +101,9 @@ class AshaArm:
     Mirrored from Ray 2.60: AsyncHyperBandScheduler with its defaults (grace_period 1,
     reduction_factor 4, brackets 1, max_t a whole run): rungs after 1, 4 and 16 steps; a trial that
     reaches one stops where its score is below the 75th percentile of those recorded there before
-    it, and is recorded in any case. OptunaSearch tells a trial that was stopped as COMPLETE with its
-    last score, and one that raised, here a diverged one, as FAIL. `pruned` tells stopped ones as
-    PRUNED, with the scores at the rungs, as Optuna means it.
+    it, and is recorded in any case. OptunaSearch tells a trial that was stopped as COMPLETE with
+    its last score, and one that raised, here a diverged one, as FAIL. `pruned` tells stopped ones
+    as PRUNED, with the scores at the rungs, as Optuna means it.
     """
 
     def __init__(self, task: Task, seed: int, pruned: bool = False) -> None:
@@ -191,9 +194,8 @@ class Box:
         return self._shown(self.space.placed(1 - np.abs(1 - units)))
 
     def encode(self, points: Sequence[Point]) -> Array:
-        return np.array([self.space.units(p) for p in points]).reshape(
-            -1, len(self.space.dimensions)
-        )
+        features = len(self.space.dimensions)
+        return np.array([self.space.units(p) for p in points]).reshape(-1, features)
 
 
 @dataclass
@@ -232,10 +234,8 @@ class StrategyArm:
             return Job(curve.number, self.rungs[curve.rung])
         if not isinstance(decision, Begin):
             return None
-        if decision.point is None:
-            number = self.sampler.begin(lab)
-        else:
-            number = lab.begin(decision.point)
+        point = decision.point
+        number = self.sampler.begin(lab) if point is None else lab.begin(point)
         if number is None:
             # the pool is exhausted: what is paused is left
             self.fresh = False
@@ -306,6 +306,6 @@ ARMS: dict[str, Callable[[Task, int], Arm]] = {
     "tpe-asha-pruned": lambda task, seed: AshaArm(task, seed, pruned=True),
     "hyperband": HyperbandArm,
     "halving": _strategy(Halving, 4.0),
-    "ours": _strategy(_freeze_thaw, 2.0),
-    "ours-rows": _strategy(_freeze_thaw, 2.0, sees_rows=True),
+    "ours": _strategy(_freeze_thaw, 2.0, sees_rows=True),
+    "ours-unseen": _strategy(_freeze_thaw, 2.0),
 }

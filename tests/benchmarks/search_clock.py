@@ -56,8 +56,8 @@ class Outcome:
 
     `device_seconds` are those of all workers together, `clock` the seconds of the simulated clock,
     both until a final score within the target was reported, or until the budget was spent or the
-    arm had nothing left to do (`reached` is false). `regret` is the part of the way from the best to
-    the median final score that is left at that moment; `trace` the regret whenever it improved.
+    arm had nothing left to do (`reached` is false). `regret` is the part of the way from the best
+    to the median final score that is left at that moment; `trace` the regret whenever it improved.
     """
 
     reached: bool

@@ -19,8 +19,9 @@ Point = Mapping[str, float | int]
 
 #: of the way from the best final score to the median one
 WITHIN = 0.01
-#: a budget, in whole runs of the pool; for a surrogate, in median runs of its space
-BUDGET_RUNS = 400
+#: budgets: in whole runs of a pool; in runs of median cost of a surrogate, where each costs more
+#: of this machine's time
+POOL_RUNS, SURROGATE_RUNS = 400, 100
 #: drawn from a surrogate's space for its best and its median
 SAMPLE = 20_000
 LCBENCH_TASKS = (
@@ -207,7 +208,7 @@ class Pool:
         self.steps = losses.shape[1]
         final = self._scores[self._lengths == self.steps, -1]
         self.best, self.median = float(final.max()), float(np.median(final))
-        self.budget = float(BUDGET_RUNS * self.steps)
+        self.budget = float(POOL_RUNS * self.steps)
 
     def train(self, point: Point, used: set[int]) -> Training | None:
         distance = ((self._units - self.space.units(point)) ** 2).sum(1)
@@ -249,7 +250,7 @@ class Surrogate:
         points = [self.draw(generator) for _ in range(SAMPLE)]
         found = self._predict(points, [self.steps])[:, 0]
         self.best, self.median = float(found[:, 1].max()), float(np.median(found[:, 1]))
-        self.budget = float(BUDGET_RUNS * np.median(found[:, 0]))
+        self.budget = float(SURROGATE_RUNS * np.median(found[:, 0]))
 
     def _predict(self, points: list[Point], epochs: list[int]) -> Array:
         """Cumulative seconds and accuracy: (points, epochs, 2)."""

@@ -365,7 +365,8 @@ def test_a_forged_score_is_measured_again(settings, tmp_path, first, trained):
 )
 def test_a_ledger_that_cannot_be_written_costs_no_run(settings, tmp_path, first, what, caplog):
     storage, outside = tmp_path / "other", tmp_path / "outside"
-    storage.mkdir(), outside.mkdir()
+    storage.mkdir()
+    outside.mkdir()
     if what == "a file":
         (storage / FOLDER).write_text("")
     elif what == "a link":

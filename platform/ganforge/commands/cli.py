@@ -91,7 +91,7 @@ def tune(
     system: System = None, preset: Preset = None, data: Data = None, settings: File = None,
     space: Annotated[str | None, typer.Option(help="search space: a name or a file")] = None,
     strategy: Annotated[
-        str, typer.Option(help="halving, tpe, random, grid or FILE.py:Class; docs/search.md")
+        str, typer.Option(help="halving, freeze-thaw, tpe, random, grid or FILE.py:Class")
     ] = "halving",
     sampler: Annotated[
         str, typer.Option(help="tpe, gp, cmaes, random, qmc, or a class of Optuna's kind")

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ganforge.search.strategies.base import Strategy
+from ganforge.search.strategies.freeze_thaw import FreezeThaw
 from ganforge.search.strategies.halving import Halving, Whole
 from ganforge.settings import SettingsError, shown
 
 #: what `--strategy` takes, with what it is in a few words
 STRATEGIES = {
     "halving": "at each stage end the weaker half is stopped",
+    "freeze-thaw": "at each stage end trials are paused, and the most promising one continued",
     "tpe": "every trial is trained to its end",
     "random": "every trial is trained to its end, at points drawn at random",
     "grid": "every point of a finite space, trained to its end",
@@ -23,6 +25,8 @@ def load_strategy(name: str, reduction_factor: float = 2.0) -> Strategy:
     """The strategy of a name, or of FILE.py:Class: a class whose instances need no arguments."""
     if name == "halving":
         return Halving(reduction_factor)
+    if name == "freeze-thaw":
+        return FreezeThaw()
     if name in _WHOLE:
         return Whole()
     if ".py:" not in name:

@@ -6,9 +6,9 @@ The score of trial i at rung r is modelled as
 
 independent Gaussian processes: `m` is the curve that all trials share, `f` depends on the settings
 x and is smooth in them (Matérn 5/2 with a length for each), `g` is each trial's own. Along a curve
-all three are Ornstein-Uhlenbeck processes in the logarithm of the work done: what was seen at a rung
-tells less of a rung that is further away, and how much less is learnt. The idea of such a model of
-paused runs is that of freeze-thaw Bayesian optimization (arXiv:1406.3896).
+all three are Ornstein-Uhlenbeck processes in the logarithm of the work done: what was seen at a
+rung tells less of a rung that is further away, and how much less is learnt. The idea of such a
+model of paused runs is that of freeze-thaw Bayesian optimization (arXiv:1406.3896).
 """
 
 from dataclasses import dataclass
@@ -59,7 +59,8 @@ class CurveModel:
 
     `features` are the settings of all trials, between 0 and 1: (trials, features). `times` is the
     logarithm of the work up to each rung, between 0 and 1. `fit_rows` of `observed` are used to
-    learn the lengths and variances, by their most likely values under a weak prior.
+    learn the lengths and variances, by their most likely values under a weak prior: `theta`, as
+    `misfit` takes it.
     """
 
     def __init__(
@@ -72,8 +73,8 @@ class CurveModel:
     ) -> None:
         self.times = times
         self._x = features
-        self._theta = _fit(features, times, observed.take(fit_rows))
-        self._parts = _Parts(self._theta, features.shape[1])
+        self.theta = _fit(features, times, observed.take(fit_rows))
+        self._parts = _Parts(self.theta, features.shape[1])
         trial = np.concatenate([observed.trial, pending.trial])
         rung = np.concatenate([observed.rung, pending.rung])
         self._trial, self._rung = trial, rung
@@ -110,7 +111,7 @@ class CurveModel:
         prior = _SHARED + parts.settings + parts.own
         return mean, np.maximum(prior - (half**2).sum(0), 1e-10)
 
-    def told(self, features: Array, trial: Indices, first: Indices) -> Array:
+    def known(self, features: Array, trial: Indices, first: Indices) -> Array:
         """How much of the variance of each point's final score its score at each rung would take
         away: (points, rungs), 0 for the rungs before `first`."""
         rungs = len(self.times)
@@ -168,54 +169,68 @@ def _matern(distance: Array) -> Array:
     return found
 
 
-def _fit(features: Array, times: Array, observed: Observed) -> Array:
-    """The most likely logarithms of lengths and variances, by their gradient."""
-    x, time, y = features[observed.trial], times[observed.rung], observed.score
-    n, d = len(y), features.shape[1]
-    squares = (x[:, None, :] - x) ** 2
-    flat = squares.reshape(n * n, d)
-    same = (observed.trial[:, None] == observed.trial).astype(float)
-    apart = np.abs(time[:, None] - time)
-    shared = _SHARED * np.exp(-apart / _SHARED_LENGTH)
-    mean, deviation = _prior(d)
-    eye = np.eye(n)
+def misfit(theta: Array, features: Array, times: Array, observed: Observed) -> tuple[float, Array]:
+    """Minus the log density of the observed scores, up to a constant, and its gradient.
 
-    def loss(theta: Array) -> tuple[float, Array]:
-        parts = _Parts(theta, d)
+    `theta` are logarithms: a length for each feature; the variances of f, g and the noise; the
+    lengths of f and g along the curve. Equation 2.30 of Rasmussen and Williams (2006).
+    """
+    return _Evidence(features, times, observed)(theta)
+
+
+class _Evidence:
+    """`misfit` of the same scores at several `theta`."""
+
+    def __init__(self, features: Array, times: Array, observed: Observed) -> None:
+        x, time = features[observed.trial], times[observed.rung]
+        self.y, n, self.features = observed.score, len(observed), features.shape[1]
+        self.squares = ((x[:, None, :] - x) ** 2).reshape(n * n, self.features)
+        self.same = (observed.trial[:, None] == observed.trial).astype(float)
+        self.apart = np.abs(time[:, None] - time)
+        self.shared = _SHARED * np.exp(-self.apart / _SHARED_LENGTH)
+
+    def __call__(self, theta: Array) -> tuple[float, Array]:
+        parts, d, y, n = _Parts(theta, self.features), self.features, self.y, len(self.y)
         inverse = 1 / parts.lengths**2
-        root = np.sqrt(5.0 * (flat @ inverse)).reshape(n, n)
-        decay = np.exp(-root)
-        along, own_along = np.exp(-apart / parts.settings_length), np.exp(-apart / parts.own_length)
-        settings = parts.settings * (1 + root + root**2 / 3) * decay * along
-        own = parts.own * same * own_along
-        kernel = shared + settings + own + (parts.noise + _JITTER) * eye
-        try:
-            factor = cholesky(kernel, lower=True, check_finite=False)
-        except np.linalg.LinAlgError:
-            return 1e10, np.zeros_like(theta)
-        solved = cho_solve((factor, True), eye, check_finite=False)
+        root = np.sqrt(5.0 * (self.squares @ inverse)).reshape(n, n)
+        decay = parts.settings * np.exp(-root - self.apart / parts.settings_length)
+        settings = (1 + root + root**2 / 3) * decay
+        own = parts.own * self.same * np.exp(-self.apart / parts.own_length)
+        kernel = self.shared + settings + own
+        kernel[np.diag_indices(n)] += parts.noise + _JITTER
+        factor = cholesky(kernel, lower=True, check_finite=False)
+        solved = cho_solve((factor, True), np.eye(n), check_finite=False)
         weights = solved @ y
-        # d loss / d kernel
+        # the derivative by the kernel's entries
         slope = 0.5 * (solved - np.outer(weights, weights))
-        gradient = np.empty_like(theta)
-        by_distance = slope * (parts.settings * 5 / 3) * (1 + root) * decay * along
-        gradient[:d] = (by_distance.reshape(-1) @ flat) * inverse
+        by_distance = (slope * (5 / 3) * (1 + root) * decay).reshape(-1)
+        gradient = np.empty(d + 5)
+        gradient[:d] = (by_distance @ self.squares) * inverse
         gradient[d] = (slope * settings).sum()
         gradient[d + 1] = (slope * own).sum()
         gradient[d + 2] = parts.noise * np.trace(slope)
-        gradient[d + 3] = (slope * settings * apart).sum() / parts.settings_length
-        gradient[d + 4] = (slope * own * apart).sum() / parts.own_length
-        off = (theta - mean) / deviation
-        value = 0.5 * y @ weights + np.log(np.diag(factor)).sum() + 0.5 * off @ off
-        return float(value), gradient + off / deviation
+        gradient[d + 3] = (slope * settings * self.apart).sum() / parts.settings_length
+        gradient[d + 4] = (slope * own * self.apart).sum() / parts.own_length
+        return float(0.5 * y @ weights + np.log(np.diag(factor)).sum()), gradient
 
-    bounds = [(m - 4 * s, m + 4 * s) for m, s in zip(mean, deviation, strict=True)]
+
+def _fit(features: Array, times: Array, observed: Observed) -> Array:
+    """The most likely logarithms of lengths and variances, by their gradient."""
+    mean, deviation = _prior(features.shape[1])
+    evidence = _Evidence(features, times, observed)
+
+    def loss(theta: Array) -> tuple[float, Array]:
+        value, gradient = evidence(theta)
+        off = (theta - mean) / deviation
+        return value + 0.5 * float(off @ off), gradient + off / deviation
+
+    # within 3 deviations, so that the kernel stays well-conditioned
     found = minimize(
         loss,
         mean,
         jac=True,
         method="L-BFGS-B",
-        bounds=bounds,
-        options={"maxiter": _FIT_ITERATIONS, "maxcor": 8},
+        bounds=list(zip(mean - 3 * deviation, mean + 3 * deviation, strict=True)),
+        options={"maxiter": _FIT_ITERATIONS},
     )
     return np.asarray(found.x, dtype=np.float64)

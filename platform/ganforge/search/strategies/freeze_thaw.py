@@ -10,15 +10,19 @@ there": with m the mean of the final score after that look,
 It is the reward rate of optimal stopping (the index of Gittins) with one intermediate look. A trial
 that is likely to win is so trained through several rungs without a doubt, and an unlikely one costs
 a rung. Scores that running trials have yet to report count as seen, at their mean, in how sure the
-model is: sixty-four workers do not start sixty-four copies of one idea.
+model is, and points close to those that have not reported at all count less: sixty-four workers do
+not start sixty-four copies of one idea.
+
+Half of the new points are chosen by that index among points at random and close to good ones, the
+other half by the ratio of densities of density.py: neither is good on all families of curves.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from ganforge.search.strategies.base import (
     Begin,
@@ -31,21 +35,38 @@ from ganforge.search.strategies.base import (
     Seen,
 )
 from ganforge.search.strategies.curve_model import Array, CurveModel, Indices, Observed, scale
+from ganforge.search.strategies.density import good_count, log_ratio
 
-#: standard normal places of equal probability, from the best down
-_LOOKS = 16
+#: how likely a look is at least this good, from the best looks down: a trial of a good search is
+#: trained to its end because its look was one in a thousand
+_CHANCES = np.array([0.0005, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.25, 0.4, 0.6, 1.0])
+#: root mean square difference of settings, of their ranges, below which two points are one idea
+_SAME_IDEA = 0.1
 
 
 @dataclass(frozen=True)
 class FreezeThaw:
     """Freeze-thaw search; see this file's head.
 
-    `explore` is the part of the decisions that begin a trial at random: where the model is wrong for
-    good, the search is still one at random. `startup` trials begin at random.
+    The first `startup` trials, and of the later decisions the part `explore`, begin at random:
+    where the model is wrong for good, the search is still one at random. Where less than `deepen`
+    of all cost was spent beyond the first rung, a paused trial continues: a model that is sure of
+    the next new point forever would finish nothing. A gain counts from `margin` on, in parts of the
+    way from the median score to the best: a search ends in improvements that nobody would notice.
+
+    `by_density` of the new points are chosen by the ratio of densities, of `samples`; for the
+    others `drawn` points at random and `near` ones around each of `parents` are compared.
+    `looked_at` paused trials and as many new points get the whole index. At most `fit_scores`
+    scores set the lengths and variances of the model, and at most `scores` are in it, so that a
+    decision takes as long in a long search as in a short one.
     """
 
     startup: int = 5
     explore: float = 0.06
+    deepen: float = 0.6
+    margin: float = 0.002
+    by_density: float = 0.5
+    samples: int = 24
     drawn: int = 100
     near: int = 20
     parents: int = 5
@@ -55,8 +76,10 @@ class FreezeThaw:
     pauses = True
 
     def continues(self, seen: Seen, number: int, candidates: Candidates) -> bool:
-        """Never at once: `next` compares it with the others."""
-        return False
+        """Whether it would be the next choice if it was paused: a trial that is not put aside
+        spares the start of its processes."""
+        curves = tuple(replace(c, state="paused") if c.number == number else c for c in seen.curves)
+        return self.next(replace(seen, curves=curves), candidates) == Continue(number)
 
     def next(self, seen: Seen, candidates: Candidates) -> Decision:
         generator = seen.generator()
@@ -65,17 +88,25 @@ class FreezeThaw:
             drawn = candidates.draw(generator, 1)
             if drawn:
                 return Begin(drawn[0])
-        reported = [c for c in seen.curves if c.scores]
-        if not reported:
+        if not any(c.scores for c in seen.curves):
             # nothing to compare with: all failed, or have yet to report
+            if paused:
+                return Continue(paused[0].number)
             drawn = candidates.draw(generator, 1) if seen.fresh else ()
             return Begin(drawn[0]) if drawn else Nothing()
         outlook = _Outlook(self, seen, candidates)
-        points = self._points(seen, candidates, generator, outlook) if seen.fresh else []
+        begin = seen.fresh and not (paused and self._is_shallow(seen))
+        points = self._points(seen, candidates, generator, outlook) if begin else []
         if not paused and not points:
             return Nothing()
         best, index = outlook.choose(paused, points)
         return Continue(paused[index].number) if best else Begin(points[index])
+
+    def _is_shallow(self, seen: Seen) -> bool:
+        first = sum(c.costs[0] for c in seen.curves if c.costs)
+        later = sum(sum(c.costs[1:]) for c in seen.curves)
+        later += sum(seen.work[c.rung] for c in seen.curves if c.state == "running" and c.rung)
+        return later < self.deepen * (first + later)
 
     def _points(
         self,
@@ -85,6 +116,8 @@ class FreezeThaw:
         outlook: "_Outlook",
     ) -> list[Point]:
         points = list(candidates.draw(generator, self.drawn))
+        if generator.random() < self.by_density:
+            return outlook.likely(points, generator, self.samples)
         for curve in outlook.leading(self.parents):
             points += candidates.near(curve.point, generator, self.near)
         return points
@@ -126,7 +159,7 @@ class _Outlook:
         mean, _ = self.model.final(self._features[reported], reported)
         self._mean = dict(zip(reported.tolist(), mean.tolist(), strict=True))
         # with nothing finished, the likely end of the best one is what is to be improved on
-        self._best = max(finals) if finals else float(mean.max())
+        self._best = (max(finals) if finals else float(mean.max())) + strategy.margin
 
     def _cost_rates(self, seen: Seen) -> None:
         """The cost of a unit of work: log-linear in the settings, by ridge regression."""
@@ -153,11 +186,31 @@ class _Outlook:
         order = sorted(self._mean, key=lambda k: (-self._mean[k], k))
         return [self._curves[k] for k in order[:count]]
 
+    def likely(
+        self, points: list[Point], generator: np.random.Generator, samples: int
+    ) -> list[Point]:
+        """The point that is most likely to be a good one, out of as many `samples` close to the
+        good ones, and a few of `points`."""
+        good = self.leading(good_count(len(self._curves)))
+        numbers = {c.number for c in good}
+        picks = generator.integers(len(good) + 1, size=samples)
+        found = points[: int((picks == len(good)).sum())]
+        for k, curve in enumerate(good):
+            if count := int((picks == k).sum()):
+                found += self._candidates.near(curve.point, generator, count)
+        if not found:
+            return []
+        rows = [self._row[c.number] for c in good]
+        rest = [k for k, c in enumerate(self._curves) if c.number not in numbers]
+        encoded = self._candidates.encode(found)
+        ratio = log_ratio(encoded, self._features[rows], self._features[rest])
+        return [found[int(ratio.argmax())]]
+
     def choose(self, paused: Sequence[Curve], points: Sequence[Point]) -> tuple[bool, int]:
         """Whether a paused one, and which of them or of `points`."""
         rows = [self._row[c.number] for c in paused]
         features = self._features[rows]
-        rates = [self._rate_of[k] for k in rows]
+        rates = [self._rate_of.get(k, np.exp(self._level)) for k in rows]
         if points:
             new = self._candidates.encode(points)
             features = np.concatenate([features, new])
@@ -168,11 +221,11 @@ class _Outlook:
         # a whole look at all of them is dear: first by the gain per cost of training to the end
         remaining = np.cumsum(self._work[::-1])[::-1]
         rough = _improvement(mean - self._best, np.sqrt(variance))
-        rough /= remaining[first] * np.array(rates)
+        rough *= self._apart(features, trial) / (remaining[first] * np.array(rates))
         keep = _top(rough, len(paused), self._strategy.looked_at)
         taken = self.model.told(features[keep], trial[keep], first[keep])
         index = (
-            _rate_of_gain(
+            rate_of_gain(
                 mean[keep] - self._best,
                 variance[keep],
                 np.minimum(taken, variance[keep, None]),
@@ -181,8 +234,18 @@ class _Outlook:
             )
             / np.array(rates)[keep]
         )
+        index *= self._apart(features[keep], trial[keep])
         found = int(keep[int(index.argmax())])
         return (True, found) if found < len(paused) else (False, found - len(paused))
+
+    def _apart(self, features: Array, trial: Indices) -> Array:
+        """Between 0 and 1, how far each new point is from those that run without a score yet."""
+        found = np.ones(len(trial))
+        for curve, row in zip(self._curves, self._features, strict=True):
+            if curve.state == "running" and not curve.scores:
+                squares = ((features - row) ** 2).mean(1) / _SAME_IDEA**2
+                found *= np.where(trial < 0, -np.expm1(-0.5 * squares), 1.0)
+        return found
 
 
 def _observed(trial: Sequence[int], rung: Sequence[int], score: Sequence[float]) -> Observed:
@@ -220,23 +283,21 @@ def _improvement(ahead: Array, deviation: Array) -> Array:
     return np.maximum(ahead * ndtr(z) + deviation * density, 1e-300)
 
 
-def _rate_of_gain(
-    ahead: Array, variance: Array, taken: Array, first: Indices, work: Array
-) -> Array:
+def rate_of_gain(ahead: Array, variance: Array, taken: Array, first: Indices, work: Array) -> Array:
     """The index of this file's head per unit of work, over all rungs to look at: (points,).
 
     `taken` is the variance that a look at each rung takes away, (points, rungs)."""
-    from scipy.special import ndtri
-
-    places = ndtri(1 - (np.arange(_LOOKS) + 0.5) / _LOOKS)
+    # each bin at its mean
+    part = np.diff(_CHANCES, prepend=0.0)
+    density = np.exp(-0.5 * ndtri(_CHANCES) ** 2) / np.sqrt(2 * np.pi)
+    places = np.diff(density, prepend=0.0) / part
     done = np.concatenate([[0.0], np.cumsum(work)])
     look = np.maximum(done[1:] - done[first][:, None], 1e-12)
     rest = done[-1] - done[1:]
     after = np.sqrt(np.maximum(variance[:, None] - taken, 1e-12))
     means = ahead[:, None, None] + np.sqrt(taken)[:, :, None] * places
-    gain = np.cumsum(_improvement(means, after[:, :, None]), axis=2) / _LOOKS
-    chance = np.arange(1, _LOOKS + 1) / _LOOKS
-    rate = (gain / (look[:, :, None] + rest[:, None] * chance)).max(axis=2)
+    gain = np.cumsum(part * _improvement(means, after[:, :, None]), axis=2)
+    rate = (gain / (look[:, :, None] + rest[:, None] * _CHANCES)).max(axis=2)
     whole = _improvement(ahead, np.sqrt(variance)) / look[:, -1]
     rate = np.where(np.arange(len(work)) >= first[:, None], rate, 0.0)
     rate[:, -1] = whole

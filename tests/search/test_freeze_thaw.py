@@ -1,0 +1,191 @@
+"""Freeze-thaw decisions, and a search whose best trial is known."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from ganforge.search.strategies.base import Begin, Continue, Curve, CurveState, Nothing, Seen
+from ganforge.search.strategies.freeze_thaw import FreezeThaw, rate_of_gain
+
+WORK = (1.0, 3.0, 12.0)
+#: draws nothing, so that a decision can be told beforehand
+STRATEGY = FreezeThaw(explore=0.0, by_density=0.0)
+
+
+class Line:
+    """Points between 0 and 1, one setting; `only` are the only ones there are."""
+
+    def __init__(self, only: Sequence[float] = ()) -> None:
+        self.only = [{"x": x} for x in only]
+
+    def draw(self, generator, count):
+        return self.only[:count] if self.only else [{"x": x} for x in generator.random(count)]
+
+    def near(self, point, generator, count):
+        if self.only:
+            return []
+        return [{"x": x} for x in np.clip(point["x"] + 0.1 * generator.normal(size=count), 0, 1)]
+
+    def encode(self, points):
+        return np.array([[p["x"]] for p in points]).reshape(-1, 1)
+
+
+def curve(number: int, x: float, state: CurveState, *scores: float) -> Curve:
+    return Curve(number, {"x": x}, scores, WORK[: len(scores)], state)
+
+
+def seen(*curves: Curve, decision: int = 7, fresh: bool = True) -> Seen:
+    return Seen(curves, 3, WORK, seed=5, decision=decision, fresh=fresh)
+
+
+def some(state: CurveState = "paused") -> list[Curve]:
+    """Six trials that are better the nearer they are to 0.3."""
+    places = (0.05, 0.25, 0.45, 0.6, 0.8, 0.95)
+    return [curve(k, x, state, -abs(x - 0.3)) for k, x in enumerate(places)]
+
+
+def test_the_same_is_decided_again() -> None:
+    for decision in range(4):
+        answers = [FreezeThaw().next(seen(*some(), decision=decision), Line()) for _ in range(2)]
+        assert answers[0] == answers[1]
+
+
+def test_the_draw_is_that_of_the_decision() -> None:
+    first, second = (FreezeThaw().next(seen(decision=d), Line()) for d in (0, 1))
+    assert isinstance(first, Begin) and isinstance(second, Begin) and first != second
+
+
+def test_without_fresh_trials_the_best_paused_one_continues() -> None:
+    assert STRATEGY.next(seen(*some(), fresh=False), Line()) == Continue(1)
+    assert FreezeThaw(explore=1.0).next(seen(*some(), fresh=False), Line()) == Continue(1)
+    assert STRATEGY.next(seen(fresh=False), Line()) == Nothing()
+
+
+@pytest.mark.parametrize("state", ["running", "finished", "stopped", "failed"])
+def test_only_paused_ones_continue(state: CurveState) -> None:
+    over = [*some(state)]
+    assert STRATEGY.next(seen(*over, fresh=False), Line()) == Nothing()
+    assert isinstance(STRATEGY.next(seen(*over), Line()), Begin)
+    paused = curve(6, 0.99, "paused", -0.69)
+    assert STRATEGY.next(seen(*over, paused, fresh=False), Line()) == Continue(6)
+
+
+def test_a_search_in_which_all_failed_still_proposes() -> None:
+    early = [curve(k, k / 10, "failed") for k in range(8)]
+    late = [curve(k, k / 10, "failed", -1.0) for k in range(8)]
+    for curves in (early, late, early[:4] + late[4:]):
+        assert isinstance(STRATEGY.next(seen(*curves), Line()), Begin)
+        assert STRATEGY.next(seen(*curves, fresh=False), Line()) == Nothing()
+
+
+def test_a_paused_trial_without_scores_continues() -> None:
+    assert STRATEGY.next(seen(curve(0, 0.5, "paused"), fresh=False), Line()) == Continue(0)
+    curves = (*some("finished"), curve(6, 0.3, "paused"))
+    assert STRATEGY.next(seen(*curves, fresh=False), Line()) == Continue(6)
+
+
+def test_ties_and_a_space_that_is_exhausted() -> None:
+    equal = [curve(k, k / 8, "paused", 1.0) for k in range(8)]
+    answer = STRATEGY.next(seen(*equal, fresh=False), Line())
+    assert isinstance(answer, Continue)
+
+    class Empty(Line):
+        def draw(self, generator, count):
+            return []
+
+        near = lambda self, point, generator, count: []  # noqa: E731
+
+    assert isinstance(FreezeThaw(explore=1.0).next(seen(*equal), Empty()), Continue)
+    assert STRATEGY.next(seen(), Empty()) == Nothing()
+
+
+def test_a_failure_keeps_new_trials_away() -> None:
+    good = [replace(c, state="finished", scores=(c.scores[0],) * 3) for c in some()]
+    both = Line((0.31, 0.2))
+    assert STRATEGY.next(seen(*good), both) == Begin({"x": 0.31})
+    failed = [curve(6 + k, 0.31 + k / 500, "failed") for k in range(3)]
+    assert STRATEGY.next(seen(*good, *failed), both) == Begin({"x": 0.2})
+
+
+def test_two_workers_do_not_try_one_idea_twice() -> None:
+    curves = [replace(c, state="stopped") for c in some()]
+    twins = Line((0.3, 0.3001, 0.5))
+    assert STRATEGY.next(seen(*curves), twins) in (Begin({"x": 0.3}), Begin({"x": 0.3001}))
+    twin, other = Line((0.3001, 0.5)), Begin({"x": 0.5})
+    assert STRATEGY.next(seen(*curves, curve(6, 0.3, "running")), twin) == other
+
+
+def test_sixteen_workers_spread() -> None:
+    """One after the other, without a report in between, where the good points are near 0.3."""
+    curves = [replace(c, state="stopped") for c in some()]
+    for decision in range(16):
+        answer = STRATEGY.next(seen(*curves, decision=decision), Line())
+        assert isinstance(answer, Begin) and answer.point is not None
+        curves.append(Curve(len(curves), answer.point))
+    begun = np.sort([c.point["x"] for c in curves[6:]])
+    assert ((begun > 0.1) & (begun < 0.5)).sum() >= 5
+    assert np.diff(begun).max() < 0.3 and np.ptp(begun) > 0.5
+
+
+def test_the_cheaper_of_two_equals() -> None:
+    curves = [curve(k, x, "stopped", 0.0) for k, x in enumerate((0.1, 0.9, 0.2, 0.8, 0.5))]
+    curves = [replace(c, costs=(1.0 + 9 * c.point["x"],)) for c in curves]
+    assert STRATEGY.next(seen(*curves), Line((0.7, 0.3))) == Begin({"x": 0.3})
+    dear_low = [replace(c, costs=(10.0 - 9 * c.point["x"],)) for c in curves]
+    assert STRATEGY.next(seen(*dear_low), Line((0.7, 0.3))) == Begin({"x": 0.7})
+
+
+def test_the_index_without_information_is_expected_improvement_per_cost() -> None:
+    ahead, deviation = np.array([-1.0, 0.5]), np.array([2.0, 0.3])
+    index = rate_of_gain(ahead, deviation**2, np.zeros((2, 3)), np.array([0, 2]), np.array(WORK))
+    z = ahead / deviation
+    expected = ahead * norm.cdf(z) + deviation * norm.pdf(z)
+    assert index == pytest.approx(expected / [16.0, 12.0], rel=1e-9)
+
+
+def test_the_index_of_a_look_that_tells_all() -> None:
+    """Sure after one unit: train on where it is better, the best rate over all cut-offs."""
+    taken = np.array([[1.0, 1.0, 1.0]])
+    index = rate_of_gain(np.array([-1.0]), np.array([1.0]), taken, np.array([0]), np.array(WORK))
+    cuts = np.linspace(0.0, 3.0, 3001)
+    gains = norm.pdf(cuts + 1) - norm.sf(cuts + 1)
+    best = (gains / (1 + 15 * norm.sf(cuts + 1))).max()
+    assert index[0] == pytest.approx(best, rel=0.1)
+    assert index[0] > 2 * (norm.pdf(1) - norm.sf(1)) / 16
+
+
+def search(score: Callable[[float, int], float], tolerance: float, seed: int) -> float:
+    """The work of one worker until a whole run scores within `tolerance` of 1."""
+    curves: list[Curve] = []
+    spent = 0.0
+    for decision in range(400):
+        answer = FreezeThaw().next(Seen(tuple(curves), 3, WORK, seed, decision), Line())
+        if isinstance(answer, Begin):
+            assert answer.point is not None
+            curves.append(Curve(len(curves), answer.point))
+            number = len(curves) - 1
+        else:
+            assert isinstance(answer, Continue)
+            number = answer.number
+        old = curves[number]
+        found = score(old.point["x"], old.rung)
+        spent += WORK[old.rung]
+        state: CurveState = "finished" if old.rung == 2 else "paused"
+        scores = (*old.scores, found)
+        curves[number] = Curve(number, old.point, scores, WORK[: len(scores)], state)
+        if state == "finished" and found > 1 - tolerance:
+            return spent
+    raise AssertionError("not found in 400 decisions")
+
+
+def test_the_best_of_a_smooth_family_is_found() -> None:
+    """Whole runs at random would take 1 / 0.063 of them on average: 254 units of work."""
+
+    def score(x: float, rung: int) -> float:
+        return (1 - (x - 0.3) ** 2) * (1 - 0.5 ** (rung + 1)) / 0.875
+
+    work = [search(score, 0.001, seed) for seed in range(5)]
+    assert max(work) < 200 and np.median(work) < 127
