@@ -77,7 +77,7 @@ def test_a_look_takes_away_what_a_pending_score_does() -> None:
     model = CurveModel(x, TIMES, rows, NONE, every)
     number = np.array([2])
     _, before = model.final(x[number], number)
-    told = model.told(x[number], number, np.array([1]))
+    told = model.known(x[number], number, np.array([1]))
     assert told[0, 0] == 0.0
     for rung in (1, 2):
         looked = CurveModel(x, TIMES, rows, observed((2, rung, 123.0)), every)

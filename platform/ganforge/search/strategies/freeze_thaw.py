@@ -223,7 +223,7 @@ class _Outlook:
         rough = _improvement(mean - self._best, np.sqrt(variance))
         rough *= self._apart(features, trial) / (remaining[first] * np.array(rates))
         keep = _top(rough, len(paused), self._strategy.looked_at)
-        taken = self.model.told(features[keep], trial[keep], first[keep])
+        taken = self.model.known(features[keep], trial[keep], first[keep])
         index = (
             rate_of_gain(
                 mean[keep] - self._best,
