@@ -75,6 +75,12 @@ def by_torch(given: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return to_bytes(upscale(small_model().network, images)).permute(0, 2, 3, 1).numpy()
 
 
+def nearly_equal(answer: Any, wanted: NDArray[np.uint8]) -> bool:
+    """Another number of threads may sum in another order: a level, in a few of a million."""
+    apart = np.abs(np.array(answer).astype(int) - wanted.astype(int))
+    return bool(apart.max() <= 1 and (apart > 0).mean() < 1e-5)
+
+
 def test_the_loaded_model_makes_the_bytes_of_torch(uri, registered):
     assert registered.version == "1" and registered.notes == []
     with pytest.MonkeyPatch.context() as patch:
@@ -308,7 +314,7 @@ def test_a_request_of_27_megabytes_is_refused_in_little_memory(uri, registered):
         assert most_bytes(group) - before < 1.5 * 2**30
         given = levels(1, 200, 300)  # it goes on serving
         status, answer = answer_to(address, given)
-        assert status == 200 and (np.array(answer["predictions"]) == by_torch(given)).all()
+        assert status == 200 and nearly_equal(answer["predictions"], by_torch(given))
 
 
 def test_a_request_in_tiles_stays_within_its_memory(uri, registered):
