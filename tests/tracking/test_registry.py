@@ -325,7 +325,7 @@ def test_a_request_in_tiles_stays_within_its_memory(uri, registered):
         given = levels(1, 1000, 1200)
         status, answer = answer_to(address, given)
         assert status == 200 and most_bytes(group) - before < most
-    assert (np.array(answer["predictions"]) == by_torch(given)).all()
+    assert nearly_equal(answer["predictions"], by_torch(given))
 
 
 def test_predict_answers_from_a_file(uri, registered, tmp_path):
