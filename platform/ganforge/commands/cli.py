@@ -179,7 +179,7 @@ def plan(
     workers: Workers = None, gpu: Gpu = False, seed: Seed = None, changes: Set = None,
     start: Start = None, target: Target = None, scale: Scale = None, strict: Strict = False,
 ) -> None:  # fmt: skip
-    """Measure a few batches of each stage; print what a search takes."""
+    """Measure what a search will take."""
     command = _module("plan")
     settings_options = CliOptions(
         system, preset, settings, data, workers, gpu, None,
