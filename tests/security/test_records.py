@@ -27,6 +27,15 @@ from ganforge.tracking.runs import Opening, open_run
 from ganforge.training.checkpoint import MANIFEST, Damaged, Store, _manifest_bytes
 from ganforge.training.files import open_folders
 
+OPENING = {
+    "name": "a run",
+    "start": 1,
+    "tags": {},
+    "params": {},
+    "settings": "{}",
+    "data": None,
+    "parent_key": "",
+}
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 
 
@@ -139,8 +148,27 @@ def test_a_path_that_leaves_its_run_is_refused(path: str, run: RunRef) -> None:
         {"status": "ROOT"},
         {"files": [1]},
         {"open": {}},
+        {"at": 10**30},
+        {"at": -1, "status": "FINISHED"},
+        {"at": 10**25, "status": "FINISHED"},
+        {"step": 10**30, "metrics": {"y": 1.0}},
+        {"open": OPENING | {"start": 10**30}},
+        {"open": OPENING | {"name": "\ud800"}},
+        {"open": OPENING | {"settings": "\ud800"}},
+        {"tags": {"a": "\ud800"}},
+        {"tags": {"\ud800": "a"}},
+        {"params": {"a": "\ud800"}},
+        {"params": {"a": 10**30}},
+        {"run": {"experiment": "\ud800", "key": "train-2"}},
+        {"run": {"key": "train-2"}},
+        {"run": {}},
+        {"stages": [{"x": 1}]},
+        {"stages": [{"index": []}]},
+        {"stages": [{"index": 0}, {"index": "1"}]},
+        {"stages": [{"index": 10**6}]},
+        {"stages": [{"index": 0, "settings": json.loads('{"a":' * 700 + "1" + "}" * 700)}]},
     ],
-    ids=str,
+    ids=lambda part: str(part)[:60].encode("ascii", "replace").decode(),
 )
 def test_an_entry_of_another_form_is_set_aside_and_the_rest_is_sent(
     part: dict[str, Any], run: RunRef, tmp_path: Path
@@ -151,6 +179,60 @@ def test_an_entry_of_another_form_is_set_aside_and_the_rest_is_sent(
     assert open_client(run.uri).get_run(run.run_id).data.metrics == {"x": 0.5}
     assert len((folder / "refused.jsonl").read_text().splitlines()) == 1
     assert sync(tmp_path / "storage") == 0
+
+
+@pytest.mark.parametrize(
+    "run_part",
+    [{"run_id": "0" * 32}, {"experiment": "victim", "key": "train-99"}],
+    ids=["unknown", "never opened"],
+)
+def test_entries_of_a_run_that_is_not_there_wait_and_hold_nothing_up(
+    run_part: dict[str, str], run: RunRef, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = {"at": 2, "run": run.entry(), "step": 1, "metrics": {"x": 0.5}}
+    waiting = {"at": 1, "run": run_part, "step": 7, "metrics": {"late": 0.25}}
+    storage = tmp_path / "storage"
+    folder = plant(storage, waiting, good)
+    assert sync(storage) == 1
+    assert open_client(run.uri).get_run(run.run_id).data.metrics == {"x": 0.5}
+    told = capsys.readouterr()
+    assert "what does not wait for that is sent" in told.out
+    assert "raining continues" not in told.out + told.err
+    # nothing of it is lost: it is sent once its run is there
+    assert not (folder / "refused.jsonl").exists()
+    assert sync(storage) == 1
+    if "key" in run_part:
+        settings = SystemSettings(system="progressive_gan_sr")
+        opened = open_run(run.uri, "victim", Opening("train", "late", settings), key="train-99")
+        assert sync(storage) == 0
+        (point,) = open_client(run.uri).get_metric_history(opened.run_id, "late")
+        assert (point.timestamp, point.step, point.value) == (1, 7, 0.25)
+
+
+def test_a_store_that_does_not_answer_sets_nothing_aside(
+    run: RunRef, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = {"at": 1, "run": run.entry(), "metrics": {"x": 1.0}}
+    folder = plant(tmp_path / "storage", entry)
+    assert sync(tmp_path / "storage", "--tracking-uri", "http://127.0.0.1:9") == 1
+    assert not (folder / "refused.jsonl").exists()
+    assert "raining continues" not in caplog.text
+    assert sync(tmp_path / "storage") == 0
+
+
+@pytest.mark.parametrize("theirs", ["http://[::1", "sqlite:///\0", "http://a:b", "\ud800"])
+def test_an_address_that_is_none_holds_up_no_other_outbox(
+    theirs: str, run: RunRef, tmp_path: Path
+) -> None:
+    good = {"at": 2, "run": run.entry(), "step": 1, "metrics": {"x": 0.5}}
+    storage = tmp_path / "storage"
+    plant(storage, {"at": 1, "run": {**run.entry(), "uri": theirs}, "metrics": {"y": 1.0}})
+    (storage / "train-1").rename(storage / "train-0")
+    plant(storage, good)
+    assert sync(storage) == 1
+    assert open_client(run.uri).get_run(run.run_id).data.metrics == {"x": 0.5}
+    with pytest.raises(SettingsError, match="the stored run is recorded in"):
+        recorded_run({**run.entry(), "uri": theirs}, run.uri)
 
 
 class _Listener(BaseHTTPRequestHandler):

@@ -128,7 +128,10 @@ def _origin(uri: str) -> tuple[str, str, int | None]:
 
 
 def _plain(uri: str) -> tuple[object, ...]:
-    if uri.startswith("sqlite:///"):
-        return ("sqlite", os.path.realpath(uri.removeprefix("sqlite:///")))
-    found = urlsplit(uri)
-    return (*_origin(uri), found.path.rstrip("/"), found.query)
+    try:
+        if uri.startswith("sqlite:///"):
+            return ("sqlite", os.path.realpath(uri.removeprefix("sqlite:///")))
+        found = urlsplit(uri)
+        return (*_origin(uri), found.path.rstrip("/"), found.query)
+    except (OSError, ValueError):  # a record may hold anything; what is no address is no store
+        return ("none", uri)

@@ -1,6 +1,5 @@
 """What a store knows about runs: the best one, its settings, its stages, its files."""
 
-import json
 import math
 import tempfile
 from pathlib import Path
@@ -14,13 +13,12 @@ from ganforge.schedule import Position
 from ganforge.settings import SettingsError, read_json, shown
 from ganforge.tracking.client import open_client
 from ganforge.tracking.named_store import check_artifact_uri
-from ganforge.training.report import StageResult, read_stages
+from ganforge.training.report import StageResult, checked_stages
 
 SETTINGS = "settings.json"
 STAGES = "stages.json"
 STATES = "states"
 _RECORDS = TypeAdapter(list[dict[str, Any]])
-_STAGE = TypeAdapter(StageResult)
 _HASHES = TypeAdapter(dict[str, str])
 
 
@@ -93,10 +91,8 @@ def fetch_stages(uri: str, run_id: str) -> list[StageResult]:
         return []
     try:
         records = _RECORDS.validate_json(_text(uri, run_id, STAGES))
-        found = read_stages(records)
-        for result in found.values():
-            _STAGE.validate_json(json.dumps(vars(result)), strict=True)
-    except (ValueError, TypeError) as error:
+        found = checked_stages(records)
+    except ValueError as error:
         raise _not_as_written(run_id, STAGES, "a list of finished stages", error) from None
     return [found[index] for index in sorted(found)]
 

@@ -25,6 +25,10 @@ KEY = "ganforge.key"
 _PARAM_LIMIT = 6000
 
 
+class NotOpened(LookupError):
+    """A run is named by a key under which the store has none: another outbox opens it."""
+
+
 @dataclass(frozen=True)
 class Opening:
     """What is recorded of a new run.
@@ -101,7 +105,7 @@ def make_run(
         if (parent_key := opening["parent_key"]) and "mlflow.parentRunId" not in tags:
             parent = find_key(client, experiment, parent_key)
             if parent is None:
-                raise LookupError(f"run {parent_key} is not opened yet")
+                raise NotOpened(f"run {parent_key} is not opened yet")
             tags["mlflow.parentRunId"] = parent
         run_id = client.create_run(
             experiment_id(client, uri, experiment),

@@ -1,14 +1,18 @@
 """What the loop yields to its caller, and what is recorded of a finished stage."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from ganforge.schedule import Kind, Position
 
 _HASH = "_sha256"
+#: stages are counted by settings, `stages.K`, which take six digits
+_MOST_STAGES = 10**6
 #: kinds of reports that no plan asks for: nothing is measured, recorded or shown of them
 NOTICES = ("notice", "departure")
 
@@ -76,6 +80,25 @@ class StageResult:
 def read_stages(records: Iterable[Mapping[str, Any]]) -> dict[int, StageResult]:
     """The results in JSON form, by index."""
     return {result.index: result for result in map(StageResult.from_json, records)}
+
+
+_STAGE = TypeAdapter(StageResult)
+
+
+def checked_stages(records: Iterable[Mapping[str, Any]]) -> dict[int, StageResult]:
+    """The same of records that anybody may have written; ValueError where they are not of stages.
+    """
+    found: dict[int, StageResult] = {}
+    for record in records:
+        try:
+            result = StageResult.from_json(record)
+            _STAGE.validate_json(json.dumps(vars(result)), strict=True)
+        except (TypeError, RecursionError) as error:
+            raise ValueError(str(error) or type(error).__name__) from None
+        if not 0 <= result.index < _MOST_STAGES:
+            raise ValueError(f"index: must be at least 0 and below {_MOST_STAGES}")
+        found[result.index] = result
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,34 @@
 """What an entry of an outbox may be. An outbox lies in a storage that others may write to, so each
-entry is checked where it is taken out, before anything that it names is touched."""
+entry is checked where it is taken out, before anything that it names is touched: what passes here
+can be written into a store, and read back."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from ganforge.append_log import Entry
 from ganforge.tracking.outbox.log import BLOB_NAME
+from ganforge.training.report import checked_stages
 
 _LONGEST_PATH = 500
+#: settings, the deepest part of an entry, lie at most 12 deep in each other
+_DEPTH = 32
+#: integers of a database are of 64 bits; a time in milliseconds is before the year 5138
+_LARGEST, _LATEST = 2**63, 10**14
 #: what MLflow itself takes for the id of a run; empty until the run is made
 _RunId = Annotated[str, Field(pattern=r"^([a-zA-Z0-9][a-zA-Z0-9_-]{0,255})?$")]
 #: a search or a run, and a trial in it; it stands between quotes in a query to the store
 _Key = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.:/ -]{0,200}$")]
 _Blob = Annotated[str, Field(pattern=rf"^{BLOB_NAME.pattern}$")]
 _Plain = str | int | float | bool
+_Time = Annotated[int, Field(ge=0, lt=_LATEST)]
 
 
 def _inside_a_run(path: str) -> str:
@@ -29,6 +43,11 @@ def _inside_a_run(path: str) -> str:
 _Path = Annotated[str, AfterValidator(_inside_a_run)]
 
 
+def _of_stages(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    checked_stages(records)
+    return records
+
+
 class _Part(BaseModel):
     # an older version's further parts are no danger: nothing looks at them
     model_config = ConfigDict(extra="ignore", strict=True)
@@ -40,6 +59,12 @@ class _Run(_Part):
     experiment: str = ""
     key: _Key = ""
 
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if not self.run_id and not (self.experiment and self.key):
+            raise ValueError("names no run: neither its id nor its experiment and key")
+        return self
+
 
 class _Dataset(_Part):
     name: str
@@ -49,7 +74,7 @@ class _Dataset(_Part):
 
 class _Opening(_Part):
     name: str
-    start: int
+    start: _Time
     tags: dict[str, str]
     params: dict[str, _Plain | None]
     settings: str
@@ -58,14 +83,16 @@ class _Opening(_Part):
 
 
 class _Entry(_Part):
-    at: int
+    at: _Time
     run: _Run
-    step: int = 0
+    step: Annotated[int, Field(ge=0)] = 0
     position: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     params: dict[str, _Plain | None] = Field(default_factory=dict)
     files: dict[_Path, _Blob] = Field(default_factory=dict)
-    stages: list[dict[str, Any]] = Field(default_factory=list)
+    stages: Annotated[list[dict[str, Any]], AfterValidator(_of_stages)] = Field(
+        default_factory=list
+    )
     tags: dict[str, _Plain | None] = Field(default_factory=dict)
     status: Literal["FINISHED", "FAILED", "KILLED", "RUNNING"] | None = None
     open: _Opening | None = None
@@ -76,6 +103,8 @@ def entry_error(entry: Entry) -> str:
     empty entry, is none either, and nothing to be refused."""
     if not entry:
         return ""
+    if why := _unstorable(entry):
+        return why
     try:
         _Entry.model_validate(entry)
     except ValidationError as error:
@@ -85,3 +114,26 @@ def entry_error(entry: Entry) -> str:
         shown = value if len(value) <= 100 else value[:97] + "..."
         return f"{where} = {shown}: {first['msg']}"
     return ""
+
+
+def _unstorable(value: Any, depth: int = 0) -> str:
+    """Why no database or file takes a value of JSON, wherever it stands; empty where they do."""
+    if isinstance(value, str):
+        return "" if value.isascii() or _is_text(value) else f"{ascii(value)[:100]} is no text"
+    if isinstance(value, int):
+        return "" if -_LARGEST <= value < _LARGEST else "an integer of more than 64 bits"
+    if not isinstance(value, dict | list):
+        return ""
+    if depth == _DEPTH:
+        return f"lists and tables lie more than {_DEPTH} deep in each other"
+    inner = [*value, *value.values()] if isinstance(value, dict) else value
+    return next((why for part in inner if (why := _unstorable(part, depth + 1))), "")
+
+
+def _is_text(value: str) -> bool:
+    """JSON can hold halves of characters, which are none."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -84,12 +84,19 @@ class OutboxLog(AppendLog):
         kept contents stay."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         with open(open_file(self.folder / _REFUSED, flags), "a") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(_line(entry))
 
     def close(self) -> None:
         """Close the files."""
         super().close()
         os.close(self._position)
+
+
+def _line(entry: Entry) -> str:
+    try:
+        return json.dumps(entry) + "\n"
+    except RecursionError:  # what can be read may be too deep to be written
+        return '{"refused": "lists and tables lie too deep in each other"}\n'
 
 
 def checked_blob(name: str) -> str:

@@ -40,10 +40,11 @@ class RemoteOutbox:
         try:
             facts = json.loads(self.folders.read(FOLDER, _FACTS))
             rest = self.folders.read(FOLDER, _REST)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return 0
         self.facts = facts if isinstance(facts, dict) else {}
-        known = {json.dumps(entry, sort_keys=True) for entry in self.outbox.log.entries()}
+        here = (entry for entry in self.outbox.log.entries() if not entry_error(entry))
+        known = {json.dumps(entry, sort_keys=True) for entry in here}
         restored = 0
         for line in rest.splitlines():
             if (entry := _restored(line)) is None:
@@ -84,7 +85,8 @@ class RemoteOutbox:
                 with content:
                     self.folders.write(blob_folder(name), {_BLOB: content.read()})
                 self._blobs.add(name)
-        content = b"".join(json.dumps(entry).encode() + b"\n" for entry in rest)
+        # the others, which are refused when they are sent, stay in the outbox itself
+        content = b"".join(json.dumps(entry).encode() + b"\n" for entry in good)
         self.folders.write(FOLDER, {_REST: content, _FACTS: json.dumps(facts).encode()})
         for name in self._blobs - needed:
             self.folders.delete(blob_folder(name))

@@ -18,10 +18,16 @@ _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.5, 15.0
 
 class Sender:
     """Brings the store at `uri` up to an outbox. `trouble` is the first reason for a failure;
-    `healthy` whether the last attempt succeeded."""
+    `healthy` whether the last attempt succeeded.
 
-    def __init__(self, outbox: Outbox, uri: str):
-        self.outbox, self.uri = outbox, uri
+    With `once`, what is in the file now is sent, and nobody waits for entries that the store cannot
+    take yet: they are appended to the file again, for another time, and `waiting` says why.
+    """
+
+    def __init__(self, outbox: Outbox, uri: str, *, once: bool = False):
+        self.outbox, self.uri, self.once = outbox, uri, once
+        self.waiting: list[str] = []
+        self._end = outbox.log.size if once else None
         self.trouble, self.healthy, self.sent = "", True, 0
         #: why entries were set aside that will never be taken, one line each
         self.refused: list[str] = []
@@ -34,8 +40,12 @@ class Sender:
 
     @property
     def drained(self) -> bool:
-        """Whether the store has everything that is in the file."""
-        return self.outbox.log.acknowledged >= self.outbox.log.size
+        """Whether the store has everything that is in the file, or was when that is sent once."""
+        return self.outbox.log.acknowledged >= self._size
+
+    @property
+    def _size(self) -> int:
+        return self.outbox.log.size if self._end is None else self._end
 
     def wait(self, timeout: float) -> bool:
         """Wait until the store has everything; not for a store that is known to be down."""
@@ -76,9 +86,10 @@ class Sender:
                 if not self.trouble:
                     self.trouble = first_line(error)
                     logger.warning(
-                        "tracking: %s. Training continues; what is not recorded is kept in %s, and "
-                        "`ganforge sync` sends it",
+                        "tracking: %s. %s is not recorded is kept in %s, and `ganforge sync` sends "
+                        "it",
                         self.trouble,
+                        "What" if self.once else "Training continues; what",
                         self.outbox.log.folder,
                     )
                 self._set_healthy(False)
@@ -98,11 +109,14 @@ class Sender:
             # here and not above: its import takes seconds, in which training already runs
             from ganforge.tracking.outbox.writer import Writer
 
-            self._writer = Writer(self.uri, self.outbox.log.open_blob)
+            blob = self.outbox.log.open_blob
+            self._writer = Writer(self.uri, blob, pass_over=self.once)
         batch: list[Entry] = []
         metrics = 0
         begin = end = self.outbox.log.acknowledged
         for entry, after in self.outbox.log.read(end):
+            if end >= self._size:
+                break
             found = entry.get("metrics")
             more = len(found) if isinstance(found, dict) else 0
             if batch and metrics + more > METRICS_PER_REQUEST:
@@ -111,7 +125,7 @@ class Sender:
             batch.append(entry)
             metrics, end = metrics + more, after
         # the last batch is not full: it waits for what follows, if something does
-        if batch and (end >= self.outbox.log.size or self.outbox.log.acknowledged == begin):
+        if batch and (end >= self._size or self.outbox.log.acknowledged == begin):
             self._deliver(batch, end)
 
     def _deliver(self, batch: list[Entry], end: int) -> None:
@@ -121,7 +135,15 @@ class Sender:
             self.outbox.log.refuse(entry)
             self.refused.append(why)
             self.trouble = self.trouble or f"an entry is refused ({why})"
-        batch = [entry for entry in batch if all(entry is not other for other, _ in refused)]
+        waiting = self._writer.waiting
+        for entry, why in waiting:
+            self.outbox.put(entry)
+            self.waiting.append(why)
+        if waiting:
+            self.outbox.flush(10.0)  # on the disk a second time, before the first counts as sent
+        left = {id(entry) for entry, _ in (*refused, *waiting)}
+        self._writer.waiting = []
+        batch = [entry for entry in batch if id(entry) not in left]
         self.sent += sum(len(entry.get("metrics", ())) for entry in batch)
         blobs = [name for entry in batch for name in entry.get("files", {}).values()]
         self.outbox.log.acknowledge(end, blobs)
@@ -136,8 +158,10 @@ def first_line(error: BaseException) -> str:
 def drain(outbox: Outbox, uri: str, timeout: float) -> tuple[int, list[str], str]:
     """Send all of an outbox: (metrics sent, why entries were set aside, why some is left; empty
     when none is)."""
-    sender = Sender(outbox, uri)
+    sender = Sender(outbox, uri, once=True)
     until = time.monotonic() + timeout
     complete = sender.close(max(0.0, until - time.monotonic()))
     left = "" if complete else sender.trouble or f"it took longer than {timeout:.0f} s"
+    if complete and sender.waiting:
+        left = f"{sender.waiting[0]}; what does not wait for that is sent"
     return sender.sent, sender.refused, left

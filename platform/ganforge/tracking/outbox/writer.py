@@ -23,26 +23,37 @@ from mlflow.exceptions import MlflowException
 
 from ganforge.append_log import Entry
 from ganforge.local_files import Linked
+from ganforge.settings import SettingsError
 from ganforge.tracking.client import check_reachable, open_client
 from ganforge.tracking.named_store import check_artifact_uri
 from ganforge.tracking.outbox.entry import entry_error
 from ganforge.tracking.queries import STAGES, fetch_stages
 from ganforge.tracking.run_ref import METRICS_PER_REQUEST
-from ganforge.tracking.runs import find_key, log_params, make_run, put_file
+from ganforge.tracking.runs import NotOpened, find_key, log_params, make_run, put_file
 from ganforge.training.report import read_stages
 
 #: what every report has, and what tells a stage's start from the end before it, at one `images`
 POSITION = "stage/index"
 _FOR_EVER = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+#: kinds of errors that a value causes, whatever the state of the store and of the way to it
+_OF_VALUES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Writer:
     """Writes synchronously and raises what the store raises; `blob` opens a kept content, or gives
-    None where it is gone. An entry that is not one of ganforge's is refused before it is used."""
+    None where it is gone. An entry that is not one of ganforge's is refused before it is used.
 
-    def __init__(self, uri: str, blob: Callable[[str], BinaryIO | None]):
+    An entry that the store cannot take *yet*, because its run is unknown there or not opened, holds
+    up those after it; with `pass_over` it is left in `waiting` instead, with the reason.
+    """
+
+    def __init__(
+        self, uri: str, blob: Callable[[str], BinaryIO | None], *, pass_over: bool = False
+    ):
         check_reachable(uri)
         self.uri, self.client, self._blob = uri, open_client(uri), blob
+        self.pass_over = pass_over
+        self.waiting: list[tuple[Entry, str]] = []
         #: run ids by the keys that runs were opened under
         self.ids: dict[str, str] = {}
         self._recorded: dict[str, set[tuple[int, float]]] = {}
@@ -52,25 +63,23 @@ class Writer:
         """Write entries in order, at most 1,000 metrics; those that the store will never take,
         each with the reason, are returned."""
         wrong = [(entry, why) for entry in entries if (why := entry_error(entry))]
-        refused = [entry for entry, _ in wrong]
-        entries = [entry for entry in entries if entry not in refused]
-        return wrong + self._taken(entries)
+        refused = {id(entry) for entry, _ in wrong}
+        return wrong + self._taken([entry for entry in entries if id(entry) not in refused])
 
     def _taken(self, entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
         try:
             self._deliver(entries)
-        except Linked as error:
-            if len(entries) == 1:
-                return [(entries[0], str(error))]
-            self._recorded.clear()
-            return [refused for entry in entries for refused in self._taken([entry])]
-        except MlflowException as error:
-            if error.error_code not in _FOR_EVER:
+        except Exception as error:
+            waits = _may_be_taken_later(error)
+            if (waits and not self.pass_over) or not (waits or _is_of_the_entry(error)):
                 raise
-            if len(entries) == 1:
-                return [(entries[0], str(error).splitlines()[0])]
             self._recorded.clear()
-            return [refused for entry in entries for refused in self._taken([entry])]
+            if len(entries) > 1:
+                return [refused for entry in entries for refused in self._taken([entry])]
+            why = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            if not waits:
+                return [(entries[0], why)]
+            self.waiting.append((entries[0], why))
         return []
 
     def _deliver(self, entries: Sequence[Entry]) -> None:
@@ -92,16 +101,13 @@ class Writer:
         if run.get("run_id"):
             self.ids.setdefault(key, run["run_id"])
             return run["run_id"]
-        if key not in self.ids:
-            found = find_key(self.client, run["experiment"], key)
-            if found is None and "open" not in entry:
-                raise LookupError(f"run {key} is not opened yet")
-            self.ids[key] = found or ""
-        if "open" in entry:
-            self.ids[key] = make_run(
-                self.client, self.uri, run["experiment"], key, entry["open"], self.ids[key] or None
-            )
-        return self.ids[key]
+        found = self.ids.get(key) or find_key(self.client, run["experiment"], key)
+        if opening := entry.get("open"):
+            found = make_run(self.client, self.uri, run["experiment"], key, opening, found)
+        if found is None:
+            raise NotOpened(f"run {key} is not opened yet")
+        self.ids[key] = found
+        return found
 
     def _check_artifacts(self, run_id: str) -> None:
         """Where the store says that a run's artifacts lie is not trusted, once per run."""
@@ -160,3 +166,19 @@ class Writer:
         known |= read_stages(rows)
         content = json.dumps([known[index].to_json() for index in sorted(known)], indent=1)
         self.client.log_text(run_id, content, STAGES)
+
+
+def _may_be_taken_later(error: Exception) -> bool:
+    """Whether an entry waits for a run, or for somebody who changes what the message names."""
+    if isinstance(error, MlflowException):
+        return error.error_code == "RESOURCE_DOES_NOT_EXIST"
+    return isinstance(error, NotOpened | SettingsError)
+
+
+def _is_of_the_entry(error: Exception) -> bool:
+    """Whether the entry itself cannot be written, and not the store or the way to it at fault."""
+    if isinstance(error, MlflowException):
+        return error.error_code in _FOR_EVER
+    if isinstance(error, OSError | json.JSONDecodeError):  # the latter: an answer of a proxy
+        return isinstance(error, Linked)
+    return isinstance(error, _OF_VALUES)
