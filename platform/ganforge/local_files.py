@@ -116,6 +116,38 @@ def open_folder(path: Path | str, *, dir_fd: int | None = None) -> Iterator[int]
         os.close(found)
 
 
+#: the most bytes that are read of a file of each kind, far above what any of them has: a sparse
+#: file of no content can claim to have terabytes
+MOST_RECORD, MOST_LOG, MOST_SOURCE, MOST_TENSORS = 1 << 26, 1 << 30, 1 << 24, 1 << 34
+
+
+class Unfit(OSError):
+    """No regular file, or one too large for what it is said to be; it is not read."""
+
+    def __str__(self) -> str:
+        return f"{self.filename} {self.strerror}"
+
+
+def check_fit(found: os.stat_result, path: Path | str, most: int) -> None:
+    """Unfit for what is no regular file of at most `most` bytes; IsADirectoryError for a folder."""
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise Unfit(errno.EINVAL, "is no regular file, and is not read", str(path))
+    if found.st_size > most:
+        rule = f"has {found.st_size:,} bytes, and a file of this kind at most {most:,}"
+        raise Unfit(errno.EFBIG, rule, str(path))
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """The content of a file that anybody may have put there; Unfit, before anything is read, for a
+    pipe, a device or more than `most` bytes. Links are followed."""
+    check_fit(path.stat(), path, most)  # to open a device may already do something
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        check_fit(os.fstat(file.fileno()), path, most)
+        return file.read(most)
+
+
 def check_no_link(path: Path) -> None:
     """Linked where a link stands under a name; nothing is said where nothing is."""
     if path.is_symlink():

@@ -58,3 +58,5 @@ def test_bytes_are_decimal() -> None:
     ]
     with pytest.raises(SettingsError, match="keep-bytes = 'lots'"):
         parse_bytes("lots")
+    # more than any disk has, however many digits it takes
+    assert parse_bytes("9" * 400) == parse_bytes("9" * 20 + "T") == 2**62

@@ -66,7 +66,7 @@ def mistakes(variables: Mapping[str, str], *, required: bool = True) -> list[Mis
     for key in ("GANFORGE_STORAGE", "GANFORGE_DATA", "MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL"):
         value = variables.get(key, "")
         if without_credentials(value) != value:
-            message = "holds a user name and password, and addresses are recorded and printed"
+            message = "holds a password, key or token, and addresses are recorded and printed"
             fix = "leave them out; docs/cluster.md says where they go"
             found.append(Mistake(key, message, fix))
     for key in ("GANFORGE_NODES", "GANFORGE_WAIT_SECONDS"):

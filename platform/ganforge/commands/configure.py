@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganforge.cluster.variables import BUILT_IN
 from ganforge.console import show
+from ganforge.local_files import MOST_RECORD, read_file
 from ganforge.settings import (
     SettingsError,
     flatten,
@@ -124,7 +125,7 @@ def _merged(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        return read_json(Path(path).read_text())
+        return read_json(read_file(Path(path), MOST_RECORD).decode())
     except OSError as error:
         raise SettingsError(f"settings = {path}: {error.strerror}") from None
     except UnicodeDecodeError:

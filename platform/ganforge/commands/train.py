@@ -189,7 +189,7 @@ def _newest(start: Start, experiment: str, storage: str, uri: str) -> "tuple[str
         try:
             about = json.loads(open_folders(join(storage, name)).read(ABOUT, "run.json"))
             found = (about["experiment"], about["system"])
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             continue
         if found == (experiment, start.prepared.system):
             return name, recorded_run(about.get("tracking"), uri)

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import nn
 
+from ganforge.local_files import MOST_RECORD, MOST_SOURCE, MOST_TENSORS, read_file
 from ganforge.precision import full_float32
 from ganforge.schedule import Progress, Stage
 from ganforge.settings import SettingsError, override, read_json, validated
@@ -101,7 +102,10 @@ def admitted(name: str, origin: str, near: Path | None = None, *, trust_code: bo
 def _texts(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     try:
-        return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in files}
+        return {
+            path.relative_to(folder).as_posix(): read_file(path, MOST_SOURCE).decode()
+            for path in files
+        }
     except (OSError, ValueError) as error:
         raise SettingsError(f"{folder}: cannot be read as Python files ({error})") from None
 
@@ -136,16 +140,23 @@ def from_folder(path: Path, stage: int | None = None, *, trust_code: bool = Fals
             last = len(rows) - 1 if isinstance(rows, list) else 0
             name = admitted(record["system"], f"{folder}", folder, trust_code=trust_code)
             record = record | {"system": name}
-            return build(record, last if found is None else found, file.read_bytes())
+            return build(record, last if found is None else found, _weights(file))
     raise SettingsError(f"model = {path}: there is no settings.json next to or above {file.name}")
 
 
 def _record(path: Path) -> dict[str, Any]:
     try:
-        return read_json(path.read_text("utf-8"))
+        return read_json(read_file(path, MOST_RECORD).decode())
     except (OSError, ValueError, RecursionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SettingsError(f"{path}: cannot be used as settings ({reason})") from None
+
+
+def _weights(path: Path) -> bytes:
+    try:
+        return read_file(path, MOST_TENSORS)
+    except OSError as error:
+        raise SettingsError(f"model = {path}: {error.strerror}") from None
 
 
 def _newest(folder: Path, stage: int | None) -> Path:

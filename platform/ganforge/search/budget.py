@@ -79,6 +79,7 @@ def parse_budget(text: str, price: float | None = None) -> Budget:
     return Budget(text.strip(), float(found[1]) * unit[1], unit[0], price or 0.0)
 
 
+_MOST_BYTES = 2.0**62
 _BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -87,4 +88,5 @@ def parse_bytes(text: str) -> int:
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)b?\s*", text, re.IGNORECASE)
     if found is None:
         raise SettingsError(f"keep-bytes = {shown(text)}: must be a number of bytes, as in 20G")
-    return int(float(found[1]) * _BYTES[found[2].lower()])
+    # beyond any disk, and with as many digits as somebody types
+    return int(min(float(found[1]) * _BYTES[found[2].lower()], _MOST_BYTES))

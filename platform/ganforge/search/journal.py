@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from ganforge.append_log import AppendLog
-from ganforge.local_files import Busy, Linked, cache_directory, check_own_folder, replacing
+from ganforge.local_files import (
+    MOST_LOG,
+    Busy,
+    Linked,
+    Unfit,
+    cache_directory,
+    check_fit,
+    check_own_folder,
+    replacing,
+)
 from ganforge.run_names import newest_first
 from ganforge.settings import SettingsError
 from ganforge.training.files import open_folders
@@ -35,7 +44,11 @@ class Journal:
             with replacing(path) as file:
                 file.write(self._remote.read(search_id, FILE))
         try:
+            if path.exists():
+                check_fit(path.lstat(), path, MOST_LOG)
             self._log = AppendLog(path)
+        except (Linked, Unfit) as error:
+            raise SettingsError(f"cannot resume search {search_id}: {error}") from None
         except Busy:
             raise SettingsError(f"search {search_id} is running in another process") from None
         # an entry cut off by a crash was never acted upon
@@ -74,7 +87,7 @@ def latest(storage: str, experiment: str) -> str:
         try:
             first = folders.read(search_id, FILE).partition(b"\n")[0]
             opened = json.loads(first)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(opened, dict) and opened.get("experiment") == experiment:
             return search_id

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ganforge.local_files import MOST_RECORD, read_file
 from ganforge.search.domains import Axis, plain
 from ganforge.search.space import Point, Space, axes, canonical, is_active, own_value
 from ganforge.settings import SettingsError, override, parse_json, shown, shown_key
@@ -112,7 +113,7 @@ def _rows(path: Path) -> Sequence[Mapping[str, Any]]:
     if read is None:
         raise SettingsError(f"points = {path}: must end in .json, .jsonl or .csv")
     try:
-        rows = read(path.read_text(encoding="utf-8"))
+        rows = read(read_file(path, MOST_RECORD).decode())
     except OSError as error:
         raise SettingsError(f"points = {path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:

@@ -121,6 +121,11 @@ def system_file(name: str) -> Path:
 def admit(code: RecordedCode, trust_code: bool) -> str:
     """The name under which the code of a record is loaded here: as a copy of exactly the texts
     whose sha256 is trusted, with nothing else next to it. UntrustedCode where it is not."""
+    if not code.sources:  # the hash of nothing would be trusted, for whatever file the name says
+        raise SettingsError(
+            f"system = {code.name}: {code.origin} names this file and holds no text of it; take "
+            "another run"
+        )
     name = materialise(code.name, code.sources)
     require_trust(code, trust_code, _sources_folder(code.sha256))
     return name

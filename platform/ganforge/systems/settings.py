@@ -69,7 +69,7 @@ class SystemSettings(Strict):
     data: DataSettings = setting(DataSettings(), "images")
     validation: ValidationSettings = setting(ValidationSettings(), "held-out images")
     # How it runs. Threads, device and determinism enter environment_id; the rest reaches no weight.
-    threads: int = setting(1, "CPU threads of each worker", ge=1, weights=False)
+    threads: int = setting(1, "CPU threads of each worker", ge=1, le=1024, weights=False)
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train", weights=False)
     workers: int = setting(1, "training processes", ge=1, weights=False)
     exact_world_size: bool = setting(True, "same bits for any number of workers")

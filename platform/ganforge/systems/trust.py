@@ -95,7 +95,7 @@ def _sha256_in(line: bytes) -> str | None:
     """The sha256 of an entry; None for a line that is damaged."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entry.get("sha256") if isinstance(entry, dict) else None
 

@@ -6,11 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from ganforge.assets import check_hash
+from ganforge.local_files import MOST_SOURCE, read_file
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import admit, in_file
 from ganforge.systems.trust import RecordedCode
 from ganforge.tracking.client import open_client
-from ganforge.tracking.queries import fetch_file, fetch_settings, fetch_stages, read_hashes
+from ganforge.tracking.queries import (
+    fetch_file,
+    fetch_settings,
+    fetch_stages,
+    fetch_tags,
+    read_hashes,
+)
 from ganforge.training.checkpoint import pack
 from ganforge.training.prepare import Prepared
 
@@ -68,16 +75,18 @@ def fetch_system(uri: str, run_id: str, name: str, *, trust_code: bool = False) 
     if not in_file(name):
         return name
     client = open_client(uri)
-    parent = client.get_run(run_id).data.tags.get("mlflow.parentRunId")
-    for owner in (run_id, parent):
-        if owner is None or not client.list_artifacts(owner, SOURCES):
+    for owner in _family(uri, run_id):
+        if not client.list_artifacts(owner, SOURCES):
             continue
         with tempfile.TemporaryDirectory() as folder:
             top = fetch_file(uri, owner, SOURCES, Path(folder))
             files = sorted(path for path in top.rglob("*") if path.is_file())
             try:
-                texts = {p.relative_to(top).as_posix(): p.read_text("utf-8") for p in files}
-            except ValueError:
+                texts = {
+                    path.relative_to(top).as_posix(): read_file(path, MOST_SOURCE).decode()
+                    for path in files
+                }
+            except (OSError, ValueError):
                 raise SettingsError(
                     f"run {owner}: its artifacts in {SOURCES}/ are not all Python files in UTF-8; "
                     "take another run"
@@ -113,12 +122,22 @@ def fetch_images(uri: str, run_id: str) -> dict[str, str]:
     return read_hashes(run_id, IMAGES, _of_family(uri, run_id, IMAGES) or b"{}")
 
 
+def _family(uri: str, run_id: str) -> list[str]:
+    """A run of the store, and the one above it where there is such a one: its tag may say
+    anything."""
+    parent = fetch_tags(uri, run_id).get("mlflow.parentRunId")
+    if parent is None:
+        return [run_id]
+    try:
+        fetch_tags(uri, parent)
+    except SettingsError:
+        return [run_id]
+    return [run_id, parent]
+
+
 def _of_family(uri: str, run_id: str, path: str) -> bytes | None:
     """An artifact of a run or of its parent."""
-    parent = open_client(uri).get_run(run_id).data.tags.get("mlflow.parentRunId")
-    for owner in (run_id, parent):
-        if owner is None:
-            continue
+    for owner in _family(uri, run_id):
         with tempfile.TemporaryDirectory() as folder:
             try:
                 return fetch_file(uri, owner, path, Path(folder)).read_bytes()

@@ -45,6 +45,7 @@ def resolve_uri(given: str | None = None) -> str:
     """
     uri = given or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
     refuse_credentials(uri, "--tracking-uri" if given else "MLFLOW_TRACKING_URI", TRACKING_FIX)
+    uri = uri.strip()
     if not uri.startswith(_STORES):
         raise SettingsError(
             f"tracking URI = {uri}: must be sqlite:///FILE.db, or http(s)://HOST:PORT of a server"

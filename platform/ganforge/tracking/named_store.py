@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ganforge.addresses import without_credentials
 from ganforge.settings import SettingsError
 from ganforge.tracking.run_ref import RunRef
 
@@ -68,10 +69,8 @@ def shown(foreign: object) -> str:
 
 
 def shown_uri(uri: str) -> str:
-    """A URI in a message, without the user name and password that may be in it."""
-    scheme, mark, rest = uri.partition("://")
-    host, slash, path = rest.partition("/")
-    return shown(scheme + mark + host.rpartition("@")[2] + slash + path)
+    """A URI in a message, without the credentials that may be in it."""
+    return shown(without_credentials(uri))
 
 
 def check_artifact_uri(uri: str, artifact_uri: str) -> None:
@@ -131,7 +130,7 @@ def _plain(uri: str) -> tuple[object, ...]:
     try:
         if uri.startswith("sqlite:///"):
             return ("sqlite", os.path.realpath(uri.removeprefix("sqlite:///")))
-        found = urlsplit(uri)
+        found = urlsplit(uri := without_credentials(uri))
         return (*_origin(uri), found.path.rstrip("/"), found.query)
     except (OSError, ValueError):  # a record may hold anything; what is no address is no store
         return ("none", uri)

@@ -10,10 +10,22 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ganforge.addresses import STORAGE_FIX, refuse_credentials
-from ganforge.local_files import check_no_link, check_own_folder, explained, open_file, open_folder
+from ganforge.local_files import (
+    MOST_LOG,
+    MOST_RECORD,
+    MOST_TENSORS,
+    Unfit,
+    check_fit,
+    check_no_link,
+    check_own_folder,
+    explained,
+    open_file,
+    open_folder,
+)
 from ganforge.settings import SettingsError
 
 MANIFEST = "manifest.json"
+_MOST = {".json": MOST_RECORD, ".jsonl": MOST_LOG}
 
 
 class Folders(Protocol):
@@ -25,7 +37,7 @@ class Folders(Protocol):
 
     def read(self, folder: str, file: str) -> bytes:
         """One file's content; OSError where it is unavailable. Records name folders and files: a
-        name that leads elsewhere, or a link, is unavailable."""
+        name that leads elsewhere, a link, or a file too large for its kind is unavailable."""
         ...
 
     def names(self) -> list[str]:
@@ -60,6 +72,11 @@ def checked_name(name: str) -> str:
     if not name or name in (".", "..") or any(c in name for c in "/\\\0"):
         raise OSError(errno.EINVAL, "no name of a file", name[:100])
     return name
+
+
+def most_bytes(file: str) -> int:
+    """How much is read of a file at most, by the kind that its name says."""
+    return _MOST.get(Path(file).suffix, MOST_TENSORS)
 
 
 def join(uri: str, *parts: str) -> str:
@@ -101,6 +118,7 @@ class LocalFolders:
         with open_folder(path) as inside:
             found = open_file(name, os.O_RDONLY, dir_fd=inside)
         with open(found, "rb") as content:
+            check_fit(os.fstat(found), path / name, most_bytes(name))
             return content.read()
 
     def names(self) -> list[str]:
@@ -215,6 +233,10 @@ class ObjectFolders:
 
     def read(self, folder: str, file: str) -> bytes:
         path = f"{self.root}/{checked_name(folder)}/{checked_name(file)}"
+        size, most = self.files.get_file_info(path).size or 0, most_bytes(file)
+        if size > most:
+            rule = f"has {size:,} bytes, and a file of this kind at most {most:,}"
+            raise Unfit(errno.EFBIG, rule, path)
         with self.files.open_input_stream(path) as stream:
             return stream.read()
 

@@ -86,8 +86,7 @@ _STAGE = TypeAdapter(StageResult)
 
 
 def checked_stages(records: Iterable[Mapping[str, Any]]) -> dict[int, StageResult]:
-    """The same of records that anybody may have written; ValueError where they are not of stages.
-    """
+    """The same of records that anybody may have written; ValueError where they are of no stages."""
     found: dict[int, StageResult] = {}
     for record in records:
         try:

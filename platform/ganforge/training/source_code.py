@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ganforge
+from ganforge.local_files import MOST_SOURCE, check_fit
 
 ROOT = Path(ganforge.__file__).parent
 #: Calls whose attribute or module name is computed: what they reach is not in the text.
@@ -225,6 +226,7 @@ def _is_computed(node: ast.Call) -> bool:
 
 
 def _text(path: Path) -> str:
+    check_fit(path.stat(), path, MOST_SOURCE)
     with tokenize.open(path) as file:  # in the encoding it declares
         return file.read()
 

@@ -18,6 +18,7 @@ STRATEGIES = {
     "random": "every trial is trained to its end, at points drawn at random",
     "grid": "every point of a finite space, trained to its end",
 }
+_MEMBERS = {"next": "method", "continues": "method", "pauses": "truth value"}
 _WHOLE = ("tpe", "random", "grid")
 
 
@@ -53,14 +54,17 @@ def _own(name: str) -> Strategy:
         spec.loader.exec_module(module)
         kind: Callable[[], Any] = getattr(module, member)
         made = kind()
-    except (Exception, SystemExit) as error:
+        members = {wanted: getattr(made, wanted, None) for wanted in _MEMBERS}
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a file of somebody's can raise anything
         raise SettingsError(
             f"strategy = {shown(name)}: {type(error).__name__}: {error}".splitlines()[0]
         ) from None
-    for wanted in ("next", "continues", "pauses"):
-        if not hasattr(made, wanted):
+    for wanted, found in members.items():
+        if not (isinstance(found, bool) if wanted == "pauses" else callable(found)):
             raise SettingsError(
-                f"strategy = {shown(name)}: has no `{wanted}`; it must have the members of "
-                "ganforge.search.strategies.base.Strategy"
+                f"strategy = {shown(name)}: has no {_MEMBERS[wanted]} `{wanted}`; it must have the "
+                "members of ganforge.search.strategies.base.Strategy"
             )
     return made
