@@ -129,11 +129,11 @@ class Unfit(OSError):
 
 
 def check_fit(found: os.stat_result, path: Path | str, most: int) -> None:
-    """Unfit for what is no regular file of at most `most` bytes; IsADirectoryError for a folder."""
+    """Unfit for what is not a regular file of at most `most` bytes; IsADirectoryError for a folder."""
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(found.st_mode):
-        raise Unfit(errno.EINVAL, "is no regular file, and is not read", str(path))
+        raise Unfit(errno.EINVAL, "is not a regular file, and is not read", str(path))
     if found.st_size > most:
         rule = f"has {found.st_size:,} bytes, and a file of this kind at most {most:,}"
         raise Unfit(errno.EFBIG, rule, str(path))

@@ -1,5 +1,5 @@
-"""Files that somebody else made and that are no files of their kind: pipes, devices, sparse files of
-terabytes, JSON of a hundred thousand brackets. One line names each, and nothing hangs or is read."""
+"""Files that somebody else made and that are no files of their kind: pipes, devices, sparse files
+of terabytes, JSON of a hundred thousand brackets. One line names each, nothing hangs or is read."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_a_file_is_read_whole_up_to_its_limit(tmp_path: Path) -> None:
         read_file(tmp_path, 3)
     for make in (pipe, endless):
         make(path)
-        with pytest.raises(Unfit, match="is no regular file"):
+        with pytest.raises(Unfit, match="is not a regular file"):
             read_file(path, 4)
 
 
@@ -94,7 +94,7 @@ def test_a_file_that_becomes_a_pipe_does_not_hang(
 def test_weights_of_a_folder_are_a_file(make: Any, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "model", width=4)
     make(folder / "stages" / "1" / "generator.safetensors")
-    with pytest.raises(SettingsError, match="is no regular file|of this kind at most"):
+    with pytest.raises(SettingsError, match=r"is not a regular file|of this kind at most"):
         from_folder(folder)
 
 
@@ -115,8 +115,8 @@ def test_files_of_the_command_line_are_files(
         main(["train", "progressive_gan_sr", "--settings", str(path), "--dry-run"])
     assert left.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "no regular file" in line or "of this kind at most" in line
-    with pytest.raises(SettingsError, match="no regular file|of this kind at most"):
+    assert "not a regular file" in line or "of this kind at most" in line
+    with pytest.raises(SettingsError, match=r"not a regular file|of this kind at most"):
         _rows(path)
 
 
@@ -174,7 +174,7 @@ def test_files_of_a_bucket_have_an_end(
 def test_a_journal_too_large_is_not_resumed(tmp_path: Path) -> None:
     Journal(str(tmp_path), "search").close()
     sparse(tmp_path / "search" / "journal.jsonl", MOST_LOG + 1)
-    with pytest.raises(SettingsError, match="cannot resume search search: .*of this kind at most"):
+    with pytest.raises(SettingsError, match=r"cannot resume search search: .*of this kind at most"):
         Journal(str(tmp_path), "search")
 
 

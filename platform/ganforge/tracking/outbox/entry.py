@@ -119,7 +119,7 @@ def entry_error(entry: Entry) -> str:
 def _unstorable(value: Any, depth: int = 0) -> str:
     """Why no database or file takes a value of JSON, wherever it stands; empty where they do."""
     if isinstance(value, str):
-        return "" if value.isascii() or _is_text(value) else f"{ascii(value)[:100]} is no text"
+        return "" if value.isascii() or _is_text(value) else f"{ascii(value)[:100]} is not text"
     if isinstance(value, int):
         return "" if -_LARGEST <= value < _LARGEST else "an integer of more than 64 bits"
     if not isinstance(value, dict | list):
