@@ -129,7 +129,7 @@ class Unfit(OSError):
 
 
 def check_fit(found: os.stat_result, path: Path | str, most: int) -> None:
-    """Unfit for what is not a regular file of at most `most` bytes; IsADirectoryError for a folder."""
+    """Unfit for all but a regular file of at most `most` bytes; IsADirectoryError for a folder."""
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(found.st_mode):

@@ -10,7 +10,6 @@ from ganforge.console import Console, Table
 from ganforge.settings import SettingsError
 
 if TYPE_CHECKING:
-    from ganforge.search.plan import Estimate
     from ganforge.training.probe import StageProbe
 
 #: what of the time to probe goes into starting processes
@@ -57,7 +56,7 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
     table = Table(
         title=f"{options.trials} trials, {options.slots} at a time, {workers} workers each"
     )
-    columns = ["strategy", "device time", "nine of ten", "wall time", "nine of ten"]
+    columns = ["strategy", "device time", "wall time"]
     for column in [*columns, "cost"] if options.price else columns:
         table.add_column(column, no_wrap=True)
     for name in options.strategies or tuple(STRATEGIES):
@@ -73,11 +72,12 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
             seed=options.seed,
         )
         device, wall = found.device_seconds, found.seconds
-        row = [name, _time(device.value), _range(device), _time(wall.value), _range(wall)]
+        row = [name, *(_time(e.value, e.low, e.high) for e in (device, wall))]
         if options.price:
             row.append(f"{device.value / 3600 * options.price:.2f}")
         table.add_row(*row)
     console.print(table)
+    console.print("in brackets: nine of ten lie between these")
 
 
 def _stages(probes: "list[StageProbe]") -> Table:
@@ -93,27 +93,22 @@ def _stages(probes: "list[StageProbe]") -> Table:
     ):
         table.add_column(column, no_wrap=True)
     for probe in probes:
-        low, high = probe.interval
         seconds = probe.whole[0] or probe.fading[0]
         table.add_row(
             str(probe.index + 1),
             str(probe.resolution),
             str(probe.steps),
             f"{seconds:.3g}",
-            _time(probe.seconds),
-            f"{_time(low)} to {_time(high)}",
+            _time(probe.seconds, *probe.interval),
             f"{probe.peak_bytes / 2**30:.2f} GiB",
         )
     return table
 
 
-def _range(estimate: "Estimate") -> str:
-    return f"{_time(estimate.low)} to {_time(estimate.high)}"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"
+def _time(seconds: float, low: float, high: float) -> str:
+    """A time and its interval, in one unit."""
+    unit, divisor = ("s", 1.0) if seconds < 120 else ("min", 60.0)
+    if seconds >= 7200:
+        unit, divisor = "h", 3600.0
+    value, low, high = (number / divisor for number in (seconds, low, high))
+    return f"{value:.1f} {unit} ({low:.1f} to {high:.1f})"

@@ -17,15 +17,23 @@ class Limits:
     patience: int | None = None
 
     def reached(
-        self, spent: Spent, trials: Mapping[int, Trial], mode: str, begin: bool = False
+        self,
+        spent: Spent,
+        trials: Mapping[int, Trial],
+        mode: str,
+        begin: bool = False,
+        pauses: bool = False,
     ) -> str:
-        """Why no trial may be continued, or with `begin` none be begun; empty where it may."""
+        """Why no trial may be continued, or with `begin` none be begun; empty where it may.
+
+        Under a strategy that `pauses` trials patience ends those too: it would continue all of them
+        in the end."""
         budget = self.budget
         if budget is not None and (begin or budget.ends_trials) and budget.exhausted(spent):
             return f"the budget of {budget.text} is used up"
         if begin and len(trials) >= self.num_trials:
             return f"{self.num_trials} trials were begun"
-        if begin and self.patience is not None and _vain(trials, mode) >= self.patience:
+        if (begin or pauses) and self.patience is not None and _vain(trials, mode) >= self.patience:
             return f"{self.patience} trials in a row ended without a better score"
         return ""
 

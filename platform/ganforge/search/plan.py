@@ -2,14 +2,14 @@
 itself played on scores that are drawn at random."""
 
 import heapq
-import pickle
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from ganforge.search.strategies.base import (
     Seen,
     Strategy,
 )
+from ganforge.settings import read_json, to_json, validated
 from ganforge.training.probe import StageProbe, probe_stage
 
 if TYPE_CHECKING:
@@ -58,12 +59,12 @@ def probe_all(prepared: "Prepared", seconds: float) -> list[StageProbe]:
     count = len(prepared.settings.stages)
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        given, answer = Path(folder, "prepared"), Path(folder, "probe")
-        given.write_bytes(pickle.dumps(prepared))
+        given, answer = Path(folder, "settings.json"), Path(folder, "probe.json")
+        given.write_text(to_json(prepared.settings))
         for index in range(count):
-            words = [sys.executable, "-m", __name__, str(given), str(index), str(seconds / count)]
-            subprocess.run([*words, str(answer)], check=True)
-            found.append(pickle.loads(answer.read_bytes()))
+            words = [prepared.system, str(given), str(index), str(seconds / count), str(answer)]
+            subprocess.run([sys.executable, "-m", __name__, *words], check=True)
+            found.append(StageProbe.from_json(json.loads(answer.read_text())))
     return found
 
 
@@ -181,12 +182,16 @@ def _points(candidates: Candidates, generator: np.random.Generator) -> Sequence[
     return candidates.draw(generator, 1)
 
 
-def _child(given: str, index: str, seconds: str, answer: str) -> None:
+def _child(system: str, given: str, index: str, seconds: str, answer: str) -> None:
     # what a worker has in memory besides the training
     import ganforge.cluster.worker  # noqa: F401
+    from ganforge.systems.catalog import load_own_system
+    from ganforge.training.prepare import prepare
 
-    prepared = pickle.loads(Path(given).read_bytes())
-    Path(answer).write_bytes(pickle.dumps(probe_stage(prepared, int(index), float(seconds))))
+    record = read_json(Path(given).read_text())
+    settings = validated(load_own_system(system).Settings, record["settings"])
+    found = probe_stage(prepare(system, settings), int(index), float(seconds))
+    Path(answer).write_text(json.dumps(asdict(found)))
 
 
 def start_seconds() -> float:

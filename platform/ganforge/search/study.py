@@ -106,7 +106,8 @@ class SearchState:
 
     def limit(self, begin: bool = False) -> str:
         """Why no trial may be continued, or with `begin` none be begun; empty where it may."""
-        found = self.limits.reached(self.spent, self.trials, self.metric.mode, begin)
+        pauses = self.strategy.pauses
+        found = self.limits.reached(self.spent, self.trials, self.metric.mode, begin, pauses)
         return found or (self.ended if begin else "")
 
     @property

@@ -7,8 +7,9 @@ memory of a batch do not depend on the values of the weights.
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from ganforge.schedule import Plan, Position
 from ganforge.systems.catalog import load_system
@@ -44,6 +45,12 @@ class StageProbe:
     bare_seconds: float
     report_seconds: float
     peak_bytes: int
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """The inverse of dataclasses.asdict, through JSON."""
+        pairs = {name: tuple(record[name]) for name in ("fading", "whole")}
+        return cls(**{**record, **pairs})
 
     @property
     def seconds(self) -> float:
