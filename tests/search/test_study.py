@@ -282,3 +282,12 @@ def test_a_search_is_extended(tmp_path: Path) -> None:
     whole = search_state(tmp_path / "whole", limits=Limits(TRIALS))
     drive(whole)
     assert story(more.journal.events) == story(whole.journal.events)
+
+
+def test_a_search_of_an_earlier_version_is_named(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path), "search")
+    journal.append("opened", experiment="an experiment")
+    journal.append("suggested", trial=0, params={"critic_steps": 3}, refused="not today")
+    journal.close()
+    with pytest.raises(SettingsError, match="begun with an earlier version of ganforge"):
+        search_state(tmp_path)

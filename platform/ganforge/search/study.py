@@ -369,6 +369,11 @@ class SearchState:
 
     def _replay_suggestion(self, event: Event) -> None:
         number, params = event["trial"], event["params"]
+        if "refused" in event:  # which versions before 0.3 counted as trials
+            raise SettingsError(
+                f"{self._prefix}: it was begun with an earlier version of ganforge, which drew its "
+                "points otherwise; resume it with that version, or start a new search"
+            )
         self._replay_draw(event)
         prepared, plan = self.configure(params)
         run = RunRef(**event["run"]) if event["run"] else None
