@@ -28,6 +28,7 @@ from ganforge.training.old_manifest import upgraded
 logger = logging.getLogger("ganforge")
 #: What a checkpoint's folder is called: stage, step, nonce.
 CHECKPOINT_NAME = re.compile(r"[0-9]+-[0-9]+\.[0-9a-f]+")
+_FILE_NAME = re.compile(r"[\w.-]+\.safetensors")
 Groups = dict[str, dict[str, Tensor]]
 _MEANS = "means"
 
@@ -172,11 +173,13 @@ class Store:
         manifest = self.manifest(name)
         groups: Groups = {}
         for file, facts in manifest["files"].items():
+            if not _FILE_NAME.fullmatch(file):
+                raise Damaged(f"{name}/{MANIFEST} lists a file {ascii(file)[:100]}")
             if not isinstance(facts, dict) or not facts.keys() >= {"size", "sha256"}:
                 raise Damaged(f"{name}/{MANIFEST} says nothing of {file}")
             try:
                 content = self.folders.read(name, file)
-            except (OSError, ValueError) as error:  # a name that no file can have
+            except OSError as error:
                 raise Damaged(f"{name}/{file} is missing or unreadable ({error})") from None
             if len(content) != facts["size"]:
                 raise Damaged(f"{name}/{file} has {len(content)} of {facts['size']} bytes")
