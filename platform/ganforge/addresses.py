@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from ganforge.settings import SettingsError
 
-#: not only at the beginning: what stands before it, such as a space, is no way past the check
+#: not only at the beginning: what stands before it, such as a space, does not hide it
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 #: databases whose users have no password in the address, such as postgresql://me@host/runs
 _DATABASES = ("postgresql", "mysql", "mssql")

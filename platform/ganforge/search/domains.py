@@ -91,7 +91,7 @@ class Axis:
 
     @property
     def count(self) -> int | None:
-        """How many values there are; None where there is no end of them."""
+        """How many values there are; None where they are endless."""
         if self.choices is not None:
             return len(self.choices)
         if self.grid is not None:

@@ -11,7 +11,7 @@ from ganforge.settings import SettingsError, shown_key
 def grid_points(space: Space) -> Iterator[Point]:
     """All points of a finite space, the last setting changing fastest.
 
-    SettingsError names the first setting of which there is no end of values.
+    SettingsError names the first setting whose values are endless.
     """
     found = axes(space)
     for key, axis in found.items():
@@ -25,7 +25,7 @@ def grid_points(space: Space) -> Iterator[Point]:
 
 
 def finite_grid(found: Mapping[str, Axis]) -> "PointGrid | None":
-    """The grid of a space, None where there is no end of points."""
+    """The grid of a space, None where the points are endless."""
     return None if any(axis.count is None for axis in found.values()) else PointGrid(found)
 
 

@@ -128,7 +128,7 @@ class Sampler:
         return None if identity(point) in self._seen else self._begin(point)
 
     def refuse(self, point: Mapping[str, Any], reason: str) -> None:
-        """The settings refuse this open point: it is no trial, and the sampler keeps away."""
+        """The settings refuse this open point: it does not count, and the sampler keeps away."""
         trial = self._close(point)
         self._refused.append(reason.split("\n")[0])
         self._accepted -= 1

@@ -132,5 +132,5 @@ def _plain(uri: str) -> tuple[object, ...]:
             return ("sqlite", os.path.realpath(uri.removeprefix("sqlite:///")))
         found = urlsplit(uri := without_credentials(uri))
         return (*_origin(uri), found.path.rstrip("/"), found.query)
-    except (OSError, ValueError):  # a record may hold anything; what is no address is no store
+    except (OSError, ValueError):  # a record may hold anything, also what is not an address
         return ("none", uri)
