@@ -48,3 +48,23 @@ def test_a_stage_that_nobody_trained_has_no_price() -> None:
     trials = [trial(0, "paused", 12.0, (10.0, False))]
     assert stage_rates(trials).keys() == {0}
     assert search_costs(trials, 12.0, 2).spared == 0.0
+
+
+def test_batches_that_were_trained_again_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1.0
+    monkeypatch.setattr("ganforge.search.trial.time.monotonic", lambda: now)
+    made = trial(0, "running", 0.0)
+    made.start()
+    reports = [(10.0, 8), (12.0, 16), (14.0, 24), (16.0, 32)]
+    # its worker dies at 16 s; another one goes on at the state of 16 images
+    reports += [(40.0, 16), (42.0, 24), (44.0, 32), (46.0, 40)]
+    for now, images in reports:  # noqa: B007
+        made.update({"index": 0, "images": images, "alpha": 1.0, "score": None})
+    now = 50.0
+    made.finish("finished")
+    assert made.lost_seconds == 16 - 12
+    made.stages[0] = StageResult(0, seconds=10.0, workers=2)
+    costs = search_costs([made], seconds=60.0, devices=2)
+    assert (costs.used, costs.lost, costs.overhead, costs.idle) == (20, 8, 2 * 49 - 28, 22)
+    assert costs.held == 60 * 2
+    assert "8 lost with processes that died" in costs.line()

@@ -10,15 +10,16 @@ from ganforge.search.trial import Trial, stage_work
 class Costs:
     """Device-seconds (seconds times workers) of a trial, or of a search.
 
-    `used` went into stages that were trained, measured and stored; `overhead` into starting
-    processes, waiting for decisions and for stages that another trial trained, and into what was
-    lost with a process that died; `idle` are devices that no trial held. These three add up to what
-    the search held. `reused` stages came from the ledger instead of being trained, and `spared`
+    `used` went into stages that were trained, measured and stored; `lost` into batches that were
+    trained again after a process died (as far as the driver saw them); `overhead` into starting
+    processes, and waiting for decisions and for stages that another trial trained; `idle` are
+    devices that no trial held. These four add up to what the search held. `reused` stages came from the ledger instead of being trained, and `spared`
     ones were not trained because their trial was stopped or paused (estimated by what the stage
     took in other trials, by its images; unknown for a stage that nobody trained).
     """
 
     used: float = 0.0
+    lost: float = 0.0
     overhead: float = 0.0
     idle: float = 0.0
     reused: float = 0.0
@@ -30,17 +31,18 @@ class Costs:
     @property
     def held(self) -> float:
         """Device-seconds of wall time times devices."""
-        return self.used + self.overhead + self.idle
+        return self.used + self.lost + self.overhead + self.idle
 
     def metrics(self) -> dict[str, float]:
-        """As metrics of the search's run."""
+        """As metrics of a run."""
         found = {f"cost/{f.name}": round(getattr(self, f.name), 3) for f in fields(Costs)}
         return found | {"cost/held": round(self.held, 3)}
 
     def line(self) -> str:
         """In one sentence, for people."""
+        lost = f"{self.lost:.0f} lost with processes that died, " if round(self.lost) else ""
         return (
-            f"{self.held:.0f} device-seconds: {self.used:.0f} trained, {self.overhead:.0f} "
+            f"{self.held:.0f} device-seconds: {self.used:.0f} trained, {lost}{self.overhead:.0f} "
             f"starting and waiting, {self.idle:.0f} idle; {self.reused:.0f} saved by stages that "
             f"were there already, about {self.spared:.0f} by trials that were not continued"
         )
@@ -55,11 +57,13 @@ def trial_costs(trial: Trial, rates: dict[int, float]) -> Costs:
     used = sum(s.seconds * s.workers for s in stages if not s.reused)
     reused = sum(s.seconds * s.workers for s in stages if s.reused)
     held = trial.seconds * trial.settings.workers
+    lost = trial.lost_seconds * trial.settings.workers
     spared = 0.0
     if trial.state in ("stopped", "paused"):
         left = enumerate(trial.plan.stages[trial.stages_done :], trial.stages_done)
         spared = sum(stage_work(stage) * rates.get(index, 0.0) for index, stage in left)
-    return Costs(used, max(0.0, held - used), 0.0, reused, spared)
+    overhead = max(0.0, held - used - lost)
+    return Costs(used, lost, overhead, reused=reused, spared=spared)
 
 
 def search_costs(trials: Iterable[Trial], seconds: float, devices: int) -> Costs:

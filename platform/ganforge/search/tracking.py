@@ -12,7 +12,7 @@ from typing import Any
 
 from optuna.study import Study
 
-from ganforge.search.costs import Costs
+from ganforge.search.costs import Costs, trial_costs
 from ganforge.search.pages import copies, logarithmic, search_page, search_view, trial_page
 from ganforge.search.report.collect import report_files
 from ganforge.search.trial import Trial
@@ -150,7 +150,9 @@ class SearchTracking:
         """End a trial's run with its outcome and its score; send what its workers left."""
         if trial.run is None:
             return
-        metrics: dict[str, float] = {}
+        # what its later stages would have cost is known when the search has ended: in the report
+        metrics = trial_costs(trial, {}).metrics()
+        del metrics["cost/spared"], metrics["cost/idle"]
         if trial.last_score is not None and (trial.ended or trial.state == "paused"):
             # under its own name: the curve of the metric is on the axis of images
             metrics["final_score"] = trial.last_score

@@ -42,11 +42,14 @@ class Trial:
     alpha: float = 1.0
     score: float | None = None
     seconds: float = 0.0
+    #: of `seconds`, what went into batches that were trained again after a process died
+    lost_seconds: float = 0.0
     groups: list[str] = field(default_factory=list)
     machines: tuple[str, ...] = ()
     losses: list[str] = field(default_factory=list)
     started: float = 0.0
     _first: tuple[float, float] | None = None
+    _passed: list[tuple[int, float]] = field(default_factory=list)
 
     @property
     def settings(self) -> SystemSettings:
@@ -91,6 +94,7 @@ class Trial:
 
     def start(self) -> None:
         self.state, self.started, self._first = "running", time.monotonic(), None
+        self._passed.clear()
 
     def update(self, summary: dict[str, Any]) -> None:
         """Take in a worker's summary."""
@@ -100,12 +104,22 @@ class Trial:
             self.failed, self.reason = True, reason
         if "images" not in summary:
             return
+        self._count_lost(summary["images"], time.monotonic())
         self.index, self.images = summary["index"], summary["images"]
         self.alpha = summary["alpha"]
         self.score = summary["score"] if summary["score"] is not None else self.score
         self.stages |= read_stages(summary.get("stages", ()))
         if self._first is None:
             self._first = (time.monotonic(), self.fraction)
+
+    def _count_lost(self, images: int, now: float) -> None:
+        """A worker that was started again goes on at a stored state: what lies between that and the
+        newest report is trained twice."""
+        if self._passed and images < self._passed[-1][0]:
+            since = next(at for passed, at in self._passed if passed >= images)
+            self.lost_seconds += self._passed[-1][1] - since
+            self._passed.clear()
+        self._passed.append((images, now))
 
     def finish(self, state: State, reason: str = "") -> None:
         self.state, self.reason = state, reason or self.reason

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from optuna.study import Study
 
-from ganforge.search.costs import Costs
+from ganforge.search.costs import NO_COSTS, Costs, stage_rates, trial_costs
 from ganforge.search.report.animation import Frame, in_order
 from ganforge.search.report.build import Searched, build_report
 from ganforge.search.report.table import TrialRow
@@ -33,9 +33,10 @@ def report_files(
     costs: Costs,
 ) -> tuple[dict[str, bytes], list[str]]:
     """The report of a search by its paths in the parent run, and what was left out of it."""
+    rates = stage_rates(trials)
     found = Searched(
         title,
-        [row(trial, metric.name) for trial in trials],
+        [row(trial, metric.name, trial_costs(trial, rates)) for trial in trials],
         [stage.resolution for stage in best.plan.stages],
         metric.name,
         metric.mode,
@@ -48,7 +49,7 @@ def report_files(
     return build_report(found)
 
 
-def row(trial: Trial, metric: str) -> TrialRow:
+def row(trial: Trial, metric: str, costs: Costs = NO_COSTS) -> TrialRow:
     """A trial as the report shows it."""
     return TrialRow(
         trial.number,
@@ -60,6 +61,7 @@ def row(trial: Trial, metric: str) -> TrialRow:
         trial.results(metric),
         trial.seconds,
         trial.settings.workers,
+        costs,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ganforge.search.costs import NO_COSTS, Costs
 from ganforge.training.report import StageResult
 
 
@@ -23,6 +24,7 @@ class TrialRow:
     stages: Sequence[StageResult] = ()
     seconds: float = 0.0
     workers: int = 1
+    costs: Costs = NO_COSTS
 
     @property
     def score(self) -> float | None:
@@ -39,8 +41,9 @@ def table(rows: Sequence[TrialRow], num_stages: int) -> pd.DataFrame:
     """A line for each trial; what was not measured is missing, not zero.
 
     Columns: trial, run_id, state, outcome, a column for each searched setting, `score`,
-    `stage K score`, `stage K seconds` and `stage K device-seconds`, `seconds`, `device-seconds`.
-    Device-seconds are seconds times workers.
+    `stage K score`, `stage K seconds`, `stage K device-seconds` and `stage K reused`, `seconds`,
+    `device-seconds`, and those by what they went into, as `costs.Costs` has them: `used`, `lost`,
+    `overhead`, and not spent `reused` and `spared`. Device-seconds are seconds times workers.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row.params))
     return pd.DataFrame([_line(row, keys, num_stages) for row in rows])
@@ -60,11 +63,14 @@ def _line(row: TrialRow, keys: Sequence[str], num_stages: int) -> dict[str, Any]
         line[f"stage {index} score"] = row.stage_score(index)
         line[f"stage {index} seconds"] = stage.seconds if stage else None
         line[f"stage {index} device-seconds"] = stage.seconds * stage.workers if stage else None
+        line[f"stage {index} reused"] = stage.reused if stage else None
     # a process that died took its seconds along; those of its stages were stored
     stages = sum(stage.seconds for stage in row.stages)
     seconds = round(max(row.seconds, stages), 1)
     line["seconds"] = seconds
     line["device-seconds"] = seconds * row.workers
+    for name in ("used", "lost", "overhead", "reused", "spared"):
+        line[name] = round(getattr(row.costs, name), 1)
     return line
 
 
