@@ -400,7 +400,7 @@ def test_a_manifest_does_not_read_files_outside_its_folder(key: Path, tmp_path: 
             store.folders.read("000-000000001.ab", file)
     manifest = {"index": 0, "step": 1, "files": {"../../home/id_rsa": {"sha256": "", "size": 1}}}
     store.folders.write("000-000000001.ab", {MANIFEST: _manifest_bytes(manifest)})
-    with pytest.raises(Damaged, match="lists a file '../../home/id_rsa'"):
+    with pytest.raises(Damaged, match="lists a file"):
         store.load("000-000000001.ab")
 
 

@@ -13,9 +13,10 @@ class Costs:
     `used` went into stages that were trained, measured and stored; `lost` into batches that were
     trained again after a process died (as far as the driver saw them); `overhead` into starting
     processes, and waiting for decisions and for stages that another trial trained; `idle` are
-    devices that no trial held. These four add up to what the search held. `reused` stages came from the ledger instead of being trained, and `spared`
-    ones were not trained because their trial was stopped or paused (estimated by what the stage
-    took in other trials, by its images; unknown for a stage that nobody trained).
+    devices that no trial held. These four add up to what the search held. `reused` stages came from
+    the ledger instead of being trained, and `spared` ones were not trained because their trial was
+    stopped or paused (estimated by what the stage took in other trials, by its images; unknown for
+    a stage that nobody trained).
     """
 
     used: float = 0.0
