@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from shown.command import PYTHON, ROOT, Check, run
+from shown.command import PYTHON, ROOT, Check, pytest_file, run
 
 COUNT = 100_000
 HELPERS = ROOT / "tests" / "helpers"
@@ -28,5 +28,10 @@ def fuzzers(folder: Path) -> str:
 
 
 CHECKS = {
+    "doors": Check("13.1: each attack, tried again", pytest_file("tests/security", seconds=1800)),
+    "decoder": Check(
+        "13.2: every kind of image against independent decoders",
+        pytest_file("tests/data/test_decoder.py", "tests/inference/test_images.py"),
+    ),
     "fuzz": Check("13.3: rubbish in settings, files, spaces and options", fuzzers),
 }
