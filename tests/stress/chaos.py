@@ -1,6 +1,7 @@
 """Random faults over the life of searches; each must end as its partner without faults did.
 
     python tests/stress/chaos.py --faults 200 --seed 0
+    python tests/stress/chaos.py --faults 10 --only driver --strategy freeze-thaw
 
 A small search (some of whose trials diverge, T8) runs once in peace. Then it is run again and again
 while faults strike at drawn moments, until the asked number has landed:
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ _END_SECONDS, _GONE_SECONDS, _TERM_SECONDS = 900.0, 30.0, 60.0
 _UNSTEADY = ("seconds", "run", "parent")
 
 
-def search_in(folder: Path, uri: str, trials: int, resume: bool) -> None:
+def search_in(folder: Path, uri: str, trials: int, strategy: str, resume: bool) -> None:
     """One small search, in this process."""
     sys.path.insert(0, str(TESTS / "helpers"))
     from ray import tune
@@ -58,6 +60,11 @@ def search_in(folder: Path, uri: str, trials: int, resume: bool) -> None:
         "generator.learning_rate": tune.loguniform(1e-4, 1e12),
         "critic.learning_rate": tune.loguniform(1e-4, 1e-2),
     }
+    if strategy == "grid":
+        space = {
+            "generator.learning_rate": tune.choice([1e-3, 1e-2, 1e12]),
+            "critic.learning_rate": tune.choice([1e-4, 1e-3]),
+        }
     with session(num_cpus=1):
         request = SearchRequest(
             prepare(SYSTEM, tiny(stages=3, images_per_epoch=80, reports_per_stage=4)),
@@ -67,6 +74,7 @@ def search_in(folder: Path, uri: str, trials: int, resume: bool) -> None:
             uri,
             EXPERIMENT,
             limits=Limits(trials),
+            strategy=strategy,
             seed=11,
             resume=resume,
         )
@@ -85,6 +93,7 @@ class Case:
 
     folder: Path
     trials: int
+    strategy: str
     port: int = field(default_factory=free_port)
     server: "subprocess.Popen[bytes] | None" = None
     search: "subprocess.Popen[bytes] | None" = None
@@ -122,7 +131,7 @@ class Case:
 
     def start(self, *, resume: bool) -> None:
         command = [sys.executable, __file__, "--search", str(self.folder), self.uri]
-        command += [str(self.trials), "resume" if resume else "new"]
+        command += [str(self.trials), self.strategy, "resume" if resume else "new"]
         environment = os.environ | {"RAY_ADDRESS": "local", _MARK: str(self.folder)}
         with open(self.folder / "search.log", "ab") as log:
             self.search = subprocess.Popen(
@@ -249,7 +258,9 @@ def strike(case: Case, kind: str, draw: random.Random) -> bool:
     return landed
 
 
-def troubled(case: Case, draw: random.Random, wanted: int, tally: Counter[str]) -> None:
+def troubled(
+    case: Case, draw: random.Random, wanted: int, kinds: Sequence[str], tally: Counter[str]
+) -> None:
     """One search under faults, to its end."""
     case.serve()
     case.start(resume=False)
@@ -264,7 +275,7 @@ def troubled(case: Case, draw: random.Random, wanted: int, tally: Counter[str]) 
         if case.back_at is not None and now >= case.back_at:
             case.serve()
         if now >= next_at and tally.total() < wanted:
-            kind = draw.choice(FAULTS)
+            kind = draw.choice(kinds)
             landed = strike(case, kind, draw)
             tally[kind] += landed
             # a fault may strike the recovery from the one before
@@ -294,11 +305,11 @@ def problems(case: Case, partner: Case) -> list[str]:
     return found + case.leftovers()
 
 
-def main(wanted: int, seed: int, trials: int) -> int:
+def main(wanted: int, seed: int, trials: int, strategy: str, kinds: Sequence[str]) -> int:
     draw, tally, searches = random.Random(seed), Counter[str](), 0
     with tempfile.TemporaryDirectory(prefix="gf-") as text:
         folder = Path(text)
-        partner = Case(folder / "peace", trials)
+        partner = Case(folder / "peace", trials, strategy)
         partner.folder.mkdir()
         partner.serve()
         began = time.monotonic()
@@ -311,11 +322,11 @@ def main(wanted: int, seed: int, trials: int) -> int:
         failures = 0
         try:
             while tally.total() < wanted:
-                case = Case(folder / f"search-{searches}", trials)
+                case = Case(folder / f"search-{searches}", trials, strategy)
                 case.folder.mkdir()
                 before = tally.total()
                 try:
-                    troubled(case, draw, wanted, tally)
+                    troubled(case, draw, wanted, kinds, tally)
                     found = problems(case, partner)
                 finally:
                     if case.search is not None and case.search.poll() is None:
@@ -331,9 +342,9 @@ def main(wanted: int, seed: int, trials: int) -> int:
                 shutil.rmtree(case.folder)
         finally:
             partner.kill_server()
-    by_kind = ", ".join(f"{tally[kind]} {kind}" for kind in FAULTS)
+    by_kind = ", ".join(f"{tally[kind]} {kind}" for kind in kinds)
     print(
-        f"seed {seed}: {tally.total()} faults ({by_kind}) in {searches} searches, "
+        f"{strategy}, seed {seed}: {tally.total()} faults ({by_kind}) in {searches} searches, "
         f"{searches - failures} as in peace"
     )
     return 1 if failures else 0
@@ -341,11 +352,15 @@ def main(wanted: int, seed: int, trials: int) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--search"]:
-        search_in(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5] == "resume")
+        where, server, count, by, how = sys.argv[2:]
+        search_in(Path(where), server, int(count), by, how == "resume")
     else:
         parser = argparse.ArgumentParser(description=__doc__)
         parser.add_argument("--faults", type=int, default=200)
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--trials", type=int, default=4)
+        parser.add_argument("--strategy", default="halving")
+        parser.add_argument("--only", choices=FAULTS, help="faults of this kind alone")
         given = parser.parse_args()
-        sys.exit(main(given.faults, given.seed, given.trials))
+        only = (given.only,) if given.only else FAULTS
+        sys.exit(main(given.faults, given.seed, given.trials, given.strategy, only))
