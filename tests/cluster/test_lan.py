@@ -212,6 +212,61 @@ def test_the_best_trial_is_reproduced_from_the_client(
     assert "identical; the verdict is run" in site.client(words)
 
 
+TURNS = """
+from ganforge.search.strategies.base import Begin, Continue, Nothing
+
+
+class Turns:
+    \"\"\"Each trial is paused after each stage, and continued in turn.\"\"\"
+
+    pauses = True
+
+    def next(self, seen, candidates):
+        if seen.fresh:
+            return Begin()
+        if seen.paused:
+            return Continue(min(seen.paused, key=lambda c: (c.rung, c.number)).number)
+        return Nothing()
+
+    def continues(self, seen, number, candidates):
+        return False
+"""
+# of the later stages alone: all trials branch from one first stage
+BRANCHES = """
+from ray import tune
+
+SPACE = {
+    "stages.1.generator.learning_rate": tune.loguniform(1e-4, 1e-2),
+    "stages.2.critic.learning_rate": tune.loguniform(1e-4, 1e-2),
+}
+"""
+
+
+@pytest.mark.slow
+def test_what_was_branched_paused_twice_and_moved_is_reproduced(site: Site) -> None:
+    site.lan.write("head", "turns.py", TURNS)
+    site.lan.write("head", "branches.py", BRANCHES)
+    words = WORDS.replace("--target 32", "--target 64").replace("--workers 2", "--workers 1")
+    words = words.replace("--trials 4 ", "--trials 5 ").replace("--concurrent 2", "--concurrent 3")
+    words += " --strategy /root/turns.py:Turns --space /root/branches.py"
+    site.client(site.submit("turns", words), seconds=600)
+    found = site.runs("turns")
+    assert {run["status"] for run in found} == {"FINISHED"} and len(found) == 5
+    # one first stage, and nothing else in common
+    assert len({run["states"]["0"] for run in found}) == 1
+    assert len({run["states"]["2"] for run in found}) == 5
+    tags = [run["tags"] for run in found]
+    places = [[*t["machines_before"].split("; "), t["machines"]] for t in tags]
+    assert all(len(place) == 3 for place in places), places
+    moved = [run for run, place in zip(found, places, strict=True) if len(set(place)) > 1]
+    assert moved, places
+    best = max(found, key=lambda run: run["score"])
+    # the best one, and the best of those that moved, from the record alone
+    for run in {r["run"]: r for r in (best, max(moved, key=lambda run: run["score"]))}.values():
+        words = f"ganforge reproduce --run {run['run']} --tracking-uri {site.tracking}"
+        assert "identical; the verdict is run" in site.client(words)
+
+
 def folders(site: Site) -> str:
     """What lies in the object store, as it tells anyone on this network."""
     address = "http://localhost:5000/bucket?list-type=2"

@@ -143,8 +143,12 @@ class SearchTracking:
     def record_machines(self, trial: Trial) -> None:
         """Where a trial runs, and what losses of machines have cost it."""
         if trial.run is not None:
-            losses = {"losses": "; ".join(trial.losses)} if trial.losses else {}
-            self.client.tag(trial.run, {"machines": ", ".join(trial.machines)} | losses)
+            tags = {"machines": ", ".join(trial.machines)}
+            if trial.machines_before:
+                tags["machines_before"] = "; ".join(map(", ".join, trial.machines_before))
+            if trial.losses:
+                tags["losses"] = "; ".join(trial.losses)
+            self.client.tag(trial.run, tags)
 
     def end_trial(self, trial: Trial) -> None:
         """End a trial's run with its outcome and its score; send what its workers left."""

@@ -46,6 +46,8 @@ class Trial:
     lost_seconds: float = 0.0
     groups: list[str] = field(default_factory=list)
     machines: tuple[str, ...] = ()
+    #: where it ran before it was paused, one for each time
+    machines_before: list[tuple[str, ...]] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
     started: float = 0.0
     _first: tuple[float, float] | None = None

@@ -122,6 +122,8 @@ class TuneCallback(Unsaved, Callback):
         mine = self._trial(trial)
         release(mine.groups)
         mine.groups.clear()
+        if mine.machines:
+            mine.machines_before.append(mine.machines)
         mine.machines = ()
         if mine.resumed:
             self.tracking.continue_trial(mine)
