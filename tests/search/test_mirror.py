@@ -4,10 +4,11 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from ganforge.schedule import Plan, Stage
-from ganforge.search.mirror import Mirror, load
+from ganforge.search.mirror import ARTIFACTS, Mirror, load
 from ganforge.search.trial import State, Trial
 from ganforge.systems.base import Metric
 
@@ -89,3 +90,30 @@ def test_a_link_in_its_place_leads_nowhere(tmp_path: Path) -> None:
     assert victim.read_text() == "mine\n" and not path.is_symlink()
     (tmp_path / "optuna.log.lock").unlink()
     assert len(load(path).trials) == 1
+
+
+def test_a_grid_is_an_artifact_of_its_trial(tmp_path: Path) -> None:
+    file = tmp_path / "optuna.log"
+    over = trial(0, "finished", 20.0, 30.0)
+    mirror = Mirror(file, "a search", METRIC, SPACE)
+    mirror.follow([over, trial(1, "failed")])
+    mirror.add_grid(over, b"a picture")
+    assert not mirror.trouble
+    study = load(file)
+    storage = study._storage  # pyright: ignore (how Optuna's own functions come to it)
+    kept = FileSystemArtifactStore(tmp_path / ARTIFACTS)
+    [meta] = get_all_artifact_meta(study_or_trial=study.trials[0], storage=storage)
+    assert meta.mimetype == "image/png"
+    with kept.open_reader(meta.artifact_id) as stored:
+        assert stored.read() == b"a picture"
+    assert not get_all_artifact_meta(study_or_trial=study.trials[1], storage=storage)
+
+
+def test_a_planted_link_gets_no_grid(tmp_path: Path) -> None:
+    over = trial(0, "finished", 20.0, 30.0)
+    mirror = Mirror(tmp_path / "optuna.log", "a search", METRIC, SPACE)
+    mirror.follow([over])
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ARTIFACTS).symlink_to(tmp_path / "elsewhere")
+    mirror.add_grid(over, b"a picture")
+    assert mirror.trouble and not list((tmp_path / "elsewhere").iterdir())

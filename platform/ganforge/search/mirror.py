@@ -15,13 +15,14 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from ganforge.local_files import open_file
+from ganforge.local_files import check_own_folder, open_file, replacing
 from ganforge.search.trial import State, Trial
 from ganforge.systems.base import Metric
 
 logger = logging.getLogger("ganforge")
-#: the file's name, next to the search's journal
+#: the file's name, next to the search's journal, and that of the folder with its artifacts
 FILE = "optuna.log"
+ARTIFACTS = "optuna-artifacts"
 _STATES: dict[State, TrialState] = {
     "finished": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
@@ -98,10 +99,30 @@ class Mirror:
             self._reported[trial.number] = stage
         self._storage.set_trial_user_attr(number, "outcome", trial.outcome)
         state = _STATES.get(trial.state)
+        if state is not None and trial.stages_done:
+            # Optuna lets nothing be added to a trial that is over: the file comes later
+            name = _grid_name(trial)
+            facts = {"artifact_id": name, "filename": name, "mimetype": "image/png"}
+            self._storage.set_trial_system_attr(
+                number, f"artifacts:{name}", json.dumps(facts | {"encoding": None})
+            )
         if state is not None:
             scored = trial.state in ("finished", "stopped") and trial.last_score is not None
             values = [trial.last_score] if scored and trial.last_score is not None else None
             self._storage.set_trial_state_values(number, state, values)
+
+    def add_grid(self, trial: Trial, content: bytes) -> None:
+        """The newest sample grid of a trial that is over, as an artifact of it."""
+        if self.trouble:
+            return
+        try:
+            folder = self.path.with_name(ARTIFACTS)
+            check_own_folder(folder)
+            folder.mkdir(exist_ok=True)
+            with replacing(folder / _grid_name(trial), durable=False) as file:
+                file.write(content)
+        except Exception as error:
+            self._failed(error)
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         """A trial that runs, with its point."""
@@ -126,6 +147,10 @@ class Mirror:
     def _failed(self, error: Exception) -> None:
         self.trouble = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         logger.warning("%s: not written for Optuna (%s)", self.path, self.trouble)
+
+
+def _grid_name(trial: Trial) -> str:
+    return f"trial-{trial.number:04d}.png"
 
 
 def load(path: Path) -> optuna.Study:

@@ -40,6 +40,13 @@ def best_trial(trials: Iterable[Trial], mode: str) -> Trial | None:
     return best
 
 
+def leading(trials: Iterable[Trial], mode: str, count: int) -> list[Trial]:
+    """The trials that are over and have a score, the best `count` of them, the best first."""
+    scored = [trial for trial in trials if trial.ended and trial.last_score is not None]
+    sign = -1 if mode == "max" else 1
+    return sorted(scored, key=lambda t: (sign * (t.last_score or 0.0), t.number))[:count]
+
+
 def summary_note(
     trials: Iterable[Trial], best: Trial | None, metric: str, keys: Iterable[str]
 ) -> str:

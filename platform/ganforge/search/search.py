@@ -24,7 +24,7 @@ from ganforge.search.ledger_size import LedgerSize
 from ganforge.search.mirror import FILE as MIRROR
 from ganforge.search.mirror import Mirror
 from ganforge.search.request import SearchRequest, check_header, first_points, header
-from ganforge.search.result import SearchResult, best_trial, summary_note
+from ganforge.search.result import SearchResult, best_trial, leading, summary_note
 from ganforge.search.sampler import Sampler
 from ganforge.search.space import check_space, distributions
 from ganforge.search.strategies.catalog import load_strategy, sampler_of
@@ -37,6 +37,8 @@ from ganforge.tracking.named_store import recorded_run
 from ganforge.training.files import join, open_folders
 from ganforge.training.prepare import Prepared
 
+#: trials whose newest sample grid is kept for Optuna's dashboard, the best first
+_GRIDS = 100
 # Trial actors hold no CPU: with a share of one, only a single trial would fit on two CPUs.
 _DRIVER = {"CPU": 0, "node:__internal_head__": 0.001}
 
@@ -249,6 +251,9 @@ class _Search:
         note = summary_note(trials, best, metric.name, state.sampler.axes)
         if best is not None:
             tracking.log_report(trials, best, state.sampler.study, costs)
+            # after the report, for which the record was made complete
+            for trial, grid in tracking.newest_grids(leading(trials, metric.mode, _GRIDS)):
+                self.mirror.add_grid(trial, grid)
         if interrupted:
             tracking.end_parent("KILLED", "interrupted", best, note, costs)
         elif best is None:

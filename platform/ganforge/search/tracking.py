@@ -4,7 +4,7 @@ If the store fails, the search continues; what it did not take is kept (tracking
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from optuna.study import Study
 
 from ganforge.search.costs import Costs, trial_costs
 from ganforge.search.pages import copies, logarithmic, search_page, search_view, trial_page
-from ganforge.search.report.collect import report_files
+from ganforge.search.report.collect import newest_grids, report_files
 from ganforge.search.trial import Trial
 from ganforge.systems.base import Metric
 from ganforge.tracking.artifacts import input_files
@@ -97,6 +97,10 @@ class SearchTracking:
         )
         if made is not None:
             self.client.files(self.parent, made[0])
+
+    def newest_grids(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, bytes]]:
+        """The newest sample grid of each of these trials, as far as the record has them."""
+        return newest_grids(trials) if self._recorded() else iter(())
 
     def _recorded(self) -> bool:
         """Whether the search's run is in the store: a store that is down has no id for it."""

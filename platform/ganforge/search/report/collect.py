@@ -6,7 +6,7 @@ animation.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -96,3 +96,21 @@ def grids(trial: Trial) -> list[Frame]:
                 )
             )
     return frames
+
+
+def newest_grids(trials: Iterable[Trial]) -> Iterator[tuple[Trial, bytes]]:
+    """The newest sample grid of each trial that has one in the record; none of a store that cannot
+    be read."""
+    for trial in trials:
+        if trial.run is None or not trial.run.run_id:
+            continue
+        uri, run_id = trial.run.uri, trial.run.run_id
+        try:
+            if found := in_order(list_files(uri, run_id, "grids")):
+                with TemporaryDirectory() as folder:
+                    content = fetch_file(uri, run_id, found[-1][2], Path(folder)).read_bytes()
+                yield trial, content
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            logger.warning("sample grids for Optuna: the tracking store cannot be read (%s)", text)
+            return
