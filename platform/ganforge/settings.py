@@ -27,7 +27,7 @@ _NONE = {"none", "null"}
 #: what the digits of a list item's number are: str.isdigit() also takes "²", which is no number
 _NUMBER = re.compile(r"[0-9]{1,6}")
 #: values and keys are cut in messages, names that are compared with others before that
-_SHOWN, _COMPARED = 80, 100
+_SHOWN, _COMPARED, _LINE = 80, 100, 600
 #: settings are nested a few levels; a text of a hundred thousand brackets overflows the stack
 _DEPTH = 12
 #: an integer that no tensor's shape and no file of settings elsewhere can hold
@@ -352,7 +352,7 @@ def _rules(
         try:
             getattr(made, name)()
         except ValueError as error:
-            lines += str(error).split("\n")
+            lines += map(_shortened, str(error).split("\n"))
         except (LookupError, TypeError, ArithmeticError):
             continue  # it builds on a rule that is broken
     return lines, paths
@@ -368,7 +368,7 @@ def _lines(kind: type[BaseModel], tree: Any, problem: Any) -> list[str]:
         case "invalid_key":
             return [f"{key} = {given}: a key must be the name of a setting, as text"]
         case "value_error":  # a group names its own keys
-            texts = str(problem["ctx"]["error"]).split("\n")
+            texts = map(_shortened, str(problem["ctx"]["error"]).split("\n"))
             return [f"{key}.{text}" if key else text for text in texts]
         case "missing" if isinstance(problem["loc"][-1], int):
             above = key.rpartition(".")[0]
@@ -383,6 +383,11 @@ def _lines(kind: type[BaseModel], tree: Any, problem: Any) -> list[str]:
                 f"`ganforge settings` lists them"
             ]
     return [f"{key} = {given}: {problem['msg']}"]
+
+
+def _shortened(line: str) -> str:
+    """A line of a rule, which may hold a value as it was given: its middle says the least."""
+    return line if len(line) <= _LINE else f"{line[: _LINE // 2]}…{line[-_LINE // 2 :]}"
 
 
 def _defaults(kind: type[BaseModel]) -> dict[str, Any]:

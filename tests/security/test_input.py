@@ -5,13 +5,24 @@ import json
 import re
 
 import pytest
+from pydantic import model_validator
 from ray import tune
 
 import search_spaces
 from ganforge.commands.cli import main
 from ganforge.commands.configure import CliOptions, configure
 from ganforge.search.space import check_space
-from ganforge.settings import SettingsError, override, parse_json, read_json, to_json
+from ganforge.settings import (
+    SettingsError,
+    Strict,
+    flatten,
+    override,
+    parse_json,
+    read_json,
+    setting,
+    to_json,
+)
+from ganforge.systems.catalog import SYSTEMS, load_system
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR, Settings
 
 QUICK = override(Settings(), ProgressiveGANSR.PRESETS["quick"])
@@ -48,6 +59,31 @@ def test_each_kind_of_odd_setting_is_one_line(change, line):
     if "did you mean" not in line:
         assert found.startswith(line)
     assert found.startswith(line.partition(";")[0])
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_however_long_a_value_is_its_line_is_short(system):
+    settings = load_system(system).Settings()
+    for key in flatten(settings):
+        try:
+            override(settings, {key: "9" * 5000})
+        except SettingsError as error:
+            assert all(len(line) < 1000 for line in str(error).split("\n")), key
+
+
+def test_a_rule_of_ones_own_may_show_a_long_value():
+    class Mine(Strict):
+        name: str = setting("x", "a name")
+
+        @model_validator(mode="after")
+        def _check(self):
+            if len(self.name) > 1:
+                raise ValueError(f"name = {self.name}: must be a letter")
+            return self
+
+    with pytest.raises(SettingsError, match=r"^name = 9+….*9: must be a letter$") as caught:
+        override(Mine(), {"name": "9" * 5000})
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_hundred_thousand_brackets_are_refused():
