@@ -38,6 +38,7 @@ from ganforge.commands.options import (
     Version,
     Workers,
 )
+from ganforge.commands.resumed_search import LimitOptions, Resumable
 from ganforge.console import complain, prepare, show
 from ganforge.local_files import DiskFull, Linked
 from ganforge.settings import SettingsError
@@ -86,7 +87,7 @@ def train(
     run(options, how)
 
 
-@app.command()
+@app.command(cls=Resumable)
 def tune(
     system: System = None, preset: Preset = None, data: Data = None, settings: File = None,
     space: Annotated[str | None, typer.Option(help="search space: a name or a file")] = None,
@@ -99,13 +100,17 @@ def tune(
     points: Annotated[
         str | None, typer.Option(help="tried first: a .json, .jsonl or .csv, a run, an experiment")
     ] = None,
-    trials: Annotated[int, typer.Option(min=1, help="how many configurations are tried")] = 4,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="how many configurations are tried; default: 4")
+    ] = None,
     budget: Annotated[
-        str | None, typer.Option(help="end after 30m, 8gpu-hours, 200trials, or 20$ (--price)")
+        str | None,
+        typer.Option(help="end after 30m, 8gpu-hours, 200trials, or 20$ (--price); none lifts it"),
     ] = None,
     price: Annotated[float | None, typer.Option(help="money for an hour of one device")] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="end after that many trials without a better one")
+        int | None,
+        typer.Option(min=0, help="end after that many trials without a better one; 0: never"),
     ] = None,
     keep_bytes: Annotated[
         str | None, typer.Option(help="bytes that the ledger of stages may keep: 20G")
@@ -120,7 +125,17 @@ def tune(
         str | None, typer.Option(help="name of the best model; default: the experiment")
     ] = None,
     strict: Strict = False,
-    resume: Resume = False, accept: Accept = None, dry_run: DryRun = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="continue the newest search of the experiment, or with --resume SEARCH_ID that "
+            "one; what differs from before is changed in it",
+        ),
+    ] = False,
+    search_id: Annotated[str, typer.Option("--search", hidden=True)] = "",
+    reason: Annotated[str, typer.Option(help="why a search is changed, for its journal")] = "",
+    accept: Accept = None, dry_run: DryRun = False,
 ) -> None:  # fmt: skip
     """Search a system's settings."""
     from ganforge.commands.tune import TuneOptions
@@ -145,10 +160,7 @@ def tune(
         strategy=strategy,
         sampler=sampler,
         points=points,
-        trials=trials,
-        budget=budget,
-        price=price,
-        patience=patience,
+        limits=LimitOptions(trials, budget, price, patience),
         keep_bytes=keep_bytes,
         concurrent=concurrent,
         nodes=nodes,
@@ -159,6 +171,8 @@ def tune(
         storage=storage,
         register=register,
         resume=resume,
+        search_id=search_id,
+        reason=reason,
         accept=accept or [],
         dry_run=dry_run,
     )

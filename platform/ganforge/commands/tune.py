@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganforge.commands.configure import CliOptions, print_images
 from ganforge.commands.register import register_best
+from ganforge.commands.resumed_search import Earlier, LimitOptions, earlier
 from ganforge.commands.search_options import load_points, load_space
 from ganforge.commands.start import (
     Start,
@@ -25,7 +26,9 @@ from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 
 if TYPE_CHECKING:
+    from ganforge.search.limits import Limits
     from ganforge.search.result import SearchResult
+    from ganforge.search.space import Space
     from ganforge.systems.base import Metric
 
 
@@ -37,10 +40,7 @@ class TuneOptions:
     strategy: str = "halving"
     sampler: str = "tpe"
     points: str | None = None
-    trials: int = 4
-    budget: str | None = None
-    price: float | None = None
-    patience: int | None = None
+    limits: LimitOptions = field(default_factory=LimitOptions)
     keep_bytes: str | None = None
     concurrent: int | None = None
     nodes: int | None = None
@@ -51,6 +51,8 @@ class TuneOptions:
     storage: str = "ganforge-runs"
     register: str | None = None
     resume: bool = False
+    search_id: str = ""
+    reason: str = ""
     accept: list[str] = field(default_factory=list)
     dry_run: bool = False
 
@@ -60,17 +62,16 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
 
     Without a system, a preset and a settings file, the flagship's `quick` preset is searched.
     """
-    from ganforge.search.budget import parse_budget, parse_bytes
-    from ganforge.search.limits import Limits
+    from ganforge.search.budget import parse_bytes
     from ganforge.search.named_samplers import make_sampler
     from ganforge.search.strategies.catalog import load_strategy
 
     check_addresses(options.tracking_uri, options.storage)
     load_strategy(options.strategy)
     make_sampler(options.sampler, options.seed, 1)
-    budget = None if options.budget is None else parse_budget(options.budget, options.price)
     keep_bytes = None if options.keep_bytes is None else parse_bytes(options.keep_bytes)
-    limits = Limits(options.trials, budget, options.patience)
+    if not (options.resume or options.search_id):  # which may know a price, and more
+        options.limits.limits()
     named = settings_options.system or settings_options.settings_file
     domains: dict[str, Any] = {}
 
@@ -101,6 +102,8 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
         check_model_name(options.register, "--register")
     uri = resolve_uri(options.tracking_uri)
     storage = checked_storage(options.storage)
+    before = earlier(storage, options.experiment, options.resume, options.search_id, options.reason)
+    limits = options.limits.limits(before.in_force.get("limits"))
     check_recordable(uri, options.experiment)
     console = Console()
     if options.nodes is not None and options.nodes > 1 and cluster_address() is None:
@@ -112,13 +115,14 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
     for line in said:
         console.print(line, highlight=False, soft_wrap=True)
     points = load_points(options.points, domains, start.prepared.settings, start.metric, uri)
+    print_edits(console, before, options.reason, (domains, points, limits))
     check_local_start()
-    wanted = several(options.trials, options.concurrent)
+    wanted = several(limits.num_trials, options.concurrent)
     with (
         # before Ray: it takes as long to start, and the workers get its address
         own_server(uri, local_folder(storage), wanted=wanted),
         session(threads=start.prepared.settings.threads) as joined,
-        Progress(options.trials, start.metric.name, console=console) as progress,
+        Progress(limits.num_trials, start.metric.name, console=console) as progress,
     ):
         request = SearchRequest(
             start.prepared,
@@ -134,7 +138,9 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             keep_bytes=keep_bytes,
             concurrent=options.concurrent,
             seed=options.seed,
-            resume=options.resume,
+            resume=bool(before.search_id),
+            search_id=before.search_id,
+            reason=options.reason,
             joined=joined,
             nodes=options.nodes,
         )
@@ -157,6 +163,25 @@ def finish(console: Console, run_id: str, start: Start, model_name: str, uri: st
     console.print(use_line(start.prepared.system, run_id, uri))
     if load_system(start.prepared.system).takes == "image":
         register_best(console, run_id, model_name, start.metric, uri)
+
+
+def print_edits(
+    console: Console,
+    before: Earlier,
+    reason: str,
+    asked: "tuple[Space, tuple[dict[str, Any], ...], Limits]",
+) -> None:
+    """Print what is changed in the search that is continued; SettingsError where it cannot be."""
+    from ganforge.search.editing import edit_event, lines
+
+    if not before.events:
+        return
+    edit = edit_event(before.events, *asked, reason)
+    said = lines(edit) if edit else []
+    if reason and not edit:
+        said = ["nothing: the reason is not recorded"]
+    for head, text in zip(["edited", *[""] * len(said)], said, strict=False):
+        console.print(f"{head:<14}{text}", highlight=False, soft_wrap=True)
 
 
 def _announce(console: Console, uri: str, view: str) -> None:

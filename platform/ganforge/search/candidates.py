@@ -56,7 +56,9 @@ class SpaceCandidates(base.Candidates):
 
     def near(self, point: base.Point, generator: np.random.Generator, count: int) -> list[Point]:
         """Up to `count` distinct points that no trial has had, close to `point`: one or two of its
-        settings changed (`Axis.draw_near`)."""
+        settings changed (`Axis.draw_near`). One outside of the space, which may have been edited,
+        is moved into it first."""
+        point = {k: self._moved(k, v, generator) for k, v in point.items() if k in self.axes}
         return self._distinct(lambda: self._changed(point, generator), count)
 
     def encode(self, points: Sequence[base.Point]) -> NDArray[np.float64]:
@@ -91,6 +93,14 @@ class SpaceCandidates(base.Candidates):
             if is_active(axis, point):
                 point[key] = axis.draw(generator)
         return point
+
+    def _moved(self, key: str, value: Any, generator: np.random.Generator) -> Any:
+        """This value, or of a domain that does not have it the nearest one; of a choice any."""
+        axis = self.axes[key]
+        if axis.contains(value):
+            return value
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return axis.snap(value) if number and axis.choices is None else axis.draw(generator)
 
     def _changed(self, point: base.Point, generator: np.random.Generator) -> Point:
         keys = [key for key in point if self.axes[key].count != 1]

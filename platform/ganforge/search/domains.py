@@ -236,10 +236,13 @@ def is_domain(value: Any) -> bool:
 
 
 def make_axis(domain: Any) -> Axis:
-    """The axis of a domain: of Ray Tune, of Optuna, or one of these in `likely` or `when`.
+    """The axis of a domain: of Ray Tune, of Optuna, or one of these in `likely` or `when`; an axis
+    is its own.
 
     ValueError, with what to write instead, for one that cannot be searched.
     """
+    if isinstance(domain, Axis):
+        return domain
     if isinstance(domain, When):
         axis = make_axis(domain.domain)
         if axis.parent is not None:

@@ -1,5 +1,6 @@
 """What a search suggested, saw and decided: one entry per event, on the disk before it counts."""
 
+import difflib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from ganforge.local_files import (
     check_own_folder,
     replacing,
 )
-from ganforge.run_names import newest_first
-from ganforge.settings import SettingsError
+from ganforge.run_names import begun, newest_first
+from ganforge.settings import SettingsError, shown
 from ganforge.training.files import open_folders
 
 FILE = "journal.jsonl"
 Event = dict[str, Any]
+#: ids of searches that an error names
+_MOST_NAMED = 5
 
 
 class Journal:
@@ -95,3 +98,35 @@ def latest(storage: str, experiment: str) -> str:
         f"nothing to resume: no search of experiment {experiment} in {storage}; "
         "leave --resume out, or name the storage of the first call"
     )
+
+
+def named(storage: str, search_id: str) -> str:
+    """The id of a search that the user named; SettingsError, with the ids that come closest and the
+    newest ones, where the storage has none of that id."""
+    folders = open_folders(storage)
+    names = list(folders.names())
+    if search_id in names and read_events(storage, search_id):
+        return search_id
+    searches = [name for name in newest_first(names) if begun(name) is not None]
+    close = difflib.get_close_matches(search_id, searches, _MOST_NAMED)
+    found = list(dict.fromkeys([*close, *searches]))[:_MOST_NAMED]
+    there = f"it has {', '.join(found)}" if found else "it has none; leave --resume out"
+    raise SettingsError(f"resume = {shown(search_id)}: no such search in {storage}; {there}")
+
+
+def read_events(storage: str, search_id: str) -> list[Event]:
+    """The events of a search that another process may hold, up to the first that is damaged."""
+    try:
+        content = open_folders(storage).read(search_id, FILE)
+    except OSError:
+        return []
+    events: list[Event] = []
+    for line in content.splitlines():
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+            break
+        events.append(event)
+    return events

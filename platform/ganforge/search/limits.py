@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ganforge.search.budget import Budget, Spent
 from ganforge.search.trial import Trial
@@ -15,6 +16,16 @@ class Limits:
     num_trials: int
     budget: Budget | None = None
     patience: int | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """As plain data, for the journal."""
+        budget = self.budget
+        return {
+            "trials": self.num_trials,
+            "budget": None if budget is None else budget.text,
+            "price": budget.price or None if budget is not None else None,
+            "patience": self.patience,
+        }
 
     def reached(
         self,

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from ganforge.search.editing import EDITABLE
 from ganforge.search.journal import Journal
 from ganforge.search.limits import Limits
+from ganforge.search.recorded_space import to_record
 from ganforge.search.space import Space, described, start_values
 from ganforge.settings import SettingsError, field_flags, flatten
 from ganforge.systems.base import Metric
@@ -16,11 +18,12 @@ from ganforge.training.prepare import Prepared
 class SearchRequest:
     """What is to be searched, and how; built once, by the command.
 
-    `storage` holds `<search id>/trial-<k>` of every trial. With `resume` the newest search of
-    `experiment` continues. `joined` says that the session is on a cluster which was there before;
-    `points` are tried first; `nodes` machines of it are waited for. With `ledger` no stage is
-    trained that lies in the storage already; it keeps at most `keep_bytes`, besides what the search
-    needs.
+    `storage` holds `<search id>/trial-<k>` of every trial. With `resume` the search `search_id`
+    continues, or the newest of `experiment`; where space, points or limits are others than those
+    recorded it is edited, for the `reason` given. `joined` says that the session is on a cluster
+    which was there before; `points` are tried first; `nodes` machines of it are waited for. With
+    `ledger` no stage is trained that lies in the storage already; it keeps at most `keep_bytes`,
+    besides what the search needs.
     """
 
     prepared: Prepared
@@ -37,6 +40,8 @@ class SearchRequest:
     seed: int = 0
     reduction_factor: float = 2.0
     resume: bool = False
+    search_id: str = ""
+    reason: str = ""
     joined: bool = False
     nodes: int | None = None
     ledger: bool = True
@@ -63,6 +68,8 @@ def header(request: SearchRequest) -> dict[str, Any]:
         "settings": {k: str(v) for k, v in flatten(settings).items() if k in weights},
         "data": request.prepared.facts.fingerprint,
         "space": described(request.space),
+        "domains": to_record(request.space),
+        "limits": request.limits.to_record(),
         "metric": list(request.metric),
         "seed": request.seed,
         "strategy": request.strategy,
@@ -75,12 +82,12 @@ def header(request: SearchRequest) -> dict[str, Any]:
 
 
 def check_header(journal: Journal, present: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
-    """The recorded header, where it agrees with the present call; else SettingsError, which names
-    the images that differ from those of `prepared`."""
+    """The recorded header, where it agrees with the present call in all that no edit changes; else
+    SettingsError, which names the images that differ from those of `prepared`."""
     recorded: dict[str, Any] = dict(_EARLIER) | journal.events[0]
     problems = []
     for key, value in present.items():
-        if key in ("startup_trials",) or recorded.get(key) == value:
+        if key in ("startup_trials", *EDITABLE) or recorded.get(key) == value:
             continue
         if isinstance(value, dict) and isinstance(recorded.get(key), dict):
             names = [n for n in {**value, **recorded[key]} if value.get(n) != recorded[key].get(n)]

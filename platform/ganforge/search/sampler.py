@@ -37,6 +37,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ganforge.search.candidates import SpaceCandidates, identity
 from ganforge.search.domains import Axis
 from ganforge.search.grid import grid_points
+from ganforge.search.history import lying_in, moved, seed_after
 from ganforge.search.named_samplers import make_sampler
 from ganforge.search.space import Point, Space, axes, canonical, is_active
 from ganforge.settings import SettingsError
@@ -70,28 +71,38 @@ class Sampler:
         first_points: Iterable[Mapping[str, Any]] = (),
     ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.axes: dict[str, Axis] = axes(space)
         self.mode, self.seed = mode, seed
-        self._kind = make_sampler(kind, seed, startup_trials)
-        #: the Optuna study, with a trial for each point that was asked for
-        self.study: Study = optuna.create_study(
-            direction="maximize" if mode == "max" else "minimize",
-            sampler=_OnePoint(self._kind.sampler, self._distributions, self._choose),
-            pruner=NopPruner(),
-        )
-        self._seen: set[tuple[tuple[str, Any], ...]] = set()
-        self.candidates = SpaceCandidates(self.axes, self._seen)
+        self._made_with = kind, startup_trials
+        self._edits = 0
+        self._use(space)
         self._waiting_points: list[Point] = []
         self.append(first_points)
-        self._grid = grid_points(space) if kind == "grid" else None
-        self._believed = not any(axis.sure for axis in self.axes.values())
         self._forced: Point = {}
         self._open: dict[tuple[tuple[str, Any], ...], Trial] = {}
+        #: of the studies before an edit: what does not lie in the present space
+        self._away: list[tuple[Study, int]] = []
+        self._open_away: dict[tuple[tuple[str, Any], ...], Trial] = {}
         self._values: list[float] = []
         self._valueless: list[Trial] = []
         self._refused: list[str] = []
         self._asked: tuple[tuple[str, Any], ...] | None = None
         self._accepted = 0
+
+    def _use(self, space: Space) -> None:
+        """Draw from this space, with a sampler and a study that know of no trial."""
+        kind, startup_trials = self._made_with
+        self.axes: dict[str, Axis] = axes(space)
+        self._kind = make_sampler(kind, seed_after(self.seed, self._edits), startup_trials)
+        #: the Optuna study, with a trial for each point that was asked for
+        self.study: Study = optuna.create_study(
+            direction="maximize" if self.mode == "max" else "minimize",
+            sampler=_OnePoint(self._kind.sampler, self._distributions, self._choose),
+            pruner=NopPruner(),
+        )
+        self._seen: set[tuple[tuple[str, Any], ...]] = set()
+        self.candidates = SpaceCandidates(self.axes, self._seen)
+        self._grid = grid_points(space) if kind == "grid" else None
+        self._believed = not any(axis.sure for axis in self.axes.values())
 
     @property
     def refused(self) -> int:
@@ -106,6 +117,55 @@ class Sampler:
     def append(self, points: Iterable[Mapping[str, Any]]) -> None:
         """Points to be tried before what the sampler suggests, after those waiting already."""
         self._waiting_points += [dict(point) for point in points]
+
+    def edit(self, space: Space) -> None:
+        """Draw from another space of the same settings from now on.
+
+        The trials so far that lie in it are what the sampler learns from, as if they had been drawn
+        from it. The others wait until an edit takes them in again. Points that are to be tried
+        first, and do not lie in it any more, are dropped; likely values are tried once more.
+        """
+        self._accept()
+        self._refused.clear()
+        earlier = [*self._away, *((self.study, n) for n in range(len(self.study.trials)))]
+        opened = [*self._open.values(), *self._open_away.values()]
+        unfinished = {(id(t.study), t.number): t for t in [*opened, *self._valueless]}
+        valueless = {id(trial) for trial in self._valueless}
+        self._edits += 1
+        self._use(space)
+        self._open, self._open_away, self._away, self._valueless = {}, {}, [], []
+        for study, number in earlier:
+            frozen = study.get_trials(deepcopy=False)[number]
+            trial = unfinished.get((id(study), number))
+            point = lying_in(self.axes, frozen.params)
+            if point is not None and trial is None:
+                self._seen.add(identity(point))
+                self.study.add_trial(moved(frozen, self.axes, point))
+            elif point is not None and identity(point) not in self._seen:
+                assert trial is not None
+                again, _ = self._opened(point)
+                for name, value in frozen.user_attrs.items():
+                    again.set_user_attr(name, value)
+                for rung, value in frozen.intermediate_values.items():
+                    again.report(value, rung)
+                if id(trial) in valueless:
+                    self._record_bad(again)
+                    self._open.pop(identity(point))
+            else:
+                self._away.append((study, number))
+                if trial is not None and id(trial) in valueless:
+                    self._valueless.append(trial)
+                elif trial is not None:
+                    self._open_away[_by_name(frozen.params)] = trial
+        self._waiting_points = [p for p in self._waiting_points if self._fits(p)]
+
+    def outside(self, point: Mapping[str, Any]) -> bool:
+        """Whether a point that was given out does not lie in the space any more."""
+        return self._edits > 0 and lying_in(self.axes, point) is None
+
+    def _fits(self, point: Mapping[str, Any]) -> bool:
+        """Whether a point, or a part of one, lies in the space."""
+        return all(k in self.axes and self.axes[k].contains(v) for k, v in point.items())
 
     def ask(self) -> Point | None:
         """A point that was never given out; None where the space is exhausted.
@@ -137,7 +197,7 @@ class Sampler:
 
     def report(self, point: Mapping[str, Any], rung: int, value: float) -> None:
         """The trial of an open point reached a rung with this score; the first score stands."""
-        trial = self._open[self._identity(point)]
+        trial = self._trial(point)
         if math.isfinite(value) and rung not in self._frozen(trial).intermediate_values:
             trial.report(value, rung)
 
@@ -148,12 +208,12 @@ class Sampler:
         trial = self._close(point)
         if state == "finished" and value is not None and math.isfinite(value):
             self._mark(trial, violated=False)
-            self.study.tell(trial, value)
+            trial.study.tell(trial, value)
             self._learn(value)
         elif state == "stopped":
             self._mark(trial, violated=False)
             # its value is the last one reported
-            self.study.tell(trial, state=TrialState.PRUNED)
+            trial.study.tell(trial, state=TrialState.PRUNED)
         else:
             trial.set_user_attr("failed", True)
             self._record_bad(trial)
@@ -162,15 +222,20 @@ class Sampler:
 
     def _begin(self, forced: Point) -> Point:
         self._accept()
+        _, point = self._opened(forced)
+        self._accepted += 1
+        self._asked = identity(point)
+        return point
+
+    def _opened(self, forced: Point) -> tuple[Trial, Point]:
+        """A new Optuna trial, which is open from now on, and its point, which is new."""
         self._forced = forced
         trial = self.study.ask()
         chosen = trial.relative_params
         point = {key: _suggest(trial, key, self.axes[key]) for key in chosen}
         self._seen.add(identity(point))
         self._open[identity(point)] = trial
-        self._accepted += 1
-        self._asked = identity(point)
-        return point
+        return trial, point
 
     def _next_forced(self) -> Point:
         """What the next point is bound to have: all of it, a part, or nothing."""
@@ -237,9 +302,9 @@ class Sampler:
     def _record_bad(self, trial: Trial) -> None:
         self._mark(trial, violated=True)
         if self._kind.ranks_pruned:
-            self.study.tell(trial, state=TrialState.PRUNED)
+            trial.study.tell(trial, state=TrialState.PRUNED)
         elif self._values:
-            self.study.tell(trial, self._worse())
+            trial.study.tell(trial, self._worse())
         else:
             self._valueless.append(trial)
 
@@ -250,7 +315,7 @@ class Sampler:
     def _learn(self, value: float) -> None:
         self._values.append(value)
         for trial in self._valueless:
-            self.study.tell(trial, self._worse())
+            trial.study.tell(trial, self._worse())
         self._valueless.clear()
 
     def _worse(self) -> float:
@@ -261,11 +326,21 @@ class Sampler:
     def _identity(self, point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
         return identity(canonical(self.axes, point))
 
+    def _trial(self, point: Mapping[str, Any]) -> Trial:
+        away = self._open_away.get(_by_name(point))
+        return self._open[self._identity(point)] if away is None else away
+
     def _close(self, point: Mapping[str, Any]) -> Trial:
-        return self._open.pop(self._identity(point))
+        away = self._open_away.pop(_by_name(point), None)
+        return self._open.pop(self._identity(point)) if away is None else away
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[trial.number]
+        return trial.study.get_trials(deepcopy=False)[trial.number]
+
+
+def _by_name(point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """What tells two points apart, whatever space they were drawn from."""
+    return tuple(sorted(point.items(), key=lambda item: item[0]))
 
 
 def _suggest(trial: Trial, key: str, axis: Axis) -> Any:

@@ -19,14 +19,15 @@ from ganforge.run_names import new_name
 from ganforge.schedule import Plan
 from ganforge.search.capacity import wait_for_capacity
 from ganforge.search.costs import search_costs
-from ganforge.search.journal import Journal, latest, local_file
+from ganforge.search.editing import all_distributions, edit_event, opened_space
+from ganforge.search.journal import Journal, latest, local_file, named
 from ganforge.search.ledger_size import LedgerSize
 from ganforge.search.mirror import FILE as MIRROR
 from ganforge.search.mirror import Mirror
 from ganforge.search.request import SearchRequest, check_header, first_points, header
 from ganforge.search.result import SearchResult, best_trial, leading, summary_note
 from ganforge.search.sampler import Sampler
-from ganforge.search.space import check_space, distributions
+from ganforge.search.space import Space, check_space, described, distributions
 from ganforge.search.strategies.catalog import load_strategy, sampler_of
 from ganforge.search.study import SearchState
 from ganforge.search.tracking import SearchTracking
@@ -48,7 +49,7 @@ def search(
     listener: Listener | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> SearchResult:
-    """Search, or continue the newest search of the same experiment.
+    """Search, or continue an earlier search.
 
     A session (cluster/session.py) must be open. `listener(trial, event)` is called with started,
     placed, progress, stage and ended, `announce` with the path of the comparison view under the
@@ -62,8 +63,7 @@ def search(
     try:
         job = make_job(request.prepared, request.metric, "", coordinator)
         slots = wait_for_capacity(request, job)
-        resumed = latest(request.storage, request.experiment) if request.resume else None
-        journal = Journal(request.storage, resumed or new_id(request.storage))
+        journal = Journal(request.storage, _search_id(request))
         with closing(journal):
             running = _Search(request, job, coordinator, journal, slots, listener or _nobody)
             return running.run(announce)
@@ -73,6 +73,14 @@ def search(
 
 def _nobody(trial: Trial, event: str) -> None:
     """Listens to nothing."""
+
+
+def _search_id(request: SearchRequest) -> str:
+    if not request.resume:
+        return new_id(request.storage)
+    if request.search_id:
+        return named(request.storage, request.search_id)
+    return latest(request.storage, request.experiment)
 
 
 def new_id(storage: str) -> str:
@@ -119,15 +127,21 @@ class _Search:
         self.journal, self.slots = journal, slots
         opened = header(request)
         resumed = bool(journal.events)
+        first_space: Space = request.space
+        edit: dict[str, Any] = {}
         if resumed:
             opened = check_header(journal, opened, request.prepared)
             use_named_store(journal, request.tracking_uri)
+            first_space = opened_space(opened, request.space)
+            edit = edit_event(
+                journal.events, request.space, request.points, request.limits, request.reason
+            )
         self.tracking = SearchTracking(
             request.tracking_uri,
             request.experiment,
             journal.search_id,
             request.prepared,
-            opened["space"],
+            described(request.space),
             request.metric,
             local_file(request.storage, journal.search_id).parent / "driver",
             distributions(request.space),
@@ -137,7 +151,7 @@ class _Search:
             parent = asdict(self.tracking.parent) if self.tracking.parent else None
             journal.append("opened", **opened, parent=parent)
         sampler = Sampler(
-            request.space,
+            first_space,
             request.metric.mode,
             request.seed,
             opened["startup_trials"],
@@ -154,6 +168,8 @@ class _Search:
             self.tracking.open_trial,
             request.seed,
         )
+        if edit:
+            self.search_state.edit(edit)
         if resumed:
             # not before the journal has proved to be that of this search
             self.tracking.continue_parent(recorded_run(opened["parent"], request.tracking_uri))
@@ -162,7 +178,7 @@ class _Search:
             local_file(request.storage, journal.search_id).with_name(MIRROR),
             journal.search_id,
             request.metric,
-            distributions(request.space),
+            all_distributions(journal.events, request.space),
         )
         self.mirror.follow(self.search_state.trials.values())
 

@@ -10,11 +10,13 @@ from dataclasses import asdict
 from typing import Any
 
 from ganforge.search.budget import Spent
+from ganforge.search.editing import apply
 from ganforge.search.journal import Event, Journal
 from ganforge.search.limits import Limits
 from ganforge.search.sampler import Sampler
 from ganforge.search.strategies.base import (
     Begin,
+    Candidates,
     Continue,
     Curve,
     CurveState,
@@ -56,7 +58,6 @@ class SearchState:
         seed: int = 0,
     ):
         self.sampler, self.strategy, self.seed = sampler, strategy, seed
-        self.candidates = sampler.candidates
         self.journal, self.metric, self.limits = journal, metric, limits
         self.configure, self.open_run = configure, open_run
         self.trials: dict[int, Trial] = {}
@@ -90,6 +91,11 @@ class SearchState:
         self._again = [t for t in unended if t not in self.decided]
         for trial in self._again:
             trial.resumed = True
+
+    @property
+    def candidates(self) -> Candidates:
+        """Where new points come from; others after the space was edited."""
+        return self.sampler.candidates
 
     @property
     def running(self) -> list[Trial]:
@@ -138,15 +144,28 @@ class SearchState:
             fresh=not self.limit(begin=True),
         )
 
+    def edit(self, facts: Mapping[str, Any]) -> None:
+        """Change what the search suggests from now on (search/editing.py)."""
+        self.journal.append("edited", **facts)
+        self._edit(facts)
+
+    def _edit(self, facts: Mapping[str, Any]) -> None:
+        self._events += 1
+        self.ended = ""
+        apply(facts, self.sampler)
+
     def _curve(self, trial: Trial) -> Curve:
         sign = 1 if self.metric.mode == "max" else -1
         done = range(1, trial.stages_done + 1)
+        state = _CURVE_STATES[trial.state]
+        if state == "paused" and self.sampler.outside(trial.params):
+            state = "stopped"  # unless an edit takes it in again
         return Curve(
             trial.number,
             trial.params,
             tuple(sign * trial.scores[stage] for stage in done),
             tuple(stage_work(trial.plan.stages[stage - 1]) for stage in done),
-            _CURVE_STATES[trial.state],
+            state,
         )
 
     def suggest(self) -> Trial | None:
@@ -363,6 +382,8 @@ class SearchState:
             self._continued(number)
         elif kind in ("told", "reported end"):
             self._report_end(self.trials[number], event["state"])
+        elif kind == "edited":
+            self._edit(event)
         elif kind == "ended":
             self.trials[number].finish(event["state"], event["reason"])
             self.trials[number].seconds = event["seconds"]

@@ -1,0 +1,105 @@
+"""Which search `ganforge tune --resume` continues, and what of it is kept."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ganforge.commands.given_once import GivenOnce
+from ganforge.settings import SettingsError, shown
+
+if TYPE_CHECKING:
+    from ganforge.search.journal import Event
+    from ganforge.search.limits import Limits
+
+DEFAULT_TRIALS = 4
+#: lifts a limit that a search has
+NONE = "none"
+
+
+class Resumable(GivenOnce):
+    """A command whose `--resume` may be followed by the id of a search. A word after it is one if
+    it begins with a digit, as no name of a system does."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _search_named(args))
+
+
+def _search_named(args: list[str]) -> list[str]:
+    """`--resume ID` and `--resume=ID` as the two options that they mean."""
+    found: list[str] = []
+    after = ""
+    for number, word in enumerate(args):
+        if word == "--":
+            return [*found, *args[number:]]
+        if word.startswith("--resume="):
+            found += ["--resume", f"--search={word.partition('=')[2]}"]
+        elif after == "--resume" and re.match("[0-9]", word):
+            found.append(f"--search={word}")
+        else:
+            found.append(word)
+        after = word
+    return found
+
+
+@dataclass(frozen=True)
+class LimitOptions:
+    """The options that limit a search; None where one was not given."""
+
+    trials: int | None = None
+    budget: str | None = None
+    price: float | None = None
+    patience: int | None = None
+
+    def limits(self, recorded: Mapping[str, Any] | None = None) -> "Limits":
+        """The limits that are meant: what is not given is as `recorded`, in a resumed search."""
+        from ganforge.search.budget import parse_budget
+        from ganforge.search.limits import Limits
+
+        known = dict(recorded or {})
+        budget = _given(self.budget, known.get("budget"))
+        price = known.get("price") if self.price is None else self.price
+        patience = known.get("patience") if self.patience is None else self.patience
+        return Limits(
+            self.trials or known.get("trials") or DEFAULT_TRIALS,
+            None if budget is None else parse_budget(budget, price),
+            patience or None,
+        )
+
+
+def _given(text: str | None, recorded: str | None) -> str | None:
+    if text is None:
+        return recorded
+    return None if text.strip().lower() == NONE else text
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The search that is continued: its id and its events so far; none of a new one."""
+
+    search_id: str = ""
+    events: "list[Event]" = field(default_factory=list)
+
+    @property
+    def in_force(self) -> dict[str, Any]:
+        """What it was asked for, as its edits have left it."""
+        from ganforge.search.editing import in_force
+
+        return in_force(self.events) if self.events else {}
+
+
+def earlier(storage: str, experiment: str, resume: bool, search_id: str, reason: str) -> Earlier:
+    """The search to be continued; SettingsError where there is none."""
+    from ganforge.search.journal import latest, named, read_events
+
+    if reason and not (resume or search_id):
+        raise SettingsError(
+            f"reason = {shown(reason)}: says why a search is changed; give --resume too"
+        )
+    if search_id:
+        found = named(storage, search_id)
+    elif resume:
+        found = latest(storage, experiment)
+    else:
+        return Earlier()
+    return Earlier(found, read_events(storage, found))

@@ -1,0 +1,93 @@
+"""A search without Ray: trials run one at a time, and score by a formula."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from small import SYSTEM, tiny
+
+from ganforge.schedule import Plan
+from ganforge.search.journal import Journal
+from ganforge.search.limits import Limits
+from ganforge.search.recorded_space import to_record
+from ganforge.search.sampler import Sampler
+from ganforge.search.space import described
+from ganforge.search.strategies.base import Strategy
+from ganforge.search.study import SearchState
+from ganforge.search.trial import Trial
+from ganforge.settings import override
+from ganforge.systems.base import Metric
+from ganforge.training.prepare import Prepared, build_plan, prepare
+
+STAGES = 3
+SETTINGS = tiny()
+
+
+@cache
+def prepared() -> Prepared:
+    return prepare(SYSTEM, SETTINGS)
+
+
+def configure(params: Mapping[str, Any]) -> tuple[Prepared, Plan]:
+    settings = override(SETTINGS, dict(params))
+    return replace(prepared(), settings=settings), build_plan(settings, (8, 8, 8))
+
+
+def opened(
+    storage: Path,
+    space: Mapping[str, Any],
+    strategy: Strategy,
+    limits: Limits,
+    kind: str = "tpe",
+    **options: Any,
+) -> SearchState:
+    """The search in a folder, begun or resumed, with the space that it was begun with."""
+    journal = Journal(str(storage), "search")
+    if not journal.events:
+        record = {"space": described(space), "domains": to_record(space)}
+        journal.append("opened", experiment="e", limits=limits.to_record(), **record)
+    sampler = Sampler(space, "max", 5, startup_trials=3, kind=kind)
+    return SearchState(
+        sampler, strategy, journal, Metric("score", "max"), configure, limits, lambda t: None,
+        **options,
+    )  # fmt: skip
+
+
+def score(trial: Trial, stages_done: int) -> float:
+    rate = trial.params["generator.learning_rate"]
+    return 20 - abs(rate - 2e-3) * 1000 + stages_done + trial.settings.seed % 7 / 10
+
+
+Score = Callable[[Trial, int], float]
+
+
+def drive(state: SearchState, found: Score = score, most: int = 10**9) -> None:
+    """What Tune does when trials run one at a time; at most so many trials are begun."""
+    for trial in state.decided:
+        end(state, trial)
+    while len(state.trials) < most and (trial := state.suggest()) is not None:
+        trial.start()
+        for stages_done in range(1, STAGES + 1):
+            if not state.reached(trial.number, stages_done, found(trial, stages_done)):
+                break
+        state.returned(trial.number)
+        if state.state_of(trial.number) == "paused":
+            state.pause(trial.number)
+        else:
+            end(state, trial)
+
+
+def end(state: SearchState, trial: Trial) -> None:
+    how = state.state_of(trial.number)
+    assert how is not None
+    if not trial.reported:
+        state.report_end(trial.number, how)
+    state.end(trial.number, how)
+
+
+def story(state: SearchState) -> list[dict[str, Any]]:
+    """What was suggested, reported and decided; not how long it took."""
+    clock = ("seconds", "elapsed")
+    return [{k: v for k, v in e.items() if k not in clock} for e in state.journal.events]
