@@ -112,6 +112,18 @@ def tune(
         int | None,
         typer.Option(min=0, help="end after that many trials without a better one; 0: never"),
     ] = None,
+    trial_limit: Annotated[
+        str | None, typer.Option(help="stop a trial whose stages took longer: 30m, 2gpu-hours")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="seeds of each configuration, compared by the mean")
+    ] = None,
+    confirm: Annotated[
+        int | None, typer.Option(min=0, help="train that many of the best again at the end")
+    ] = None,
+    confirm_seeds: Annotated[
+        int | None, typer.Option(min=1, help="with how many further seeds each; default: 2")
+    ] = None,
     keep_bytes: Annotated[
         str | None, typer.Option(help="bytes that the ledger of stages may keep: 20G")
     ] = None,
@@ -160,11 +172,12 @@ def tune(
         strategy=strategy,
         sampler=sampler,
         points=points,
-        limits=LimitOptions(trials, budget, price, patience),
+        limits=LimitOptions(trials, budget, price, patience, trial_limit, confirm, confirm_seeds),
         keep_bytes=keep_bytes,
         concurrent=concurrent,
         nodes=nodes,
         seed=seed or 0,
+        seeds=seeds,
         metric=metric,
         experiment=experiment,
         tracking_uri=tracking_uri,

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ganforge.search.limits import Limits
 
 DEFAULT_TRIALS = 4
+#: with how many further seeds each of the best is trained, where nothing else is said
+CONFIRM_SEEDS = 2
 #: lifts a limit that a search has
 NONE = "none"
 
@@ -50,20 +52,33 @@ class LimitOptions:
     budget: str | None = None
     price: float | None = None
     patience: int | None = None
+    trial_limit: str | None = None
+    confirm: int | None = None
+    confirm_seeds: int | None = None
 
     def limits(self, recorded: Mapping[str, Any] | None = None) -> "Limits":
         """The limits that are meant: what is not given is as `recorded`, in a resumed search."""
-        from ganforge.search.budget import parse_budget
+        from ganforge.search.budget import parse_budget, parse_trial_limit
         from ganforge.search.limits import Limits
 
         known = dict(recorded or {})
         budget = _given(self.budget, known.get("budget"))
         price = known.get("price") if self.price is None else self.price
         patience = known.get("patience") if self.patience is None else self.patience
+        trial_limit = _given(self.trial_limit, known.get("trial_limit"))
+        confirm = known.get("confirm", 0) if self.confirm is None else self.confirm
+        if self.confirm_seeds is not None and not confirm:
+            raise SettingsError(
+                f"confirm-seeds = {self.confirm_seeds}: give --confirm too, how many of the best "
+                "configurations are trained again"
+            )
         return Limits(
             self.trials or known.get("trials") or DEFAULT_TRIALS,
             None if budget is None else parse_budget(budget, price),
             patience or None,
+            None if trial_limit is None else parse_trial_limit(trial_limit),
+            confirm,
+            self.confirm_seeds or known.get("confirm_seeds") or CONFIRM_SEEDS,
         )
 
 

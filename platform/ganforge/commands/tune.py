@@ -45,6 +45,7 @@ class TuneOptions:
     concurrent: int | None = None
     nodes: int | None = None
     seed: int = 0
+    seeds: int | None = None
     metric: str | None = None
     experiment: str = "ganforge"
     tracking_uri: str | None = None
@@ -138,6 +139,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             keep_bytes=keep_bytes,
             concurrent=options.concurrent,
             seed=options.seed,
+            seeds=options.seeds or before.in_force.get("seeds", 1),
             resume=bool(before.search_id),
             search_id=before.search_id,
             reason=options.reason,
@@ -218,6 +220,10 @@ def report(
             if isinstance(value, float)
             else f"              {key} = {value}"
         )
+    head = "several seeds"
+    for standing in result.standings:
+        line(f"{head:<14}{standing.line}")
+        head = ""
     if result.ended_early:
         line(f"ended early   {result.ended_early}")
     line(f"cost          {result.costs.line()}")

@@ -79,6 +79,20 @@ def parse_budget(text: str, price: float | None = None) -> Budget:
     return Budget(text.strip(), float(found[1]) * unit[1], unit[0], price or 0.0)
 
 
+def parse_trial_limit(text: str) -> Budget:
+    """`30m`, or `2gpu-hours`: what the stages of one trial may take."""
+    try:
+        found = parse_budget(text, 1.0)
+    except SettingsError:
+        found = None
+    if found is None or found.unit not in ("seconds", "device-seconds"):
+        raise SettingsError(
+            f"trial-limit = {shown(text)}: must be a number above 0 with a unit of time: 30m, 2h, "
+            "or 2gpu-hours"
+        )
+    return found
+
+
 _MOST_BYTES = 2.0**62
 _BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 

@@ -76,7 +76,7 @@ class Progress:
         """All trials so far."""
         with self._lock:
             trials = [self.trials[key] for key in sorted(self.trials)]
-        ended = sum(trial.ended for trial in trials)
+        ended = sum(trial.ended for trial in trials if trial.repeats is None)
         elapsed = duration(time.monotonic() - self._began)
         title = f"{ended} of {self.num_trials} trials ended, {elapsed}"
         table = Table(title=title, title_justify="left", expand=False)
@@ -106,7 +106,9 @@ def row(trial: Trial) -> Sequence[str]:
 
 
 def parameters(trial: Trial) -> str:
-    """The searched settings in short."""
+    """The searched settings in short; of a repetition what it repeats."""
+    if trial.about:
+        return trial.about
     shown = (
         f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in trial.params.items()

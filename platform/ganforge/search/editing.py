@@ -30,6 +30,9 @@ _LIMITS: dict[str, tuple[type, ...]] = {
     "budget": (str, NoneType),
     "price": (int, float, NoneType),
     "patience": (int, NoneType),
+    "trial_limit": (str, NoneType),
+    "confirm": (int,),
+    "confirm_seeds": (int,),
 }
 
 
@@ -81,6 +84,8 @@ def in_force(events: Sequence[Event]) -> dict[str, Any]:
     for key, value in found.get("limits", {}).items():
         if not isinstance(value, _LIMITS.get(key, object)):
             raise _damaged(f"limits.{key} = {shown(value)}")
+    if not isinstance(found.get("seeds", 1), int):
+        raise _damaged(f"seeds = {shown(found['seeds'])}")
     if "space" not in found:
         raise _damaged("it has no space")
     return found

@@ -1,4 +1,5 @@
-"""What ends a search: the number of its trials, a budget, patience."""
+"""What ends a search, the number of its trials, a budget, patience, and what is done then; and
+what ends a single trial."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +12,16 @@ from ganforge.search.trial import Trial
 @dataclass(frozen=True)
 class Limits:
     """At most `num_trials` trials within `budget`; none is begun once `patience` trials in a row
-    have ended without a better score."""
+    have ended without a better score. A trial whose stages took more than `trial_limit` is stopped
+    at its next stage end. When the search has ended, its `confirm` best configurations are trained
+    with `confirm_seeds` further seeds each."""
 
     num_trials: int
     budget: Budget | None = None
     patience: int | None = None
+    trial_limit: Budget | None = None
+    confirm: int = 0
+    confirm_seeds: int = 2
 
     def to_record(self) -> dict[str, Any]:
         """As plain data, for the journal."""
@@ -25,7 +31,20 @@ class Limits:
             "budget": None if budget is None else budget.text,
             "price": budget.price or None if budget is not None else None,
             "patience": self.patience,
+            "trial_limit": None if self.trial_limit is None else self.trial_limit.text,
+            "confirm": self.confirm,
+            "confirm_seeds": self.confirm_seeds,
         }
+
+    def over(self, trial: Trial) -> bool:
+        """Whether a trial has taken more than one may: what it trained itself, without the stages
+        that were there already."""
+        if self.trial_limit is None:
+            return False
+        trained = [stage for stage in trial.stages.values() if not stage.reused]
+        seconds = sum(stage.seconds for stage in trained)
+        devices = sum(stage.seconds * stage.workers for stage in trained)
+        return self.trial_limit.used(Spent(seconds, devices)) > self.trial_limit.amount
 
     def reached(
         self,

@@ -128,6 +128,8 @@ class Mirror:
         """A trial that runs, with its point."""
         found = {k: d for k, d in self.distributions.items() if k in trial.params}
         attributes: dict[str, Any] = {"trial": trial.number, "storage": trial.folder}
+        if trial.repeats is not None:
+            attributes |= {"repeats": trial.repeats, "seed": trial.settings.seed}
         if trial.run is not None:
             attributes["mlflow_run"] = trial.run.run_id
         return FrozenTrial(

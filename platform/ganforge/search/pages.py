@@ -75,7 +75,8 @@ def trial_page(
 ) -> str:
     """The description of a trial's run."""
     facts = Description(
-        f"Trial {trial.number} of search {search_id} of {prepared.system}",
+        f"Trial {trial.number} of search {search_id} of {prepared.system}"
+        + (f": {trial.about}" if trial.about else ""),
         outcome,
         metric,
         trial.results(metric),

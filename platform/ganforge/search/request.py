@@ -23,7 +23,7 @@ class SearchRequest:
     recorded it is edited, for the `reason` given. `joined` says that the session is on a cluster
     which was there before; `points` are tried first; `nodes` machines of it are waited for. With
     `ledger` no stage is trained that lies in the storage already; it keeps at most `keep_bytes`,
-    besides what the search needs.
+    besides what the search needs. Each configuration is trained with `seeds` seeds.
     """
 
     prepared: Prepared
@@ -38,6 +38,7 @@ class SearchRequest:
     points: tuple[dict[str, Any], ...] = ()
     concurrent: int | None = None
     seed: int = 0
+    seeds: int = 1
     reduction_factor: float = 2.0
     resume: bool = False
     search_id: str = ""
@@ -49,7 +50,7 @@ class SearchRequest:
 
 
 #: what searches of versions before 0.3 had no choice of
-_EARLIER = {"strategy": "halving", "sampler": "tpe", "points": []}
+_EARLIER = {"strategy": "halving", "sampler": "tpe", "points": [], "seeds": 1}
 
 
 def first_points(opened: dict[str, Any]) -> list[dict[str, Any]]:
@@ -72,6 +73,7 @@ def header(request: SearchRequest) -> dict[str, Any]:
         "limits": request.limits.to_record(),
         "metric": list(request.metric),
         "seed": request.seed,
+        "seeds": request.seeds,
         "strategy": request.strategy,
         "sampler": request.sampler,
         "points": list(request.points),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganforge.search.costs import NO_COSTS, Costs
+from ganforge.search.repeats import Standing, configuration, standings
 from ganforge.search.trial import Trial, better
 from ganforge.tracking.run_ref import RunRef
 
@@ -13,7 +14,8 @@ from ganforge.tracking.run_ref import RunRef
 class SearchResult:
     """What a search found. `best` is the best finished trial, else the best that was stopped;
     `view` the path of the comparison under the store's address, `dropped` what the ledger lost,
-    `ended_early` why not all trials were begun."""
+    `ended_early` why not all trials were begun; `standings` the configurations that were trained
+    with several seeds, the best first."""
 
     search_id: str
     best: Trial | None
@@ -26,10 +28,15 @@ class SearchResult:
     costs: Costs = NO_COSTS
     dropped: str = ""
     ended_early: str = ""
+    standings: tuple[Standing, ...] = ()
 
 
 def best_trial(trials: Iterable[Trial], mode: str) -> Trial | None:
-    """The finished trial with the best last score; without any, the best of all."""
+    """The finished trial with the best last score; without any, the best of all. Where
+    configurations were trained with several seeds, of the one that is the best of those."""
+    trials = list(trials)
+    if repeated := standings(trials, mode):
+        trials = [t for t in trials if configuration(t) == repeated[0].number]
     best: Trial | None = None
     for trial in trials:
         if trial.last_score is None or trial.state == "failed":
@@ -58,6 +65,7 @@ def summary_note(
         score = "" if trial.last_score is None else f"{trial.last_score:.3f}"
         values = " | ".join(_shown(trial.params.get(key)) for key in keys)
         mark = " **best**" if trial is best else ""
+        mark += f" ({trial.about})" if trial.about else ""
         lines.append(
             f"| {trial.number}{mark} | {trial.outcome} | {trial.stages_done} | {score} | {values} |"
         )

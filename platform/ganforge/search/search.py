@@ -24,6 +24,7 @@ from ganforge.search.journal import Journal, latest, local_file, named
 from ganforge.search.ledger_size import LedgerSize
 from ganforge.search.mirror import FILE as MIRROR
 from ganforge.search.mirror import Mirror
+from ganforge.search.repeats import standings
 from ganforge.search.request import SearchRequest, check_header, first_points, header
 from ganforge.search.result import SearchResult, best_trial, leading, summary_note
 from ganforge.search.sampler import Sampler
@@ -101,10 +102,16 @@ def use_named_store(journal: Journal, uri: str) -> None:
 def configurer(prepared: Prepared) -> Configure:
     """From a suggestion to its trial, resolved, and the plan; SettingsError for a bad one.
 
-    Of the tensors a trial keeps only those that it does not share with the search."""
+    Of the tensors a trial keeps only those that it does not share with the search. The seed of a
+    repetition may split the data otherwise: they are read once for each."""
+    by_seed = {prepared.settings.seed: prepared}
 
     def configure(params: dict[str, Any]) -> tuple[Prepared, Plan]:
-        trial = prepared.with_settings(override(prepared.settings, params))
+        settings = override(prepared.settings, params)
+        if settings.seed not in by_seed:
+            seeded = override(prepared.settings, {"seed": settings.seed})
+            by_seed[settings.seed] = prepared.with_settings(seeded)
+        trial = by_seed[settings.seed].with_settings(settings)
         own = {key: asset for key, asset in trial.assets.items() if key not in prepared.assets}
         return replace(trial, assets=own), trial.plan()
 
@@ -167,6 +174,7 @@ class _Search:
             request.limits,
             self.tracking.open_trial,
             request.seed,
+            request.seeds,
         )
         if edit:
             self.search_state.edit(edit)
@@ -262,6 +270,8 @@ class _Search:
         interrupted = bool(unended) or not state.over
         trials = tuple(state.trials[number] for number in sorted(state.trials))
         best = best_trial(trials, metric.mode)
+        repeated = tuple(standings(trials, metric.mode))
+        tracking.record_standings(trials, repeated)
         devices = self.slots * self.job.workers
         costs = search_costs(trials, state.spent.seconds, devices)
         note = summary_note(trials, best, metric.name, state.sampler.axes)
@@ -292,4 +302,5 @@ class _Search:
             costs,
             self.ledger_size.line,
             state.ended_early,
+            repeated,
         )

@@ -5,7 +5,7 @@ that it was given: they end in the state that the interrupted search was in.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,9 @@ from ganforge.search.budget import Spent
 from ganforge.search.editing import apply
 from ganforge.search.journal import Event, Journal
 from ganforge.search.limits import Limits
+from ganforge.search.repeats import Repetitions
 from ganforge.search.sampler import Sampler
+from ganforge.search.stage_facts import restore, to_facts
 from ganforge.search.strategies.base import (
     Begin,
     Candidates,
@@ -44,7 +46,8 @@ _CURVE_STATES: dict[State, CurveState] = {
 
 class SearchState:
     """All trials of a search. `open_run` makes a trial's MLflow run before it starts, `configure`
-    its settings and plan from what was suggested. `limits` end the search early."""
+    its settings and plan from what was suggested. `limits` end the search early; each configuration
+    is trained with `seeds` seeds (search/repeats.py)."""
 
     def __init__(
         self,
@@ -56,11 +59,13 @@ class SearchState:
         limits: Limits,
         open_run: Callable[[Trial], RunRef | None],
         seed: int = 0,
+        seeds: int = 1,
     ):
         self.sampler, self.strategy, self.seed = sampler, strategy, seed
         self.journal, self.metric, self.limits = journal, metric, limits
         self.configure, self.open_run = configure, open_run
         self.trials: dict[int, Trial] = {}
+        self.repetitions = Repetitions(self.trials, seeds, metric.mode)
         #: why settings refused points that were drawn, one for each
         self.refused: list[str] = []
         #: why the sampler has no more points, where it has none
@@ -108,32 +113,39 @@ class SearchState:
         stages = (s for t in self.trials.values() for s in t.stages.values() if not s.reused)
         devices = sum(stage.seconds * stage.workers for stage in stages)
         seconds = self._before + time.monotonic() - self._began
-        return Spent(seconds, devices, len(self.trials))
+        return Spent(seconds, devices, len(self.repetitions.firsts))
 
     def limit(self, begin: bool = False) -> str:
         """Why no trial may be continued, or with `begin` none be begun; empty where it may."""
         pauses = self.strategy.pauses
-        found = self.limits.reached(self.spent, self.trials, self.metric.mode, begin, pauses)
+        firsts = self.repetitions.firsts
+        found = self.limits.reached(self.spent, firsts, self.metric.mode, begin, pauses)
         return found or (self.ended if begin else "")
 
     @property
     def ended_early(self) -> str:
         """Why the search ended before all its trials were begun; empty where it did not."""
-        return self.limit(begin=True) if len(self.trials) < self.limits.num_trials else ""
+        begun = len(self.repetitions.firsts)
+        return self.limit(begin=True) if begun < self.limits.num_trials else ""
 
     @property
     def over(self) -> bool:
         """Whether nothing runs and nothing is left to be begun or continued."""
-        return not self.running and not self._again and not self._decisions_left()
+        if self.running or self._again or self._decisions_left():
+            return False
+        return not self.repetitions.finalists(self.limits.confirm, self.limits.confirm_seeds)
 
     def _decisions_left(self) -> bool:
-        if self.limit():
+        limited = bool(self.limit())
+        if self.repetitions.paused(limited) or self.repetitions.missing(limited):
+            return True
+        if limited:
             return False
         return isinstance(self.strategy.next(self.seen(), self.candidates), Begin | Continue)
 
     def seen(self) -> Seen:
         """The search as a strategy sees it."""
-        trials = [self.trials[number] for number in sorted(self.trials)]
+        trials = [trial for _, trial in sorted(self.repetitions.firsts.items())]
         stages = trials[0].plan.stages if trials else self.configure({})[1].stages
         return Seen(
             tuple(self._curve(trial) for trial in trials),
@@ -176,6 +188,8 @@ class SearchState:
             trial = self._again.pop(0)
             trial.active = True
             return trial
+        if repetition := self._repeat():
+            return repetition
         while self._idle_since != self._events and not self.limit():
             decision = self.strategy.next(self.seen(), self.candidates)
             if isinstance(decision, Continue):
@@ -190,7 +204,50 @@ class SearchState:
                 return trial
             if self.ended:
                 break
-        return None
+        return self._confirm()
+
+    def _repeat(self) -> Trial | None:
+        """A configuration once more, with another seed; or a repetition that was paused."""
+        limited = bool(self.limit())
+        if paused := self.repetitions.paused(limited):
+            return self._continue(paused.number)
+        if (found := self.repetitions.missing(limited)) is None:
+            return None
+        first, repetition = found
+        trial = self._repetition(len(self.trials), first, repetition)
+        trial.run = self.open_run(trial)
+        run = asdict(trial.run) if trial.run else None
+        self.journal.append(
+            "suggested", trial=trial.number, params=trial.params, run=run,
+            repeats=first.number, repetition=repetition,
+        )  # fmt: skip
+        self._events += 1
+        trial.active = True
+        self.trials[trial.number] = trial
+        return trial
+
+    def _repetition(self, number: int, first: Trial, repetition: int) -> Trial:
+        seed = first.settings.seed + repetition
+        prepared, plan = self.configure(first.params | {"seed": seed})
+        trial = Trial(number, first.params, prepared, plan, self.folder(number))
+        trial.repeats, trial.repetition = first.number, repetition
+        return trial
+
+    def _confirm(self) -> Trial | None:
+        """Where the search has ended: the best configurations, with further seeds."""
+        count, further = self.limits.confirm, self.limits.confirm_seeds
+        if not count or self.running or self._decisions_left():
+            return None
+        if not (chosen := self.repetitions.finalists(count, further)):
+            return None
+        seeds = self.repetitions.seeds + further
+        self.journal.append("confirming", trials=chosen, seeds=seeds)
+        self._confirming(chosen, seeds)
+        return self._repeat()
+
+    def _confirming(self, chosen: Sequence[int], seeds: int) -> None:
+        self._events += 1
+        self.repetitions.confirmed |= dict.fromkeys(chosen, seeds)
 
     def _continue(self, number: int) -> Trial:
         self.journal.append("continued", trial=number)
@@ -254,7 +311,7 @@ class SearchState:
         trial = self.trials[number]
         if stages_done in trial.scores:
             return not trial.stop or stages_done < trial.stages_done
-        facts = {} if result is None else self._facts(result)
+        facts = {} if result is None else to_facts(result, self.metric.name)
         elapsed = round(self.spent.seconds, 1)
         self.journal.append(
             "reported", trial=number, stages_done=stages_done, score=score, elapsed=elapsed, **facts
@@ -264,33 +321,6 @@ class SearchState:
         self._reached(trial, stages_done, score)
         return self._decide(trial, stages_done)
 
-    def _facts(self, result: StageResult) -> dict[str, Any]:
-        """What the report needs of a stage's result, so that a resumed search has it too."""
-        bicubic = result.bicubic(self.metric.name)
-        reused = {"reused": True} if result.reused else {}
-        return {
-            "seconds": result.seconds,
-            "workers": result.workers,
-            "bicubic": bicubic,
-            **reused,
-        }
-
-    def _restore_result(self, trial: Trial, event: Event) -> None:
-        if "seconds" not in event:
-            return  # a journal of an earlier version: the score is all it has
-        index = event["stages_done"] - 1
-        metrics = {self.metric.name: event["score"]}
-        if event["bicubic"] is not None:
-            metrics[f"{self.metric.name}_bicubic"] = event["bicubic"]
-        trial.stages[index] = StageResult(
-            index,
-            trial.plan.stages[index].resolution,
-            seconds=event["seconds"],
-            workers=event["workers"],
-            metrics=metrics,
-            reused=event.get("reused", False),
-        )
-
     def _decide(self, trial: Trial, stages_done: int) -> bool:
         """Whether a trial that has just ended a stage continues; if not, whether it is paused: by
         its strategy, which may continue it later, or by a limit, which a resumed search may lift.
@@ -298,12 +328,19 @@ class SearchState:
         continues = paused = False
         if stages_done >= len(trial.plan.stages):
             continues = True  # it is over
+        elif self.limits.over(trial):
+            trial.over_limit = True
+        elif self.repetitions.confirms(trial):
+            continues = True  # which the budget was not for
         elif self.limit():
             paused = True
+        elif trial.repeats is not None:
+            continues = True
         else:
             continues = self.strategy.continues(self.seen(), trial.number, self.candidates)
             paused = not continues and self.strategy.pauses
         facts = {"paused": True} if paused else {}
+        facts |= {"over_limit": True} if trial.over_limit else {}
         self.journal.append(
             "decided", trial=trial.number, stages_done=stages_done, continues=continues, **facts
         )
@@ -313,7 +350,8 @@ class SearchState:
     def _reached(self, trial: Trial, stages_done: int, score: float) -> None:
         self._events += 1
         trial.scores[stages_done] = score
-        self.sampler.report(trial.params, stages_done, score)
+        if trial.repeats is None:
+            self.sampler.report(trial.params, stages_done, score)
 
     def report_end(self, number: int, state: State) -> None:
         """Report to the sampler how a trial ended: a stopped one as pruned, with its last score."""
@@ -321,9 +359,11 @@ class SearchState:
         self._report_end(self.trials[number], state)
 
     def _report_end(self, trial: Trial, state: State) -> None:
-        assert state in ("finished", "stopped", "failed")
-        self.sampler.report_end(trial.params, state, trial.last_score)
         trial.reported, trial.failed = True, state == "failed"
+        if (told := self.repetitions.told(trial, state)) is not None:
+            first, how, score = told
+            assert how in ("finished", "stopped", "failed")
+            self.sampler.report_end(first.params, how, score)
 
     def returned(self, number: int) -> None:
         """A trial gives its worker back."""
@@ -371,11 +411,12 @@ class SearchState:
         elif kind == "reported":
             self._before = event.get("elapsed", self._before)
             self._reached(self.trials[number], event["stages_done"], event["score"])
-            self._restore_result(self.trials[number], event)
+            restore(self.trials[number], event, self.metric.name)
         elif kind == "decided":
             # as it was decided: computed again it is the same, or this version decides otherwise
             trial = self.trials[number]
             trial.stop, trial.paused = not _continues(event), event.get("paused", False)
+            trial.over_limit = event.get("over_limit", False)
             if trial.paused:
                 trial.state = "paused"
         elif kind == "continued":
@@ -384,6 +425,8 @@ class SearchState:
             self._report_end(self.trials[number], event["state"])
         elif kind == "edited":
             self._edit(event)
+        elif kind == "confirming":
+            self._confirming(event["trials"], event["seeds"])
         elif kind == "ended":
             self.trials[number].finish(event["state"], event["reason"])
             self.trials[number].seconds = event["seconds"]
@@ -395,11 +438,15 @@ class SearchState:
                 f"{self._prefix}: it was begun with an earlier version of ganforge, which drew its "
                 "points otherwise; resume it with that version, or start a new search"
             )
-        self._replay_draw(event)
-        prepared, plan = self.configure(params)
         run = RunRef(**event["run"]) if event["run"] else None
         self._events += 1
-        self.trials[number] = Trial(number, params, prepared, plan, self.folder(number), run)
+        if "repeats" in event:
+            trial = self._repetition(number, self.trials[event["repeats"]], event["repetition"])
+        else:
+            self._replay_draw(event)
+            trial = Trial(number, params, *self.configure(params), self.folder(number))
+        trial.run = run
+        self.trials[number] = trial
 
     def _replay_draw(self, event: Event) -> None:
         params = event["params"]

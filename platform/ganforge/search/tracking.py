@@ -4,7 +4,7 @@ If the store fails, the search continues; what it did not take is kept (tracking
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from optuna.study import Study
 
 from ganforge.search.costs import Costs, trial_costs
 from ganforge.search.pages import copies, logarithmic, search_page, search_view, trial_page
+from ganforge.search.repeats import Standing, configuration
 from ganforge.search.report.collect import newest_grids, report_files
 from ganforge.search.trial import Trial
 from ganforge.systems.base import Metric
@@ -123,6 +124,8 @@ class SearchTracking:
         tags = {"search": self.search_id, "warnings": "; ".join(self.prepared.warnings) or "none"}
         if trial is not None:
             tags |= {"trial": str(trial.number), "storage": trial.folder}
+            if trial.repeats is not None:
+                tags |= {"repeats": str(trial.repeats), "repetition": str(trial.repetition)}
             tags["mlflow.runColor"] = colour(trial.number)
         opening = Opening(
             kind=kind,
@@ -168,6 +171,14 @@ class SearchTracking:
         self.client.end(trial.run, _STATUS[trial.state], trial.outcome, metrics=metrics, note=note)
         trial.run = self.client.known(trial.run)
         self.client.send(trial.folder)
+
+    def record_standings(self, trials: Iterable[Trial], found: Iterable[Standing]) -> None:
+        """What configurations with several seeds came to, with each of their trials."""
+        by_number = {standing.number: standing for standing in found}
+        for trial in trials:
+            standing = by_number.get(configuration(trial))
+            if standing is not None and trial.run is not None:
+                self.client.tag(trial.run, {"seeds": standing.line}, standing.metrics())
 
     def end_parent(
         self, status: Status, outcome: str, best: Trial | None, note: str, costs: Costs

@@ -19,7 +19,9 @@ State = Literal["waiting", "running", "paused", "finished", "stopped", "failed",
 @dataclass
 class Trial:
     """Suggestion number `number`, and what became of it. `scores` are by stages done;
-    `prepared` is without the tensors that all trials share; an `active` one has a worker."""
+    `prepared` is without the tensors that all trials share; an `active` one has a worker. One that
+    `repeats` the configuration of another trial has another seed, by the number of its
+    `repetition`."""
 
     number: int
     params: dict[str, Any]
@@ -50,6 +52,9 @@ class Trial:
     machines_before: list[tuple[str, ...]] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
     started: float = 0.0
+    repeats: int | None = None
+    repetition: int = 0
+    over_limit: bool = False
     _first: tuple[float, float] | None = None
     _passed: list[tuple[int, float]] = field(default_factory=list)
 
@@ -86,6 +91,8 @@ class Trial:
     @property
     def outcome(self) -> str:
         """The tag `outcome` of its run."""
+        if self.state == "stopped" and self.over_limit:
+            return "stopped: over its limit"
         if self.state == "stopped":
             return f"stopped early at stage {self.stages_done - 1}"
         if self.state == "paused":
@@ -128,6 +135,13 @@ class Trial:
         if self.started:
             self.seconds += time.monotonic() - self.started
             self.started = 0.0
+
+    @property
+    def about(self) -> str:
+        """What a repetition is, in words; empty of any other trial."""
+        if self.repeats is None:
+            return ""
+        return f"trial {self.repeats} with seed {self.settings.seed}"
 
     @property
     def fraction(self) -> float:

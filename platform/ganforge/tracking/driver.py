@@ -61,9 +61,12 @@ class DriverClient:
         """Set a run to RUNNING again, under this process."""
         self._outbox.put({"run": run.entry(), "tags": identity(), "status": "RUNNING"})
 
-    def tag(self, run: RunRef, tags: Mapping[str, str]) -> None:
-        """Set tags of a run."""
-        self._outbox.put({"run": run.entry(), "tags": dict(tags)})
+    def tag(
+        self, run: RunRef, tags: Mapping[str, str], metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Set tags of a run, and metrics."""
+        more = {"metrics": dict(metrics)} if metrics else {}
+        self._outbox.put({"run": run.entry(), "tags": dict(tags), **more})
 
     def files(self, run: RunRef, files: Mapping[str, bytes]) -> None:
         """Log files by their path inside the run."""

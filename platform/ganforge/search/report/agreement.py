@@ -41,7 +41,7 @@ def agreements(rows: Sequence[TrialRow], num_stages: int, level: float = 0.95) -
     Trials that were stopped have no final score: the correlation is that of the survivors, and
     lower than that of all.
     """
-    finished = [row for row in rows if row.state == "finished"]
+    finished = [row for row in rows if row.state == "finished" and row.repeats is None]
     found = []
     for index in range(num_stages - 1):
         pairs = [

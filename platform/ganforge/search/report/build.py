@@ -24,7 +24,8 @@ FOLDER = "report"
 @dataclass(frozen=True)
 class Searched:
     """Everything that a report speaks of. `logarithmic` are the settings drawn on a log scale;
-    `frames` the best trial's sample grids; `best` its number; `costs` those of the search."""
+    `frames` the best trial's sample grids; `best` its number; `costs` those of the search;
+    `repeated` a line for each configuration that was trained with several seeds, the best first."""
 
     title: str
     rows: Sequence[TrialRow]
@@ -36,6 +37,7 @@ class Searched:
     best: int | None = None
     frames: Sequence[Frame] = ()
     costs: Costs = NO_COSTS
+    repeated: Sequence[str] = ()
 
 
 def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
@@ -105,6 +107,7 @@ def _lead(searched: Searched, frame: Any) -> list[str]:
         bicubic = row.stages[-1].bicubic(searched.metric)
         baseline = "" if bicubic is None else f" (bicubic {bicubic:.3f})"
         lines.append(f"Best: trial {row.number} with {searched.metric} {row.score:.3f}{baseline}.")
+    lines += [f"With several seeds: {line}." for line in searched.repeated]
     if searched.costs.held:
         lines.append(f"{searched.costs.line()}.")
     found = agreements(searched.rows, len(searched.resolutions))

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from optuna.study import Study
 
 from ganforge.search.costs import NO_COSTS, Costs, stage_rates, trial_costs
+from ganforge.search.repeats import standings
 from ganforge.search.report.animation import Frame, in_order
 from ganforge.search.report.build import Searched, build_report
 from ganforge.search.report.table import TrialRow
@@ -45,6 +46,7 @@ def report_files(
         best.number,
         _try_grids(best),
         costs,
+        [standing.line for standing in standings(trials, metric.mode)],
     )
     return build_report(found)
 
@@ -61,6 +63,8 @@ def row(trial: Trial, metric: str, costs: Costs = NO_COSTS) -> TrialRow:
         trial.results(metric),
         trial.seconds,
         trial.settings.workers,
+        trial.repeats,
+        trial.settings.seed,
         costs,
     )
 

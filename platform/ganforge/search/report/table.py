@@ -24,6 +24,9 @@ class TrialRow:
     stages: Sequence[StageResult] = ()
     seconds: float = 0.0
     workers: int = 1
+    #: of a repetition: the trial whose configuration it has, and its seed
+    repeats: int | None = None
+    seed: int | None = None
     costs: Costs = NO_COSTS
 
     @property
@@ -44,9 +47,15 @@ def table(rows: Sequence[TrialRow], num_stages: int) -> pd.DataFrame:
     `stage K score`, `stage K seconds`, `stage K device-seconds` and `stage K reused`, `seconds`,
     `device-seconds`, and those by what they went into, as `costs.Costs` has them: `used`, `lost`,
     `overhead`, and not spent `reused` and `spared`. Device-seconds are seconds times workers.
+    Where configurations were repeated, `repeats` is the
+    trial that a line has the configuration of, and `seed` its seed.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row.params))
-    return pd.DataFrame([_line(row, keys, num_stages) for row in rows])
+    frame = pd.DataFrame([_line(row, keys, num_stages) for row in rows])
+    if any(row.repeats is not None for row in rows):
+        frame["repeats"] = pd.array([row.repeats for row in rows], dtype="Int64")
+        frame["seed"] = pd.array([row.seed for row in rows], dtype="Int64")
+    return frame
 
 
 def _line(row: TrialRow, keys: Sequence[str], num_stages: int) -> dict[str, Any]:
