@@ -114,6 +114,11 @@ BAD = [
     (["tune", "--space", "{root}/space_typo.py"], "did you mean 'generator.learning_rate'?"),
     (["tune", "--space", "{root}/space_range.py"], "generator.betas.0"),
     (["tune", "--space", "{root}/space_seed.py"], "seed"),
+    (["tune", "--resume", "20260101T000000Z-ab12"], "no such search in ganforge-runs; it has none"),
+    (["tune", "--resume"], "nothing to resume: no search of experiment ganforge in ganforge-runs"),
+    (["tune", "--reason", "too wide"], "says why a search is changed; give --resume too"),
+    (["tune", "--trial-limit", "3trials"], "trial-limit = '3trials': must be a number above 0"),
+    (["tune", "--confirm-seeds", "3"], "confirm-seeds = 3: give --confirm too"),
     (["tune", "--trials", "2", "--set", "stages.7.epochs=1"], "stages has 3 entries, 0 to 2"),
 ]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ganforge.commands.given_once import GivenOnce
+from ganforge.commands.start import checked_storage
 from ganforge.settings import SettingsError, shown
 
 if TYPE_CHECKING:
@@ -111,10 +112,9 @@ def earlier(storage: str, experiment: str, resume: bool, search_id: str, reason:
         raise SettingsError(
             f"reason = {shown(reason)}: says why a search is changed; give --resume too"
         )
-    if search_id:
-        found = named(storage, search_id)
-    elif resume:
-        found = latest(storage, experiment)
-    else:
+    if not (resume or search_id):
         return Earlier()
+    if "://" in storage:
+        checked_storage(storage)  # one that does not answer is told in one line
+    found = named(storage, search_id) if search_id else latest(storage, experiment)
     return Earlier(found, read_events(storage, found))

@@ -71,8 +71,10 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
     load_strategy(options.strategy)
     make_sampler(options.sampler, options.seed, 1)
     keep_bytes = None if options.keep_bytes is None else parse_bytes(options.keep_bytes)
-    if not (options.resume or options.search_id):  # which may know a price, and more
-        options.limits.limits()
+    before = earlier(
+        options.storage, options.experiment, options.resume, options.search_id, options.reason
+    )
+    limits = options.limits.limits(before.in_force.get("limits"))
     named = settings_options.system or settings_options.settings_file
     domains: dict[str, Any] = {}
 
