@@ -55,7 +55,7 @@ def test_a_good_space_passes_and_its_points_are_settings() -> None:
         ("critic_steps", tune.randint(0, 3), "critic_steps = 0"),
         ("generator.learning_rate", 0.1, "must be a domain"),
         ("generator.learning_rate", tune.sample_from(lambda spec: 0.1), "cannot be searched"),
-        ("seed", tune.randint(0, 9), "share the training's seed"),
+        ("seed", tune.randint(0, 9), "repeats configurations"),
         ("stages", tune.choice([1]), "share the number of stages"),
         ("stages.1.resolution", tune.choice([16, 32]), "share the resolutions"),
         ("validation.fraction", tune.uniform(0.1, 0.2), "same images"),

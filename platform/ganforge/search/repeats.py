@@ -125,9 +125,9 @@ class Repetitions:
         total = self.seeds + further
         return [s.number for s in best if self.confirmed.get(s.number, 0) < total]
 
-    def told(self, trial: Trial, state: State) -> tuple[Trial, State, float | None] | None:
-        """What the sampler is told when `trial` has ended in `state`: of which first trial, how it
-        ended and its score. None: nothing, or nothing yet."""
+    def reportable(self, trial: Trial, state: State) -> tuple[Trial, State, float | None] | None:
+        """What is reported to the sampler when `trial` has ended in `state`: of which first trial,
+        how it ended and its score. None: nothing, or nothing yet."""
         if self.confirms(trial):
             return None
         first = self.trials[configuration(trial)]

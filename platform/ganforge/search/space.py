@@ -41,7 +41,7 @@ _MAX_CASES = 1000
 # What all trials of a search have in common, so that their scores compare; with the reason.
 _SHARED = {
     "system": "a search is of one system",
-    "seed": "all trials share the training's seed; the sampler has its own",
+    "seed": "--seeds repeats configurations with several; the sampler has its own",
     "channels": "all trials share the data",
     "data": "all trials share the data",
     "validation": "all trials are measured on the same images",

@@ -360,8 +360,8 @@ class SearchState:
 
     def _report_end(self, trial: Trial, state: State) -> None:
         trial.reported, trial.failed = True, state == "failed"
-        if (told := self.repetitions.told(trial, state)) is not None:
-            first, how, score = told
+        if (found := self.repetitions.reportable(trial, state)) is not None:
+            first, how, score = found
             assert how in ("finished", "stopped", "failed")
             self.sampler.report_end(first.params, how, score)
 
