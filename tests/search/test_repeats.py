@@ -1,11 +1,13 @@
 """Configurations trained with several seeds, the best confirmed, and trials over their limit."""
 
+import io
 import statistics
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from driven import SETTINGS, configure, drive, opened, score, story
 from optuna.trial import TrialState
@@ -17,6 +19,7 @@ from ganforge.search.journal import local_file
 from ganforge.search.limits import Limits
 from ganforge.search.repeats import Standing, configuration, standings
 from ganforge.search.report.agreement import agreements
+from ganforge.search.report.build import Searched, build_report
 from ganforge.search.report.collect import row
 from ganforge.search.report.table import table
 from ganforge.search.result import best_trial
@@ -188,6 +191,14 @@ def test_the_report_tells_repetitions_apart(tmp_path: Path) -> None:
     assert state.trials[6].about == f"trial {best} with seed {SEED + 2}"
     assert [a.trials for a in agreements(rows, 3)] == [5, 5], "each configuration counts once"
     assert "repeats" not in table(rows[:5], 3)
+    lines = [standing.line for standing in standings(state.trials.values(), "max")]
+    searched = Searched("A search", rows, [8, 16, 32], "score", "max", state.sampler.study)
+    files, _ = build_report(replace(searched, repeated=lines))
+    page = files["report/report.html"].decode()
+    assert f"With several seeds: {lines[0]}." in page and "<th>repeats</th>" in page
+    written = pd.read_csv(io.BytesIO(files["report/trials.csv"]))
+    assert list(written["repeats"].dropna()) == [best, best]
+    assert pd.read_parquet(io.BytesIO(files["report/trials.parquet"]))["seed"][6] == SEED + 2
 
 
 def timed(seconds: float, **more: Any) -> StageResult:

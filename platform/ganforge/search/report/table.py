@@ -53,8 +53,9 @@ def table(rows: Sequence[TrialRow], num_stages: int) -> pd.DataFrame:
     keys = list(dict.fromkeys(key for row in rows for key in row.params))
     frame = pd.DataFrame([_line(row, keys, num_stages) for row in rows])
     if any(row.repeats is not None for row in rows):
-        frame["repeats"] = pd.array([row.repeats for row in rows], dtype="Int64")
-        frame["seed"] = pd.array([row.seed for row in rows], dtype="Int64")
+        # whole numbers, also next to missing ones
+        frame["repeats"] = pd.Series([row.repeats for row in rows], dtype=object)
+        frame["seed"] = pd.Series([row.seed for row in rows], dtype=object)
     return frame
 
 
