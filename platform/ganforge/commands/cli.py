@@ -92,11 +92,14 @@ def tune(
     system: System = None, preset: Preset = None, data: Data = None, settings: File = None,
     space: Annotated[str | None, typer.Option(help="search space: a name or a file")] = None,
     strategy: Annotated[
-        str, typer.Option(help="halving, freeze-thaw, tpe, random, grid or FILE.py:Class")
+        str, typer.Option(help="halving, freeze-thaw, pbt, tpe, random, grid or FILE.py:Class")
     ] = "halving",
     sampler: Annotated[
         str, typer.Option(help="tpe, gp, cmaes, random, qmc, or a class of Optuna's kind")
     ] = "tpe",
+    population: Annotated[
+        int | None, typer.Option(min=2, help="members of strategy pbt; default: 8, or fewer")
+    ] = None,
     points: Annotated[
         str | None, typer.Option(help="tried first: a .json, .jsonl or .csv, a run, an experiment")
     ] = None,
@@ -171,6 +174,7 @@ def tune(
         space=space,
         strategy=strategy,
         sampler=sampler,
+        population=population,
         points=points,
         limits=LimitOptions(trials, budget, price, patience, trial_limit, confirm, confirm_seeds),
         keep_bytes=keep_bytes,

@@ -10,6 +10,9 @@ from ganforge.console import Console, Table
 from ganforge.settings import SettingsError
 
 if TYPE_CHECKING:
+    from ganforge.search.space import Space
+    from ganforge.search.strategies.base import Strategy
+    from ganforge.systems.settings import SystemSettings
     from ganforge.training.probe import StageProbe
 
 #: what of the time to probe goes into starting processes
@@ -45,7 +48,7 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
     assert start is not None  # it was no dry run
     from ganforge.search.plan import estimate, probe_all, start_seconds
     from ganforge.search.sampler import Sampler
-    from ganforge.search.strategies.catalog import STRATEGIES, load_strategy
+    from ganforge.search.strategies.catalog import STRATEGIES
 
     print_images(start.images)
     console = Console()
@@ -59,10 +62,16 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
     columns = ["strategy", "device time", "wall time"]
     for column in [*columns, "cost"] if options.price else columns:
         table.add_column(column, no_wrap=True)
+    left_out: list[str] = []
     for name in options.strategies or tuple(STRATEGIES):
-        sampler = Sampler(domains, start.metric.mode, options.seed)
+        try:
+            strategy, space = _strategy(name, domains, start.prepared.settings, options.trials)
+        except SettingsError as error:
+            left_out.append(f"{name} is not in the table: {error}")
+            continue
+        sampler = Sampler(space, start.metric.mode, options.seed)
         found = estimate(
-            load_strategy(name),
+            strategy,
             sampler.candidates,
             probes,
             num_trials=options.trials,
@@ -78,6 +87,22 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
         table.add_row(*row)
     console.print(table)
     console.print("in brackets: nine of ten lie between these")
+    for line in left_out:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _strategy(
+    name: str, space: dict[str, Any], settings: "SystemSettings", trials: int
+) -> "tuple[Strategy, Space]":
+    """A strategy for so many trials, and the space as it searches it; SettingsError where it cannot
+    be used here."""
+    from ganforge.search.by_stage import space_for
+    from ganforge.search.strategies.catalog import load_strategy
+    from ganforge.search.strategies.pbt import members
+
+    population = members(None, trials, len(settings.stages)) if name == "pbt" else None
+    strategy = load_strategy(name, population=population)
+    return strategy, space_for(strategy, space, settings)
 
 
 def _stages(probes: "list[StageProbe]") -> Table:

@@ -8,6 +8,7 @@ from ganforge.commands.configure import CliOptions
 from ganforge.settings import SettingsError, shown
 
 if TYPE_CHECKING:
+    from ganforge.search.strategies.base import Strategy
     from ganforge.systems.base import Metric
     from ganforge.systems.settings import SystemSettings
 
@@ -17,21 +18,30 @@ _FILES = (".json", ".jsonl", ".csv")
 
 
 def load_space(
-    given: str | None, system: str, settings: "SystemSettings", options: CliOptions
+    given: str | None,
+    system: str,
+    settings: "SystemSettings",
+    options: CliOptions,
+    strategy: "Strategy | None" = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """The search space, checked, without the settings that --set fixes; a line for each of those.
+    For a strategy that branches it is opened by stage.
 
     The domains are Ray's, which takes seconds to import: settings are to be checked before.
     """
     # Ray reads the variables that cluster/session.py sets when it is imported
     importlib.import_module("ganforge.cluster.session")
     import search_spaces
+    from ganforge.search.by_stage import space_for
     from ganforge.search.space import check_space, without
 
     space = search_spaces.load(given or system, len(settings.stages))
     check_space(space, settings)
     fixed = [change.partition("=")[0] for change in options.changes]
     left, removed = without(space, fixed, settings)
+    if strategy is not None:
+        left = dict(space_for(strategy, left, settings))
+        check_space(left, settings)
     return left, [f"{key} is not searched: {reason}" for key, reason in removed.items()]
 
 

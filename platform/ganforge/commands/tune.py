@@ -39,6 +39,7 @@ class TuneOptions:
     space: str | None = None
     strategy: str = "halving"
     sampler: str = "tpe"
+    population: int | None = None
     points: str | None = None
     limits: LimitOptions = field(default_factory=LimitOptions)
     keep_bytes: str | None = None
@@ -66,9 +67,10 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
     from ganforge.search.budget import parse_bytes
     from ganforge.search.named_samplers import make_sampler
     from ganforge.search.strategies.catalog import load_strategy
+    from ganforge.search.strategies.pbt import members
 
     check_addresses(options.tracking_uri, options.storage)
-    load_strategy(options.strategy)
+    chosen = load_strategy(options.strategy, population=options.population)
     make_sampler(options.sampler, options.seed, 1)
     keep_bytes = None if options.keep_bytes is None else parse_bytes(options.keep_bytes)
     before = earlier(
@@ -81,7 +83,9 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
     said: list[str] = []
 
     def examine(system: str, settings: Any) -> None:
-        space, removed = load_space(options.space, system, settings, settings_options)
+        if options.strategy == "pbt":
+            members(options.population, options.trials, len(settings.stages))
+        space, removed = load_space(options.space, system, settings, settings_options, chosen)
         domains.update(space)
         said.extend(removed)
 
@@ -137,6 +141,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             limits=limits,
             strategy=options.strategy,
             sampler=options.sampler,
+            population=options.population,
             points=points,
             keep_bytes=keep_bytes,
             concurrent=options.concurrent,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganforge.search.by_stage import branch_point
 from ganforge.search.domains import Axis
 from ganforge.search.grid import finite_grid
 from ganforge.search.space import Point, canonical, is_active
@@ -73,6 +74,11 @@ class SpaceCandidates(base.Candidates):
         ]
         features = sum(axis.features for axis in self.axes.values())
         return np.array(rows, dtype=np.float64).reshape(len(rows), features)
+
+    def branch(self, point: base.Point, rung: int, generator: np.random.Generator) -> Point | None:
+        """A new point that differs from `point` in stages after the first `rung` alone
+        (`branch_point`); None where there is none."""
+        return branch_point(self.axes, point, rung, generator, self.seen)
 
     def _distinct(self, make: Callable[[], Point], count: int) -> list[Point]:
         found: list[Point] = []

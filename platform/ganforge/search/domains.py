@@ -156,6 +156,23 @@ class Axis:
         step = 1 if generator.random() < 0.5 else -1
         return self.grid.at(index + (step if 0 <= index + step < self.grid.count else -step))
 
+    def times(self, value: Any, factor: float) -> Any:
+        """The value of the domain that is nearest to `value` times `factor`; on a grid the next
+        one in that direction at least, where there is one. A choice of numbers is a grid of them;
+        of any other choice the value itself."""
+        if self.choices is not None:
+            numbers = sorted(c for c in self.choices if isinstance(c, int | float))
+            if len(numbers) < len(self.choices) or any(isinstance(c, bool) for c in numbers):
+                return value
+            up = (value * factor >= value) if value else factor > 1
+            index = numbers.index(value) + (1 if up else -1)
+            return numbers[min(max(index, 0), len(numbers) - 1)]
+        found = self.snap(min(max(value * factor, self._range[0]), self._range[1]))
+        if found != value or self.grid is None:
+            return found
+        step = 1 if (value * factor >= value if value else factor > 1) else -1
+        return self.grid.nearest(value + step * float(self.grid.step))
+
     def _close_to(self, value: Any, generator: np.random.Generator, width: float) -> Any:
         low, high = self._scaled(self._range)
         middle = self._scaled((value, value))[0]

@@ -132,6 +132,8 @@ class Mirror:
             attributes |= {"repeats": trial.repeats, "seed": trial.settings.seed}
         if trial.run is not None:
             attributes["mlflow_run"] = trial.run.run_id
+        if trial.branch is not None:
+            attributes["branched_from"] = trial.branched_from
         return FrozenTrial(
             number=trial.number,
             trial_id=trial.number,

@@ -74,9 +74,11 @@ def trial_page(
     prepared: Prepared, search_id: str, metric: str, trial: Trial, outcome: str = "running"
 ) -> str:
     """The description of a trial's run."""
+    lineage = f", branched from {trial.branched_from}" if trial.branch else ""
     facts = Description(
         f"Trial {trial.number} of search {search_id} of {prepared.system}"
-        + (f": {trial.about}" if trial.about else ""),
+        + (f": {trial.about}" if trial.about else "")
+        + lineage,
         outcome,
         metric,
         trial.results(metric),

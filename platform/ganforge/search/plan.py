@@ -17,6 +17,7 @@ import numpy as np
 
 from ganforge.search.strategies.base import (
     Begin,
+    Branch,
     Candidates,
     Continue,
     Curve,
@@ -154,6 +155,9 @@ def play(
                 point = chosen.point or next(iter(_points(candidates, generator)), {})
                 curves[number] = Curve(number, point)
                 quality[number] = float(generator.normal())
+                if (branch := chosen.branch) is not None:
+                    _follow(branch, number, curves)
+                    quality[number] = quality[branch.parent]
             elif isinstance(chosen, Continue):
                 number = chosen.number
                 curves[number] = replace(curves[number], state="running")
@@ -176,6 +180,17 @@ def play(
             begin(number, 0.0)
         else:
             curves[number] = replace(curve, state="paused" if strategy.pauses else "stopped")
+
+
+def _follow(branch: Branch, number: int, curves: dict[int, Curve]) -> None:
+    """A branch takes its parent's first stages over for nothing; whom it replaces is stopped."""
+    parent, rung = curves[branch.parent], branch.rung
+    curves[number] = replace(
+        curves[number], scores=parent.scores[:rung], costs=parent.costs[:rung], branch=branch
+    )
+    old = curves.get(-1 if branch.replaces is None else branch.replaces)
+    if old is not None and old.state == "paused":
+        curves[old.number] = replace(old, state="stopped")
 
 
 def _points(candidates: Candidates, generator: np.random.Generator) -> Sequence[Point]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ganforge.local_files import MOST_RECORD, read_file
+from ganforge.search.by_stage import for_stages
 from ganforge.search.domains import Axis, plain
 from ganforge.search.space import Point, Space, axes, canonical, is_active, own_value
 from ganforge.settings import SettingsError, override, parse_json, shown, shown_key
@@ -43,7 +44,7 @@ def check_point(
     found = axes(space)
     kept: dict[str, Any] = {}
     problems: list[str] = []
-    for key, given in values.items():
+    for key, given in for_stages(values, space, settings).items():
         try:
             value = plain(own_value(key, override(settings, {key: given})))
         except SettingsError as error:

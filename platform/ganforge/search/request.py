@@ -8,6 +8,7 @@ from ganforge.search.journal import Journal
 from ganforge.search.limits import Limits
 from ganforge.search.recorded_space import to_record
 from ganforge.search.space import Space, described, start_values
+from ganforge.search.strategies.pbt import members
 from ganforge.settings import SettingsError, field_flags, flatten
 from ganforge.systems.base import Metric
 from ganforge.training.compare import images_since
@@ -23,7 +24,8 @@ class SearchRequest:
     recorded it is edited, for the `reason` given. `joined` says that the session is on a cluster
     which was there before; `points` are tried first; `nodes` machines of it are waited for. With
     `ledger` no stage is trained that lies in the storage already; it keeps at most `keep_bytes`,
-    besides what the search needs. Each configuration is trained with `seeds` seeds.
+    besides what the search needs. Each configuration is trained with `seeds` seeds. `population` is
+    that of strategy pbt, None for one that its trials allow.
     """
 
     prepared: Prepared
@@ -47,10 +49,17 @@ class SearchRequest:
     nodes: int | None = None
     ledger: bool = True
     keep_bytes: int | None = None
+    population: int | None = None
 
 
 #: what searches of versions before 0.3 had no choice of
-_EARLIER = {"strategy": "halving", "sampler": "tpe", "points": [], "seeds": 1}
+_EARLIER = {
+    "strategy": "halving",
+    "sampler": "tpe",
+    "points": [],
+    "seeds": 1,
+    "population": None,
+}
 
 
 def first_points(opened: dict[str, Any]) -> list[dict[str, Any]]:
@@ -78,9 +87,19 @@ def header(request: SearchRequest) -> dict[str, Any]:
         "sampler": request.sampler,
         "points": list(request.points),
         "reduction_factor": request.reduction_factor,
+        "population": request.population,
+        "members": _members(request),
         "startup_trials": min(10, max(4, request.limits.num_trials // 3)),
         "start": start_values(request.space, settings),
     }
+
+
+def _members(request: SearchRequest) -> int | None:
+    """Of how many trials a population is; None for a strategy without one."""
+    if request.strategy != "pbt":
+        return None
+    stages = len(request.prepared.settings.stages)
+    return members(request.population, request.limits.num_trials, stages)
 
 
 def check_header(journal: Journal, present: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
@@ -89,7 +108,8 @@ def check_header(journal: Journal, present: dict[str, Any], prepared: Prepared) 
     recorded: dict[str, Any] = dict(_EARLIER) | journal.events[0]
     problems = []
     for key, value in present.items():
-        if key in ("startup_trials", *EDITABLE) or recorded.get(key) == value:
+        # startup_trials and members follow from the number of trials, which may grow
+        if key in ("startup_trials", "members", *EDITABLE) or recorded.get(key) == value:
             continue
         if isinstance(value, dict) and isinstance(recorded.get(key), dict):
             names = [n for n in {**value, **recorded[key]} if value.get(n) != recorded[key].get(n)]

@@ -66,8 +66,11 @@ def summary_note(
         values = " | ".join(_shown(trial.params.get(key)) for key in keys)
         mark = " **best**" if trial is best else ""
         mark += f" ({trial.about})" if trial.about else ""
+        outcome = trial.outcome
+        if trial.branch is not None:
+            outcome += f", branched from {trial.branched_from}"
         lines.append(
-            f"| {trial.number}{mark} | {trial.outcome} | {trial.stages_done} | {score} | {values} |"
+            f"| {trial.number}{mark} | {outcome} | {trial.stages_done} | {score} | {values} |"
         )
     return "\n".join(lines)
 

@@ -58,7 +58,8 @@ class Sampler:
     `space` must have passed `check_space`. Scores are better when larger with `mode` "max". The
     first `startup_trials` points are drawn at random by samplers that learn; `kind` is one of
     `named_samplers.KINDS` or a class of one's own. `first_points` are given out first; what they
-    leave open is drawn.
+    leave open is drawn. A setting of `tied` gets the value of the one that it names there, where
+    the point does not give it.
     """
 
     def __init__(
@@ -69,9 +70,10 @@ class Sampler:
         startup_trials: int = 10,
         kind: str = "tpe",
         first_points: Iterable[Mapping[str, Any]] = (),
+        tied: Mapping[str, str] | None = None,
     ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.mode, self.seed = mode, seed
+        self.mode, self.seed, self._tied = mode, seed, dict(tied or {})
         self._made_with = kind, startup_trials
         self._edits = 0
         self._use(space)
@@ -172,20 +174,26 @@ class Sampler:
 
         SettingsError after `MAX_REFUSED` refused points in a row, with the reason met most often.
         """
+        self._check_refused()
+        if self.exhausted:
+            return None
+        return self._begin(self._next_forced())
+
+    def begin(self, point: Mapping[str, Any]) -> Point | None:
+        """Give out this point, of a strategy's choice; None if it was given out before.
+
+        SettingsError as `ask` has it."""
+        self._check_refused()
+        point = canonical(self.axes, point)
+        return None if identity(point) in self._seen else self._begin(point)
+
+    def _check_refused(self) -> None:
         if len(self._refused) >= MAX_REFUSED:
             reason, times = Counter(self._refused).most_common(1)[0]
             raise SettingsError(
                 f"search space: the settings refused {len(self._refused)} points in a row, {times} "
                 f"of them with: {reason}; narrow the domains, or search fewer settings together"
             )
-        if self.exhausted:
-            return None
-        return self._begin(self._next_forced())
-
-    def begin(self, point: Mapping[str, Any]) -> Point | None:
-        """Give out this point, of a strategy's choice; None if it was given out before."""
-        point = canonical(self.axes, point)
-        return None if identity(point) in self._seen else self._begin(point)
 
     def refuse(self, point: Mapping[str, Any], reason: str) -> None:
         """The settings refuse this open point: it does not count, and the sampler keeps away."""
@@ -276,6 +284,8 @@ class Sampler:
                 continue
             if key in self._forced:
                 value = self._forced[key]
+            elif self._tied.get(key) in point:
+                value = point[self._tied[key]]
             elif axis.sure and generator.random() < axis.sure / (1 + self._accepted / _FADE):
                 value = axis.draw_likely(generator)
             elif key in drawn:

@@ -17,6 +17,7 @@ from ganforge.cluster.session import graceful
 from ganforge.cluster.train import fit_job, make_job
 from ganforge.run_names import new_name
 from ganforge.schedule import Plan
+from ganforge.search.by_stage import branches, space_for, ties
 from ganforge.search.capacity import wait_for_capacity
 from ganforge.search.costs import search_costs
 from ganforge.search.editing import all_distributions, edit_event, opened_space
@@ -28,7 +29,7 @@ from ganforge.search.repeats import standings
 from ganforge.search.request import SearchRequest, check_header, first_points, header
 from ganforge.search.result import SearchResult, best_trial, leading, summary_note
 from ganforge.search.sampler import Sampler
-from ganforge.search.space import Space, check_space, described, distributions
+from ganforge.search.space import Space, axes, check_space, described, distributions
 from ganforge.search.strategies.catalog import load_strategy, sampler_of
 from ganforge.search.study import SearchState
 from ganforge.search.tracking import SearchTracking
@@ -56,7 +57,11 @@ def search(
     placed, progress, stage and ended, `announce` with the path of the comparison view under the
     tracking store's address, before the first trial.
     """
-    check_space(request.space, request.prepared.settings)
+    settings = request.prepared.settings
+    check_space(request.space, settings)
+    strategy = load_strategy(request.strategy, population=request.population)
+    request = replace(request, space=space_for(strategy, request.space, settings))
+    check_space(request.space, settings)
     if "://" not in request.storage:
         folder = Path(request.storage).expanduser().absolute()
         request = replace(request, storage=str(folder))
@@ -157,6 +162,7 @@ class _Search:
             self.tracking.open_parent()
             parent = asdict(self.tracking.parent) if self.tracking.parent else None
             journal.append("opened", **opened, parent=parent)
+        strategy = load_strategy(request.strategy, request.reduction_factor, opened.get("members"))
         sampler = Sampler(
             first_space,
             request.metric.mode,
@@ -164,10 +170,11 @@ class _Search:
             opened["startup_trials"],
             sampler_of(request.strategy, request.sampler),
             first_points(opened),
+            ties(axes(request.space)) if branches(strategy) else None,
         )
         self.search_state = SearchState(
             sampler,
-            load_strategy(request.strategy, request.reduction_factor),
+            strategy,
             journal,
             request.metric,
             configurer(request.prepared),
@@ -257,6 +264,7 @@ class _Search:
     def _close(self) -> SearchResult:
         """End every run, whatever happened."""
         state, tracking, metric = self.search_state, self.tracking, self.request.metric
+        self.callback.end_replaced()
         unended = list(state.unended())
         for trial in unended:
             # not journaled as ended: the resumed search continues it

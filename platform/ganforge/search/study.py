@@ -18,6 +18,7 @@ from ganforge.search.sampler import Sampler
 from ganforge.search.stage_facts import restore, to_facts
 from ganforge.search.strategies.base import (
     Begin,
+    Branch,
     Candidates,
     Continue,
     Curve,
@@ -72,6 +73,8 @@ class SearchState:
         self.ended = ""
         self._before, self._began = 0.0, time.monotonic()
         self._events, self._idle_since = 0, -1
+        #: trials that others have replaced, whose runs in MLflow are to be ended
+        self.replaced: list[Trial] = []
         for line, event in enumerate(list(journal.events), 1):
             try:
                 self._replay(event)
@@ -178,6 +181,7 @@ class SearchState:
             tuple(sign * trial.scores[stage] for stage in done),
             tuple(stage_work(trial.plan.stages[stage - 1]) for stage in done),
             state,
+            trial.branch,
         )
 
     def suggest(self) -> Trial | None:
@@ -198,7 +202,7 @@ class SearchState:
                 # it would be the same until something is reported
                 self._idle_since = self._events
                 break
-            trial = self._ask(decision.point)
+            trial = self._ask(decision.point, decision.branch)
             if trial is not None:
                 trial.active = True
                 return trial
@@ -261,10 +265,11 @@ class SearchState:
         trial.stop, trial.paused, trial.resumed, trial.state = False, False, True, "waiting"
         return trial
 
-    def _ask(self, point: Point | None) -> Trial | None:
+    def _ask(self, point: Point | None, branch: Branch | None) -> Trial | None:
         """A new trial, at a point of the strategy's or where the sampler suggests; None where there
         is none: `ended` says why, or the strategy decides anew."""
         given = {} if point is None else {"given": True}
+        lineage = {} if branch is None else {"branch": asdict(branch)}
         while (found := self._draw(point)) is not None:
             try:
                 prepared, plan = self.configure(found)
@@ -277,14 +282,30 @@ class SearchState:
                     return None
                 continue
             number = len(self.trials)
-            trial = Trial(number, found, prepared, plan, self.folder(number))
+            trial = Trial(number, found, prepared, plan, self.folder(number), branch=branch)
             trial.run = self.open_run(trial)
             run = asdict(trial.run) if trial.run else None
-            self.journal.append("suggested", trial=number, params=found, run=run, **given)
+            self.journal.append(
+                "suggested", trial=number, params=found, run=run, **given, **lineage
+            )
             self._events += 1
             self.trials[number] = trial
+            if (old := self._replace(branch)) is not None:
+                self.report_end(old.number, "stopped")
+                self.replaced.append(self.end(old.number, "stopped"))
             return trial
         return None
+
+    def _replace(self, branch: Branch | None) -> Trial | None:
+        """The trial whose place a branch takes, which is to end; None where there is none that is
+        not over."""
+        if branch is None or branch.replaces is None:
+            return None
+        old = self.trials[branch.replaces]
+        if old.ended:
+            return None
+        old.stop, old.paused, old.state = True, False, "waiting"
+        return old
 
     def _draw(self, point: Point | None) -> dict[str, Any] | None:
         try:
@@ -444,7 +465,11 @@ class SearchState:
             trial = self._repetition(number, self.trials[event["repeats"]], event["repetition"])
         else:
             self._replay_draw(event)
-            trial = Trial(number, params, *self.configure(params), self.folder(number))
+            branch = Branch(**event["branch"]) if event.get("branch") else None
+            trial = Trial(
+                number, params, *self.configure(params), self.folder(number), branch=branch
+            )
+            self._replace(branch)
         trial.run = run
         self.trials[number] = trial
 

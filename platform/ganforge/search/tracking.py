@@ -126,6 +126,7 @@ class SearchTracking:
             tags |= {"trial": str(trial.number), "storage": trial.folder}
             if trial.repeats is not None:
                 tags |= {"repeats": str(trial.repeats), "repetition": str(trial.repetition)}
+            tags |= {"branched_from": trial.branched_from} if trial.branch else {}
             tags["mlflow.runColor"] = colour(trial.number)
         opening = Opening(
             kind=kind,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ganforge.schedule import Plan, Stage
+from ganforge.search.strategies.base import Branch
 from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.run_ref import RunRef
 from ganforge.training.prepare import Prepared
@@ -29,6 +30,7 @@ class Trial:
     plan: Plan
     folder: str = ""
     run: RunRef | None = None
+    branch: Branch | None = None
     state: State = "waiting"
     reason: str = ""
     scores: dict[int, float] = field(default_factory=dict)
@@ -61,6 +63,12 @@ class Trial:
     @property
     def settings(self) -> SystemSettings:
         return self.prepared.settings
+
+    @property
+    def branched_from(self) -> str:
+        """Where it branched from another trial; empty where it did not."""
+        found = self.branch
+        return f"trial {found.parent} after stage {found.rung - 1}" if found else ""
 
     @property
     def stages_done(self) -> int:

@@ -119,6 +119,7 @@ class TuneCallback(Unsaved, Callback):
         return self.search_state.trials[trial.config["trial"]]
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self.end_replaced()
         mine = self._trial(trial)
         release(mine.groups)
         mine.groups.clear()
@@ -167,6 +168,13 @@ class TuneCallback(Unsaved, Callback):
             # one that was over has no trace of the interruption: its record is undisturbed
             over = state in ("finished", "stopped")
             self._end(trial, state, "" if over else "its driver died")
+
+    def end_replaced(self) -> None:
+        """End the runs of trials whose places others have taken while they were paused."""
+        while self.search_state.replaced:
+            trial = self.search_state.replaced.pop(0)
+            self.tracking.end_trial(trial)
+            self.listener(trial, "ended")
 
     def _end(self, trial: Trial, state: State, reason: str) -> None:
         release(trial.groups)

@@ -66,6 +66,7 @@ def row(trial: Trial, metric: str, costs: Costs = NO_COSTS) -> TrialRow:
         trial.repeats,
         trial.settings.seed,
         costs,
+        trial.branched_from,
     )
 
 

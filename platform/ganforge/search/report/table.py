@@ -28,6 +28,7 @@ class TrialRow:
     repeats: int | None = None
     seed: int | None = None
     costs: Costs = NO_COSTS
+    branched_from: str = ""
 
     @property
     def score(self) -> float | None:
@@ -43,12 +44,12 @@ class TrialRow:
 def table(rows: Sequence[TrialRow], num_stages: int) -> pd.DataFrame:
     """A line for each trial; what was not measured is missing, not zero.
 
-    Columns: trial, run_id, state, outcome, a column for each searched setting, `score`,
-    `stage K score`, `stage K seconds`, `stage K device-seconds` and `stage K reused`, `seconds`,
-    `device-seconds`, and those by what they went into, as `costs.Costs` has them: `used`, `lost`,
-    `overhead`, and not spent `reused` and `spared`. Device-seconds are seconds times workers.
-    Where configurations were repeated, `repeats` is the
-    trial that a line has the configuration of, and `seed` its seed.
+    Columns: trial, run_id, state, outcome, `branched from` where any trial did, a column for each
+    searched setting, `score`, `stage K score`, `stage K seconds`, `stage K device-seconds` and
+    `stage K reused`, `seconds`, `device-seconds`, and those by what they went into, as in
+    `costs.Costs`: `used`, `lost`, `overhead`, and not spent `reused` and `spared`. Device-seconds
+    are seconds times workers. Where configurations were repeated, `repeats` is the trial that a
+    line has the configuration of, and `seed` its seed.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row.params))
     frame = pd.DataFrame([_line(row, keys, num_stages) for row in rows])
@@ -56,6 +57,8 @@ def table(rows: Sequence[TrialRow], num_stages: int) -> pd.DataFrame:
         # whole numbers, also next to missing ones
         frame["repeats"] = pd.Series([row.repeats for row in rows], dtype=object)
         frame["seed"] = pd.Series([row.seed for row in rows], dtype=object)
+    if any(row.branched_from for row in rows):
+        frame.insert(4, "branched from", [row.branched_from or None for row in rows])
     return frame
 
 

@@ -18,11 +18,23 @@ Point = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Branch:
+    """Where a trial comes from: it agrees with trial `parent` in its first `rung` stages, and takes
+    the place of trial `replaces`, which ends with it."""
+
+    parent: int
+    rung: int
+    replaces: int | None = None
+
+
+@dataclass(frozen=True)
 class Curve:
     """A trial: its point, and what it scored and cost at each rung that it has reached.
 
     `scores` are such that larger is better, and finite; `costs` are what it took from the rung
     before, in the unit of `Seen.work`. A failed trial has the scores from before it failed.
+    One that began as a `branch` reaches the rungs that it has in common with its parent again, with
+    the same scores and for nothing.
     """
 
     number: int
@@ -30,6 +42,7 @@ class Curve:
     scores: tuple[float, ...] = ()
     costs: tuple[float, ...] = ()
     state: CurveState = "running"
+    branch: Branch | None = None
 
     @property
     def rung(self) -> int:
@@ -84,12 +97,19 @@ class Candidates(Protocol):
         """Points as rows of numbers between 0 and 1: (points, features)."""
         ...
 
+    def branch(self, point: Point, rung: int, generator: np.random.Generator) -> Point | None:
+        """A point that no trial has had, and that differs from `point` in stages after the first
+        `rung` alone; None where there is none."""
+        return None
+
 
 @dataclass(frozen=True)
 class Begin:
-    """Start a new trial: at `point`, or where the sampler suggests."""
+    """Start a new trial: at `point`, or where the sampler suggests. A `branch` is recorded, and the
+    paused trial that it replaces is stopped."""
 
     point: Point | None = None
+    branch: Branch | None = None
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ from typing import Any
 from ganforge.search.strategies.base import Strategy
 from ganforge.search.strategies.freeze_thaw import FreezeThaw
 from ganforge.search.strategies.halving import Halving, Whole
+from ganforge.search.strategies.pbt import PopulationBased, check_population
 from ganforge.settings import SettingsError, shown
 
 #: what `--strategy` takes, with what it is in a few words
 STRATEGIES = {
     "halving": "at each stage end the weaker half is stopped",
     "freeze-thaw": "at each stage end trials are paused, and the most promising one continued",
+    "pbt": "weak trials continue from better ones' weights, with other settings of later stages",
     "tpe": "every trial is trained to its end",
     "random": "every trial is trained to its end, at points drawn at random",
     "grid": "every point of a finite space, trained to its end",
@@ -22,12 +24,17 @@ _MEMBERS = {"next": "method", "continues": "method", "pauses": "truth value"}
 _WHOLE = ("tpe", "random", "grid")
 
 
-def load_strategy(name: str, reduction_factor: float = 2.0) -> Strategy:
+def load_strategy(
+    name: str, reduction_factor: float = 2.0, population: int | None = None
+) -> Strategy:
     """The strategy of a name, or of FILE.py:Class: a class whose instances need no arguments."""
+    check_population(name, population)
     if name == "halving":
         return Halving(reduction_factor)
     if name == "freeze-thaw":
         return FreezeThaw()
+    if name == "pbt":
+        return PopulationBased() if population is None else PopulationBased(population)
     if name in _WHOLE:
         return Whole()
     if ".py:" not in name:
