@@ -286,7 +286,7 @@ def test_smaller_is_better_where_the_metric_says_so(tmp_path: Path) -> None:
 
 
 def test_a_search_interrupted_after_any_event_continues_as_if_it_was_not(tmp_path: Path) -> None:
-    size = {"population": 4, "trials": 7}
+    size = {"population": 3, "trials": 5}
     whole = search_state(tmp_path / "whole", **size)
     drive(whole)
     events = whole.journal.events
