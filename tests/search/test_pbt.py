@@ -180,7 +180,7 @@ def test_a_population_that_cannot_be(asked: int | None, trials: int, message: st
 
 
 def test_a_population_of_another_strategy() -> None:
-    with pytest.raises(SettingsError, match="halving has no population"):
+    with pytest.raises(SettingsError, match="'halving' has no population"):
         load_strategy("halving", population=4)
     assert load_strategy("pbt", population=4) == PopulationBased(4)
 

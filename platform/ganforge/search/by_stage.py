@@ -39,17 +39,19 @@ def space_for(strategy: Strategy, space: Space, settings: SystemSettings) -> Spa
         return space
     opened = open_by_stage(space, settings)
     if len(settings.stages) < 2:
+        stage = f'{{"resolution":{settings.stages[0].resolution},"epochs":2}}'
         raise SettingsError(
-            f"strategy: {settings.system} has one stage here, and a trial can branch only after "
-            "one; give it more (stages), or search with --strategy halving"
+            f"stages: {settings.system} has one stage here, and this strategy continues trials "
+            "from where others ended a stage; cut it into several, such as "
+            f"--set 'stages=[{stage},{stage}]', or use --strategy halving"
         )
     if not any((stage_of(key)[0] or 0) > 0 for key in opened):
-        others = ", ".join(shown_key(key) for key in space)
         known = sorted(per_stage_keys(settings))
         named = next((key for key in known if key.endswith("learning_rate")), known[0])
         raise SettingsError(
-            f"strategy: of the searched settings ({others}) none can differ between stages, so no "
-            f"trial can branch; search one that can, such as {named}, or use --strategy halving"
+            f"search space: none of its settings ({', '.join(map(shown_key, space))}) can differ "
+            "between stages, and this strategy continues trials with other settings of later "
+            f"stages; search one that can, such as {named}, or use --strategy halving"
         )
     return opened
 

@@ -25,7 +25,7 @@ from ganforge.search.strategies.base import (
     Nothing,
     Seen,
 )
-from ganforge.settings import SettingsError
+from ganforge.settings import SettingsError, shown
 
 #: members, where the number of trials allows as many
 _MEMBERS = 8
@@ -149,6 +149,6 @@ def check_population(strategy: str, population: int | None) -> None:
     """SettingsError where a population is given to a strategy that has none."""
     if population is not None and strategy != "pbt":
         raise SettingsError(
-            f"population = {population}: strategy {strategy} has no population; leave "
+            f"population = {population}: strategy {shown(strategy)} has no population; leave "
             "--population out, or take --strategy pbt"
         )
