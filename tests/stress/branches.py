@@ -71,13 +71,16 @@ def main() -> None:
         stages = {t.number: stored(t.folder) for t in found.trials}
         ends = [0, PIXEL * EPOCH, (PIXEL + ADVERSARIAL) * EPOCH]
         trained = {t.number: reported(t.folder, ends) for t in found.trials}
+        mine = {n: [round(s.seconds, 1) for s in rows] for n, rows in stages.items()}
+        print(f"seconds of the search's stages: {mine}", flush=True)
         searched = sum(s.seconds for rows in stages.values() for s in rows if not s.reused)
         apart, same = 0.0, 0
         for trial in found.trials:
             alone = [r.stage for r in run(prepare(SYSTEM, trial.settings)) if r.stage is not None]
             apart += sum(stage.seconds for stage in alone)
             same += [s.hashes for s in alone] == [s.hashes for s in stages[trial.number]]
-            print(f"trial {trial.number}: {same} have the bits of an unbranched run", flush=True)
+            seconds = [round(stage.seconds, 1) for stage in alone]
+            print(f"trial {trial.number} apart: {seconds} s; {same} have equal bits", flush=True)
     ids = [stages[number][index].stage_id for number, found in trained.items() for index in found]
     honest = all(
         [s.index for s in stages[number] if not s.reused] == found
