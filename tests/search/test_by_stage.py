@@ -14,7 +14,6 @@ from ganforge.search.by_stage import (
     for_stages,
     open_by_stage,
     space_for,
-    ties,
 )
 from ganforge.search.knowledge import likely, when
 from ganforge.search.points import check_point
@@ -44,7 +43,7 @@ def stage_ids(point: dict[str, Any]) -> tuple[str, ...]:
 
 
 def point(seed: int = 0) -> dict[str, Any]:
-    found = Sampler(open_by_stage(SPACE, SETTINGS), "max", seed, tied=ties(OPENED)).ask()
+    found = Sampler(open_by_stage(SPACE, SETTINGS), "max", seed, by_stage=True).ask()
     assert found is not None
     return found
 
@@ -97,7 +96,7 @@ def test_a_condition_on_a_given_value_holds_or_not() -> None:
 
 def test_the_first_points_have_one_value_in_all_stages() -> None:
     """So they are the stages of a search of the global settings, by id."""
-    sampler = Sampler(open_by_stage(SPACE, SETTINGS), "max", 3, tied=ties(OPENED))
+    sampler = Sampler(open_by_stage(SPACE, SETTINGS), "max", 3, by_stage=True)
     for _ in range(6):
         found = sampler.ask()
         assert found is not None
@@ -185,6 +184,22 @@ def test_a_condition_of_a_late_stage_on_an_early_setting_forbids_the_branch() ->
     }
     parent = {"stages.1.critic_steps": 1}
     assert branch_point(axes(space), parent, 1, np.random.default_rng(0), set()) is None
+
+
+def test_a_branch_of_a_point_from_before_an_edit() -> None:
+    """The early stage keeps its value, or there is no branch; later ones come into the domain."""
+    keys = "stages.0.critic_steps", "stages.1.critic_steps", "stages.1.epochs"
+    wide = (tune.choice([1, 2, 8]), tune.choice([1, 2, 8]), tune.randint(1, 9))
+    narrow = (tune.choice([1, 2, 8]), tune.choice([1, 2]), tune.randint(1, 4))
+    parent = dict(zip(keys, (8, 8, 8), strict=True))
+    generator = np.random.default_rng(0)
+    later = axes(dict(zip(keys, narrow, strict=True)))
+    for _ in range(20):
+        made = branch_point(later, parent, 1, generator, set())
+        assert made is not None and made[keys[0]] == 8
+        assert all(later[key].contains(value) for key, value in made.items())
+    early = axes(dict(zip(keys, (tune.choice([1, 2]), *wide[1:]), strict=True)))
+    assert branch_point(early, parent, 1, generator, set()) is None
 
 
 def test_points_of_global_settings_are_those_of_all_stages() -> None:

@@ -12,7 +12,7 @@ from ray import tune
 from small import SYSTEM, tiny
 
 from ganforge.schedule import Plan
-from ganforge.search.by_stage import open_by_stage, ties
+from ganforge.search.by_stage import open_by_stage
 from ganforge.search.journal import Journal, local_file
 from ganforge.search.limits import Limits
 from ganforge.search.mirror import Mirror, load
@@ -21,7 +21,7 @@ from ganforge.search.report.collect import row
 from ganforge.search.report.table import table
 from ganforge.search.result import summary_note
 from ganforge.search.sampler import Sampler
-from ganforge.search.space import axes, distributions
+from ganforge.search.space import distributions
 from ganforge.search.strategies.base import (
     Begin,
     Branch,
@@ -209,7 +209,7 @@ def search_state(
     storage: Path, seed: int = 5, mode: str = "max", population: int = 6, trials: int = TRIALS
 ) -> SearchState:
     space = open_by_stage(SPACE, SETTINGS)
-    sampler = Sampler(space, mode, seed, 10, tied=ties(axes(space)))
+    sampler = Sampler(space, mode, seed, 10, by_stage=True)
     journal = Journal(str(storage), "search")
     if not journal.events:
         journal.append("opened", experiment="an experiment")
@@ -342,7 +342,7 @@ def test_where_stages_want_other_settings_it_beats_trials_that_keep_theirs() -> 
         return -float(np.abs(np.log(rates / best[:stages_done])).sum())
 
     def search(strategy: Strategy, seed: int) -> float:
-        sampler = Sampler(space, "max", seed, kind="random", tied=ties(axes(space)))
+        sampler = Sampler(space, "max", seed, kind="random", by_stage=True)
         curves: list[Curve] = []
         for decision in range(1000):
             shown = Seen(tuple(curves), 6, (1.0,) * 6, seed, decision, fresh=len(curves) < 24)

@@ -166,9 +166,12 @@ def _explored(
     for key, axis in found.items():
         stage, base = stage_of(key)
         if stage is None or stage < stages_done:
-            if is_active(axis, made) != (key in point):
-                return None  # it depends on one of a late stage: the early one would be another
-            if key in point:
+            active = is_active(axis, made)
+            if active != (key in point) or (active and not axis.contains(point[key])):
+                # it depends on one of a late stage, or the space was edited since: the early stage
+                # would be another one
+                return None
+            if active:
                 made[key] = point[key]
             continue
         if base not in factors:

@@ -163,7 +163,9 @@ class Axis:
         if self.choices is not None:
             numbers = sorted(c for c in self.choices if isinstance(c, int | float))
             if len(numbers) < len(self.choices) or any(isinstance(c, bool) for c in numbers):
-                return value
+                return value if value in self.choices else self.choices[0]
+            if value not in numbers:  # before the space was edited
+                return min(numbers, key=lambda c: abs(c - value))
             up = (value * factor >= value) if value else factor > 1
             index = numbers.index(value) + (1 if up else -1)
             return numbers[min(max(index, 0), len(numbers) - 1)]

@@ -34,6 +34,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from ganforge.search.by_stage import ties
 from ganforge.search.candidates import SpaceCandidates, identity
 from ganforge.search.domains import Axis
 from ganforge.search.grid import grid_points
@@ -58,8 +59,8 @@ class Sampler:
     `space` must have passed `check_space`. Scores are better when larger with `mode` "max". The
     first `startup_trials` points are drawn at random by samplers that learn; `kind` is one of
     `named_samplers.KINDS` or a class of one's own. `first_points` are given out first; what they
-    leave open is drawn. A setting of `tied` gets the value of the one that it names there, where
-    the point does not give it.
+    leave open is drawn. With `by_stage` what is drawn of a stage's setting is drawn for all stages
+    that have it with the same domain.
     """
 
     def __init__(
@@ -70,11 +71,11 @@ class Sampler:
         startup_trials: int = 10,
         kind: str = "tpe",
         first_points: Iterable[Mapping[str, Any]] = (),
-        tied: Mapping[str, str] | None = None,
+        by_stage: bool = False,
     ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.mode, self.seed, self._tied = mode, seed, dict(tied or {})
-        self._made_with = kind, startup_trials
+        self.mode, self.seed = mode, seed
+        self._made_with = kind, startup_trials, by_stage
         self._edits = 0
         self._use(space)
         self._waiting_points: list[Point] = []
@@ -92,8 +93,9 @@ class Sampler:
 
     def _use(self, space: Space) -> None:
         """Draw from this space, with a sampler and a study that know of no trial."""
-        kind, startup_trials = self._made_with
+        kind, startup_trials, by_stage = self._made_with
         self.axes: dict[str, Axis] = axes(space)
+        self._tied = ties(self.axes) if by_stage else {}
         self._kind = make_sampler(kind, seed_after(self.seed, self._edits), startup_trials)
         #: the Optuna study, with a trial for each point that was asked for
         self.study: Study = optuna.create_study(

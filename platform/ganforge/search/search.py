@@ -17,7 +17,7 @@ from ganforge.cluster.session import graceful
 from ganforge.cluster.train import fit_job, make_job
 from ganforge.run_names import new_name
 from ganforge.schedule import Plan
-from ganforge.search.by_stage import branches, space_for, ties
+from ganforge.search.by_stage import branches, space_for
 from ganforge.search.capacity import wait_for_capacity
 from ganforge.search.costs import search_costs
 from ganforge.search.editing import all_distributions, edit_event, opened_space
@@ -29,7 +29,7 @@ from ganforge.search.repeats import standings
 from ganforge.search.request import SearchRequest, check_header, first_points, header
 from ganforge.search.result import SearchResult, best_trial, leading, summary_note
 from ganforge.search.sampler import Sampler
-from ganforge.search.space import Space, axes, check_space, described, distributions
+from ganforge.search.space import Space, check_space, described, distributions
 from ganforge.search.strategies.catalog import load_strategy, sampler_of
 from ganforge.search.study import SearchState
 from ganforge.search.tracking import SearchTracking
@@ -170,7 +170,7 @@ class _Search:
             opened["startup_trials"],
             sampler_of(request.strategy, request.sampler),
             first_points(opened),
-            ties(axes(request.space)) if branches(strategy) else None,
+            branches(strategy),
         )
         self.search_state = SearchState(
             sampler,
