@@ -1,5 +1,6 @@
 """Population based training: who is replaced, by whom, and what is recorded of it."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -19,6 +20,7 @@ from ganforge.search.mirror import Mirror, load
 from ganforge.search.plan import play
 from ganforge.search.report.collect import row
 from ganforge.search.report.table import table
+from ganforge.search.request import recorded_members
 from ganforge.search.result import summary_note
 from ganforge.search.sampler import Sampler
 from ganforge.search.space import distributions
@@ -303,6 +305,33 @@ def test_a_search_interrupted_after_any_event_continues_as_if_it_was_not(tmp_pat
         assert [t.branch for t in resumed.trials.values()] == [
             t.branch for t in whole.trials.values()
         ]
+
+
+@pytest.mark.parametrize(
+    "branch",
+    [
+        [1, 2],
+        7,
+        {"parent": 0},
+        {"parent": "0", "rung": 1},
+        {"parent": 0, "rung": 1, "replaces": 99},
+    ],
+)
+def test_a_lineage_that_was_not_written_is_named(tmp_path: Path, branch: Any) -> None:
+    drive(search_state(tmp_path, population=3, trials=5))
+    path = local_file(str(tmp_path), "search")
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    next(event for event in events if "branch" in event)["branch"] = branch
+    path.write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    with pytest.raises(SettingsError, match="its journal, suggested, is damaged"):
+        search_state(tmp_path, population=3, trials=5)
+
+
+@pytest.mark.parametrize("found", [0, 1, "8", True, [8]])
+def test_a_recorded_population_that_is_none_is_named(found: Any) -> None:
+    assert recorded_members({}) is None and recorded_members({"members": 8}) == 8
+    with pytest.raises(SettingsError, match=r"is damaged \(members = "):
+        recorded_members({"members": found})
 
 
 def test_the_lineage_is_recorded(tmp_path: Path) -> None:

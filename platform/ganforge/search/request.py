@@ -9,7 +9,7 @@ from ganforge.search.limits import Limits
 from ganforge.search.recorded_space import to_record
 from ganforge.search.space import Space, described, start_values
 from ganforge.search.strategies.pbt import members
-from ganforge.settings import SettingsError, field_flags, flatten
+from ganforge.settings import SettingsError, field_flags, flatten, shown
 from ganforge.systems.base import Metric
 from ganforge.training.compare import images_since
 from ganforge.training.prepare import Prepared
@@ -100,6 +100,17 @@ def _members(request: SearchRequest) -> int | None:
         return None
     stages = len(request.prepared.settings.stages)
     return members(request.population, request.limits.num_trials, stages)
+
+
+def recorded_members(opened: dict[str, Any]) -> int | None:
+    """The size of the population in a journal's first event; SettingsError where it is none."""
+    found = opened.get("members")
+    if found is not None and (type(found) is not int or found < 2):
+        raise SettingsError(
+            f"cannot resume: the journal of the search is damaged (members = {shown(found)}); "
+            "repair it from a copy, or start a new search"
+        )
+    return found
 
 
 def check_header(journal: Journal, present: dict[str, Any], prepared: Prepared) -> dict[str, Any]:

@@ -26,7 +26,13 @@ from ganforge.search.ledger_size import LedgerSize
 from ganforge.search.mirror import FILE as MIRROR
 from ganforge.search.mirror import Mirror
 from ganforge.search.repeats import standings
-from ganforge.search.request import SearchRequest, check_header, first_points, header
+from ganforge.search.request import (
+    SearchRequest,
+    check_header,
+    first_points,
+    header,
+    recorded_members,
+)
 from ganforge.search.result import SearchResult, best_trial, leading, summary_note
 from ganforge.search.sampler import Sampler
 from ganforge.search.space import Space, check_space, described, distributions
@@ -162,7 +168,9 @@ class _Search:
             self.tracking.open_parent()
             parent = asdict(self.tracking.parent) if self.tracking.parent else None
             journal.append("opened", **opened, parent=parent)
-        strategy = load_strategy(request.strategy, request.reduction_factor, opened.get("members"))
+        strategy = load_strategy(
+            request.strategy, request.reduction_factor, recorded_members(opened)
+        )
         sampler = Sampler(
             first_space,
             request.metric.mode,

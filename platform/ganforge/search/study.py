@@ -465,7 +465,7 @@ class SearchState:
             trial = self._repetition(number, self.trials[event["repeats"]], event["repetition"])
         else:
             self._replay_draw(event)
-            branch = Branch(**event["branch"]) if event.get("branch") else None
+            branch = _branch(event)
             trial = Trial(
                 number, params, *self.configure(params), self.folder(number), branch=branch
             )
@@ -485,6 +485,15 @@ class SearchState:
     @property
     def _prefix(self) -> str:
         return f"cannot resume search {self.journal.search_id}"
+
+
+def _branch(event: Event) -> Branch | None:
+    if "branch" not in event:
+        return None
+    found = Branch(**event["branch"])
+    if not all(type(n) is int for n in (found.parent, found.rung, found.replaces or 0)):
+        raise ValueError(f"its branch is {event['branch']}")
+    return found
 
 
 def _continues(event: Event) -> bool:
