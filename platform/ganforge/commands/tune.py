@@ -84,7 +84,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
 
     def examine(system: str, settings: Any) -> None:
         if options.strategy == "pbt":
-            members(options.population, options.trials, len(settings.stages))
+            members(options.population, limits.num_trials, len(settings.stages))
         space, removed = load_space(options.space, system, settings, settings_options, chosen)
         domains.update(space)
         said.extend(removed)

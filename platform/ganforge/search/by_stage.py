@@ -38,7 +38,7 @@ def space_for(strategy: Strategy, space: Space, settings: SystemSettings) -> Spa
     if not branches(strategy):
         return space
     opened = open_by_stage(space, settings)
-    if len(settings.stages) < 2:
+    if len(settings.stages) == 1:
         stage = f'{{"resolution":{settings.stages[0].resolution},"epochs":2}}'
         raise SettingsError(
             f"stages: {settings.system} has one stage here, and this strategy continues trials "
