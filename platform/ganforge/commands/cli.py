@@ -103,6 +103,10 @@ def tune(
     points: Annotated[
         str | None, typer.Option(help="tried first: a .json, .jsonl or .csv, a run, an experiment")
     ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(help="an experiment whose trials guide the search; repeatable"),
+    ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="how many configurations are tried; default: 4")
     ] = None,
@@ -176,6 +180,7 @@ def tune(
         sampler=sampler,
         population=population,
         points=points,
+        warm_start=tuple(warm_start or ()),
         limits=LimitOptions(trials, budget, price, patience, trial_limit, confirm, confirm_seeds),
         keep_bytes=keep_bytes,
         concurrent=concurrent,

@@ -1,6 +1,7 @@
 """What `tune` and `plan` have in common: the space that is searched, and the points tried first."""
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from ganforge.commands.configure import CliOptions
 from ganforge.settings import SettingsError, shown
 
 if TYPE_CHECKING:
+    from ganforge.search.earlier import EarlierStudy
     from ganforge.search.strategies.base import Strategy
     from ganforge.systems.base import Metric
     from ganforge.systems.settings import SystemSettings
@@ -66,3 +68,33 @@ def load_points(
         )
     distinct = {tuple(point.items()): point for point in found}
     return tuple(distinct.values())
+
+
+def check_warm_start(experiments: Sequence[str], strategy: str, sampler: str) -> None:
+    """SettingsError where earlier studies are given to a search that asks nobody."""
+    for option, value in (("strategy", strategy), ("sampler", sampler)):
+        if experiments and value in ("random", "grid"):
+            raise SettingsError(
+                f"warm-start = {shown(experiments[0])}: {option} {value} chooses its points "
+                f"whatever earlier studies found; leave it out, or take another {option}"
+            )
+
+
+def load_earlier(
+    experiments: Sequence[str],
+    space: dict[str, Any],
+    settings: "SystemSettings",
+    metric: "Metric",
+    uri: str,
+) -> "tuple[EarlierStudy, ...]":
+    """The studies of earlier experiments; SettingsError for one that tells this search nothing."""
+    from ganforge.search.earlier import earlier_studies
+    from ganforge.tracking.queries import recorded_trials
+
+    found: list[EarlierStudy] = []
+    for number, name in enumerate(experiments):
+        if name in experiments[:number]:
+            raise SettingsError(f"warm-start = {shown(name)}: is given twice; leave one out")
+        recorded = recorded_trials(uri, name, metric.name)
+        found += earlier_studies(name, recorded, space, settings, metric)
+    return tuple(found)

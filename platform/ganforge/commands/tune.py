@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ganforge.commands.configure import CliOptions, print_images
 from ganforge.commands.register import register_best
 from ganforge.commands.resumed_search import Earlier, LimitOptions, earlier
-from ganforge.commands.search_options import load_points, load_space
+from ganforge.commands.search_options import check_warm_start, load_earlier, load_points, load_space
 from ganforge.commands.start import (
     Start,
     check_addresses,
@@ -41,6 +41,7 @@ class TuneOptions:
     sampler: str = "tpe"
     population: int | None = None
     points: str | None = None
+    warm_start: tuple[str, ...] = ()
     limits: LimitOptions = field(default_factory=LimitOptions)
     keep_bytes: str | None = None
     concurrent: int | None = None
@@ -71,6 +72,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
 
     check_addresses(options.tracking_uri, options.storage)
     chosen = load_strategy(options.strategy, population=options.population)
+    check_warm_start(options.warm_start, options.strategy, options.sampler)
     make_sampler(options.sampler, options.seed, 1)
     keep_bytes = None if options.keep_bytes is None else parse_bytes(options.keep_bytes)
     before = earlier(
@@ -122,6 +124,11 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
     for line in said:
         console.print(line, highlight=False, soft_wrap=True)
     points = load_points(options.points, domains, start.prepared.settings, start.metric, uri)
+    # a resumed search has them in its journal
+    guides = () if options.resume else options.warm_start
+    studies = load_earlier(guides, domains, start.prepared.settings, start.metric, uri)
+    for study in studies:
+        console.print(study.line, highlight=False, soft_wrap=True)
     print_edits(console, before, options.reason, (domains, points, limits))
     check_local_start()
     wanted = several(limits.num_trials, options.concurrent)
@@ -143,6 +150,8 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             sampler=options.sampler,
             population=options.population,
             points=points,
+            warm_start=options.warm_start,
+            earlier=studies,
             keep_bytes=keep_bytes,
             concurrent=options.concurrent,
             seed=options.seed,

@@ -70,16 +70,19 @@ def check_point(
 
 
 def recorded_point(
-    recorded: Mapping[str, str], space: Space, settings: SystemSettings
+    recorded: Mapping[str, str], space: Space, settings: SystemSettings, partial: bool = False
 ) -> Point | None:
     """The point of a run by its recorded settings, as texts by dotted key; None where it is not of
-    this space. What is not searched, and may differ between the runs, is not looked at."""
+    this space. What is not searched, and may differ between the runs, is not looked at. With
+    `partial` the point lacks what is not recorded."""
     found = axes(space)
     point: Point = {}
     for key, axis in found.items():
         if not is_active(axis, point):
             continue
         text = _recorded(key, recorded, axis)
+        if text is None and partial:
+            continue
         if text is None:
             return None
         try:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from ganforge.search.earlier import EarlierStudy
 from ganforge.search.editing import EDITABLE
 from ganforge.search.journal import Journal
 from ganforge.search.limits import Limits
@@ -25,7 +26,8 @@ class SearchRequest:
     which was there before; `points` are tried first; `nodes` machines of it are waited for. With
     `ledger` no stage is trained that lies in the storage already; it keeps at most `keep_bytes`,
     besides what the search needs. Each configuration is trained with `seeds` seeds. `population` is
-    that of strategy pbt, None for one that its trials allow.
+    that of strategy pbt, None for one that its trials allow. `earlier` are the
+    studies of the experiments `warm_start`; a resumed search has those of its journal.
     """
 
     prepared: Prepared
@@ -50,6 +52,8 @@ class SearchRequest:
     ledger: bool = True
     keep_bytes: int | None = None
     population: int | None = None
+    warm_start: tuple[str, ...] = ()
+    earlier: tuple[EarlierStudy, ...] = ()
 
 
 #: what searches of versions before 0.3 had no choice of
@@ -59,6 +63,8 @@ _EARLIER = {
     "points": [],
     "seeds": 1,
     "population": None,
+    "warm_start": [],
+    "earlier": [],
 }
 
 
@@ -90,6 +96,8 @@ def header(request: SearchRequest) -> dict[str, Any]:
         "population": request.population,
         "members": _members(request),
         "startup_trials": min(10, max(4, request.limits.num_trials // 3)),
+        "warm_start": list(request.warm_start),
+        "earlier": [study.plain() for study in request.earlier],
         "start": start_values(request.space, settings),
     }
 
@@ -120,7 +128,7 @@ def check_header(journal: Journal, present: dict[str, Any], prepared: Prepared) 
     problems = []
     for key, value in present.items():
         # startup_trials and members follow from the number of trials, which may grow
-        if key in ("startup_trials", "members", *EDITABLE) or recorded.get(key) == value:
+        if key in ("startup_trials", "members", "earlier", *EDITABLE) or recorded.get(key) == value:
             continue
         if isinstance(value, dict) and isinstance(recorded.get(key), dict):
             names = [n for n in {**value, **recorded[key]} if value.get(n) != recorded[key].get(n)]

@@ -37,10 +37,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ganforge.search.by_stage import ties
 from ganforge.search.candidates import SpaceCandidates, identity
 from ganforge.search.domains import Axis
+from ganforge.search.earlier import MIN_TRIALS, EarlierStudy
 from ganforge.search.grid import grid_points
 from ganforge.search.history import lying_in, moved, seed_after
 from ganforge.search.named_samplers import make_sampler
 from ganforge.search.space import Point, Space, axes, canonical, is_active
+from ganforge.search.strategies.base import Candidates
+from ganforge.search.warm_start import WarmStart
 from ganforge.settings import SettingsError
 
 #: points that the settings may refuse one after another, before the search ends with the reason
@@ -60,7 +63,8 @@ class Sampler:
     first `startup_trials` points are drawn at random by samplers that learn; `kind` is one of
     `named_samplers.KINDS` or a class of one's own. `first_points` are given out first; what they
     leave open is drawn. With `by_stage` what is drawn of a stage's setting is drawn for all stages
-    that have it with the same domain.
+    that have it with the same domain. Where `earlier` studies are believed they propose points
+    (search/warm_start.py), out of `candidates` if these are not to be those of the space.
     """
 
     def __init__(
@@ -72,6 +76,8 @@ class Sampler:
         kind: str = "tpe",
         first_points: Iterable[Mapping[str, Any]] = (),
         by_stage: bool = False,
+        earlier: Sequence[EarlierStudy] = (),
+        candidates: Candidates | None = None,
     ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.mode, self.seed = mode, seed
@@ -80,6 +86,10 @@ class Sampler:
         self._use(space)
         self._waiting_points: list[Point] = []
         self.append(first_points)
+        self._earlier, self._given_candidates = earlier, candidates
+        #: scores by rung of the trials so far, None where one failed
+        self._told: list[tuple[Point, int, float | None]] = []
+        self._warm = self._warmed()
         self._forced: Point = {}
         self._open: dict[tuple[tuple[str, Any], ...], Trial] = {}
         #: of the studies before an edit: what does not lie in the present space
@@ -117,6 +127,16 @@ class Sampler:
     def exhausted(self) -> bool:
         """Whether every point of the space has been given out."""
         return self.candidates.exhausted
+
+    @property
+    def leads(self) -> bool:
+        """Whether the next point is the sampler's even where a strategy would choose one: some wait
+        to be tried first, or an earlier study proposes one."""
+        return bool(self._waiting_points) or self._proposes
+
+    @property
+    def _proposes(self) -> bool:
+        return self._warm is not None and self._warm.proposes(len(self._seen))
 
     def append(self, points: Iterable[Mapping[str, Any]]) -> None:
         """Points to be tried before what the sampler suggests, after those waiting already."""
@@ -162,6 +182,7 @@ class Sampler:
                 elif trial is not None:
                     self._open_away[_by_name(frozen.params)] = trial
         self._waiting_points = [p for p in self._waiting_points if self._fits(p)]
+        self._warm = self._warmed()
 
     def outside(self, point: Mapping[str, Any]) -> bool:
         """Whether a point that was given out does not lie in the space any more."""
@@ -210,6 +231,7 @@ class Sampler:
         trial = self._trial(point)
         if math.isfinite(value) and rung not in self._frozen(trial).intermediate_values:
             trial.report(value, rung)
+            self._tell(point, rung, value)
 
     def report_end(self, point: Mapping[str, Any], state: End, value: float | None = None) -> None:
         """How the trial of an open point ended: finished with a score, stopped at its last rung,
@@ -227,6 +249,7 @@ class Sampler:
         else:
             trial.set_user_attr("failed", True)
             self._record_bad(trial)
+            self._tell(point, 0, None)
 
     # ---- asking ----
 
@@ -258,6 +281,9 @@ class Sampler:
         if not self._believed:
             self._believed = True
             return {key: axis.likely for key, axis in self.axes.items() if axis.sure}
+        if self._warm is not None and self._proposes:
+            point = canonical(self.axes, self._warm.propose(len(self._seen)) or {})
+            return point if identity(point) not in self._seen else {}
         return {}
 
     def _choose(self, study: Study, trial: FrozenTrial) -> Point:
@@ -304,6 +330,31 @@ class Sampler:
         return {key: axis.distribution for key, axis in self.axes.items()}
 
     # ---- learning ----
+
+    def _tell(self, point: Mapping[str, Any], rung: int, value: float | None) -> None:
+        """Let the earlier studies be judged by a score, or by a failure."""
+        self._told.append((dict(point), rung, value))
+        if self._warm is not None:
+            self._pass_on(self._warm, *self._told[-1])
+
+    def _pass_on(self, warm: WarmStart, point: Point, rung: int, value: float | None) -> None:
+        lying = lying_in(self.axes, point)
+        if lying is not None and value is None:
+            warm.report_failed(lying)
+        elif lying is not None and value is not None:
+            warm.report(lying, rung, value)
+
+    def _warmed(self) -> WarmStart | None:
+        """What the earlier studies say of the present space, told of all that was reported."""
+        within = [study.within(self._fits) for study in self._earlier]
+        known = [study for study in within if len(study.trials) >= MIN_TRIALS]
+        if not known:
+            return None
+        candidates = self._given_candidates or self.candidates
+        warm = WarmStart(known, candidates, self.mode, self.seed)
+        for told in self._told:
+            self._pass_on(warm, *told)
+        return warm
 
     def _accept(self) -> None:
         """The point asked for last was not refused, or its refusal was recorded."""

@@ -20,6 +20,7 @@ from ganforge.schedule import Plan
 from ganforge.search.by_stage import branches, space_for
 from ganforge.search.capacity import wait_for_capacity
 from ganforge.search.costs import search_costs
+from ganforge.search.earlier import from_plain
 from ganforge.search.editing import all_distributions, edit_event, opened_space
 from ganforge.search.journal import Journal, latest, local_file, named
 from ganforge.search.ledger_size import LedgerSize
@@ -179,6 +180,7 @@ class _Search:
             sampler_of(request.strategy, request.sampler),
             first_points(opened),
             branches(strategy),
+            earlier=from_plain(opened["earlier"]),
         )
         self.search_state = SearchState(
             sampler,

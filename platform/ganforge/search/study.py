@@ -202,7 +202,10 @@ class SearchState:
                 # it would be the same until something is reported
                 self._idle_since = self._events
                 break
-            trial = self._ask(decision.point, decision.branch)
+            chosen = decision.point is not None
+            if decision.branch is None and self.sampler.leads:
+                decision = Begin()
+            trial = self._ask(decision.point, decision.branch, chosen)
             if trial is not None:
                 trial.active = True
                 return trial
@@ -265,9 +268,9 @@ class SearchState:
         trial.stop, trial.paused, trial.resumed, trial.state = False, False, True, "waiting"
         return trial
 
-    def _ask(self, point: Point | None, branch: Branch | None) -> Trial | None:
+    def _ask(self, point: Point | None, branch: Branch | None, chosen: bool) -> Trial | None:
         """A new trial, at a point of the strategy's or where the sampler suggests; None where there
-        is none: `ended` says why, or the strategy decides anew."""
+        is none: `ended` says why, or a strategy that had `chosen` a point decides anew."""
         given = {} if point is None else {"given": True}
         lineage = {} if branch is None else {"branch": asdict(branch)}
         while (found := self._draw(point)) is not None:
@@ -278,7 +281,7 @@ class SearchState:
                 reason = str(error).splitlines()[0]
                 self.journal.append("refused", params=found, reason=reason, **given)
                 self._refuse(found, reason)
-                if point is not None:
+                if chosen:
                     return None
                 continue
             number = len(self.trials)

@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,62 @@ def ranked_params(uri: str, name: str, metric: str, mode: str, count: int) -> li
         if math.isfinite(run.data.metrics.get(metric, math.nan)) and run.data.params
     ]
     return [params for *_, params in sorted(scored, key=lambda row: row[:2])[:count]]
+
+
+@dataclass(frozen=True)
+class RecordedTrial:
+    """An ended trial of a search, or a training: its recorded settings, the fingerprint of its
+    data, its search, how many stages it ended, and its score; None where it failed or has none."""
+
+    params: dict[str, str]
+    system: str
+    data: str
+    search: str
+    stages: int
+    score: float | None
+    failed: bool
+
+
+def recorded_trials(uri: str, experiment: str, metric: str) -> list[RecordedTrial]:
+    """The trials and trainings of an experiment that failed, or ended with a value of `metric` or
+    without; in the order in which they began. Those that were cut off are left out."""
+    client = open_client(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        known = ", ".join(e.name for e in client.search_experiments(max_results=20))
+        raise SettingsError(
+            f"warm-start = {shown(experiment)}: no such experiment in {uri}; there are: {known}"
+        )
+    runs: list[Run] = []
+    for kind in ("trial", "train"):
+        token: str | None = None
+        while True:
+            page = client.search_runs(
+                [found.experiment_id], f"tags.kind = '{kind}'", max_results=1000, page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                break
+    runs.sort(key=lambda run: (run.info.start_time, run.info.run_id))
+    ended = [run for run in runs if run.info.status in ("FINISHED", "FAILED")]
+    return [_recorded_trial(run, metric) for run in ended]
+
+
+def _recorded_trial(run: Run, metric: str) -> RecordedTrial:
+    metrics, tags = run.data.metrics, run.data.tags
+    failed = run.info.status == "FAILED"
+    score = metrics.get(metric, math.nan)
+    stages = metrics.get("stages_done", 0.0)
+    return RecordedTrial(
+        dict(run.data.params),
+        tags.get("system", ""),
+        tags.get("data.fingerprint", ""),
+        tags.get("search", ""),
+        int(stages) if math.isfinite(stages) else 0,
+        score if math.isfinite(score) and not failed else None,
+        failed,
+    )
 
 
 def fetch_settings(uri: str, run_id: str) -> dict[str, Any]:
