@@ -24,6 +24,7 @@ def flagship(**options: Any) -> Settings:
 
 
 QUICK = ["--preset", "quick", "--dry-run"]
+PSNR = ["--metric", "validation/psnr"]
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,9 @@ BAD = [
     (["tune", "--trial-limit", "3trials"], "trial-limit = '3trials': must be a number above 0"),
     (["tune", "--confirm-seeds", "3"], "confirm-seeds = 3: give --confirm too"),
     (["tune", "--trials", "2", "--set", "stages.7.epochs=1"], "stages has 3 entries, 0 to 2"),
+    (["tune", *PSNR, "--metric", "validation/ssmi", *QUICK], "did you mean validation/ssim?"),
+    (["tune", *PSNR, "--metric", "cost/work", "--strategy", "freeze-thaw"], "give one --metric"),
+    (["tune", "--metric", "cost/work", *PSNR, *QUICK], "give --metric validation/psnr before it"),
 ]
 
 

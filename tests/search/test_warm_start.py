@@ -387,6 +387,8 @@ def test_an_experiment_that_tells_nothing_is_one_clear_error(
 def test_a_search_that_asks_nobody_takes_no_earlier_study() -> None:
     check_warm_start(("faces",), "freeze-thaw", "tpe")
     check_warm_start((), "random", "random")
+    with pytest.raises(SettingsError, match="by one metric, and this one has 2"):
+        check_warm_start(("faces",), "tpe", "tpe", ("validation/psnr", "model/parameters"))
     for strategy, sampler in (("grid", "tpe"), ("halving", "random")):
         with pytest.raises(
             SettingsError, match=r"warm-start = 'faces': .* whatever earlier studies"

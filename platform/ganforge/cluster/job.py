@@ -21,7 +21,8 @@ class Job:
 
     `prepared` is the run's own part; the tensors in `assets` travel once for all trials of a
     search. In a search (`searched`) the coordinator decides at stage ends whether trial number
-    `trial` continues. `ledger` is the storage whose ledger of stages is used.
+    `trial` continues; metrics `further` to the first must be measured, too. `ledger` is the
+    storage whose ledger of stages is used.
     """
 
     prepared: "ObjectRef[Prepared]"
@@ -36,6 +37,7 @@ class Job:
     trial: int = 0
     searched: bool = False
     ledger: str | None = None
+    further: tuple[Metric, ...] = ()
 
 
 def load_prepared(job: Job) -> "Prepared":

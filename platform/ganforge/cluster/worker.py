@@ -78,7 +78,8 @@ def worker(job: Job) -> None:
                 continue
             position = report.position
             if report.stage is not None:
-                check_score(report, job.metric)
+                for metric in (job.metric, *job.further):
+                    check_score(report, metric)
                 rows[report.position.index] = report.stage
             if recorder is not None:
                 recorder.log(report)

@@ -18,6 +18,7 @@ from ganforge.commands.options import (
     File,
     Gpu,
     MetricName,
+    MetricNames,
     Model,
     Nodes,
     Overwrite,
@@ -92,10 +93,11 @@ def tune(
     system: System = None, preset: Preset = None, data: Data = None, settings: File = None,
     space: Annotated[str | None, typer.Option(help="search space: a name or a file")] = None,
     strategy: Annotated[
-        str, typer.Option(help="halving, freeze-thaw, pbt, tpe, random, grid or FILE.py:Class")
+        str,
+        typer.Option(help="halving, freeze-thaw, pbt, tpe, nsga2, random, grid or FILE.py:Class"),
     ] = "halving",
     sampler: Annotated[
-        str, typer.Option(help="tpe, gp, cmaes, random, qmc, or a class of Optuna's kind")
+        str, typer.Option(help="tpe, nsga2, gp, cmaes, random, qmc, or a class of Optuna's kind")
     ] = "tpe",
     population: Annotated[
         int | None, typer.Option(min=2, help="members of strategy pbt; default: 8, or fewer")
@@ -136,7 +138,7 @@ def tune(
     ] = None,
     concurrent: Annotated[int | None, typer.Option(min=1, help="trials at a time")] = None,
     nodes: Nodes = None,
-    workers: Workers = None, gpu: Gpu = False, metric: MetricName = None,
+    workers: Workers = None, gpu: Gpu = False, metric: MetricNames = None,
     experiment: Experiment = "ganforge", tracking_uri: Uri = None,
     storage: Storage = "ganforge-runs", seed: Seed = None, changes: Set = None,
     start: Start = None, target: Target = None, scale: Scale = None,
@@ -187,7 +189,7 @@ def tune(
         nodes=nodes,
         seed=seed or 0,
         seeds=seeds,
-        metric=metric,
+        metrics=metric or [],
         experiment=experiment,
         tracking_uri=tracking_uri,
         storage=storage,

@@ -257,18 +257,24 @@ def choose_metric(
     """The metric that runs are compared by: the system's own, or one of those it measures."""
     if name is None:
         return kind.metric
-    known = {metric.name: metric for metric in (kind.metric, *kind.metrics)}
-    if settings is not None and not settings.validation.sliced_wasserstein:
-        known.pop("validation/swd", None)
-    if settings is not None and settings.validation.fid_network == "none":
-        known.pop("validation/fid_proxy", None)
-        known.pop("validation/kid_proxy", None)
+    known = {metric.name: metric for metric in known_metrics(kind, settings)}
     if name not in known:
         raise SettingsError(
             f"metric = {shown_key(name)}: is not measured under these settings; choose from "
             f"{', '.join(known)}"
         )
     return known[name]
+
+
+def known_metrics(kind: "type[System]", settings: "SystemSettings | None") -> "list[Metric]":
+    """What a system measures under these settings, its own metric first."""
+    known = {metric.name: metric for metric in (kind.metric, *kind.metrics)}
+    if settings is not None and not settings.validation.sliced_wasserstein:
+        known.pop("validation/swd", None)
+    if settings is not None and settings.validation.fid_network == "none":
+        known.pop("validation/fid_proxy", None)
+        known.pop("validation/kid_proxy", None)
+    return list(known.values())
 
 
 def check_terms(kind: "type[System]", settings: "SystemSettings") -> None:

@@ -31,6 +31,10 @@ Gpu = Annotated[bool, typer.Option("--gpu", envvar="GANFORGE_GPU", help="one GPU
 MetricName = Annotated[
     str | None, typer.Option("--metric", help="metric that runs are compared by")
 ]
+MetricNames = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="metric that trials are compared by; repeatable: several"),
+]
 Experiment = Annotated[str, typer.Option(help="MLflow experiment")]
 Uri = Annotated[
     str | None, typer.Option(help="MLflow store; default: MLFLOW_TRACKING_URI, or sqlite here")

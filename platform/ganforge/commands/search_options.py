@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganforge.commands.configure import CliOptions
+from ganforge.commands.configure import CliOptions, known_metrics
 from ganforge.settings import SettingsError, shown
 
 if TYPE_CHECKING:
     from ganforge.search.earlier import EarlierStudy
     from ganforge.search.strategies.base import Strategy
-    from ganforge.systems.base import Metric
+    from ganforge.systems.base import Metric, System
     from ganforge.systems.settings import SystemSettings
+    from ganforge.training.prepare import Prepared
 
 #: how many of an experiment's best trials are tried first
 _BEST = 10
@@ -47,6 +48,26 @@ def load_space(
     return left, [f"{key} is not searched: {reason}" for key, reason in removed.items()]
 
 
+def choose_metrics(
+    kind: "type[System]", names: list[str], settings: "SystemSettings"
+) -> "tuple[Metric, ...]":
+    """The metrics of a search that is to have several; none where it has one or its system's."""
+    if len(names) < 2:
+        return ()
+    from ganforge.search.objectives import choose_objectives
+
+    return choose_objectives(known_metrics(kind, settings), names)
+
+
+def check_computed(prepared: "Prepared", objectives: "list[Metric]") -> None:
+    """Refuse an objective that these settings do not give, before anything starts."""
+    from ganforge.search.model_size import parameters
+    from ganforge.search.objectives import PARAMETERS
+
+    if PARAMETERS in objectives:
+        parameters(prepared, prepared.plan(), 1)
+
+
 def load_points(
     given: str | None, space: dict[str, Any], settings: "SystemSettings", metric: "Metric", uri: str
 ) -> tuple[dict[str, Any], ...]:
@@ -70,8 +91,15 @@ def load_points(
     return tuple(distinct.values())
 
 
-def check_warm_start(experiments: Sequence[str], strategy: str, sampler: str) -> None:
+def check_warm_start(
+    experiments: Sequence[str], strategy: str, sampler: str, metrics: Sequence[str] = ()
+) -> None:
     """SettingsError where earlier studies are given to a search that asks nobody."""
+    if experiments and len(metrics) > 1:
+        raise SettingsError(
+            f"warm-start = {shown(experiments[0])}: earlier studies guide a search by one metric, "
+            f"and this one has {len(metrics)}; leave it out, or give one --metric"
+        )
     for option, value in (("strategy", strategy), ("sampler", sampler)):
         if experiments and value in ("random", "grid"):
             raise SettingsError(

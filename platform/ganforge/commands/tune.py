@@ -3,13 +3,20 @@
 import os
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ganforge.commands.configure import CliOptions, print_images
 from ganforge.commands.register import register_best
 from ganforge.commands.resumed_search import Earlier, LimitOptions, earlier
-from ganforge.commands.search_options import check_warm_start, load_earlier, load_points, load_space
+from ganforge.commands.search_options import (
+    check_computed,
+    check_warm_start,
+    choose_metrics,
+    load_earlier,
+    load_points,
+    load_space,
+)
 from ganforge.commands.start import (
     Start,
     check_addresses,
@@ -21,7 +28,7 @@ from ganforge.commands.start import (
     ui_lines,
     use_line,
 )
-from ganforge.console import Console, complain
+from ganforge.console import Console, Table, complain
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 
@@ -48,7 +55,7 @@ class TuneOptions:
     nodes: int | None = None
     seed: int = 0
     seeds: int | None = None
-    metric: str | None = None
+    metrics: list[str] = field(default_factory=list)
     experiment: str = "ganforge"
     tracking_uri: str | None = None
     storage: str = "ganforge-runs"
@@ -67,24 +74,29 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
     """
     from ganforge.search.budget import parse_bytes
     from ganforge.search.named_samplers import make_sampler
+    from ganforge.search.objectives import check_several
     from ganforge.search.strategies.catalog import load_strategy
     from ganforge.search.strategies.pbt import members
 
     check_addresses(options.tracking_uri, options.storage)
     chosen = load_strategy(options.strategy, population=options.population)
-    check_warm_start(options.warm_start, options.strategy, options.sampler)
+    check_warm_start(options.warm_start, options.strategy, options.sampler, options.metrics)
     make_sampler(options.sampler, options.seed, 1)
     keep_bytes = None if options.keep_bytes is None else parse_bytes(options.keep_bytes)
     before = earlier(
         options.storage, options.experiment, options.resume, options.search_id, options.reason
     )
     limits = options.limits.limits(before.in_force.get("limits"))
+    if len(options.metrics) > 1:
+        check_several(options.strategy, options.sampler, options.seeds or 1, limits.confirm)
     named = settings_options.system or settings_options.settings_file
     domains: dict[str, Any] = {}
 
     said: list[str] = []
+    objectives: list[Metric] = []
 
     def examine(system: str, settings: Any) -> None:
+        objectives.extend(choose_metrics(load_system(system), options.metrics, settings))
         if options.strategy == "pbt":
             members(options.population, limits.num_trials, len(settings.stages))
         space, removed = load_space(options.space, system, settings, settings_options, chosen)
@@ -92,11 +104,16 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
         said.extend(removed)
 
     preset = "paper" if named else "quick"
+    # of several metrics `examine` looks at all
+    metric = options.metrics[0] if len(options.metrics) == 1 else None
     start = prepare_start(
-        settings_options, options.metric, options.dry_run, preset, examine, options.accept
+        settings_options, metric, options.dry_run, preset, examine, options.accept
     )
     if start is None:
         return
+    if objectives:
+        start = replace(start, metric=objectives[0])
+        check_computed(start.prepared, objectives)
     # Ray takes seconds to import: not before the input is known to be good
     from ganforge.cluster.session import check_local_start, cluster_address, session
     from ganforge.search.dashboard import Progress
@@ -161,9 +178,12 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             reason=options.reason,
             joined=joined,
             nodes=options.nodes,
+            further=tuple(objectives[1:]),
         )
         result = search(request, progress, lambda view: _announce(console, uri, view))
     report(console, result, start.metric, uri, storage)
+    if objectives:
+        print_front(console, result, objectives)
     best = result.best
     if best is not None and best.run is not None and best.run.run_id and not result.interrupted:
         finish(console, best.run.run_id, start, options.register or options.experiment, uri)
@@ -200,6 +220,31 @@ def print_edits(
         said = ["nothing: the reason is not recorded"]
     for head, text in zip(["edited", *[""] * len(said)], said, strict=False):
         console.print(f"{head:<14}{text}", highlight=False, soft_wrap=True)
+
+
+def print_front(console: Console, result: "SearchResult", metrics: "list[Metric]") -> None:
+    """The Pareto front as a table, and what the commands for one trial are about."""
+    if not result.front:
+        console.print("front         no trial finished, so there is none", highlight=False)
+        return
+    from ganforge.search.dashboard import parameters
+
+    table = Table(title=f"Pareto front, {len(result.front)} of {len(result.trials)} trials")
+    table.add_column("trial")
+    for metric in metrics:
+        table.add_column(f"{metric.name} ({metric.mode})", justify="right")
+    table.add_column("settings")
+    for trial in result.front:
+        values = [f"{value:.5g}" for value in trial.last_values or ()]
+        table.add_row(str(trial.number), *values, parameters(trial))
+    console.print("")
+    console.print(table)
+    console.print(
+        f"`best` and the commands for it are the front's best by {metrics[0].name}; the other "
+        "trials of the front have the tag pareto = true",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _announce(console: Console, uri: str, view: str) -> None:

@@ -31,7 +31,7 @@ def moved(trial: FrozenTrial, found: Mapping[str, Axis], point: Point) -> Frozen
     What a sampler noted about the old domains is left out."""
     return create_trial(
         state=trial.state,
-        value=trial.value,
+        values=trial.values,
         params=point,
         distributions={key: found[key].distribution for key in point},
         user_attrs=trial.user_attrs,

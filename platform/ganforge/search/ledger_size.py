@@ -4,6 +4,7 @@ rest as much as fits."""
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ganforge.search.objectives import Objectives
 from ganforge.search.result import best_trial
 from ganforge.search.trial import Trial
 from ganforge.training.ledger import Entry, Key, Ledger
@@ -11,12 +12,14 @@ from ganforge.training.ledger import Entry, Key, Ledger
 
 @dataclass
 class LedgerSize:
-    """Keeps the ledger of a storage below `keep_bytes`; None keeps everything."""
+    """Keeps the ledger of a storage below `keep_bytes`; None keeps everything. With several
+    objectives the trials of the front are all the best ones."""
 
     storage: str
     keep_bytes: int | None
     mode: str
     dropped: list[Entry] = field(default_factory=list)
+    objectives: Objectives | None = None
 
     def collect(self, trials: Iterable[Trial]) -> None:
         """Drop what is too much. Nothing is lost with an entry but the time to train it again:
@@ -24,8 +27,11 @@ class LedgerSize:
         if self.keep_bytes is None:
             return
         trials = list(trials)
-        best = best_trial(trials, self.mode)
-        needed = [t for t in trials if t is best or t.active or t.state == "paused"]
+        best = [best_trial(trials, self.mode)]
+        if self.objectives is not None:
+            best += self.objectives.front(trials)
+        numbers = {trial.number for trial in best if trial is not None}
+        needed = [t for t in trials if t.number in numbers or t.active or t.state == "paused"]
         names = [name for trial in needed for name in entries_of(trial)]
         self.dropped += Ledger(self.storage).collect(self.keep_bytes, names)
 

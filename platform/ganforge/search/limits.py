@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganforge.search.budget import Budget, Spent
+from ganforge.search.objectives import Objectives
 from ganforge.search.trial import Trial
 
 
 @dataclass(frozen=True)
 class Limits:
     """At most `num_trials` trials within `budget`; none is begun once `patience` trials in a row
-    have ended without a better score. A trial whose stages took more than `trial_limit` is stopped
-    at its next stage end. When the search has ended, its `confirm` best configurations are trained
-    with `confirm_seeds` further seeds each."""
+    have ended without a better score, or with several objectives without entering the front. A
+    trial whose stages took more than `trial_limit` is stopped at its next stage end. When the
+    search has ended, its `confirm` best configurations are trained with `confirm_seeds` further
+    seeds each."""
 
     num_trials: int
     budget: Budget | None = None
@@ -53,6 +55,7 @@ class Limits:
         mode: str,
         begin: bool = False,
         pauses: bool = False,
+        objectives: Objectives | None = None,
     ) -> str:
         """Why no trial may be continued, or with `begin` none be begun; empty where it may.
 
@@ -63,8 +66,11 @@ class Limits:
             return f"the budget of {budget.text} is used up"
         if begin and len(trials) >= self.num_trials:
             return f"{self.num_trials} trials were begun"
-        if (begin or pauses) and self.patience is not None and _vain(trials, mode) >= self.patience:
-            return f"{self.patience} trials in a row ended without a better score"
+        if (begin or pauses) and self.patience is not None:
+            vain = _vain(trials, mode) if objectives is None else objectives.in_vain(trials)
+            if vain >= self.patience:
+                what = "a better score" if objectives is None else "entering the front"
+                return f"{self.patience} trials in a row ended without {what}"
         return ""
 
 

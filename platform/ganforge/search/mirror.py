@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ _STATES: dict[State, TrialState] = {
     "failed": TrialState.FAIL,
     "killed": TrialState.FAIL,
 }
+_DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 
 
 class _Appended(BaseJournalBackend):
@@ -61,17 +62,20 @@ class Mirror:
         name: str,
         metric: Metric,
         distributions: Mapping[str, BaseDistribution],
+        further: Sequence[Metric] = (),
     ):
         self.path, self.distributions, self.trouble = path, dict(distributions), ""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        metrics = (metric, *further)
+        self._several = len(metrics) > 1
         self._numbers: dict[int, int] = {}
         self._reported: dict[int, int] = {}
         try:
             self._storage = JournalStorage(_Appended(path))
-            maximize = metric.mode == "max"
-            direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
-            self._study = self._storage.create_new_study([direction], name)
-            self._storage.set_study_system_attr(self._study, "study:metric_names", [metric.name])
+            directions = [_DIRECTIONS[metric.mode] for metric in metrics]
+            self._study = self._storage.create_new_study(directions, name)
+            names = [metric.name for metric in metrics]
+            self._storage.set_study_system_attr(self._study, "study:metric_names", names)
         except Exception as error:
             self._failed(error)
 
@@ -95,6 +99,8 @@ class Mirror:
         if self._storage.get_trial(number).state.is_finished():
             return
         for stage in range(self._reported[trial.number] + 1, trial.stages_done + 1):
+            if self._several:
+                break  # Optuna knows scores before the end with one objective alone
             self._storage.set_trial_intermediate_value(number, stage, trial.scores[stage])
             self._reported[trial.number] = stage
         self._storage.set_trial_user_attr(number, "outcome", trial.outcome)
@@ -109,6 +115,8 @@ class Mirror:
         if state is not None:
             scored = trial.state in ("finished", "stopped") and trial.last_score is not None
             values = [trial.last_score] if scored and trial.last_score is not None else None
+            if values is not None and self._several:
+                values = [*(trial.last_values or ())] or None
             self._storage.set_trial_state_values(number, state, values)
 
     def add_grid(self, trial: Trial, content: bytes) -> None:

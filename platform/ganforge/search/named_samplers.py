@@ -12,6 +12,7 @@ from optuna.samplers import (
     BaseSampler,
     CmaEsSampler,
     GPSampler,
+    NSGAIISampler,
     QMCSampler,
     RandomSampler,
     TPESampler,
@@ -20,7 +21,7 @@ from optuna.samplers import (
 from ganforge.settings import SettingsError
 
 #: grid draws nothing: the search walks all points
-KINDS = ("tpe", "cmaes", "gp", "random", "qmc", "grid")
+KINDS = ("tpe", "nsga2", "cmaes", "gp", "random", "qmc", "grid")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ def make_sampler(kind: str, seed: int, startup_trials: int) -> SamplerKind:
     if kind == "tpe":
         tpe = TPESampler(seed=seed, n_startup_trials=startup_trials)
         return SamplerKind(tpe, constraints=True, ranks_pruned=True)
+    if kind == "nsga2":
+        # a generation is as large as the first one, which is drawn at random
+        nsga2 = NSGAIISampler(seed=seed, population_size=max(2, startup_trials))
+        return SamplerKind(nsga2, constraints=True, ranks_pruned=False)
     if kind in ("random", "grid"):
         return SamplerKind(RandomSampler(seed=seed), constraints=True, ranks_pruned=True)
     if kind == "qmc":

@@ -26,8 +26,10 @@ class SearchRequest:
     which was there before; `points` are tried first; `nodes` machines of it are waited for. With
     `ledger` no stage is trained that lies in the storage already; it keeps at most `keep_bytes`,
     besides what the search needs. Each configuration is trained with `seeds` seeds. `population` is
-    that of strategy pbt, None for one that its trials allow. `earlier` are the
-    studies of the experiments `warm_start`; a resumed search has those of its journal.
+    that of strategy pbt, None for one that its trials allow. `earlier` are the studies of the
+    experiments `warm_start`; a resumed search has those of its journal. With metrics that are
+    `further` to the first one trials are compared by all of them, and the result is their Pareto
+    front (search/objectives.py).
     """
 
     prepared: Prepared
@@ -54,9 +56,10 @@ class SearchRequest:
     population: int | None = None
     warm_start: tuple[str, ...] = ()
     earlier: tuple[EarlierStudy, ...] = ()
+    further: tuple[Metric, ...] = ()
 
 
-#: what searches of versions before 0.3 had no choice of
+#: what searches of earlier versions had no choice of
 _EARLIER = {
     "strategy": "halving",
     "sampler": "tpe",
@@ -65,6 +68,7 @@ _EARLIER = {
     "population": None,
     "warm_start": [],
     "earlier": [],
+    "further": [],
 }
 
 
@@ -87,6 +91,7 @@ def header(request: SearchRequest) -> dict[str, Any]:
         "domains": to_record(request.space),
         "limits": request.limits.to_record(),
         "metric": list(request.metric),
+        "further": [list(metric) for metric in request.further],
         "seed": request.seed,
         "seeds": request.seeds,
         "strategy": request.strategy,

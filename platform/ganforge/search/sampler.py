@@ -59,7 +59,8 @@ End = Literal["finished", "stopped", "failed"]
 class Sampler:
     """Suggests the points of a search's trials, each once, and learns from how they ended.
 
-    `space` must have passed `check_space`. Scores are better when larger with `mode` "max". The
+    `space` must have passed `check_space`. Scores are better when larger with `mode` "max"; with
+    several objectives `mode` has one for each, and a score is a value for each. The
     first `startup_trials` points are drawn at random by samplers that learn; `kind` is one of
     `named_samplers.KINDS` or a class of one's own. `first_points` are given out first; what they
     leave open is drawn. With `by_stage` what is drawn of a stage's setting is drawn for all stages
@@ -70,7 +71,7 @@ class Sampler:
     def __init__(
         self,
         space: Space,
-        mode: str,
+        mode: str | Sequence[str],
         seed: int,
         startup_trials: int = 10,
         kind: str = "tpe",
@@ -80,7 +81,8 @@ class Sampler:
         candidates: Candidates | None = None,
     ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.mode, self.seed = mode, seed
+        self.modes = [mode] if isinstance(mode, str) else [*mode]
+        self.seed = seed
         self._made_with = kind, startup_trials, by_stage
         self._edits = 0
         self._use(space)
@@ -95,7 +97,7 @@ class Sampler:
         #: of the studies before an edit: what does not lie in the present space
         self._away: list[tuple[Study, int]] = []
         self._open_away: dict[tuple[tuple[str, Any], ...], Trial] = {}
-        self._values: list[float] = []
+        self._values: list[tuple[float, ...]] = []
         self._valueless: list[Trial] = []
         self._refused: list[str] = []
         self._asked: tuple[tuple[str, Any], ...] | None = None
@@ -109,7 +111,7 @@ class Sampler:
         self._kind = make_sampler(kind, seed_after(self.seed, self._edits), startup_trials)
         #: the Optuna study, with a trial for each point that was asked for
         self.study: Study = optuna.create_study(
-            direction="maximize" if self.mode == "max" else "minimize",
+            directions=["maximize" if mode == "max" else "minimize" for mode in self.modes],
             sampler=_OnePoint(self._kind.sampler, self._distributions, self._choose),
             pruner=NopPruner(),
         )
@@ -227,21 +229,28 @@ class Sampler:
         self._record_bad(trial)
 
     def report(self, point: Mapping[str, Any], rung: int, value: float) -> None:
-        """The trial of an open point reached a rung with this score; the first score stands."""
+        """The trial of an open point reached a rung with this score; the first score stands.
+        With several objectives Optuna has no scores before the end."""
+        if len(self.modes) > 1:
+            return
         trial = self._trial(point)
         if math.isfinite(value) and rung not in self._frozen(trial).intermediate_values:
             trial.report(value, rung)
             self._tell(point, rung, value)
 
-    def report_end(self, point: Mapping[str, Any], state: End, value: float | None = None) -> None:
+    def report_end(
+        self, point: Mapping[str, Any], state: End, value: float | Sequence[float] | None = None
+    ) -> None:
         """How the trial of an open point ended: finished with a score, stopped at its last rung,
         or failed. One that finished without a finite score failed."""
         self._accept()
         trial = self._close(point)
-        if state == "finished" and value is not None and math.isfinite(value):
+        given = value if isinstance(value, Sequence) else [] if value is None else [value]
+        values = tuple(given)
+        if state == "finished" and values and all(map(math.isfinite, values)):
             self._mark(trial, violated=False)
-            trial.study.tell(trial, value)
-            self._learn(value)
+            trial.study.tell(trial, values)
+            self._learn(values)
         elif state == "stopped":
             self._mark(trial, violated=False)
             # its value is the last one reported
@@ -351,7 +360,7 @@ class Sampler:
         if not known:
             return None
         candidates = self._given_candidates or self.candidates
-        warm = WarmStart(known, candidates, self.mode, self.seed)
+        warm = WarmStart(known, candidates, self.modes[0], self.seed)
         for told in self._told:
             self._pass_on(warm, *told)
         return warm
@@ -375,16 +384,20 @@ class Sampler:
         if self._kind.constraints:
             trial.set_constraint("trainable", 1.0 if violated else -1.0)
 
-    def _learn(self, value: float) -> None:
-        self._values.append(value)
+    def _learn(self, values: tuple[float, ...]) -> None:
+        self._values.append(values)
         for trial in self._valueless:
             trial.study.tell(trial, self._worse())
         self._valueless.clear()
 
-    def _worse(self) -> float:
-        low, high = min(self._values), max(self._values)
-        margin = _PENALTY * (high - low) or _PENALTY * abs(high) or _PENALTY
-        return low - margin if self.mode == "max" else high + margin
+    def _worse(self) -> list[float]:
+        """Worse in every objective than anything seen."""
+        found = []
+        for mode, values in zip(self.modes, zip(*self._values, strict=True), strict=True):
+            low, high = min(values), max(values)
+            margin = _PENALTY * (high - low) or _PENALTY * abs(high) or _PENALTY
+            found.append(low - margin if mode == "max" else high + margin)
+        return found
 
     def _identity(self, point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
         return identity(canonical(self.axes, point))

@@ -26,6 +26,8 @@ from ganforge.search.journal import Journal, latest, local_file, named
 from ganforge.search.ledger_size import LedgerSize
 from ganforge.search.mirror import FILE as MIRROR
 from ganforge.search.mirror import Mirror
+from ganforge.search.model_size import parameters
+from ganforge.search.objectives import Objectives, check_several
 from ganforge.search.repeats import standings
 from ganforge.search.request import (
     SearchRequest,
@@ -69,6 +71,8 @@ def search(
     strategy = load_strategy(request.strategy, population=request.population)
     request = replace(request, space=space_for(strategy, request.space, settings))
     check_space(request.space, settings)
+    if request.further:
+        check_several(request.strategy, request.sampler, request.seeds, request.limits.confirm)
     if "://" not in request.storage:
         folder = Path(request.storage).expanduser().absolute()
         request = replace(request, storage=str(folder))
@@ -130,6 +134,18 @@ def configurer(prepared: Prepared) -> Configure:
     return configure
 
 
+def objectives_of(request: SearchRequest) -> Objectives | None:
+    """What trials are compared by where that is more than one metric."""
+    if not request.further:
+        return None
+
+    def count(trial: Trial, stages_done: int) -> int:
+        assets = request.prepared.assets | trial.prepared.assets
+        return parameters(replace(trial.prepared, assets=assets), trial.plan, stages_done)
+
+    return Objectives((request.metric, *request.further), count)
+
+
 class _Search:
     """One search of this process: journal, state, record in MLflow, and Tune around them."""
 
@@ -142,6 +158,9 @@ class _Search:
         slots: int,
         listener: Listener,
     ):
+        self.objectives = objectives_of(request)
+        if self.objectives is not None:
+            job = replace(job, further=self.objectives.measured[1:])
         self.request, self.job, self.coordinator = request, job, coordinator
         self.journal, self.slots = journal, slots
         opened = header(request)
@@ -164,6 +183,7 @@ class _Search:
             request.metric,
             local_file(request.storage, journal.search_id).parent / "driver",
             distributions(request.space),
+            self.objectives,
         )
         if not resumed:
             self.tracking.open_parent()
@@ -174,7 +194,7 @@ class _Search:
         )
         sampler = Sampler(
             first_space,
-            request.metric.mode,
+            [metric.mode for metric in (request.metric, *request.further)],
             request.seed,
             opened["startup_trials"],
             sampler_of(request.strategy, request.sampler),
@@ -192,18 +212,22 @@ class _Search:
             self.tracking.open_trial,
             request.seed,
             request.seeds,
+            self.objectives,
         )
         if edit:
             self.search_state.edit(edit)
         if resumed:
             # not before the journal has proved to be that of this search
             self.tracking.continue_parent(recorded_run(opened["parent"], request.tracking_uri))
-        self.ledger_size = LedgerSize(request.storage, request.keep_bytes, request.metric.mode)
+        self.ledger_size = LedgerSize(
+            request.storage, request.keep_bytes, request.metric.mode, objectives=self.objectives
+        )
         self.mirror = Mirror(
             local_file(request.storage, journal.search_id).with_name(MIRROR),
             journal.search_id,
             request.metric,
             all_distributions(journal.events, request.space),
+            request.further,
         )
         self.mirror.follow(self.search_state.trials.values())
 
@@ -287,16 +311,21 @@ class _Search:
                 tracking.end_trial(trial)
         interrupted = bool(unended) or not state.over
         trials = tuple(state.trials[number] for number in sorted(state.trials))
-        best = best_trial(trials, metric.mode)
+        best, front = best_trial(trials, metric.mode), []
+        if self.objectives is not None and (front := self.objectives.front(trials)):
+            best = front[0]
         repeated = tuple(standings(trials, metric.mode))
         tracking.record_standings(trials, repeated)
         devices = self.slots * self.job.workers
         costs = search_costs(trials, state.spent.seconds, devices)
-        note = summary_note(trials, best, metric.name, state.sampler.axes)
+        note = summary_note(trials, best, metric.name, state.sampler.axes, self.objectives)
+        if self.objectives is not None:
+            tracking.mark_front(trials)
         if best is not None:
             tracking.log_report(trials, best, state.sampler.study, costs)
             # after the report, for which the record was made complete
-            for trial, grid in tracking.newest_grids(leading(trials, metric.mode, _GRIDS)):
+            shown = front[:_GRIDS] or leading(trials, metric.mode, _GRIDS)
+            for trial, grid in tracking.newest_grids(shown):
                 self.mirror.add_grid(trial, grid)
         if interrupted:
             tracking.end_parent("KILLED", "interrupted", best, note, costs)
@@ -321,4 +350,5 @@ class _Search:
             self.ledger_size.line,
             state.ended_early,
             repeated,
+            tuple(front),
         )

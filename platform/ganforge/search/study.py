@@ -6,13 +6,14 @@ that it was given: they end in the state that the interrupted search was in.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ganforge.search.budget import Spent
 from ganforge.search.editing import apply
 from ganforge.search.journal import Event, Journal
 from ganforge.search.limits import Limits
+from ganforge.search.objectives import Objectives
 from ganforge.search.repeats import Repetitions
 from ganforge.search.sampler import Sampler
 from ganforge.search.stage_facts import restore, to_facts
@@ -48,7 +49,8 @@ _CURVE_STATES: dict[State, CurveState] = {
 class SearchState:
     """All trials of a search. `open_run` makes a trial's MLflow run before it starts, `configure`
     its settings and plan from what was suggested. `limits` end the search early; each configuration
-    is trained with `seeds` seeds (search/repeats.py)."""
+    is trained with `seeds` seeds (search/repeats.py). With several `objectives` trials are compared
+    by those, and `metric` is the first."""
 
     def __init__(
         self,
@@ -61,7 +63,9 @@ class SearchState:
         open_run: Callable[[Trial], RunRef | None],
         seed: int = 0,
         seeds: int = 1,
+        objectives: Objectives | None = None,
     ):
+        self.objectives = objectives
         self.sampler, self.strategy, self.seed = sampler, strategy, seed
         self.journal, self.metric, self.limits = journal, metric, limits
         self.configure, self.open_run = configure, open_run
@@ -121,8 +125,8 @@ class SearchState:
     def limit(self, begin: bool = False) -> str:
         """Why no trial may be continued, or with `begin` none be begun; empty where it may."""
         pauses = self.strategy.pauses
-        firsts = self.repetitions.firsts
-        found = self.limits.reached(self.spent, firsts, self.metric.mode, begin, pauses)
+        firsts, mode = self.repetitions.firsts, self.metric.mode
+        found = self.limits.reached(self.spent, firsts, mode, begin, pauses, self.objectives)
         return found or (self.ended if begin else "")
 
     @property
@@ -150,8 +154,12 @@ class SearchState:
         """The search as a strategy sees it."""
         trials = [trial for _, trial in sorted(self.repetitions.firsts.items())]
         stages = trials[0].plan.stages if trials else self.configure({})[1].stages
+        curves = tuple(self._curve(trial) for trial in trials)
+        if self.objectives is not None:
+            scores = self.objectives.rung_scores(trials)
+            curves = tuple(replace(curve, scores=scores[curve.number]) for curve in curves)
         return Seen(
-            tuple(self._curve(trial) for trial in trials),
+            curves,
             len(stages),
             tuple(map(stage_work, stages)),
             self.seed,
@@ -336,13 +344,17 @@ class SearchState:
         if stages_done in trial.scores:
             return not trial.stop or stages_done < trial.stages_done
         facts = {} if result is None else to_facts(result, self.metric.name)
+        values: tuple[float, ...] = ()
+        if self.objectives is not None and result is not None:
+            values = self.objectives.values(trial, stages_done, result)
+            facts["values"] = list(values)
         elapsed = round(self.spent.seconds, 1)
         self.journal.append(
             "reported", trial=number, stages_done=stages_done, score=score, elapsed=elapsed, **facts
         )
         if result is not None:
             trial.stages.setdefault(result.index, result)
-        self._reached(trial, stages_done, score)
+        self._reached(trial, stages_done, score, values)
         return self._decide(trial, stages_done)
 
     def _decide(self, trial: Trial, stages_done: int) -> bool:
@@ -371,9 +383,13 @@ class SearchState:
         trial.stop, trial.paused = not continues, paused
         return continues
 
-    def _reached(self, trial: Trial, stages_done: int, score: float) -> None:
+    def _reached(
+        self, trial: Trial, stages_done: int, score: float, values: Sequence[float] = ()
+    ) -> None:
         self._events += 1
         trial.scores[stages_done] = score
+        if values:
+            trial.values[stages_done] = tuple(values)
         if trial.repeats is None:
             self.sampler.report(trial.params, stages_done, score)
 
@@ -387,7 +403,8 @@ class SearchState:
         if (found := self.repetitions.reportable(trial, state)) is not None:
             first, how, score = found
             assert how in ("finished", "stopped", "failed")
-            self.sampler.report_end(first.params, how, score)
+            values = score if self.objectives is None else first.last_values
+            self.sampler.report_end(first.params, how, values)
 
     def returned(self, number: int) -> None:
         """A trial gives its worker back."""
@@ -434,7 +451,8 @@ class SearchState:
             self._refuse(event["params"], event["reason"])
         elif kind == "reported":
             self._before = event.get("elapsed", self._before)
-            self._reached(self.trials[number], event["stages_done"], event["score"])
+            values = event.get("values", ())
+            self._reached(self.trials[number], event["stages_done"], event["score"], values)
             restore(self.trials[number], event, self.metric.name)
         elif kind == "decided":
             # as it was decided: computed again it is the same, or this version decides otherwise

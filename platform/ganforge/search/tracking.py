@@ -13,6 +13,7 @@ from typing import Any
 from optuna.study import Study
 
 from ganforge.search.costs import Costs, trial_costs
+from ganforge.search.objectives import COMPUTED, Objectives
 from ganforge.search.pages import copies, logarithmic, search_page, search_view, trial_page
 from ganforge.search.repeats import Standing, configuration
 from ganforge.search.report.collect import newest_grids, report_files
@@ -49,6 +50,7 @@ class SearchTracking:
     metric: Metric
     folder: Path
     distributions: Mapping[str, Any] = field(default_factory=dict)
+    objectives: Objectives | None = None
     parent: RunRef | None = None
     view: str = ""
     problem: str = ""
@@ -94,7 +96,9 @@ class SearchTracking:
         title = f"Search {self.search_id} of {self.prepared.system}"
         scales = logarithmic(self.distributions)
         made = self._try(
-            lambda: report_files(title, trials, best, study, self.metric, scales, costs)
+            lambda: report_files(
+                title, trials, best, study, self.metric, scales, costs, self.objectives
+            )
         )
         if made is not None:
             self.client.files(self.parent, made[0])
@@ -168,6 +172,10 @@ class SearchTracking:
         if trial.last_score is not None and (trial.ended or trial.state == "paused"):
             # under its own name: the curve of the metric is on the axis of images
             metrics["final_score"] = trial.last_score
+            if self.objectives is not None:
+                # those that no worker measures are on no curve
+                found, computed = self.objectives.by_name(trial), {m.name for m in COMPUTED}
+                metrics |= {name: value for name, value in found.items() if name in computed}
         note = trial_page(self.prepared, self.search_id, self.metric.name, trial, trial.outcome)
         self.client.end(trial.run, _STATUS[trial.state], trial.outcome, metrics=metrics, note=note)
         trial.run = self.client.known(trial.run)
@@ -180,6 +188,15 @@ class SearchTracking:
             standing = by_number.get(configuration(trial))
             if standing is not None and trial.run is not None:
                 self.client.tag(trial.run, {"seeds": standing.line}, standing.metrics())
+
+    def mark_front(self, trials: Sequence[Trial]) -> None:
+        """Tag each trial by whether it is on the Pareto front: `pareto` is true or false. All of
+        them, because a search that goes on may take a trial off it."""
+        assert self.objectives is not None
+        front = {trial.number for trial in self.objectives.front(trials)}
+        for trial in trials:
+            if trial.run is not None and trial.ended:
+                self.client.tag(trial.run, {"pareto": str(trial.number in front).lower()})
 
     def end_parent(
         self, status: Status, outcome: str, best: Trial | None, note: str, costs: Costs

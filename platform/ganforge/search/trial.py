@@ -19,10 +19,10 @@ State = Literal["waiting", "running", "paused", "finished", "stopped", "failed",
 
 @dataclass
 class Trial:
-    """Suggestion number `number`, and what became of it. `scores` are by stages done;
-    `prepared` is without the tensors that all trials share; an `active` one has a worker. One that
-    `repeats` the configuration of another trial has another seed, by the number of its
-    `repetition`."""
+    """Suggestion number `number`, and what became of it. `scores` are by stages done, and so are
+    `values`, those of several objectives, the first of which is the score; `prepared` is without
+    the tensors that all trials share; an `active` one has a worker. One that `repeats` the
+    configuration of another trial has another seed, by the number of its `repetition`."""
 
     number: int
     params: dict[str, Any]
@@ -34,6 +34,7 @@ class Trial:
     state: State = "waiting"
     reason: str = ""
     scores: dict[int, float] = field(default_factory=dict)
+    values: dict[int, tuple[float, ...]] = field(default_factory=dict)
     stages: dict[int, StageResult] = field(default_factory=dict)
     stop: bool = False
     paused: bool = False
@@ -77,6 +78,11 @@ class Trial:
     @property
     def last_score(self) -> float | None:
         return self.scores[self.stages_done] if self.scores else None
+
+    @property
+    def last_values(self) -> tuple[float, ...] | None:
+        """The values of several objectives after its last stage; None where it has none."""
+        return self.values.get(self.stages_done)
 
     def results(self, metric: str) -> list[StageResult]:
         """The results of its finished stages; of one that an old journal has, its score."""

@@ -14,8 +14,10 @@ from ganforge.search.report.figure import Omitted
 from ganforge.search.report.html import page
 from ganforge.search.report.importance import importance
 from ganforge.search.report.parallel import parallel
+from ganforge.search.report.pareto_front import pareto_front
 from ganforge.search.report.plots import history, stage_ranks
 from ganforge.search.report.table import TrialRow, as_csv, as_parquet, table
+from ganforge.systems.base import Metric
 
 logger = logging.getLogger("ganforge")
 FOLDER = "report"
@@ -25,7 +27,8 @@ FOLDER = "report"
 class Searched:
     """Everything that a report speaks of. `logarithmic` are the settings drawn on a log scale;
     `frames` the best trial's sample grids; `best` its number; `costs` those of the search;
-    `repeated` a line for each configuration that was trained with several seeds, the best first."""
+    `repeated` a line for each configuration that was trained with several seeds, the best first.
+    With several `objectives` the first is `metric`."""
 
     title: str
     rows: Sequence[TrialRow]
@@ -38,6 +41,7 @@ class Searched:
     frames: Sequence[Frame] = ()
     costs: Costs = NO_COSTS
     repeated: Sequence[str] = ()
+    objectives: Sequence[Metric] = ()
 
 
 def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
@@ -50,6 +54,7 @@ def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
             "animation.webp",
             lambda: _animation(searched.frames),
         ),
+        **_of_several(searched),
         "Optimization history": ("optimization_history.png", lambda: history(rows, metric, mode)),
         "Ranks by stage": (
             "stage_ranks.png",
@@ -61,7 +66,7 @@ def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
         ),
         "Importance of settings": (
             "importance.png",
-            lambda: importance(searched.study, num_stages, mode),
+            lambda: importance(searched.study, num_stages, mode, searched.objectives),
         ),
     }
     left_out: list[str] = []
@@ -75,6 +80,13 @@ def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
     text = page(searched.title, _lead(searched, frame), frame, searched.best, images, left_out)
     files[f"{FOLDER}/report.html"] = text
     return files, left_out
+
+
+def _of_several(searched: Searched) -> dict[str, tuple[str, Callable[[], bytes]]]:
+    objectives = searched.objectives
+    if len(objectives) < 2:
+        return {}
+    return {"Pareto front": ("pareto_front.png", lambda: pareto_front(searched.rows, objectives))}
 
 
 def _animation(frames: Sequence[Frame]) -> bytes:
@@ -100,7 +112,13 @@ def _lead(searched: Searched, frame: Any) -> list[str]:
     """The result, what it cost, and whether the rungs were justified, in a sentence each."""
     states = frame["state"].value_counts()
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    lines = [f"{len(searched.rows)} trials ({counts}), compared by {searched.metric}."]
+    names = " and ".join(metric.name for metric in searched.objectives) or searched.metric
+    lines = [f"{len(searched.rows)} trials ({counts}), compared by {names}."]
+    if front := [str(row.number) for row in searched.rows if row.front]:
+        lines.append(
+            f"On the Pareto front: trial{'s'[: len(front) > 1]} {', '.join(front)}. Best is the "
+            f"front's best by {searched.metric}."
+        )
     for row in searched.rows:
         if row.number != searched.best or row.score is None:
             continue

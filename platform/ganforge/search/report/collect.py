@@ -7,12 +7,14 @@ animation.
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from optuna.study import Study
 
 from ganforge.search.costs import NO_COSTS, Costs, stage_rates, trial_costs
+from ganforge.search.objectives import Objectives
 from ganforge.search.repeats import standings
 from ganforge.search.report.animation import Frame, in_order
 from ganforge.search.report.build import Searched, build_report
@@ -32,12 +34,20 @@ def report_files(
     metric: Metric,
     logarithmic: Iterable[str],
     costs: Costs,
+    objectives: Objectives | None = None,
 ) -> tuple[dict[str, bytes], list[str]]:
     """The report of a search by its paths in the parent run, and what was left out of it."""
     rates = stage_rates(trials)
+    rows = [row(trial, metric.name, trial_costs(trial, rates)) for trial in trials]
+    if objectives is not None:
+        front = {trial.number for trial in objectives.front(trials)}
+        rows = [
+            replace(row, values=objectives.by_name(trial), front=trial.number in front)
+            for trial, row in zip(trials, rows, strict=True)
+        ]
     found = Searched(
         title,
-        [row(trial, metric.name, trial_costs(trial, rates)) for trial in trials],
+        rows,
         [stage.resolution for stage in best.plan.stages],
         metric.name,
         metric.mode,
@@ -47,6 +57,7 @@ def report_files(
         _try_grids(best),
         costs,
         [standing.line for standing in standings(trials, metric.mode)],
+        objectives.metrics if objectives is not None else (metric,),
     )
     return build_report(found)
 

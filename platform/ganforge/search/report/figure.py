@@ -16,9 +16,14 @@ def figure(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty image of so many inches; no window system is asked."""
     made = Figure(figsize=(width, height), layout="constrained")
     axes = made.add_subplot()
+    prepare(axes)
+    return made, axes
+
+
+def prepare(axes: Axes) -> None:
+    """The common look of all axes."""
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    return made, axes
 
 
 def legend(axes: Axes) -> None:

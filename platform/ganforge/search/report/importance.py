@@ -1,24 +1,38 @@
 """Which settings the scores depend on."""
 
+from collections.abc import Collection, Sequence
+
 import optuna
 from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from ganforge.search.report.figure import Omitted, figure, legend, png
+from ganforge.systems.base import Metric
 from ganforge.tracking.palette import colour
 
 _LEAST, _FEW = 4, 12
 
 
-def importance(study: Study, num_stages: int, mode: str) -> bytes:
+def importance(
+    study: Study, num_stages: int, mode: str, objectives: Sequence[Metric] = ()
+) -> bytes:
     """How much of the differences between scores each setting explains (fANOVA, Hutter et al.
-    2014): among the finished trials, and after the first stage, which more trials have ended."""
+    2014): among the finished trials, and after the first stage, which more trials have ended. With
+    several objectives for each of them, among the finished trials."""
+    parts: dict[str, tuple[Study | None, int]] = {}
+    if len(objectives) > 1:
+        for index, metric in enumerate(objectives):
+            parts[metric.name] = _scores_in(study, index, metric.mode)
+    else:
+        for label, stages_done in (("last stage", num_stages), ("first stage", 1)):
+            if num_stages > 1 or label == "last stage":
+                parts[f"after the {label}"] = _scores_after(study, stages_done, mode)
     found: dict[str, dict[str, float]] = {}
-    for label, stages_done in (("last stage", num_stages), ("first stage", 1)):
-        part, count = _scores_after(study, stages_done, mode)
-        if part is not None and (num_stages > 1 or label == "last stage"):
+    for label, (part, count) in parts.items():
+        if part is not None:
             evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
             hint = ": a hint at most" if count < _FEW else ""
-            name = f"after the {label} ({count} trials{hint})"
+            name = f"{label} ({count} trials{hint})"
             found[name] = optuna.importance.get_param_importances(part, evaluator=evaluator)
     found = {name: values for name, values in found.items() if any(values.values())}
     if not found:
@@ -45,20 +59,37 @@ def _scores_after(study: Study, stages_done: int, mode: str) -> tuple[Study | No
     """A study of the scores after so many stages, and of the settings that were in force until
     then; None where too little differs."""
     trials = [t for t in study.trials if stages_done in t.intermediate_values and t.distributions]
-    scores = {t.intermediate_values[stages_done] for t in trials}
-    keys = [key for t in trials for key in t.params if _stage_of(key) < stages_done]
-    if len(trials) < _LEAST or len(scores) < 2 or len(set(keys)) < 2:
-        return None, len(trials)
+    scores = [t.intermediate_values[stages_done] for t in trials]
+    keys = {key for t in trials for key in t.params if _stage_of(key) < stages_done}
+    return _of_one(trials, scores, keys, mode), len(trials)
+
+
+def _scores_in(study: Study, index: int, mode: str) -> tuple[Study | None, int]:
+    """A study of the values in one of several objectives; None where too little differs."""
+    done = (t for t in study.trials if t.state == TrialState.COMPLETE and t.distributions)
+    # a trial that failed may be told as complete, with values that nobody measured
+    trials = [t for t in done if not t.user_attrs.keys() & {"failed", "refused"}]
+    scores = [t.values[index] for t in trials]
+    keys = {key for t in trials for key in t.params}
+    return _of_one(trials, scores, keys, mode), len(trials)
+
+
+def _of_one(
+    trials: Sequence[FrozenTrial], scores: Sequence[float], keys: Collection[str], mode: str
+) -> Study | None:
+    """These trials with one score each; None where too little differs."""
+    if len(trials) < _LEAST or len(set(scores)) < 2 or len(keys) < 2:
+        return None
     part = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
-    for trial in trials:
+    for trial, score in zip(trials, scores, strict=True):
         part.add_trial(
             optuna.trial.create_trial(
                 params={k: v for k, v in trial.params.items() if k in keys},
                 distributions={k: v for k, v in trial.distributions.items() if k in keys},
-                value=trial.intermediate_values[stages_done],
+                value=score,
             )
         )
-    return part, len(trials)
+    return part
 
 
 def _stage_of(key: str) -> int:

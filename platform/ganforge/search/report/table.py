@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,9 @@ from ganforge.training.report import StageResult
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial, compared by `metric`. `seconds` are of its process, start and end included."""
+    """One trial, compared by `metric`. `seconds` are of its process, start and end included;
+    `values` those of several objectives after its last stage, by name, and `front` whether it is on
+    their Pareto front."""
 
     number: int
     run_id: str
@@ -29,6 +31,8 @@ class TrialRow:
     seed: int | None = None
     costs: Costs = NO_COSTS
     branched_from: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+    front: bool = False
 
     @property
     def score(self) -> float | None:
@@ -49,7 +53,8 @@ def table(rows: Sequence[TrialRow], num_stages: int) -> pd.DataFrame:
     `stage K reused`, `seconds`, `device-seconds`, and those by what they went into, as in
     `costs.Costs`: `used`, `lost`, `overhead`, and not spent `reused` and `spared`. Device-seconds
     are seconds times workers. Where configurations were repeated, `repeats` is the trial that a
-    line has the configuration of, and `seed` its seed.
+    line has the configuration of, and `seed` its seed. With several objectives a column
+    for each but the first, and `front`, follow `score`.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row.params))
     frame = pd.DataFrame([_line(row, keys, num_stages) for row in rows])
@@ -59,6 +64,12 @@ def table(rows: Sequence[TrialRow], num_stages: int) -> pd.DataFrame:
         frame["seed"] = pd.Series([row.seed for row in rows], dtype=object)
     if any(row.branched_from for row in rows):
         frame.insert(4, "branched from", [row.branched_from or None for row in rows])
+    further = list(dict.fromkeys(name for row in rows for name in row.values))[1:]
+    place = [*frame.columns].index("score") + 1 if further else 0
+    for number, name in enumerate(further):
+        frame.insert(place + number, name, [row.values.get(name) for row in rows])
+    if further:
+        frame.insert(place + len(further), "front", [row.front for row in rows])
     return frame
 
 

@@ -19,9 +19,10 @@ STRATEGIES = {
     "tpe": "every trial is trained to its end",
     "random": "every trial is trained to its end, at points drawn at random",
     "grid": "every point of a finite space, trained to its end",
+    "nsga2": "every trial is trained to its end, at points that NSGA-II breeds",
 }
 _MEMBERS = {"next": "method", "continues": "method", "pauses": "truth value"}
-_WHOLE = ("tpe", "random", "grid")
+_WHOLE = ("tpe", "random", "grid", "nsga2")
 
 
 def load_strategy(
@@ -47,7 +48,7 @@ def load_strategy(
 
 def sampler_of(strategy: str, sampler: str) -> str:
     """The sampler that a strategy goes with, where it does not take any."""
-    return strategy if strategy in ("random", "grid") else sampler
+    return strategy if strategy in ("random", "grid", "nsga2") else sampler
 
 
 def _own(name: str) -> Strategy:
