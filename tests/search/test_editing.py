@@ -85,7 +85,9 @@ def test_an_edited_search_that_is_cut_anywhere_continues_as_if_it_was_not(
     earlier = [e["params"] for e in events[:at] if e["event"] == "suggested"]
     assert any(p["critic_steps"] == 1 for p in earlier), "some lie outside"
     lines = local_file(str(tmp_path / "whole"), "search").read_text().splitlines(keepends=True)
-    for cut in range(at + 1, len(lines), 7):
+    # a decision of freeze-thaw takes long on a busy machine
+    step = 25 if isinstance(strategy, FreezeThaw) else 7
+    for cut in range(at + 1, len(lines), step):
         place = local_file(str(tmp_path / f"cut-{cut}"), "search")
         place.parent.mkdir(parents=True)
         place.write_text("".join(lines[:cut]))
