@@ -222,7 +222,7 @@ class Pool:
         return Training(self._points[row], self._scores[row, :length], costs)
 
     def nearest(self, points: Sequence[Placed], used: set[int]) -> list[Placed]:
-        free = np.setdiff1d(np.arange(len(self._points)), list(used))
+        free = np.delete(np.arange(len(self._points)), list(used))
         if not len(free) or not points:
             return []
         places, rows = np.array([p.units for p in points]), self._units[free]

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 
-from ganforge.search.strategies.curve_model import CurveModel, Observed, misfit, scale
+from ganforge.search.strategies.curve_model import CurveModel, Observed, misfit, places
 
 TIMES = np.array([0.0, 0.4, 1.0])
 NONE = Observed(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
@@ -58,7 +58,7 @@ def test_the_gradient_of_misfit() -> None:
 
 def test_the_final_score_is_the_conditional_normal() -> None:
     x, rows = seen()
-    model = CurveModel(x, TIMES, rows, NONE, np.arange(len(rows)))
+    model = CurveModel(x, TIMES, rows, NONE, rows)
     new = np.array([[0.2, 0.9]])
     points, numbers = np.concatenate([x, new]), np.array([*range(len(x)), -1])
     mean, variance = model.final(points, numbers)
@@ -73,24 +73,22 @@ def test_the_final_score_is_the_conditional_normal() -> None:
 
 def test_a_look_takes_away_what_a_pending_score_does() -> None:
     x, rows = seen()
-    every = np.arange(len(rows))
-    model = CurveModel(x, TIMES, rows, NONE, every)
+    model = CurveModel(x, TIMES, rows, NONE, rows)
     number = np.array([2])
     _, before = model.final(x[number], number)
     told = model.known(x[number], number, np.array([1]))
     assert told[0, 0] == 0.0
     for rung in (1, 2):
-        looked = CurveModel(x, TIMES, rows, observed((2, rung, 123.0)), every)
+        looked = CurveModel(x, TIMES, rows, observed((2, rung, 123.0)), rows)
         _, after = looked.final(x[number], number)
         assert told[0, rung] == pytest.approx(float(before[0] - after[0]), rel=1e-6)
 
 
 def test_a_pending_score_moves_no_mean() -> None:
     x, rows = seen()
-    every = np.arange(len(rows))
     numbers = np.arange(len(x))
-    plain, _ = CurveModel(x, TIMES, rows, NONE, every).final(x, numbers)
-    looked, _ = CurveModel(x, TIMES, rows, observed((2, 1, 123.0)), every).final(x, numbers)
+    plain, _ = CurveModel(x, TIMES, rows, NONE, rows).final(x, numbers)
+    looked, _ = CurveModel(x, TIMES, rows, observed((2, 1, 123.0)), rows).final(x, numbers)
     assert looked == pytest.approx(plain, rel=1e-9)
 
 
@@ -98,14 +96,22 @@ def test_irrelevant_settings_get_long_lengths() -> None:
     generator = np.random.default_rng(0)
     x = generator.random((40, 2))
     rows = observed(*((k, 2, float(np.sin(9 * x[k, 0]))) for k in range(40)))
-    model = CurveModel(x, TIMES, rows, NONE, np.arange(40))
+    model = CurveModel(x, TIMES, rows, NONE, rows)
     relevant, irrelevant = np.exp(model.theta[:2])
     assert irrelevant > 3 * relevant
 
 
-def test_scaled_scores_keep_their_order_and_stay_near() -> None:
-    scores = np.array([-1e34, -3.0, 1.0, 2.0, 5.0])
-    found = scale(scores, scores)
-    assert found[2] == 0.0 and found[3] == pytest.approx(0.25) and found[4] == 1.0
-    assert found[0] == -1.5 and found[1] == pytest.approx(-np.log(2))
-    assert np.array_equal(scale(np.ones(3), np.ones(3)), np.zeros(3))
+def test_places_are_normal_quantiles_of_ranks() -> None:
+    nan = np.nan
+    scores = np.array([[-1e34, nan], [-3.0, nan], [1.0, 4.0], [2.0, 3.0], [-np.inf, nan]])
+    found = places(scores)
+    # the first of five has a tenth above its middle; of the two that went on, the order is new
+    expected = [norm.ppf(q) / 2 for q in (0.3, 0.5, 0.7, 0.9, 0.1)]
+    assert found[:, 0] == pytest.approx(expected)
+    assert found[2:4, 1] == pytest.approx([norm.ppf(0.9) / 2, norm.ppf(0.7) / 2])
+    assert np.isnan(found[[0, 1, 4], 1]).all()
+
+
+def test_equal_scores_have_equal_places() -> None:
+    assert places(np.ones((3, 1))) == pytest.approx(np.zeros((3, 1)))
+    assert np.isnan(places(np.full((2, 3), np.nan))).all()

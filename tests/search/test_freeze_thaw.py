@@ -12,7 +12,7 @@ from ganforge.search.strategies.freeze_thaw import FreezeThaw, rate_of_gain
 
 WORK = (1.0, 3.0, 12.0)
 #: draws nothing, so that a decision can be told beforehand
-STRATEGY = FreezeThaw(explore=0.0, by_density=0.0)
+STRATEGY = FreezeThaw(explore=0.0)
 
 
 class Line:

@@ -12,11 +12,14 @@ model of paused runs is that of freeze-thaw Bayesian optimization (arXiv:1406.38
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
+from scipy.special import ndtri
+from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -42,23 +45,29 @@ class Observed:
         return Observed(self.trial[rows], self.rung[rows], self.score[rows])
 
 
-def scale(scores: Array, newest: Array) -> Array:
-    """Scores such that 0 is the median of `newest`, 1 the best, and bad ones are never far off.
+def places(scores: Array) -> Array:
+    """How good a score is among all trials at its rung, as a normal quantile: (trials, rungs).
 
-    Divergence reaches 1e34, and what matters is the order among the good ones: above the median
-    the scale is linear, below it is logarithmic and ends at -1.5.
+    `scores` has NaN where a trial has not been. Curves flatten, cross, and diverge to 1e34; their
+    order at a rung is what persists to the next. Those that were not continued count as worse than
+    those that were: of 100 trials, the best of the ten that reached a rung is the first of 100
+    there. The quantiles are halved, so that good ones lie about 1 above the middle.
     """
-    middle = float(np.median(newest))
-    span = max(float(scores.max()) - middle, 1e-12 + 1e-9 * abs(middle))
-    far = (scores - middle) / span
-    return np.where(far >= 0, far, np.maximum(-np.log1p(-np.minimum(far, 0.0)), -1.5))
+    count = int((~np.isnan(scores)).any(1).sum())
+    found = np.full(scores.shape, np.nan)
+    for rung in range(scores.shape[1]):
+        here = ~np.isnan(scores[:, rung])
+        if here.any():
+            better = here.sum() + 0.5 - rankdata(scores[here, rung])
+            found[here, rung] = 0.5 * ndtri(1 - better / count)
+    return found
 
 
 class CurveModel:
     """The posterior given observed curves.
 
     `features` are the settings of all trials, between 0 and 1: (trials, features). `times` is the
-    logarithm of the work up to each rung, between 0 and 1. `fit_rows` of `observed` are used to
+    logarithm of the work up to each rung, between 0 and 1. `fitted` scores are used to
     learn the lengths and variances, by their most likely values under a weak prior: `theta`, as
     `misfit` takes it.
     """
@@ -69,11 +78,11 @@ class CurveModel:
         times: Array,
         observed: Observed,
         pending: Observed,
-        fit_rows: Indices,
+        fitted: Observed,
     ) -> None:
         self.times = times
         self._x = features
-        self.theta = _fit(features, times, observed.take(fit_rows))
+        self.theta = _fit(features, times, fitted)
         self._parts = _Parts(self.theta, features.shape[1])
         trial = np.concatenate([observed.trial, pending.trial])
         rung = np.concatenate([observed.rung, pending.rung])
@@ -81,7 +90,7 @@ class CurveModel:
         self._scaled = features[trial] / self._parts.lengths
         distance = _distance(self._scaled, self._scaled)
         same = (trial[:, None] == trial).astype(float)
-        kernel = self._kernel(distance, same, times[rung][:, None], times[rung])
+        kernel = self._kernel(distance, same, rung, rung)
         kernel[np.diag_indices(len(trial))] += self._parts.noise + _JITTER
         self._factor = cholesky(kernel, lower=True, check_finite=False)
         # pending scores make the model surer, and do not move it
@@ -94,11 +103,18 @@ class CurveModel:
         """The variance of a score around its curve."""
         return self._parts.noise
 
-    def _kernel(self, distance: Array, same: Array, time: Array, other: Array) -> Array:
-        parts, apart = self._parts, np.abs(time - other)
+    def _kernel(self, distance: Array, same: Array, rung: Indices, other: Indices) -> Array:
+        # there are few rungs: the exponentials are looked up, by far the dearest part otherwise
+        parts, apart = self._parts, np.abs(self.times[:, None] - self.times)
         shared = _SHARED * np.exp(-apart / _SHARED_LENGTH)
-        settings = parts.settings * _matern(distance) * np.exp(-apart / parts.settings_length)
-        return shared + settings + parts.own * same * np.exp(-apart / parts.own_length)
+        settings = parts.settings * np.exp(-apart / parts.settings_length)
+        own = parts.own * np.exp(-apart / parts.own_length)
+        pick = rung[:, None] * len(self.times) + other
+        found = _matern(distance)
+        found *= settings.take(pick)
+        found += shared.take(pick)
+        found += own.take(pick) * same
+        return found
 
     def final(self, features: Array, trial: Indices) -> tuple[Array, Array]:
         """Mean and variance of the final scores of points; `trial` is a point's number, -1 for one
@@ -135,7 +151,7 @@ class CurveModel:
     def _cross(self, features: Array, trial: Indices, rung: Indices) -> Array:
         distance = _distance(self._scaled, features / self._parts.lengths)
         same = (self._trial[:, None] == trial).astype(float)
-        return self._kernel(distance, same, self.times[self._rung][:, None], self.times[rung])
+        return self._kernel(distance, same, self._rung, rung)
 
 
 class _Parts:
@@ -175,17 +191,17 @@ def misfit(theta: Array, features: Array, times: Array, observed: Observed) -> t
     `theta` are logarithms: a length for each feature; the variances of f, g and the noise; the
     lengths of f and g along the curve. Equation 2.30 of Rasmussen and Williams (2006).
     """
-    return _Evidence(features, times, observed)(theta)
+    rows = features[observed.trial]
+    return _Evidence(rows, times[observed.rung], observed.trial, observed.score)(theta)
 
 
 class _Evidence:
     """`misfit` of the same scores at several `theta`."""
 
-    def __init__(self, features: Array, times: Array, observed: Observed) -> None:
-        x, time = features[observed.trial], times[observed.rung]
-        self.y, n, self.features = observed.score, len(observed), features.shape[1]
+    def __init__(self, x: Array, time: Array, trial: Indices, score: Array) -> None:
+        self.y, n, self.features = score, len(score), x.shape[1]
         self.squares = ((x[:, None, :] - x) ** 2).reshape(n * n, self.features)
-        self.same = (observed.trial[:, None] == observed.trial).astype(float)
+        self.same = (trial[:, None] == trial).astype(float)
         self.apart = np.abs(time[:, None] - time)
         self.shared = _SHARED * np.exp(-self.apart / _SHARED_LENGTH)
 
@@ -215,9 +231,27 @@ class _Evidence:
 
 
 def _fit(features: Array, times: Array, observed: Observed) -> Array:
-    """The most likely logarithms of lengths and variances, by their gradient."""
-    mean, deviation = _prior(features.shape[1])
-    evidence = _Evidence(features, times, observed)
+    """The most likely logarithms of lengths and variances, by their gradient.
+
+    Decisions in a row often see the same scores to fit to: what was fitted last is kept.
+    """
+    rows = np.ascontiguousarray(features[observed.trial])
+    numbers = np.unique(observed.trial, return_inverse=True)[1]
+    parts = (rows, times[observed.rung], numbers, observed.score)
+    return _fitted(features.shape[1], *(part.tobytes() for part in parts)).copy()
+
+
+@lru_cache(maxsize=4)
+def _fitted(count: int, rows: bytes, times: bytes, trial: bytes, score: bytes) -> Array:
+    """`_fit` of arrays given as bytes, which can be kept by: `count` features."""
+    features = np.frombuffer(rows, dtype=np.float64).reshape(-1, count)
+    evidence = _Evidence(
+        features,
+        np.frombuffer(times, dtype=np.float64),
+        np.frombuffer(trial, dtype=np.int64),
+        np.frombuffer(score, dtype=np.float64),
+    )
+    mean, deviation = _prior(count)
 
     def loss(theta: Array) -> tuple[float, Array]:
         value, gradient = evidence(theta)

@@ -1,27 +1,30 @@
 """Pauses trials instead of stopping them, and continues the one that promises most for its cost.
 
-Freeze-thaw search (arXiv:1406.3896): at each free worker, a model of all curves says what each
-paused trial, and each of some new points, would score at its end. A candidate's value is the best
-rate of gain per cost of any plan "look at rung h, and train to the end if it looks good enough
-there": with m the mean of the final score after that look,
+Freeze-thaw search (arXiv:1406.3896) on ranks. Curves flatten, cross and diverge; what persists from
+one rung to the next is the order. So a score counts as its place among all trials at its rung, a
+normal quantile, and the place at the end is expected to follow from the last one as an
+Ornstein-Uhlenbeck process in the logarithm of the work: with p = exp(-log(work ratio) / length) it
+is normal with mean p times the place and variance 1 - p^2. At each free worker the first of those
+that wait at each rung is a candidate, and so is a new trial, of which nothing is known. A
+candidate's value is the best rate of gain per cost of any plan "look at rung h, and train to the
+end if it looks good enough there": with m the mean of the final place after that look,
 
     index = max over h and c of  E[(final - best)+ ; m > c] / (cost(h) + P(m > c) cost(h to end)).
 
 It is the reward rate of optimal stopping (the index of Gittins) with one intermediate look. A trial
 that is likely to win is so trained through several rungs without a doubt, and an unlikely one costs
-a rung. Scores that running trials have yet to report count as seen, at their mean, in how sure the
-model is, and points close to those that have not reported at all count less: sixty-four workers do
-not start sixty-four copies of one idea.
+a rung.
 
-Half of the new points are chosen by that index among points at random and close to good ones, the
-other half by the ratio of densities of density.py: neither is good on all families of curves.
+Where a new trial begins is chosen by a Gaussian process over settings and places, curve_model.py:
+the best index among points at random and close to good ones. Scores that running trials have yet to
+report count as seen, at their mean, in how sure the model is, and points close to those that have
+not reported at all count less: sixty-four workers do not start sixty-four copies of one idea.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from ganforge.search.strategies.base import (
@@ -34,8 +37,7 @@ from ganforge.search.strategies.base import (
     Point,
     Seen,
 )
-from ganforge.search.strategies.curve_model import Array, CurveModel, Indices, Observed, scale
-from ganforge.search.strategies.density import good_count, log_ratio
+from ganforge.search.strategies.curve_model import Array, CurveModel, Indices, Observed, places
 
 #: how likely a look is at least this good, from the best looks down: a trial of a good search is
 #: trained to its end because its look was one in a thousand
@@ -49,25 +51,23 @@ class FreezeThaw:
     """Freeze-thaw search; see this file's head.
 
     The first `startup` trials, and of the later decisions the part `explore`, begin at random:
-    where the model is wrong for good, the search is still one at random. Where less than `deepen`
-    of all cost was spent beyond the first rung, a paused trial continues: a model that is sure of
-    the next new point forever would finish nothing. A gain counts from `margin` on, in parts of the
-    way from the median score to the best: a search ends in improvements that nobody would notice.
+    where the model is wrong for good, the search is still one at random. `first` bounds the part of
+    all cost that is spent on first rungs, from below and above, while there is a choice: a search
+    that trained nothing to its end, or looked at nothing new, would not notice that it should.
+    `persistence` is the length along which a place is kept, in doublings of the work.
 
-    `by_density` of the new points are chosen by the ratio of densities, of `samples`; for the
-    others `drawn` points at random and `near` ones around each of `parents` are compared.
-    `looked_at` paused trials and as many new points get the whole index. At most `fit_scores`
-    scores set the lengths and variances of the model, and at most `scores` are in it, so that a
-    decision takes as long in a long search as in a short one.
+    For a new trial `drawn` points at random and `near` ones around each of `parents` are compared;
+    `looked_at` get the whole index, in which a gain counts from `margin` on, in places. At most
+    `fit_scores` scores set the lengths and variances of the model, and at most `scores` are in it,
+    so that a decision takes as long in a long search as in a short one.
     """
 
     startup: int = 5
     explore: float = 0.06
-    deepen: float = 0.6
+    first: tuple[float, float] = (0.2, 0.5)
+    persistence: float = 10.0
     margin: float = 0.002
-    by_density: float = 0.5
-    samples: int = 24
-    drawn: int = 100
+    drawn: int = 300
     near: int = 20
     parents: int = 5
     looked_at: int = 16
@@ -94,30 +94,59 @@ class FreezeThaw:
                 return Continue(paused[0].number)
             drawn = candidates.draw(generator, 1) if seen.fresh else ()
             return Begin(drawn[0]) if drawn else Nothing()
-        outlook = _Outlook(self, seen, candidates)
-        begin = seen.fresh and not (paused and self._is_shallow(seen))
-        points = self._points(seen, candidates, generator, outlook) if begin else []
-        if not paused and not points:
-            return Nothing()
-        best, index = outlook.choose(paused, points)
-        return Continue(paused[index].number) if best else Begin(points[index])
+        chosen = self._thawed(seen)
+        if chosen is None and seen.fresh:
+            outlook = _Outlook(self, seen, candidates)
+            points = self._points(candidates, generator, outlook)
+            if points:
+                return Begin(points[outlook.choose(points)])
+            chosen = self._thawed(replace(seen, fresh=False))
+        return Nothing() if chosen is None else Continue(chosen.number)
 
-    def _is_shallow(self, seen: Seen) -> bool:
+    def _thawed(self, seen: Seen) -> Curve | None:
+        """The paused trial that is continued; None for a new one, or where there is neither."""
+        waiting = _heads(seen)
+        # the cost of a unit of work, for those that have yet to report
+        rate = {c.number: sum(c.costs) / sum(seen.work[: c.rung]) for c in seen.curves if c.rung}
+        rate = {number: found for number, found in rate.items() if found > 0}
+        usual = float(np.mean(list(rate.values()))) if rate else 1.0
         first = sum(c.costs[0] for c in seen.curves if c.costs)
-        later = sum(sum(c.costs[1:]) for c in seen.curves)
-        later += sum(seen.work[c.rung] for c in seen.curves if c.state == "running" and c.rung)
-        return later < self.deepen * (first + later)
+        spent = sum(sum(c.costs) for c in seen.curves)
+        for curve in seen.curves:
+            if curve.state == "running" and curve.rung < seen.rungs:
+                spent += seen.work[curve.rung] * usual
+                first += seen.work[0] * usual if curve.rung == 0 else 0.0
+        low, high = self.first
+        if not waiting or (seen.fresh and first < low * spent):
+            return None
+        # last, a new one: no rung, no place
+        rung = np.array([c.rung for c, _ in waiting] + [0])
+        place = np.array([p for _, p in waiting] + [0.0])
+        cost = np.array([rate.get(c.number, usual) for c, _ in waiting] + [usual])
+        index = self._index(seen, rung, place) / cost
+        if not seen.fresh or first > high * spent:
+            index = index[:-1]
+        best = int(index.argmax())
+        return waiting[best][0] if best < len(waiting) else None
+
+    def _index(self, seen: Seen, rung: Indices, place: Array) -> Array:
+        """The index of trials that have reached so many rungs, and their places at the last."""
+        work = np.array(seen.work)
+        done = np.log2(np.cumsum(work))
+        kept = np.exp(-np.abs(done[:, None] - done) / self.persistence)
+        # of a trial's place, for each rung; zero where it has none
+        held = np.where(rung[:, None] > 0, kept[np.maximum(rung, 1) - 1], 0.0)
+        variance = np.maximum(1 - held[:, -1] ** 2, 1e-9)
+        taken = np.minimum(kept[:, -1] ** 2 * (1 - held**2), variance[:, None])
+        taken = np.where(np.arange(seen.rungs) >= rung[:, None], taken, 0.0)
+        count = sum(1 for c in seen.curves if c.scores or c.state == "failed")
+        best = float(ndtri(1 - 0.5 / max(count, 2)))
+        return rate_of_gain(held[:, -1] * place - best, variance, taken, rung, work)
 
     def _points(
-        self,
-        seen: Seen,
-        candidates: Candidates,
-        generator: np.random.Generator,
-        outlook: "_Outlook",
+        self, candidates: Candidates, generator: np.random.Generator, outlook: "_Outlook"
     ) -> list[Point]:
         points = list(candidates.draw(generator, self.drawn))
-        if generator.random() < self.by_density:
-            return outlook.likely(points, generator, self.samples)
         for curve in outlook.leading(self.parents):
             points += candidates.near(curve.point, generator, self.near)
         return points
@@ -129,37 +158,33 @@ class _Outlook:
     def __init__(self, strategy: FreezeThaw, seen: Seen, candidates: Candidates) -> None:
         self._strategy, self._candidates = strategy, candidates
         self._curves = curves = seen.curves
-        self._row = {c.number: k for k, c in enumerate(curves)}
         self._work = np.array(seen.work)
         done = np.log(np.cumsum(self._work))
         times = (done - done[0]) / max(done[-1] - done[0], 1e-12)
         self._features = candidates.encode([c.point for c in curves])
-        newest = np.array([c.scores[-1] for c in curves if c.scores])
-        everything = np.array([s for c in curves for s in c.scores])
-        scaled = scale(everything, newest)
-        worst = float(scaled.min())
-        trial = [k for k, c in enumerate(curves) for _ in c.scores]
-        rung = [r for c in curves for r in range(c.rung)]
-        scores = list(scaled)
-        for k, curve in enumerate(curves):
-            if curve.state == "failed" and curve.rung < seen.rungs:
-                # a failure is a bad score where it happened, so that its region is left
-                trial.append(k)
-                rung.append(curve.rung)
-                scores.append(min(worst, -0.5))
-        observed = _observed(trial, rung, scores)
+        observed = _observed(curves, seen.rungs)
         running = [k for k, c in enumerate(curves) if c.state == "running" and c.rung < seen.rungs]
-        pending = _observed(running, [curves[k].rung for k in running], [0.0] * len(running))
+        pending = Observed(
+            np.array(running, dtype=np.int64),
+            np.array([curves[k].rung for k in running], dtype=np.int64),
+            np.zeros(len(running)),
+        )
+        finals = observed.score[observed.rung == seen.rungs - 1]
+        # the lengths are fitted to the first of the trials only, their number growing by steps of
+        # a quarter: they change slowly, and fitting them is the dearest part of a decision
+        early = curves[: _step_below(len(curves))]
+        if not any(c.scores for c in early):
+            early = curves
+        fitted = _observed(early, seen.rungs)
+        fitted = fitted.take(_spread(fitted, strategy.fit_scores))
         observed = observed.take(_spread(observed, strategy.scores))
-        rows = _spread(observed, strategy.fit_scores)
-        self.model = CurveModel(self._features, times, observed, pending, rows)
+        self.model = CurveModel(self._features, times, observed, pending, fitted)
         self._cost_rates(seen)
-        finals = [s for k, r, s in zip(trial, rung, scores, strict=True) if r == seen.rungs - 1]
         reported = np.array([k for k, c in enumerate(curves) if c.scores], dtype=np.int64)
         mean, _ = self.model.final(self._features[reported], reported)
         self._mean = dict(zip(reported.tolist(), mean.tolist(), strict=True))
         # with nothing finished, the likely end of the best one is what is to be improved on
-        self._best = (max(finals) if finals else float(mean.max())) + strategy.margin
+        self._best = float(finals.max() if len(finals) else mean.max()) + strategy.margin
 
     def _cost_rates(self, seen: Seen) -> None:
         """The cost of a unit of work: log-linear in the settings, by ridge regression."""
@@ -170,7 +195,6 @@ class _Outlook:
                 for k in with_cost
             ]
         )
-        self._rate_of = dict(zip(with_cost, rates.tolist(), strict=True))
         self._slope = np.zeros(self._features.shape[1])
         self._middle, self._level = self._slope, 0.0
         if len(rates):
@@ -186,74 +210,70 @@ class _Outlook:
         order = sorted(self._mean, key=lambda k: (-self._mean[k], k))
         return [self._curves[k] for k in order[:count]]
 
-    def likely(
-        self, points: list[Point], generator: np.random.Generator, samples: int
-    ) -> list[Point]:
-        """The point that is most likely to be a good one, out of as many `samples` close to the
-        good ones, and a few of `points`."""
-        good = self.leading(good_count(len(self._curves)))
-        numbers = {c.number for c in good}
-        picks = generator.integers(len(good) + 1, size=samples)
-        found = points[: int((picks == len(good)).sum())]
-        for k, curve in enumerate(good):
-            if count := int((picks == k).sum()):
-                found += self._candidates.near(curve.point, generator, count)
-        if not found:
-            return []
-        rows = [self._row[c.number] for c in good]
-        rest = [k for k, c in enumerate(self._curves) if c.number not in numbers]
-        encoded = self._candidates.encode(found)
-        ratio = log_ratio(encoded, self._features[rows], self._features[rest])
-        return [found[int(ratio.argmax())]]
-
-    def choose(self, paused: Sequence[Curve], points: Sequence[Point]) -> tuple[bool, int]:
-        """Whether a paused one, and which of them or of `points`."""
-        rows = [self._row[c.number] for c in paused]
-        features = self._features[rows]
-        rates = [self._rate_of.get(k, np.exp(self._level)) for k in rows]
-        if points:
-            new = self._candidates.encode(points)
-            features = np.concatenate([features, new])
-            rates += np.exp(self._level + (new - self._middle) @ self._slope).tolist()
-        trial = np.array(rows + [-1] * len(points), dtype=np.int64)
-        first = np.array([c.rung for c in paused] + [0] * len(points), dtype=np.int64)
+    def choose(self, points: Sequence[Point]) -> int:
+        """Which of the new points."""
+        features = self._candidates.encode(points)
+        rates = np.exp(self._level + (features - self._middle) @ self._slope)
+        trial = np.full(len(points), -1)
+        first = np.zeros(len(points), dtype=np.int64)
         mean, variance = self.model.final(features, trial)
+        apart = self._apart(features)
         # a whole look at all of them is dear: first by the gain per cost of training to the end
-        remaining = np.cumsum(self._work[::-1])[::-1]
-        rough = _improvement(mean - self._best, np.sqrt(variance))
-        rough *= self._apart(features, trial) / (remaining[first] * np.array(rates))
-        keep = _top(rough, len(paused), self._strategy.looked_at)
+        rough = _improvement(mean - self._best, np.sqrt(variance)) * apart / rates
+        keep = np.argsort(-rough, kind="stable")[: self._strategy.looked_at]
         taken = self.model.known(features[keep], trial[keep], first[keep])
-        index = (
-            rate_of_gain(
-                mean[keep] - self._best,
-                variance[keep],
-                np.minimum(taken, variance[keep, None]),
-                first[keep],
-                self._work,
-            )
-            / np.array(rates)[keep]
+        index = rate_of_gain(
+            mean[keep] - self._best,
+            variance[keep],
+            np.minimum(taken, variance[keep, None]),
+            first[keep],
+            self._work,
         )
-        index *= self._apart(features[keep], trial[keep])
-        found = int(keep[int(index.argmax())])
-        return (True, found) if found < len(paused) else (False, found - len(paused))
+        return int(keep[int((index * apart[keep] / rates[keep]).argmax())])
 
-    def _apart(self, features: Array, trial: Indices) -> Array:
+    def _apart(self, features: Array) -> Array:
         """Between 0 and 1, how far each new point is from those that run without a score yet."""
-        found = np.ones(len(trial))
+        found = np.ones(len(features))
         for curve, row in zip(self._curves, self._features, strict=True):
             if curve.state == "running" and not curve.scores:
                 squares = ((features - row) ** 2).mean(1) / _SAME_IDEA**2
-                found *= np.where(trial < 0, -np.expm1(-0.5 * squares), 1.0)
+                found *= -np.expm1(-0.5 * squares)
         return found
 
 
-def _observed(trial: Sequence[int], rung: Sequence[int], score: Sequence[float]) -> Observed:
-    return Observed(
-        np.array(trial, dtype=np.int64),
-        np.array(rung, dtype=np.int64),
-        np.array(score, dtype=np.float64),
-    )
+def _heads(seen: Seen) -> list[tuple[Curve, float]]:
+    """The first by place of the paused trials at each rung, and its place there."""
+    found: dict[int, tuple[Curve, float]] = {}
+    for curve, row in zip(seen.curves, _places(seen.curves, seen.rungs), strict=True):
+        if curve.state == "paused":
+            place = 2 * float(row[curve.rung - 1]) if curve.rung else 0.0
+            if curve.rung not in found or place > found[curve.rung][1]:
+                found[curve.rung] = (curve, place)
+    return [found[rung] for rung in sorted(found)]
+
+
+def _places(curves: Sequence[Curve], rungs: int) -> Array:
+    """The curves as `places` has them: (curves, rungs)."""
+    scores = np.full((len(curves), rungs), np.nan)
+    for k, curve in enumerate(curves):
+        scores[k, : curve.rung] = curve.scores
+        if curve.state == "failed" and curve.rung < rungs:
+            # a failure is a bad score where it happened, so that its region is left
+            scores[k, curve.rung] = -np.inf
+    return places(scores)
+
+
+def _observed(curves: Sequence[Curve], rungs: int) -> Observed:
+    """All places of curves."""
+    found = _places(curves, rungs)
+    trial, rung = np.nonzero(~np.isnan(found))
+    return Observed(trial, rung, found[trial, rung])
+
+
+def _step_below(count: int) -> int:
+    """The largest whole part of a power of 1.25 that is at most `count`."""
+    step = int(np.log(max(count, 1)) / np.log(1.25) + 1e-9)
+    return int(1.25**step + 1e-9)
 
 
 def _spread(observed: Observed, count: int) -> Indices:
@@ -267,13 +287,6 @@ def _spread(observed: Observed, count: int) -> Indices:
     best, rest = order[: count // 2], np.sort(order[count // 2 :])
     even = rest[np.linspace(0, len(rest) - 1, count - count // 2).astype(int)]
     return np.sort(np.concatenate([best, even]))
-
-
-def _top(rough: Array, paused: int, count: int) -> NDArray[np.int64]:
-    """The best paused ones and the best new ones, each up to `count`."""
-    order = np.argsort(-rough, kind="stable")
-    old, new = order[order < paused][:count], order[order >= paused][:count]
-    return np.concatenate([old, new])
 
 
 def _improvement(ahead: Array, deviation: Array) -> Array:
@@ -290,12 +303,12 @@ def rate_of_gain(ahead: Array, variance: Array, taken: Array, first: Indices, wo
     # each bin at its mean
     part = np.diff(_CHANCES, prepend=0.0)
     density = np.exp(-0.5 * ndtri(_CHANCES) ** 2) / np.sqrt(2 * np.pi)
-    places = np.diff(density, prepend=0.0) / part
+    looks = np.diff(density, prepend=0.0) / part
     done = np.concatenate([[0.0], np.cumsum(work)])
     look = np.maximum(done[1:] - done[first][:, None], 1e-12)
     rest = done[-1] - done[1:]
     after = np.sqrt(np.maximum(variance[:, None] - taken, 1e-12))
-    means = ahead[:, None, None] + np.sqrt(taken)[:, :, None] * places
+    means = ahead[:, None, None] + np.sqrt(taken)[:, :, None] * looks
     gain = np.cumsum(part * _improvement(means, after[:, :, None]), axis=2)
     rate = (gain / (look[:, :, None] + rest[:, None] * _CHANCES)).max(axis=2)
     whole = _improvement(ahead, np.sqrt(variance)) / look[:, -1]
