@@ -49,7 +49,10 @@ class Sampler:
     """
 
     def __init__(self, space: Space, sampler: Any, pruner: Any = None) -> None:
-        self.study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+        # a name of its own would be drawn, and Hyperband puts trials into brackets by it
+        self.study = optuna.create_study(
+            study_name="search", direction="maximize", sampler=sampler, pruner=pruner
+        )
         self._space = {
             d.name: IntDistribution(int(d.low), int(d.high), log=d.log)
             if d.integer
