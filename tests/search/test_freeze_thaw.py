@@ -157,6 +157,61 @@ def test_the_index_of_a_look_that_tells_all() -> None:
     assert index[0] > 2 * (norm.pdf(1) - norm.sf(1)) / 16
 
 
+def ladder() -> list[Curve]:
+    """Paused trials at three rungs, a third of the cost on the first."""
+    rows = [(-0.3, 0.1), (-0.2,), (0.2, 0.3, 0.4), (0.5,), (0.1,), (0.15, 0.2), (-0.4,), (0.05,)]
+    curves = [curve(k, k / 8, "paused", *scores) for k, scores in enumerate(rows)]
+    return [replace(c, state="finished") if c.rung == 3 else c for c in curves]
+
+
+def test_only_the_order_of_scores_decides_what_continues() -> None:
+    curves = ladder()
+    far = [replace(c, scores=tuple(-np.exp(-40 * s) for s in c.scores)) for c in curves]
+    for decision in range(5):
+        answers = [
+            STRATEGY.next(seen(*c, decision=decision, fresh=False), Line()) for c in (curves, far)
+        ]
+        assert answers[0] == answers[1] and isinstance(answers[0], Continue)
+
+
+def test_the_first_rungs_get_their_part() -> None:
+    """8 units of 29 were spent on the first rungs."""
+    curves = ladder()
+    assert isinstance(FreezeThaw(explore=0.0, first=(0.3, 1.0)).next(seen(*curves), Line()), Begin)
+    answer = FreezeThaw(explore=0.0, first=(0.0, 0.2)).next(seen(*curves), Line())
+    assert isinstance(answer, Continue)
+
+
+def test_at_each_rung_the_first_waits() -> None:
+    """With a place that is kept for ever, the best of the last rung, else that of the first."""
+    late = FreezeThaw(explore=0.0, persistence=1e6).next(seen(*ladder(), fresh=False), Line())
+    assert late in (Continue(5), Continue(3))
+    alone = [c for c in ladder() if c.rung != 2]
+    assert STRATEGY.next(seen(*alone, fresh=False), Line()) == Continue(3)
+
+
+def test_the_index_of_a_place_is_expected_improvement_of_a_normal_one() -> None:
+    curves, place = ladder(), 1.3
+    found = STRATEGY._index(seen(*curves), np.array([2]), np.array([place]))
+    kept = np.exp(-np.log2(16 / 4) / STRATEGY.persistence)
+    ahead, deviation = kept * place - norm.ppf(1 - 0.5 / 8), np.sqrt(1 - kept**2)
+    z = ahead / deviation
+    assert found == pytest.approx((ahead * norm.cdf(z) + deviation * norm.pdf(z)) / 12, rel=1e-9)
+
+
+def test_a_trial_continues_at_once_if_it_would_be_the_next_choice() -> None:
+    told = []
+    for decision in range(12):
+        for number in (0, 3, 5):
+            curves = [replace(c, state="running") if c.number == number else c for c in ladder()]
+            now = seen(*curves, decision=decision)
+            paused = seen(*ladder(), decision=decision)
+            expected = FreezeThaw().next(paused, Line()) == Continue(number)
+            assert FreezeThaw().continues(now, number, Line()) == expected
+            told.append(expected)
+    assert any(told) and not all(told)
+
+
 def search(score: Callable[[float, int], float], tolerance: float, seed: int) -> float:
     """The work of one worker until a whole run scores within `tolerance` of 1."""
     curves: list[Curve] = []

@@ -79,7 +79,11 @@ class FreezeThaw:
         """Whether it would be the next choice if it was paused: a trial that is not put aside
         spares the start of its processes."""
         curves = tuple(replace(c, state="paused") if c.number == number else c for c in seen.curves)
-        return self.next(replace(seen, curves=curves), candidates) == Continue(number)
+        seen = replace(seen, curves=curves)
+        if seen.fresh and self._thawed(seen) is None and candidates.draw(seen.generator(), 1):
+            # a new one would begin: where, which is the dearest to say, does not matter here
+            return False
+        return self.next(seen, candidates) == Continue(number)
 
     def next(self, seen: Seen, candidates: Candidates) -> Decision:
         generator = seen.generator()
