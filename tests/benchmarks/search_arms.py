@@ -196,6 +196,10 @@ class Box:
         units = np.abs(self.space.units(point) + step)
         return self._shown(self.space.placed(1 - np.abs(1 - units)))
 
+    def branch(self, point: Point, rung: int, generator: np.random.Generator) -> Point | None:
+        """None: these curves are of configurations that stay as they are."""
+        return None
+
     def encode(self, points: Sequence[Point]) -> Array:
         features = len(self.space.dimensions)
         return np.array([self.space.units(p) for p in points]).reshape(-1, features)

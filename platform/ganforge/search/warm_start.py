@@ -190,7 +190,8 @@ def _process(features: Array, scores: Array) -> CurveModel:
     once = np.zeros(count, dtype=np.int64)
     none = Observed(once[:0], once[:0], np.zeros(0))
     fit = np.linspace(0, count - 1, min(count, _FIT)).astype(np.int64)
-    return CurveModel(features, np.zeros(1), Observed(rows, once, scores), none, fit)
+    observed = Observed(rows, once, scores)
+    return CurveModel(features, np.zeros(1), observed, none, observed.take(fit))
 
 
 def compare(scores: Sequence[Mapping[int, float]], failed: Sequence[bool]) -> Array:
