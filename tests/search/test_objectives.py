@@ -134,6 +134,11 @@ def test_means_over_seeds_are_of_one_metric() -> None:
             check_several("tpe", "tpe", **changes)
 
 
+def test_earlier_studies_guide_by_one_metric() -> None:
+    with pytest.raises(SettingsError, match="give --points instead, or one --metric"):
+        check_several("tpe", "tpe", warm_start=["faces"])
+
+
 def test_nsga2_is_a_strategy_with_its_sampler() -> None:
     check_several("nsga2", "tpe")
     assert sampler_of("nsga2", "tpe") == "nsga2" and sampler_of("tpe", "nsga2") == "nsga2"

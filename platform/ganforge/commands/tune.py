@@ -88,7 +88,13 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
     )
     limits = options.limits.limits(before.in_force.get("limits"))
     if len(options.metrics) > 1:
-        check_several(options.strategy, options.sampler, options.seeds or 1, limits.confirm)
+        check_several(
+            options.strategy,
+            options.sampler,
+            options.seeds or 1,
+            limits.confirm,
+            options.warm_start,
+        )
     named = settings_options.system or settings_options.settings_file
     domains: dict[str, Any] = {}
 

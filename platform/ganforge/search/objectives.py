@@ -145,9 +145,11 @@ def choose_objectives(known: Sequence[Metric], names: Sequence[str]) -> tuple[Me
     return chosen
 
 
-def check_several(strategy: str, sampler: str, seeds: int = 1, confirm: int = 0) -> None:
+def check_several(
+    strategy: str, sampler: str, seeds: int = 1, confirm: int = 0, warm_start: Sequence[str] = ()
+) -> None:
     """SettingsError where something compares trials by one number: a strategy, a sampler, means
-    over seeds."""
+    over seeds, what earlier studies say."""
     if strategy not in _STRATEGIES:
         raise SettingsError(
             f"strategy = {shown(strategy)}: compares trials by one metric, and several are given; "
@@ -157,6 +159,11 @@ def check_several(strategy: str, sampler: str, seeds: int = 1, confirm: int = 0)
         raise SettingsError(
             f"sampler = {sampler}: learns from one metric, and several are given; use tpe, nsga2, "
             "gp, random or qmc, or give one --metric"
+        )
+    if warm_start:
+        raise SettingsError(
+            f"warm-start = {shown_key(warm_start[0])}: earlier studies guide a search by one "
+            "metric, and several are given; give --points instead, or one --metric"
         )
     for key, value, least in (("seeds", seeds, 1), ("confirm", confirm, 0)):
         if value > least:

@@ -72,7 +72,13 @@ def search(
     request = replace(request, space=space_for(strategy, request.space, settings))
     check_space(request.space, settings)
     if request.further:
-        check_several(request.strategy, request.sampler, request.seeds, request.limits.confirm)
+        check_several(
+            request.strategy,
+            request.sampler,
+            request.seeds,
+            request.limits.confirm,
+            request.warm_start,
+        )
     if "://" not in request.storage:
         folder = Path(request.storage).expanduser().absolute()
         request = replace(request, storage=str(folder))
