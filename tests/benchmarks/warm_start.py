@@ -309,7 +309,10 @@ def main() -> None:
     given = parser.parse_args()
     found = json.loads(given.json.read_text()) if given.json.exists() else []
     have = {(r["task"], r["arm"], r["seed"]) for r in found}
-    tasks = [] if given.table else list(load_tasks(given.curves, given.tasks))
+    if given.table:
+        print(table(found))
+        return
+    tasks = list(load_tasks(given.curves, given.tasks))
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         for k, task in enumerate(tasks):
             shift = 1 + int(np.random.default_rng((seed, k)).integers(len(tasks) - 1))
@@ -319,8 +322,6 @@ def main() -> None:
                     found.append(run(task, other, arm, given.strategy, seed, 100 * seed + k))
             given.json.write_text(json.dumps(found))
         print(f"seed {seed}\n{table(found)}", flush=True)
-    if given.table:
-        print(table(found))
 
 
 if __name__ == "__main__":

@@ -206,6 +206,35 @@ def test_a_sampler_with_an_earlier_study_is_the_same_twice_and_repeats_nothing()
     assert once != sampled([]) and once[0] == sampled([])[0]
 
 
+def test_after_an_edit_of_the_space_a_study_is_judged_by_the_same_trials() -> None:
+    sampler = Sampler(SPACE, "max", 7, 4, earlier=[study()])
+    for _ in range(12):
+        point = sampler.ask()
+        sampler.report(point, 1, value(point))
+        sampler.report_end(point, "finished", value(point))
+    warm = sampler._warm  # pyright: ignore[reportPrivateUsage]
+    before = warm.weights
+    sampler.edit(dict(SPACE))
+    again = sampler._warm  # pyright: ignore[reportPrivateUsage]
+    assert again is not warm and before[0] > 0 and again.weights == pytest.approx(before)
+    narrow = SPACE | {"x": tune.uniform(0, 0.35)}
+    sampler.edit(narrow)
+    points = [sampler.ask() for _ in range(12)]
+    assert all(p["x"] <= 0.35 for p in points)
+    # so narrow that the study knows nothing of it
+    sampler.edit(SPACE | {"x": tune.uniform(0.5, 0.5001)})
+    assert sampler._warm is None  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    [None, [{"name": 3, "trials": []}], [{"name": "a", "trials": [[{}, 1, "high"]]}], [{}]],
+)
+def test_a_damaged_record_of_studies_is_named(recorded: Any) -> None:
+    with pytest.raises(SettingsError, match=r"damaged \(earlier studies\); repair it"):
+        from_plain(recorded)
+
+
 def test_a_related_study_helps_and_a_misleading_one_changes_nothing() -> None:
     seeds = range(6)
     best = {
