@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from ganforge.testing import check_system
-
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "first_gan.md"
 EXAMPLE = ROOT / "examples" / "my_gan.py"
@@ -33,10 +31,6 @@ def test_the_commands_are_those_that_are_run_below():
         ["ganforge", "reproduce"],
         ["ganforge", "sample"],
     ]
-
-
-def test_the_example_keeps_every_promise():
-    check_system(f"{EXAMPLE}:MyGAN", worker_counts=(2,))
 
 
 @pytest.mark.slow
