@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, norm
 
-from ganforge.search.strategies.curve_model import CurveModel, Observed, misfit, places
+from ganforge.search.strategies.curve_model import CurveModel, Observed, misfit, rank_scores
 
 TIMES = np.array([0.0, 0.4, 1.0])
 NONE = Observed(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
@@ -104,7 +104,7 @@ def test_irrelevant_settings_get_long_lengths() -> None:
 def test_places_are_normal_quantiles_of_ranks() -> None:
     nan = np.nan
     scores = np.array([[-1e34, nan], [-3.0, nan], [1.0, 4.0], [2.0, 3.0], [-np.inf, nan]])
-    found = places(scores)
+    found = rank_scores(scores)
     # the first of five has a tenth above its middle; of the two that went on, the order is new
     expected = [norm.ppf(q) / 2 for q in (0.3, 0.5, 0.7, 0.9, 0.1)]
     assert found[:, 0] == pytest.approx(expected)
@@ -113,5 +113,5 @@ def test_places_are_normal_quantiles_of_ranks() -> None:
 
 
 def test_equal_scores_have_equal_places() -> None:
-    assert places(np.ones((3, 1))) == pytest.approx(np.zeros((3, 1)))
-    assert np.isnan(places(np.full((2, 3), np.nan))).all()
+    assert rank_scores(np.ones((3, 1))) == pytest.approx(np.zeros((3, 1)))
+    assert np.isnan(rank_scores(np.full((2, 3), np.nan))).all()

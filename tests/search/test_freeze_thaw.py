@@ -43,8 +43,8 @@ def seen(*curves: Curve, decision: int = 7, fresh: bool = True) -> Seen:
 
 def some(state: CurveState = "paused") -> list[Curve]:
     """Six trials that are better the nearer they are to 0.3."""
-    places = (0.05, 0.25, 0.45, 0.6, 0.8, 0.95)
-    return [curve(k, x, state, -abs(x - 0.3)) for k, x in enumerate(places)]
+    ranks = (0.05, 0.25, 0.45, 0.6, 0.8, 0.95)
+    return [curve(k, x, state, -abs(x - 0.3)) for k, x in enumerate(ranks)]
 
 
 def test_the_same_is_decided_again() -> None:
@@ -183,7 +183,7 @@ def test_the_first_rungs_get_their_part() -> None:
 
 
 def test_at_each_rung_the_first_waits() -> None:
-    """With a place that is kept for ever, the best of the last rung, else that of the first."""
+    """With a rank that is kept for ever, the best of the last rung, else that of the first."""
     late = FreezeThaw(explore=0.0, persistence=1e6).next(seen(*ladder(), fresh=False), Line())
     assert late in (Continue(5), Continue(3))
     alone = [c for c in ladder() if c.rung != 2]
@@ -191,10 +191,10 @@ def test_at_each_rung_the_first_waits() -> None:
 
 
 def test_the_index_of_a_place_is_expected_improvement_of_a_normal_one() -> None:
-    curves, place = ladder(), 1.3
-    found = STRATEGY._index(seen(*curves), np.array([2]), np.array([place]))
+    curves, rank = ladder(), 1.3
+    found = STRATEGY._index(seen(*curves), np.array([2]), np.array([rank]))
     kept = np.exp(-np.log2(16 / 4) / STRATEGY.persistence)
-    ahead, deviation = kept * place - norm.ppf(1 - 0.5 / 8), np.sqrt(1 - kept**2)
+    ahead, deviation = kept * rank - norm.ppf(1 - 0.5 / 8), np.sqrt(1 - kept**2)
     z = ahead / deviation
     assert found == pytest.approx((ahead * norm.cdf(z) + deviation * norm.pdf(z)) / 12, rel=1e-9)
 

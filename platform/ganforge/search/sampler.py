@@ -90,7 +90,7 @@ class Sampler:
         self.append(first_points)
         self._earlier, self._given_candidates = earlier, candidates
         #: scores by rung of the trials so far, None where one failed
-        self._told: list[tuple[Point, int, float | None]] = []
+        self._reports: list[tuple[Point, int, float | None]] = []
         self._warm = self._warmed()
         self._forced: Point = {}
         self._open: dict[tuple[tuple[str, Any], ...], Trial] = {}
@@ -236,7 +236,7 @@ class Sampler:
         trial = self._trial(point)
         if math.isfinite(value) and rung not in self._frozen(trial).intermediate_values:
             trial.report(value, rung)
-            self._tell(point, rung, value)
+            self._report_earlier(point, rung, value)
 
     def report_end(
         self, point: Mapping[str, Any], state: End, value: float | Sequence[float] | None = None
@@ -258,7 +258,7 @@ class Sampler:
         else:
             trial.set_user_attr("failed", True)
             self._record_bad(trial)
-            self._tell(point, 0, None)
+            self._report_earlier(point, 0, None)
 
     # ---- asking ----
 
@@ -340,11 +340,11 @@ class Sampler:
 
     # ---- learning ----
 
-    def _tell(self, point: Mapping[str, Any], rung: int, value: float | None) -> None:
+    def _report_earlier(self, point: Mapping[str, Any], rung: int, value: float | None) -> None:
         """Let the earlier studies be judged by a score, or by a failure."""
-        self._told.append((dict(point), rung, value))
+        self._reports.append((dict(point), rung, value))
         if self._warm is not None:
-            self._pass_on(self._warm, *self._told[-1])
+            self._pass_on(self._warm, *self._reports[-1])
 
     def _pass_on(self, warm: WarmStart, point: Point, rung: int, value: float | None) -> None:
         lying = lying_in(self.axes, point)
@@ -354,15 +354,15 @@ class Sampler:
             warm.report(lying, rung, value)
 
     def _warmed(self) -> WarmStart | None:
-        """What the earlier studies say of the present space, told of all that was reported."""
+        """What the earlier studies say of the present space, with all that was reported."""
         within = [study.within(self._fits) for study in self._earlier]
         known = [study for study in within if len(study.trials) >= MIN_TRIALS]
         if not known:
             return None
         candidates = self._given_candidates or self.candidates
         warm = WarmStart(known, candidates, self.modes[0], self.seed)
-        for told in self._told:
-            self._pass_on(warm, *told)
+        for report in self._reports:
+            self._pass_on(warm, *report)
         return warm
 
     def _accept(self) -> None:

@@ -170,7 +170,7 @@ class TuneCallback(Unsaved, Callback):
             self._end(trial, state, "" if over else "its driver died")
 
     def end_replaced(self) -> None:
-        """End the runs of trials whose places others have taken while they were paused."""
+        """End the runs of trials that others have replaced while they were paused."""
         while self.search_state.replaced:
             trial = self.search_state.replaced.pop(0)
             self.tracking.end_trial(trial)

@@ -12,7 +12,7 @@ points that it would choose without earlier studies.
 
 Otherwise a point is proposed with probability 0.7 min(1, 2 max w): the best one of the study that
 is believed most, and after that, of many candidates, the one with the largest expected improvement
-by a process over the places of the present trials, whose mean before it has seen any is what the
+by a process over the ranks of the present trials, whose mean before it has seen any is what the
 studies predict, sum w_k f_k / max(1, sum w_k).
 
 All of it is a pure function of the studies, the seed and what was reported.

@@ -45,7 +45,7 @@ class Observed:
         return Observed(self.trial[rows], self.rung[rows], self.score[rows])
 
 
-def places(scores: Array) -> Array:
+def rank_scores(scores: Array) -> Array:
     """How good a score is among all trials at its rung, as a normal quantile: (trials, rungs).
 
     `scores` has NaN where a trial has not been. Curves flatten, cross, and diverge to 1e34; their

@@ -1,13 +1,13 @@
 """Pauses trials instead of stopping them, and continues the one that promises most for its cost.
 
 Freeze-thaw search (arXiv:1406.3896) on ranks. Curves flatten, cross and diverge; what persists from
-one rung to the next is the order. So a score counts as its place among all trials at its rung, a
-normal quantile, and the place at the end is expected to follow from the last one as an
+one rung to the next is the order. So a score counts as its rank among all trials at its rung, a
+normal quantile, and the rank at the end is expected to follow from the last one as an
 Ornstein-Uhlenbeck process in the logarithm of the work: with p = exp(-log(work ratio) / length) it
-is normal with mean p times the place and variance 1 - p^2. At each free worker the first of those
+is normal with mean p times the rank and variance 1 - p^2. At each free worker the first of those
 that wait at each rung is a candidate, and so is a new trial, of which nothing is known. A
 candidate's value is the best rate of gain per cost of any plan "look at rung h, and train to the
-end if it looks good enough there": with m the mean of the final place after that look,
+end if it looks good enough there": with m the mean of the final rank after that look,
 
     index = max over h and c of  E[(final - best)+ ; m > c] / (cost(h) + P(m > c) cost(h to end)).
 
@@ -15,7 +15,7 @@ It is the reward rate of optimal stopping (the index of Gittins) with one interm
 that is likely to win is so trained through several rungs without a doubt, and an unlikely one costs
 a rung.
 
-Where a new trial begins is chosen by a Gaussian process over settings and places, curve_model.py:
+Where a new trial begins is chosen by a Gaussian process over settings and ranks, curve_model.py:
 the best index among points at random and close to good ones. Scores that running trials have yet to
 report count as seen, at their mean, in how sure the model is, and points close to those that have
 not reported at all count less: sixty-four workers do not start sixty-four copies of one idea.
@@ -37,7 +37,7 @@ from ganforge.search.strategies.base import (
     Point,
     Seen,
 )
-from ganforge.search.strategies.curve_model import Array, CurveModel, Indices, Observed, places
+from ganforge.search.strategies.curve_model import Array, CurveModel, Indices, Observed, rank_scores
 
 #: how likely a look is at least this good, from the best looks down: a trial of a good search is
 #: trained to its end because its look was one in a thousand
@@ -54,10 +54,10 @@ class FreezeThaw:
     where the model is wrong for good, the search is still one at random. `first` bounds the part of
     all cost that is spent on first rungs, from below and above, while there is a choice: a search
     that trained nothing to its end, or looked at nothing new, would not notice that it should.
-    `persistence` is the length along which a place is kept, in doublings of the work.
+    `persistence` is the length along which a rank is kept, in doublings of the work.
 
     For a new trial `drawn` points at random and `near` ones around each of `parents` are compared;
-    `looked_at` get the whole index, in which a gain counts from `margin` on, in places. At most
+    `looked_at` get the whole index, in which a gain counts from `margin` on, in ranks. At most
     `fit_scores` scores set the lengths and variances of the model, and at most `scores` are in it,
     so that a decision takes as long in a long search as in a short one.
     """
@@ -123,29 +123,29 @@ class FreezeThaw:
         low, high = self.first
         if not waiting or (seen.fresh and first < low * spent):
             return None
-        # last, a new one: no rung, no place
+        # last, a new one: no rung, no rank
         rung = np.array([c.rung for c, _ in waiting] + [0])
-        place = np.array([p for _, p in waiting] + [0.0])
+        rank = np.array([p for _, p in waiting] + [0.0])
         cost = np.array([rate.get(c.number, usual) for c, _ in waiting] + [usual])
-        index = self._index(seen, rung, place) / cost
+        index = self._index(seen, rung, rank) / cost
         if not seen.fresh or first > high * spent:
             index = index[:-1]
         best = int(index.argmax())
         return waiting[best][0] if best < len(waiting) else None
 
-    def _index(self, seen: Seen, rung: Indices, place: Array) -> Array:
-        """The index of trials that have reached so many rungs, and their places at the last."""
+    def _index(self, seen: Seen, rung: Indices, rank: Array) -> Array:
+        """The index of trials that have reached so many rungs, and their ranks at the last."""
         work = np.array(seen.work)
         done = np.log2(np.cumsum(work))
         kept = np.exp(-np.abs(done[:, None] - done) / self.persistence)
-        # of a trial's place, for each rung; zero where it has none
+        # of a trial's rank, for each rung; zero where it has none
         held = np.where(rung[:, None] > 0, kept[np.maximum(rung, 1) - 1], 0.0)
         variance = np.maximum(1 - held[:, -1] ** 2, 1e-9)
         taken = np.minimum(kept[:, -1] ** 2 * (1 - held**2), variance[:, None])
         taken = np.where(np.arange(seen.rungs) >= rung[:, None], taken, 0.0)
         count = sum(1 for c in seen.curves if c.scores or c.state == "failed")
         best = float(ndtri(1 - 0.5 / max(count, 2)))
-        return rate_of_gain(held[:, -1] * place - best, variance, taken, rung, work)
+        return rate_of_gain(held[:, -1] * rank - best, variance, taken, rung, work)
 
     def _points(
         self, candidates: Candidates, generator: np.random.Generator, outlook: "_Outlook"
@@ -246,30 +246,30 @@ class _Outlook:
 
 
 def _heads(seen: Seen) -> list[tuple[Curve, float]]:
-    """The first by place of the paused trials at each rung, and its place there."""
+    """The first by rank of the paused trials at each rung, and its rank there."""
     found: dict[int, tuple[Curve, float]] = {}
-    for curve, row in zip(seen.curves, _places(seen.curves, seen.rungs), strict=True):
+    for curve, row in zip(seen.curves, _ranks(seen.curves, seen.rungs), strict=True):
         if curve.state == "paused":
-            place = 2 * float(row[curve.rung - 1]) if curve.rung else 0.0
-            if curve.rung not in found or place > found[curve.rung][1]:
-                found[curve.rung] = (curve, place)
+            rank = 2 * float(row[curve.rung - 1]) if curve.rung else 0.0
+            if curve.rung not in found or rank > found[curve.rung][1]:
+                found[curve.rung] = (curve, rank)
     return [found[rung] for rung in sorted(found)]
 
 
-def _places(curves: Sequence[Curve], rungs: int) -> Array:
-    """The curves as `places` has them: (curves, rungs)."""
+def _ranks(curves: Sequence[Curve], rungs: int) -> Array:
+    """The curves as `rank_scores` has them: (curves, rungs)."""
     scores = np.full((len(curves), rungs), np.nan)
     for k, curve in enumerate(curves):
         scores[k, : curve.rung] = curve.scores
         if curve.state == "failed" and curve.rung < rungs:
             # a failure is a bad score where it happened, so that its region is left
             scores[k, curve.rung] = -np.inf
-    return places(scores)
+    return rank_scores(scores)
 
 
 def _observed(curves: Sequence[Curve], rungs: int) -> Observed:
-    """All places of curves."""
-    found = _places(curves, rungs)
+    """All ranks of curves."""
+    found = _ranks(curves, rungs)
     trial, rung = np.nonzero(~np.isnan(found))
     return Observed(trial, rung, found[trial, rung])
 
