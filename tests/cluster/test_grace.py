@@ -169,3 +169,17 @@ def test_sigterm_while_ray_starts_leaves_nothing(seconds: float) -> None:
     while left := subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout:
         assert time.monotonic() < until, left
         time.sleep(0.2)
+
+
+def test_an_end_at_leisure_takes_longer_than_three_seconds() -> None:
+    """Ray's library has a process aborted (exit code -6) three seconds after SIGTERM."""
+    code = (
+        "import os, signal, time\nfrom ganforge.cluster.session import graceful, session\n"
+        "with session(num_cpus=1), graceful(lambda: None):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(5)\n    print('stored')\n"
+    )
+    environment = os.environ | {"RAY_ADDRESS": "local"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.strip()) == (143, "stored")

@@ -131,13 +131,18 @@ def ended_by_sigterm() -> Iterator[None]:
 
 @contextmanager
 def _without_ray_handlers() -> Iterator[None]:
-    """ray.init() answers SIGTERM its own way from its first line on, with exit code 15, later 1."""
+    """ray.init() answers SIGTERM its own way from its first line on, with exit code 15, later 1.
+
+    Its library then puts a handler below Python's, which calls that and has the process aborted
+    three seconds later: too soon for one that ends at leisure."""
     before = ray_utils.set_sigterm_handler
     ray_utils.set_sigterm_handler = lambda handler: None
     try:
         yield
     finally:
         ray_utils.set_sigterm_handler = before
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 @contextmanager
