@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,15 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from chromium import CHROMIUM
 from small import METRIC, tiny
 
 from ganforge.commands.cli import main
 from ganforge.settings import to_json
 from ganforge.tracking.client import open_client
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.ray,

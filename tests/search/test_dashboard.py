@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chromium import CHROMIUM
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from ganforge.schedule import Plan, Stage
 from ganforge.search.mirror import Mirror
 from ganforge.search.trial import Trial
 from ganforge.systems.base import Metric
-from tests.cluster.test_browser import CHROMIUM
 
 pytestmark = [
     pytest.mark.browser,
