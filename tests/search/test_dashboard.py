@@ -77,7 +77,7 @@ def test_the_study_its_best_trial_and_its_plots_are_shown(address: str, tmp_path
         page.get_by_text("Best Trial (number=5)").wait_for()
         # a plot is painted once its axes have labels
         page.locator(".plotly .xtick").first.wait_for()
-        page.goto(f"{page.url.rstrip('/')}/trialTable")
+        page.goto(f"{page.url.rstrip('/')}/trials")
         page.get_by_text("critic_steps").first.wait_for()
         text = page.locator("body").inner_text()
         assert text.count("Complete") >= TRIALS
