@@ -40,7 +40,7 @@ FAULTS = ("worker", "driver", "damage", "server", "term")
 _MARK = "GANFORGE_CHAOS"
 _END_SECONDS, _GONE_SECONDS, _TERM_SECONDS = 900.0, 30.0, 60.0
 #: what differs between two equal searches: seconds, ids of runs
-_UNSTEADY = ("seconds", "elapsed", "run", "parent")
+_UNSTEADY = ("seconds", "elapsed", "lost", "run", "parent")
 
 
 def search_in(folder: Path, uri: str, trials: int, strategy: str, resume: bool) -> None:

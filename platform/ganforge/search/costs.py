@@ -57,8 +57,9 @@ def trial_costs(trial: Trial, rates: dict[int, float]) -> Costs:
     stages = trial.stages.values()
     used = sum(s.seconds * s.workers for s in stages if not s.reused)
     reused = sum(s.seconds * s.workers for s in stages if s.reused)
-    held = trial.seconds * trial.settings.workers
-    lost = trial.lost_seconds * trial.settings.workers
+    # as precise as the journal has them: a resumed search counts the same
+    held = round(trial.seconds, 1) * trial.settings.workers
+    lost = round(trial.lost_seconds, 1) * trial.settings.workers
     spared = 0.0
     if trial.state in ("stopped", "paused"):
         left = enumerate(trial.plan.stages[trial.stages_done :], trial.stages_done)

@@ -421,7 +421,10 @@ class SearchState:
         trial = self.trials[number]
         trial.finish(state, reason)
         seconds = round(trial.seconds, 1)
-        self.journal.append("ended", trial=number, state=state, reason=reason, seconds=seconds)
+        lost = {"lost": round(trial.lost_seconds, 1)} if trial.lost_seconds else {}
+        self.journal.append(
+            "ended", trial=number, state=state, reason=reason, seconds=seconds, **lost
+        )
         return trial
 
     def state_of(self, number: int, failed: bool = False) -> State | None:
@@ -472,6 +475,7 @@ class SearchState:
         elif kind == "ended":
             self.trials[number].finish(event["state"], event["reason"])
             self.trials[number].seconds = event["seconds"]
+            self.trials[number].lost_seconds = event.get("lost", 0.0)
 
     def _replay_suggestion(self, event: Event) -> None:
         number, params = event["trial"], event["params"]
