@@ -117,7 +117,7 @@ def test_a_branch_is_the_same_stages_up_to_where_it_branched(stages_done: int) -
         mine, theirs = stage_ids(made), stage_ids(parent)
         assert mine[:stages_done] == theirs[:stages_done]
         last = dict(made) | {"stages.1.epochs": parent["stages.1.epochs"]}
-        if last != parent:  # the length alone is no part of a stage's own id
+        if last != parent:  # the length alone is not part of a stage's own id
             assert mine[stages_done:] != theirs[stages_done:]
 
 

@@ -110,7 +110,7 @@ def test_an_edit_is_recorded_with_what_changed_and_why(tmp_path: Path) -> None:
     at = state.journal.events.index(event)
     following = next(e for e in state.journal.events[at:] if e["event"] == "suggested")
     assert following["params"] == event["points"][0]
-    # asked for once more it is no edit
+    # asked for once more nothing is edited
     now = EDITED, event["points"], Limits(ALL)
     assert edit_event(state.journal.events, *now) == {}
     assert in_force(state.journal.events)["limits"]["trials"] == ALL

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import driven
 import numpy as np
 import pytest
 from ray import tune
@@ -228,23 +229,7 @@ def score(trial: Trial, stages_done: int) -> float:
 
 
 def drive(state: SearchState, score: Score = score) -> None:
-    """What Tune does when trials run one at a time."""
-    for trial in state.decided:
-        if not trial.reported:
-            state.report_end(trial.number, "stopped" if trial.stop else "finished")
-        state.end(trial.number, "stopped" if trial.stop else "finished")
-    while (trial := state.suggest()) is not None:
-        for stages_done in range(1, 4):
-            if not state.reached(trial.number, stages_done, score(trial, stages_done)):
-                break
-        ended = state.state_of(trial.number)
-        assert ended is not None
-        state.returned(trial.number)
-        if ended == "paused":
-            state.pause(trial.number)
-            continue
-        state.report_end(trial.number, ended)
-        state.end(trial.number, ended)
+    driven.drive(state, score)
 
 
 def story(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

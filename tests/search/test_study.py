@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import driven
 import pytest
 from ray import tune
 from small import SYSTEM, tiny
@@ -92,26 +93,7 @@ def score(trial: Trial, stages_done: int) -> float:
 
 
 def drive(search_state: SearchState) -> None:
-    """What Tune does when trials run one at a time; a resumed trial tells all its stages again."""
-    for trial in search_state.decided:
-        state = search_state.state_of(trial.number)
-        assert state is not None
-        if not trial.reported:
-            search_state.report_end(trial.number, state)
-        search_state.end(trial.number, state)
-    while (trial := search_state.suggest()) is not None:
-        trial.start()
-        for stages_done in range(1, 4):
-            if not search_state.reached(trial.number, stages_done, score(trial, stages_done)):
-                break
-        state = search_state.state_of(trial.number)
-        assert state is not None
-        search_state.returned(trial.number)
-        if state == "paused":
-            search_state.pause(trial.number)
-            continue
-        search_state.report_end(trial.number, state)
-        search_state.end(trial.number, state)
+    driven.drive(search_state, score)
 
 
 def story(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

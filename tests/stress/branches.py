@@ -6,7 +6,7 @@ A search whose space has settings of the last stage alone trains the stage befor
 with as many runs that know nothing of each other: device-seconds, and the bits of every stage. What
 was trained is read from the workers' own lines: a stage that is trained is reported on the way, one
 that is taken over is not. Trials run one at a time, as the runs do: two of them on one machine
-slow each other down, which is no cost of branching. Takes about half an hour on two quiet cores.
+slow each other down, which branching does not cost. Takes about half an hour on two quiet cores.
 """
 
 import argparse
