@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +22,30 @@ class Failed(Exception):
 def run(command: list[str], folder: Path, seconds: float, expect: int = 0) -> str:
     """The output of a command; Failed when it takes too long or exits otherwise than expected."""
     print("$", shlex.join(command), flush=True)
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            timeout=seconds,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise Failed(f"took more than {seconds:.0f} s") from error
-    print(done.stdout[-4000:], flush=True)
-    if done.returncode != expect:
-        raise Failed(f"exit code {done.returncode}, not {expect}: {done.stdout[-300:]}")
-    return done.stdout
+    lines, late = [], threading.Event()
+    with subprocess.Popen(
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout is not None
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(seconds, end)
+        timer.start()
+        try:
+            for line in process.stdout:  # shown as it comes: some checks take hours
+                print(line, end="", flush=True)
+                lines.append(line)
+        finally:
+            timer.cancel()
+    text = "".join(lines)
+    if late.is_set():
+        raise Failed(f"took more than {seconds:.0f} s")
+    if process.returncode != expect:
+        raise Failed(f"exit code {process.returncode}, not {expect}: {text[-300:]}")
+    return text
 
 
 def number(pattern: str, text: str) -> float:
