@@ -38,7 +38,10 @@ TESTS = Path(__file__).parents[1]
 EXPERIMENT = "chaos"
 FAULTS = ("worker", "driver", "damage", "server", "term")
 _MARK = "GANFORGE_CHAOS"
-_END_SECONDS, _GONE_SECONDS, _TERM_SECONDS = 900.0, 30.0, 60.0
+_END_SECONDS, _GONE_SECONDS, _TERM_SECONDS = 1800.0, 30.0, 60.0
+#: of the faults, those that strike while the search recovers from the one before; the others come
+#: once it trains, or else no search would come far
+_RECOVERING, _START_SECONDS = 0.3, 60.0
 #: what differs between two equal searches: seconds, ids of runs
 _UNSTEADY = ("seconds", "elapsed", "lost", "run", "parent")
 
@@ -150,6 +153,9 @@ class Case:
             except OSError:
                 continue
         return found
+
+    def trains(self) -> bool:
+        return any("RayTrainWorker" in command for command in self.processes().values())
 
     def leave(self) -> None:
         """Wait until the processes of a killed search are gone: Ray's follow their driver."""
@@ -266,20 +272,32 @@ def troubled(
     case.start(resume=False)
     assert case.search is not None
     until = time.monotonic() + _END_SECONDS
-    next_at = time.monotonic() + draw.uniform(4, 20)
+    # a moment for the next fault; None until the search trains
+    next_at: float | None = None
+    latest = time.monotonic() + _START_SECONDS
     while case.search.poll() is None:
-        time.sleep(0.05)
+        time.sleep(0.2)
         now = time.monotonic()
         if now > until:
             raise SystemExit(f"the search did not end within {_END_SECONDS:.0f} s: {case.folder}")
         if case.back_at is not None and now >= case.back_at:
             case.serve()
-        if now >= next_at and tally.total() < wanted:
-            kind = draw.choice(kinds)
-            landed = strike(case, kind, draw)
-            tally[kind] += landed
-            # a fault may strike the recovery from the one before
-            next_at = time.monotonic() + (draw.uniform(0.5, 12) if landed else 0.3)
+        if tally.total() >= wanted:
+            continue
+        if next_at is None and (case.trains() or now > latest):
+            next_at = now + draw.uniform(0, 15)
+        if next_at is None or now < next_at:
+            continue
+        kind = draw.choice(kinds)
+        landed = strike(case, kind, draw)
+        tally[kind] += landed
+        now = time.monotonic()
+        if not landed:
+            next_at = now + 0.3
+        elif draw.random() < _RECOVERING:
+            next_at = now + draw.uniform(0.5, 10)
+        else:
+            next_at, latest = None, now + _START_SECONDS
     if case.back_at is not None:
         case.serve()
 
