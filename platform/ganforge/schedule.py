@@ -94,13 +94,16 @@ class Plan:
     """All stages of a run, and the positions at which it yields.
 
     `settings[k]` are the settings in force at stage k. With `stores_reports` every report but those
-    right after a growth is a checkpoint. `rate` multiplies all learning rates.
+    right after a growth is a checkpoint. `rate` multiplies all learning rates. Each stage has as
+    many `rungs`, the last of which is its end: a search decides there whether the run goes on, so
+    its state is stored and its networks are validated.
     """
 
     stages: tuple[Stage, ...]
     settings: tuple[Any, ...]
     seed: int
     reports_per_stage: int = 10
+    rungs: int = 1
     checkpoint_every: int | None = None
     validate_every_epochs: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -112,6 +115,24 @@ class Plan:
         for index, stage in enumerate(self.stages):
             if index >= position.index and position.step_in(index) < stage.steps:
                 yield index, stage
+
+    @property
+    def num_rungs(self) -> int:
+        """Those of the whole run."""
+        return len(self.stages) * self.rungs
+
+    def rung(self, position: Position) -> int | None:
+        """The rung that ends at `position`, from 1 on through the run; None where none does."""
+        step, steps = position.step, self.stages[position.index].steps
+        part = step * self.rungs // steps
+        if step == 0 or part == (step - 1) * self.rungs // steps:
+            return None
+        return position.index * self.rungs + part
+
+    def rung_end(self, rung: int) -> Position:
+        """Where a rung ends, counted from 1 through the run."""
+        index, part = divmod(rung - 1, self.rungs)
+        return Position(index, math.ceil((part + 1) * self.stages[index].steps / self.rungs))
 
     def progress(self, index: int, step: int) -> Progress:
         stage = self.stages[index]
@@ -132,6 +153,8 @@ class Plan:
             return "stage"
         if step == 0:
             return "progress"
+        if self.rung(position) is not None:
+            return "checkpoint"
         if self.checkpoint_every and step % self.checkpoint_every == 0:
             return "checkpoint"
         # the r-th of `reports` equal parts ends where floor(step·reports/steps) goes up
@@ -149,11 +172,11 @@ class Plan:
         return (self.checkpoint_every is None or self.stores_reports) and position.step > 0
 
     def validates(self, position: Position) -> bool:
-        """Validation at stage ends, right after a growth, and each k epochs where asked for."""
+        """Validation at rungs, right after a growth, and each k epochs where asked for."""
         stage = self.stages[position.index]
         if position.step in (0, stage.steps):
             return position.step > 0 or position.index > 0
-        return self._validation_step(stage, position.step)
+        return self.rung(position) is not None or self._validation_step(stage, position.step)
 
     def samples(self, position: Position) -> bool:
         """Sample grids at the start, a tenth, a fifth, the half and the end of a stage: most fades

@@ -116,3 +116,32 @@ def test_the_record_has_one_finished_run_for_each_trial(searched: Searched) -> N
         assert child.data.tags["outcome"] == "finished"
         points = client.get_metric_history(child.info.run_id, "stages_done")
         assert sorted(point.value for point in points) == [1.0, 2.0]
+
+
+def test_trials_take_turns_inside_a_stage(cluster: None, tmp_path: Path) -> None:
+    """One stage of four steps in two parts: each trial is paused in the middle, and continued."""
+    (tmp_path / "turns.py").write_text(STRATEGY)
+    events: list[tuple[int, str]] = []
+    request = SearchRequest(
+        prepare(SYSTEM, tiny(stages=1, rungs=2, **{"stages.0.epochs": 2})),
+        {"critic.learning_rate": tune.uniform(1e-3, 5e-3)},
+        METRIC,
+        str(tmp_path / "storage"),
+        f"sqlite:///{tmp_path}/mlflow.db",
+        "inside",
+        limits=Limits(2),
+        strategy=f"{tmp_path}/turns.py:RoundRobin",
+        seed=3,
+    )
+    result = search(request, lambda trial, event: events.append((trial.number, event)))
+    assert [trial.state for trial in result.trials] == ["finished"] * 2
+    for trial in result.trials:
+        mine = [e for n, e in events if n == trial.number and e not in ("progress", "placed")]
+        assert mine == ["started", "rung", "paused", "started", "stage", "ended"]
+        assert sorted(trial.scores) == [1, 2] and trial.inside[1].steps == 2
+        folder = tmp_path / f"alone-{trial.number}"
+        alone = [r for r in run(prepare(SYSTEM, trial.settings), store=str(folder)) if r.stage]
+        stored = Store(trial.folder).newest()
+        assert stored is not None
+        [row] = read_stages(stored.manifest["stages"]).values()
+        assert alone[0].state == row.hashes and not row.reused

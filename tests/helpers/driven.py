@@ -19,9 +19,10 @@ from ganforge.search.study import SearchState
 from ganforge.search.trial import Trial
 from ganforge.settings import override
 from ganforge.systems.base import Metric
+from ganforge.systems.settings import SystemSettings
 from ganforge.training.prepare import Prepared, build_plan, prepare
+from ganforge.training.report import RungResult, StageResult
 
-STAGES = 3
 SETTINGS = tiny()
 
 
@@ -30,8 +31,8 @@ def prepared() -> Prepared:
     return prepare(SYSTEM, SETTINGS)
 
 
-def configure(params: Mapping[str, Any]) -> tuple[Prepared, Plan]:
-    settings = override(SETTINGS, dict(params))
+def configure(params: Mapping[str, Any], base: SystemSettings = SETTINGS) -> tuple[Prepared, Plan]:
+    settings = override(base, dict(params))
     return replace(prepared(), settings=settings), build_plan(settings, (8, 8, 8))
 
 
@@ -41,6 +42,7 @@ def opened(
     strategy: Strategy,
     limits: Limits,
     kind: str = "tpe",
+    settings: SystemSettings = SETTINGS,
     **options: Any,
 ) -> SearchState:
     """The search in a folder, begun or resumed, with the space that it was begun with."""
@@ -50,27 +52,32 @@ def opened(
         journal.append("opened", experiment="e", limits=limits.to_record(), **record)
     sampler = Sampler(space, "max", 5, startup_trials=3, kind=kind)
     return SearchState(
-        sampler, strategy, journal, Metric("score", "max"), configure, limits, lambda t: None,
-        **options,
+        sampler, strategy, journal, Metric("score", "max"),
+        lambda params: configure(params, settings), limits, lambda trial: None, **options,
     )  # fmt: skip
 
 
-def score(trial: Trial, stages_done: int) -> float:
+def score(trial: Trial, rung: int) -> float:
     rate = trial.params["generator.learning_rate"]
-    return 20 - abs(rate - 2e-3) * 1000 + stages_done + trial.settings.seed % 7 / 10
+    return 20 - abs(rate - 2e-3) * 1000 + rung + trial.settings.seed % 7 / 10
 
 
 Score = Callable[[Trial, int], float]
+Result = Callable[[Trial, int], StageResult | RungResult]
 
 
-def drive(state: SearchState, found: Score = score, most: int = 10**9) -> None:
-    """What Tune does when trials run one at a time; at most so many trials are begun."""
+def drive(
+    state: SearchState, found: Score = score, most: int = 10**9, result: Result | None = None
+) -> None:
+    """What Tune does when trials run one at a time; at most so many trials are begun. `result` is
+    what a worker reports of a rung, besides the score."""
     for trial in state.decided:
         end(state, trial)
     while len(state.trials) < most and (trial := state.suggest()) is not None:
         trial.start()
-        for stages_done in range(1, STAGES + 1):
-            if not state.reached(trial.number, stages_done, found(trial, stages_done)):
+        for rung in range(1, trial.plan.num_rungs + 1):
+            reported = None if result is None else result(trial, rung)
+            if not state.reached(trial.number, rung, found(trial, rung), reported):
                 break
         state.returned(trial.number)
         if state.state_of(trial.number) == "paused":

@@ -419,7 +419,7 @@ def test_the_journal_has_every_value(tmp_path: Path) -> None:
     drive(state)
     reported = [event for event in state.journal.events if event["event"] == "reported"]
     for event in reported:
-        one, done = state.trials[event["trial"]], event["stages_done"]
+        one, done = state.trials[event["trial"]], event["rung"]
         work = sum(map(stage_work, one.plan.stages[:done]))
         assert event["values"] == [event["score"], work, 1000 * done]
         assert one.values[done] == tuple(event["values"])
@@ -431,7 +431,7 @@ def test_a_trial_on_the_front_of_a_rung_is_never_stopped_there(tmp_path: Path) -
     seen: list[Trial] = []
     stopped = 0
     decided = {
-        (e["trial"], e["stages_done"]): e["continues"]
+        (e["trial"], e["rung"]): e["continues"]
         for e in state.journal.events
         if e["event"] == "decided"
     }

@@ -1,9 +1,9 @@
 """Between runs and their driver: summaries out, decisions in. One actor for a whole search.
 
-A trial waits at a stage's end until the search has decided whether it continues. Tune would stop it
+A trial waits at a rung until the search has decided whether it continues. Tune would stop it
 by killing its driver, at a moment of its own: the controller may then be replacing the workers that
 it lost, and what it reserves last is never released (measured: one CPU lost per such trial). A
-trial that is to stop returns by itself, releases everything, and ends on its stage's last state.
+trial that is to stop returns by itself, releases everything, and ends on the rung's state.
 
 Ray's own way from Train to Tune is not taken either: it loses the last reports of a run that ends
 before they are read (measured: three of ten).
@@ -59,15 +59,15 @@ class _TrialCoordinator:
                 return []
             return self._reported.pop(trial)
 
-    async def decide(self, trial: int, stages_done: int, proceed: bool) -> None:
+    async def decide(self, trial: int, rung: int, proceed: bool) -> None:
         async with self._changed:
-            self._decisions[trial, stages_done] = proceed
+            self._decisions[trial, rung] = proceed
             self._changed.notify_all()
 
-    async def decision(self, trial: int, stages_done: int) -> bool:
+    async def decision(self, trial: int, rung: int) -> bool:
         async with self._changed:
-            await self._changed.wait_for(lambda: (trial, stages_done) in self._decisions)
-            return self._decisions[trial, stages_done]
+            await self._changed.wait_for(lambda: (trial, rung) in self._decisions)
+            return self._decisions[trial, rung]
 
 
 class TrialCoordinator:
@@ -87,9 +87,9 @@ class TrialCoordinator:
         self.departing = True
         self.actor.depart.remote()
 
-    def decide(self, trial: int, stages_done: int, proceed: bool) -> None:
-        """Let a trial continue, or end, after `stages_done` stages."""
-        self.actor.decide.remote(trial, stages_done, proceed)
+    def decide(self, trial: int, rung: int, proceed: bool) -> None:
+        """Let a trial that has reached a rung continue, or end."""
+        self.actor.decide.remote(trial, rung, proceed)
 
     def close(self) -> None:
         ray.kill(self.actor)

@@ -14,7 +14,7 @@ from ray.exceptions import GetTimeoutError
 from ganforge.cluster.job import Job, load_prepared
 from ganforge.cluster.notices import Notices
 from ganforge.local_files import check_no_link
-from ganforge.schedule import Position
+from ganforge.schedule import Plan, Position
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
 from ganforge.systems.catalog import system_file
@@ -33,8 +33,9 @@ from ganforge.training.memory import (
     sizes,
 )
 from ganforge.training.prepare import Prepared
-from ganforge.training.report import Report, StageResult, read_stages
+from ganforge.training.report import Report, RungResult, StageResult, read_stages
 from ganforge.training.run import run
+from ganforge.training.run_record import rungs_inside
 
 logger = logging.getLogger("ganforge")
 _FLUSH_SECONDS = 1.0
@@ -55,7 +56,8 @@ def worker(job: Job) -> None:
     ray.get(job.coordinator.started.remote(job.trial, machine, kernel_kills()))
     prepared = load_prepared(job)
     torch.set_num_threads(prepared.settings.threads)
-    rows = stored_stages(job.store) if rank == 0 else {}
+    plan = prepared.plan()
+    rows, rungs = stored_results(job.store, plan) if rank == 0 else ({}, {})
     recorder = open_recorder(job, rows) if rank == 0 else None
     resent = False
     position = Position()
@@ -77,20 +79,24 @@ def worker(job: Job) -> None:
             if report.kind == "notice":
                 continue
             position = report.position
-            if report.stage is not None:
+            rung = plan.rung(position) if report.kind in ("stage", "checkpoint") else None
+            if rung is not None:
                 for metric in (job.metric, *job.further):
                     check_score(report, metric)
+            if report.stage is not None:
                 rows[report.position.index] = report.stage
+            rungs |= {result.rung: result for result in report.rungs}
             if recorder is not None:
                 recorder.log(report)
                 recorder.flush_to_store(_FLUSH_SECONDS)
             message = summary(report, job.metric)
-            if report.stage is not None or not resent:
+            if rung is not None or not resent:
                 message["stages"] = [rows[index].to_json() for index in sorted(rows)]
+                message["rungs"] = [rungs[number].to_json() for number in sorted(rungs)]
                 resent = True
             message["tracking_trouble"] = recorder.trouble if recorder is not None else ""
             ray.train.report(message)
-            if report.kind == "stage" and not continues(job, report.position.index + 1):
+            if rung is not None and not continues(job, rung):
                 break
     except Exception as error:
         if not is_out_of_memory(error):
@@ -99,7 +105,7 @@ def worker(job: Job) -> None:
             raise
         fault = f"an allocation failed ({str(error).strip().partition(chr(10))[0]})"
         message = explained(
-            sizes(prepared.plan()), position.index, position.step, peak_bytes(), fault, job.gpu
+            sizes(plan), position.index, position.step, peak_bytes(), fault, job.gpu
         )
         raise OutOfMemory(f"out of memory in {message}") from None
     finally:
@@ -125,12 +131,12 @@ def line_of_own_code(error: Exception, prepared: Prepared) -> str:
     return f"{Path(own[-1].filename).relative_to(folder)}, line {own[-1].lineno}, in {own[-1].name}"
 
 
-def continues(job: Job, stages_done: int) -> bool:
-    """Whether the search continues a trial whose stage end it knows; the same on every rank."""
+def continues(job: Job, rung: int) -> bool:
+    """Whether the search continues a trial that has reached a rung; the same on every rank."""
     if not job.searched:
         return True
     try:
-        decision = job.coordinator.decision.remote(job.trial, stages_done)
+        decision = job.coordinator.decision.remote(job.trial, rung)
         return ray.get(decision, timeout=_DECISION_SECONDS)
     except GetTimeoutError:
         return True
@@ -161,28 +167,31 @@ def open_recorder(job: Job, rows: dict[int, StageResult]) -> Recorder | None:
         return None
 
 
-def stored_stages(uri: str) -> dict[int, StageResult]:
-    """The results of stages that the newest stored state remembers, by index.
+def stored_results(uri: str, plan: Plan) -> tuple[dict[int, StageResult], dict[int, RungResult]]:
+    """The results of stages that the newest stored state remembers, by index, and those of rungs
+    inside them, by number.
 
-    A stage end that was stored but not reported, because its process died, is reported by these.
+    What was stored but not reported, because its process died, is reported by these.
     """
     store = Store(uri)
     for name in store.names():
         try:
-            return read_stages(store.manifest(name)["stages"])
+            found = store.manifest(name)
+            return read_stages(found["stages"]), rungs_inside(found, plan)
         except Damaged:
             continue
-    return {}
+    return {}, {}
 
 
 def check_score(report: Report, metric: Metric) -> None:
-    """At a stage's end the metric by which runs are compared must be measured and finite."""
-    value = report.metrics.get(metric.name)
+    """At a rung the metric by which runs are compared must be measured and finite."""
+    value, inside = report.metrics.get(metric.name), report.kind != "stage"
     if value is None:
         measured = ", ".join(sorted(name for name in report.metrics if "/" in name))
         raise SettingsError(f"metric = {metric.name}: not measured; there are: {measured}")
     if not math.isfinite(value):
-        raise NotFinite(f"{metric.name} is {value} at the end of stage {report.position.index}")
+        end = f"the end of stage {report.position.index}"
+        raise NotFinite(f"{metric.name} is {value} at {report.position if inside else end}")
 
 
 def summary(report: Report, metric: Metric) -> dict[str, Any]:

@@ -124,6 +124,10 @@ def tune(
     trial_limit: Annotated[
         str | None, typer.Option(help="stop a trial whose stages took longer: 30m, 2gpu-hours")
     ] = None,
+    rungs: Annotated[
+        int | None,
+        typer.Option(min=1, help="in how many parts of a stage trials are compared; default: 1"),
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="seeds of each configuration, compared by the mean")
     ] = None,
@@ -189,6 +193,7 @@ def tune(
         nodes=nodes,
         seed=seed or 0,
         seeds=seeds,
+        rungs=rungs,
         metrics=metric or [],
         experiment=experiment,
         tracking_uri=tracking_uri,

@@ -79,6 +79,7 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
             slots=options.slots,
             start_seconds=started,
             seed=options.seed,
+            rungs=start.prepared.settings.rungs,
         )
         device, wall = found.device_seconds, found.seconds
         row = [name, *(_time(e.value, e.low, e.high) for e in (device, wall))]

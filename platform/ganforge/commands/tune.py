@@ -55,6 +55,7 @@ class TuneOptions:
     nodes: int | None = None
     seed: int = 0
     seeds: int | None = None
+    rungs: int | None = None
     metrics: list[str] = field(default_factory=list)
     experiment: str = "ganforge"
     tracking_uri: str | None = None
@@ -95,6 +96,10 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             limits.confirm,
             options.warm_start,
         )
+    rungs = options.rungs or before.in_force.get("rungs", 1)
+    if rungs > 1:
+        changes = [*settings_options.changes, f"rungs={rungs}"]
+        settings_options = replace(settings_options, changes=changes)
     named = settings_options.system or settings_options.settings_file
     domains: dict[str, Any] = {}
 

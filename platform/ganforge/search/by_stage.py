@@ -37,6 +37,11 @@ def space_for(strategy: Strategy, space: Space, settings: SystemSettings) -> Spa
     """The space as a strategy searches it: opened by stage for one that branches."""
     if not branches(strategy):
         return space
+    if settings.rungs > 1:
+        raise SettingsError(
+            f"rungs = {settings.rungs}: this strategy continues trials from where others ended a "
+            "stage, and knows no rungs inside; leave --rungs out, or use --strategy freeze-thaw"
+        )
     opened = open_by_stage(space, settings)
     if len(settings.stages) == 1:
         stage = f'{{"resolution":{settings.stages[0].resolution},"epochs":2}}'

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from ganforge.search.trial import Trial, stage_work
+from ganforge.search.trial import Trial, rung_works
+from ganforge.training.report import StageResult
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,16 @@ NO_COSTS = Costs()
 
 def trial_costs(trial: Trial, rates: dict[int, float]) -> Costs:
     """The costs of one trial. `rates` are device-seconds per unit of work, by stage."""
-    stages = trial.stages.values()
-    used = sum(s.seconds * s.workers for s in stages if not s.reused)
-    reused = sum(s.seconds * s.workers for s in stages if s.reused)
+    used = sum(part.seconds * part.workers for part in trial.trained)
+    reused = sum(s.seconds * s.workers for s in trial.stages.values() if s.reused)
     # as precise as the journal has them: a resumed search counts the same
     held = round(trial.seconds, 1) * trial.settings.workers
     lost = round(trial.lost_seconds, 1) * trial.settings.workers
     spared = 0.0
     if trial.state in ("stopped", "paused"):
-        left = enumerate(trial.plan.stages[trial.stages_done :], trial.stages_done)
-        spared = sum(stage_work(stage) * rates.get(index, 0.0) for index, stage in left)
+        work = rung_works(trial.plan)
+        left = range(trial.rungs_done, len(work))
+        spared = sum(work[rung] * rates.get(rung // trial.plan.rungs, 0.0) for rung in left)
     overhead = max(0.0, held - used - lost)
     return Costs(used, lost, overhead, reused=reused, spared=spared)
 
@@ -81,8 +82,10 @@ def stage_rates(trials: Iterable[Trial]) -> dict[int, float]:
     seconds: dict[int, float] = {}
     work: dict[int, float] = {}
     for trial in trials:
-        for index, stage in trial.stages.items():
-            if not stage.reused:
-                seconds[index] = seconds.get(index, 0.0) + stage.seconds * stage.workers
-                work[index] = work.get(index, 0.0) + stage_work(trial.plan.stages[index])
+        works, rungs = rung_works(trial.plan), trial.plan.rungs
+        for part in trial.trained:
+            index = part.index
+            done = rungs if isinstance(part, StageResult) else part.rung % rungs
+            seconds[index] = seconds.get(index, 0.0) + part.seconds * part.workers
+            work[index] = work.get(index, 0.0) + sum(works[index * rungs :][:done])
     return {index: seconds[index] / work[index] for index in seconds if work[index]}

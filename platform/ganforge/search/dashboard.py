@@ -63,10 +63,12 @@ class Progress:
         if event == "placed":
             where = ", ".join(dict.fromkeys(trial.machines))
             return f"{head}  runs on {where}" + (f": {trial.losses[-1]}" if trial.losses else "")
-        if event == "stage":
-            side = trial.plan.stages[trial.stages_done - 1].resolution if trial.scores else 0
+        if event in ("rung", "stage"):
+            index, part = divmod(max(trial.rungs_done, 1) - 1, trial.plan.rungs)
+            what = "ended" if event == "stage" else f"rung {part + 1}/{trial.plan.rungs}"
             return (
-                f"{head}  stage {trial.stages_done}/{stages} ended  {side} px  "
+                f"{head}  stage {index + 1}/{stages} {what}  "
+                f"{trial.plan.stages[index].resolution} px  "
                 f"{self.metric} {number(trial.last_score)}  ETA {eta(trial)}"
             )
         why = f": {trial.reason}" if trial.reason else ""

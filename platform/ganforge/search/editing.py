@@ -84,8 +84,9 @@ def in_force(events: Sequence[Event]) -> dict[str, Any]:
     for key, value in found.get("limits", {}).items():
         if not isinstance(value, _LIMITS.get(key, object)):
             raise _damaged(f"limits.{key} = {shown(value)}")
-    if not isinstance(found.get("seeds", 1), int):
-        raise _damaged(f"seeds = {shown(found['seeds'])}")
+    for key in ("seeds", "rungs"):
+        if not isinstance(found.get(key, 1), int):
+            raise _damaged(f"{key} = {shown(found[key])}")
     if "space" not in found:
         raise _damaged("it has no space")
     return found

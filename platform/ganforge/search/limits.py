@@ -14,7 +14,7 @@ from ganforge.search.trial import Trial
 class Limits:
     """At most `num_trials` trials within `budget`; none is begun once `patience` trials in a row
     have ended without a better score, or with several objectives without entering the front. A
-    trial whose stages took more than `trial_limit` is stopped at its next stage end. When the
+    trial that has trained for more than `trial_limit` is stopped at its next rung. When the
     search has ended, its `confirm` best configurations are trained with `confirm_seeds` further
     seeds each."""
 
@@ -43,9 +43,8 @@ class Limits:
         that were there already."""
         if self.trial_limit is None:
             return False
-        trained = [stage for stage in trial.stages.values() if not stage.reused]
-        seconds = sum(stage.seconds for stage in trained)
-        devices = sum(stage.seconds * stage.workers for stage in trained)
+        seconds = sum(part.seconds for part in trial.trained)
+        devices = sum(part.seconds * part.workers for part in trial.trained)
         return self.trial_limit.used(Spent(seconds, devices)) > self.trial_limit.amount
 
     def reached(

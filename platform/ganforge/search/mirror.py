@@ -98,14 +98,14 @@ class Mirror:
         number = self._numbers[trial.number]
         if self._storage.get_trial(number).state.is_finished():
             return
-        for stage in range(self._reported[trial.number] + 1, trial.stages_done + 1):
+        for rung in range(self._reported[trial.number] + 1, trial.rungs_done + 1):
             if self._several:
                 break  # Optuna knows scores before the end with one objective alone
-            self._storage.set_trial_intermediate_value(number, stage, trial.scores[stage])
-            self._reported[trial.number] = stage
+            self._storage.set_trial_intermediate_value(number, rung, trial.scores[rung])
+            self._reported[trial.number] = rung
         self._storage.set_trial_user_attr(number, "outcome", trial.outcome)
         state = _STATES.get(trial.state)
-        if state is not None and trial.stages_done:
+        if state is not None and trial.rungs_done:
             # Optuna lets nothing be added to a trial that is over: the file comes later
             name = _grid_name(trial)
             facts = {"artifact_id": name, "filename": name, "mimetype": "image/png"}

@@ -5,17 +5,18 @@ is its Pareto front: the finished trials that no other finished trial dominates 
 somewhere better). Where one trial must be chosen it is the front's best by the first objective.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ganforge.search.pareto import Values, dominates, nondominated_ranks
-from ganforge.search.trial import Trial, stage_work
+from ganforge.search.trial import Trial, rung_works
 from ganforge.settings import SettingsError, nearest, shown, shown_key
 from ganforge.systems.base import Metric
 
 if TYPE_CHECKING:
-    from ganforge.training.report import StageResult
+    from ganforge.training.report import RungResult, StageResult
 
 #: what a run trains, in images by their size, all stages so far summed: seconds depend on the
 #: machine, and a decision that hung on a clock could not be made again
@@ -33,7 +34,7 @@ _ONE_OBJECTIVE = "cmaes"
 @dataclass(frozen=True)
 class Objectives:
     """The objectives of a search, two or more, the first a measured one. `count` gives the
-    parameters that a trial's generator has after so many stages."""
+    parameters that a trial's generator has in its last one of so many stages."""
 
     metrics: tuple[Metric, ...]
     count: Callable[[Trial, int], int]
@@ -52,11 +53,14 @@ class Objectives:
         """Those that a run measures."""
         return tuple(metric for metric in self.metrics if metric not in COMPUTED)
 
-    def values(self, trial: Trial, stages_done: int, result: "StageResult") -> tuple[float, ...]:
-        """What a trial has reached in each objective at the end of a stage."""
+    def values(
+        self, trial: Trial, rung: int, result: "StageResult | RungResult"
+    ) -> tuple[float, ...]:
+        """What a trial has reached in each objective at a rung."""
+        stages = math.ceil(rung / trial.plan.rungs)
         computed = {
-            WORK.name: lambda: sum(map(stage_work, trial.plan.stages[:stages_done])),
-            PARAMETERS.name: lambda: float(self.count(trial, stages_done)),
+            WORK.name: lambda: sum(rung_works(trial.plan)[:rung]),
+            PARAMETERS.name: lambda: float(self.count(trial, stages)),
         }
         return tuple(
             computed[name]() if name in computed else result.metrics[name] for name in self.names
@@ -95,7 +99,7 @@ class Objectives:
         all trials that have reached the rung, 0 on their front. Equal ranks are equal."""
         trials = list(trials)
         found: dict[int, list[float]] = {trial.number: [] for trial in trials}
-        for rung in range(1, 1 + max((trial.stages_done for trial in trials), default=0)):
+        for rung in range(1, 1 + max((trial.rungs_done for trial in trials), default=0)):
             there = [trial for trial in trials if rung in trial.values]
             ranks = nondominated_ranks([self._larger(trial.values[rung]) for trial in there])
             for trial, rank in zip(there, ranks, strict=True):

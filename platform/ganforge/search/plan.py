@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: how often a search is played
 _PLAYS = 20
-#: how much of a final score is known after the first stage: a correlation
+#: how much of a final score is known at the first rung: a correlation
 _FIRST_CORRELATION = 0.7
 
 
@@ -79,16 +79,18 @@ def estimate(
     slots: int,
     start_seconds: float,
     seed: int = 0,
+    rungs: int = 1,
 ) -> SearchEstimate:
     """Play a search of `num_trials` on scores that are drawn at random, twenty times.
 
-    `slots` trials run at a time, each on `workers` devices; `start_seconds` pass before a trial's
-    first batch, and before the first one after it was paused. The interval has the spread of the
-    plays and that of the measured times.
+    Each stage has as many `rungs`. `slots` trials run at a time, each on `workers` devices;
+    `start_seconds` pass before a trial's first batch, and before the first one after it was paused.
+    The interval has the spread of the plays and that of the measured times.
     """
     stages = [probe.seconds for probe in probes]
+    parts = [seconds / rungs for seconds in stages for _ in range(rungs)]
     played = [
-        play(strategy, candidates, stages, num_trials, slots, start_seconds, seed + number)
+        play(strategy, candidates, parts, num_trials, slots, start_seconds, seed + number)
         for number in range(_PLAYS)
     ]
     low = sum(p.interval[0] for p in probes) / sum(stages)
@@ -110,7 +112,7 @@ def estimate(
 def play(
     strategy: Strategy,
     candidates: Candidates,
-    stages: Sequence[float],
+    parts: Sequence[float],
     num_trials: int,
     slots: int,
     start_seconds: float,
@@ -118,11 +120,12 @@ def play(
 ) -> tuple[float, float]:
     """(seconds of all trials, wall seconds) of one search whose scores are drawn at random.
 
-    A trial has a quality; the score after a stage is that quality and noise, less of it after each
-    stage, so that the first stage's scores correlate with the last ones' by 0.7.
+    `parts` are the seconds up to each rung from the one before. A trial has a quality; the score at
+    a rung is that quality and noise, less of it at each, so that the first rung's scores correlate
+    with the last ones' by 0.7.
     """
     generator = np.random.default_rng((seed, 7))
-    rungs = len(stages)
+    rungs = len(parts)
     correlations = np.linspace(_FIRST_CORRELATION, 1.0, rungs)
     quality: dict[int, float] = {}
     curves: dict[int, Curve] = {}
@@ -134,7 +137,7 @@ def play(
         return Seen(
             tuple(curves[number] for number in sorted(curves)),
             rungs,
-            tuple(stages),
+            tuple(parts),
             seed,
             decision,
             fresh=len(curves) < num_trials,
@@ -142,7 +145,7 @@ def play(
 
     def begin(number: int, start: float) -> None:
         nonlocal held
-        took = start + stages[curves[number].rung]
+        took = start + parts[curves[number].rung]
         held += took
         heapq.heappush(running, (now + took, number))
 
@@ -171,7 +174,7 @@ def play(
         known = correlations[curve.rung]
         score = known * quality[number] + np.sqrt(1 - known**2) * float(generator.normal())
         scores = (*curve.scores, float(score))
-        costs = (*curve.costs, stages[curve.rung])
+        costs = (*curve.costs, parts[curve.rung])
         curves[number] = curve = replace(curve, scores=scores, costs=costs)
         decision += 1
         if curve.rung == rungs:

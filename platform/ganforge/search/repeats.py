@@ -146,5 +146,4 @@ class Repetitions:
 
 def _finished(trial: Trial) -> bool:
     """Whether it has come to its end, and that was reported."""
-    whole = trial.stages_done == len(trial.plan.stages)
-    return whole and trial.reported and not trial.failed
+    return trial.whole and trial.reported and not trial.failed

@@ -43,7 +43,7 @@ from ganforge.search.strategies.catalog import load_strategy, sampler_of
 from ganforge.search.study import SearchState
 from ganforge.search.tracking import SearchTracking
 from ganforge.search.trial import Configure, Listener, Trial
-from ganforge.search.tune_adapter import StageEnds, StudySearcher, TuneCallback
+from ganforge.search.tune_adapter import Rungs, StudySearcher, TuneCallback
 from ganforge.settings import override
 from ganforge.tracking.named_store import recorded_run
 from ganforge.training.files import join, open_folders
@@ -63,8 +63,8 @@ def search(
     """Search, or continue an earlier search.
 
     A session (cluster/session.py) must be open. `listener(trial, event)` is called with started,
-    placed, progress, stage and ended, `announce` with the path of the comparison view under the
-    tracking store's address, before the first trial.
+    placed, progress, rung, stage and ended, `announce` with the path of the comparison view under
+    the tracking store's address, before the first trial.
     """
     settings = request.prepared.settings
     check_space(request.space, settings)
@@ -145,9 +145,9 @@ def objectives_of(request: SearchRequest) -> Objectives | None:
     if not request.further:
         return None
 
-    def count(trial: Trial, stages_done: int) -> int:
+    def count(trial: Trial, stages: int) -> int:
         assets = request.prepared.assets | trial.prepared.assets
-        return parameters(replace(trial.prepared, assets=assets), trial.plan, stages_done)
+        return parameters(replace(trial.prepared, assets=assets), trial.plan, stages)
 
     return Objectives((request.metric, *request.further), count)
 
@@ -282,7 +282,7 @@ class _Search:
             tune.with_resources(drive, _DRIVER),
             tune_config=tune.TuneConfig(
                 search_alg=StudySearcher(self.search_state, self.coordinator),
-                scheduler=StageEnds(self.search_state, self.coordinator),
+                scheduler=Rungs(self.search_state, self.coordinator),
                 # a trial that was paused and is continued is a new one to Tune
                 num_samples=-1,
                 max_concurrent_trials=min(self.slots, request.concurrent or self.slots),

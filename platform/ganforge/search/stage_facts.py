@@ -1,31 +1,44 @@
-"""What a journal keeps of a stage's result, so that a resumed search can report it too."""
+"""What a journal keeps of a rung's result, so that a resumed search can report it too."""
 
 from typing import Any
 
 from ganforge.search.journal import Event
 from ganforge.search.trial import Trial
-from ganforge.training.report import StageResult
+from ganforge.training.report import RungResult, StageResult
 
 
-def to_facts(result: StageResult, metric: str) -> dict[str, Any]:
+def to_facts(result: StageResult | RungResult, metric: str) -> dict[str, Any]:
     """The facts of an event `reported`, besides the score."""
-    reused = {"reused": True} if result.reused else {}
+    reused = {"reused": True} if isinstance(result, StageResult) and result.reused else {}
     return {
         "seconds": result.seconds,
         "workers": result.workers,
-        "bicubic": result.bicubic(metric),
+        "bicubic": result.metrics.get(f"{metric}_bicubic"),
         **reused,
     }
 
 
+def rung_of(event: Event) -> int:
+    """The rung that an event is about; version 0.2 had those at stage ends alone."""
+    return event["rung"] if "rung" in event else event["stages_done"]
+
+
 def restore(trial: Trial, event: Event, metric: str) -> None:
-    """The inverse: the stage's result, into its trial."""
+    """The inverse: the rung's result, into its trial."""
     if "seconds" not in event:
         return  # a journal of an earlier version: the score is all it has
-    index = event["stages_done"] - 1
+    rung = rung_of(event)
+    index, part = divmod(rung, trial.plan.rungs)
     metrics = {metric: event["score"]}
     if event["bicubic"] is not None:
         metrics[f"{metric}_bicubic"] = event["bicubic"]
+    if part:
+        steps = trial.plan.rung_end(rung).step
+        trial.inside[rung] = RungResult(
+            rung, index, steps, event["seconds"], event["workers"], metrics
+        )
+        return
+    index -= 1
     trial.stages[index] = StageResult(
         index,
         trial.plan.stages[index].resolution,

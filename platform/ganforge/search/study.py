@@ -16,7 +16,7 @@ from ganforge.search.limits import Limits
 from ganforge.search.objectives import Objectives
 from ganforge.search.repeats import Repetitions
 from ganforge.search.sampler import Sampler
-from ganforge.search.stage_facts import restore, to_facts
+from ganforge.search.stage_facts import restore, rung_of, to_facts
 from ganforge.search.strategies.base import (
     Begin,
     Branch,
@@ -28,12 +28,12 @@ from ganforge.search.strategies.base import (
     Seen,
     Strategy,
 )
-from ganforge.search.trial import Configure, State, Trial, stage_work
+from ganforge.search.trial import Configure, State, Trial, rung_works
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
 from ganforge.tracking.run_ref import RunRef
 from ganforge.training.files import join
-from ganforge.training.report import StageResult
+from ganforge.training.report import RungResult, StageResult
 
 _CURVE_STATES: dict[State, CurveState] = {
     "waiting": "running",
@@ -93,7 +93,7 @@ class SearchState:
                 ) from None
         if journal.events and journal.events[-1]["event"] == "reported":
             last = journal.events[-1]
-            self._decide(self.trials[last["trial"]], last["stages_done"])
+            self._decide(self.trials[last["trial"]], rung_of(last))
         for trial in self.trials.values():
             if trial.paused and not trial.ended:
                 trial.state = "paused"
@@ -117,8 +117,8 @@ class SearchState:
     @property
     def spent(self) -> Spent:
         """What the search has taken, over all of its sessions."""
-        stages = (s for t in self.trials.values() for s in t.stages.values() if not s.reused)
-        devices = sum(stage.seconds * stage.workers for stage in stages)
+        parts = (part for trial in self.trials.values() for part in trial.trained)
+        devices = sum(part.seconds * part.workers for part in parts)
         seconds = self._before + time.monotonic() - self._began
         return Spent(seconds, devices, len(self.repetitions.firsts))
 
@@ -153,15 +153,15 @@ class SearchState:
     def seen(self) -> Seen:
         """The search as a strategy sees it."""
         trials = [trial for _, trial in sorted(self.repetitions.firsts.items())]
-        stages = trials[0].plan.stages if trials else self.configure({})[1].stages
+        plan = trials[0].plan if trials else self.configure({})[1]
         curves = tuple(self._curve(trial) for trial in trials)
         if self.objectives is not None:
             scores = self.objectives.rung_scores(trials)
             curves = tuple(replace(curve, scores=scores[curve.number]) for curve in curves)
         return Seen(
             curves,
-            len(stages),
-            tuple(map(stage_work, stages)),
+            plan.num_rungs,
+            rung_works(plan),
             self.seed,
             self._events,
             fresh=not self.limit(begin=True),
@@ -179,15 +179,15 @@ class SearchState:
 
     def _curve(self, trial: Trial) -> Curve:
         sign = 1 if self.metric.mode == "max" else -1
-        done = range(1, trial.stages_done + 1)
+        done = range(1, trial.rungs_done + 1)
         state = _CURVE_STATES[trial.state]
         if state == "paused" and self.sampler.outside(trial.params):
             state = "stopped"  # unless an edit takes it in again
         return Curve(
             trial.number,
             trial.params,
-            tuple(sign * trial.scores[stage] for stage in done),
-            tuple(stage_work(trial.plan.stages[stage - 1]) for stage in done),
+            tuple(sign * trial.scores[rung] for rung in done),
+            rung_works(trial.plan)[: trial.rungs_done],
             state,
             trial.branch,
         )
@@ -336,33 +336,39 @@ class SearchState:
         self.sampler.refuse(point, reason)
 
     def reached(
-        self, number: int, stages_done: int, score: float, result: StageResult | None = None
+        self,
+        number: int,
+        rung: int,
+        score: float,
+        result: StageResult | RungResult | None = None,
     ) -> bool:
-        """Trial `number` ended a stage; whether it continues. Of a repeated report the first answer
-        stands. `result` is kept for the search's report."""
+        """Trial `number` reached a rung; whether it continues. Of a repeated report the first
+        answer stands. `result` is kept for the search's report."""
         trial = self.trials[number]
-        if stages_done in trial.scores:
-            return not trial.stop or stages_done < trial.stages_done
+        if rung in trial.scores:
+            return not trial.stop or rung < trial.rungs_done
         facts = {} if result is None else to_facts(result, self.metric.name)
         values: tuple[float, ...] = ()
         if self.objectives is not None and result is not None:
-            values = self.objectives.values(trial, stages_done, result)
+            values = self.objectives.values(trial, rung, result)
             facts["values"] = list(values)
         elapsed = round(self.spent.seconds, 1)
         self.journal.append(
-            "reported", trial=number, stages_done=stages_done, score=score, elapsed=elapsed, **facts
+            "reported", trial=number, rung=rung, score=score, elapsed=elapsed, **facts
         )
-        if result is not None:
+        if isinstance(result, StageResult):
             trial.stages.setdefault(result.index, result)
-        self._reached(trial, stages_done, score, values)
-        return self._decide(trial, stages_done)
+        elif result is not None:
+            trial.inside.setdefault(rung, result)
+        self._reached(trial, rung, score, values)
+        return self._decide(trial, rung)
 
-    def _decide(self, trial: Trial, stages_done: int) -> bool:
-        """Whether a trial that has just ended a stage continues; if not, whether it is paused: by
+    def _decide(self, trial: Trial, rung: int) -> bool:
+        """Whether a trial that has just reached a rung continues; if not, whether it is paused: by
         its strategy, which may continue it later, or by a limit, which a resumed search may lift.
         """
         continues = paused = False
-        if stages_done >= len(trial.plan.stages):
+        if rung >= trial.plan.num_rungs:
             continues = True  # it is over
         elif self.limits.over(trial):
             trial.over_limit = True
@@ -377,21 +383,17 @@ class SearchState:
             paused = not continues and self.strategy.pauses
         facts = {"paused": True} if paused else {}
         facts |= {"over_limit": True} if trial.over_limit else {}
-        self.journal.append(
-            "decided", trial=trial.number, stages_done=stages_done, continues=continues, **facts
-        )
+        self.journal.append("decided", trial=trial.number, rung=rung, continues=continues, **facts)
         trial.stop, trial.paused = not continues, paused
         return continues
 
-    def _reached(
-        self, trial: Trial, stages_done: int, score: float, values: Sequence[float] = ()
-    ) -> None:
+    def _reached(self, trial: Trial, rung: int, score: float, values: Sequence[float] = ()) -> None:
         self._events += 1
-        trial.scores[stages_done] = score
+        trial.scores[rung] = score
         if values:
-            trial.values[stages_done] = tuple(values)
+            trial.values[rung] = tuple(values)
         if trial.repeats is None:
-            self.sampler.report(trial.params, stages_done, score)
+            self.sampler.report(trial.params, rung, score)
 
     def report_end(self, number: int, state: State) -> None:
         """Report to the sampler how a trial ended: a stopped one as pruned, with its last score."""
@@ -434,7 +436,7 @@ class SearchState:
             return "failed"
         if trial.stop:
             return "paused" if trial.paused else "stopped"
-        return "finished" if trial.stages_done == len(trial.plan.stages) else None
+        return "finished" if trial.whole else None
 
     def folder(self, number: int) -> str:
         """Where a trial's states lie; a function of the search and the suggestion's number."""
@@ -455,7 +457,7 @@ class SearchState:
         elif kind == "reported":
             self._before = event.get("elapsed", self._before)
             values = event.get("values", ())
-            self._reached(self.trials[number], event["stages_done"], event["score"], values)
+            self._reached(self.trials[number], rung_of(event), event["score"], values)
             restore(self.trials[number], event, self.metric.name)
         elif kind == "decided":
             # as it was decided: computed again it is the same, or this version decides otherwise

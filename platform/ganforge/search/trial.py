@@ -10,7 +10,7 @@ from ganforge.search.strategies.base import Branch
 from ganforge.systems.settings import SystemSettings
 from ganforge.tracking.run_ref import RunRef
 from ganforge.training.prepare import Prepared
-from ganforge.training.report import StageResult, read_stages
+from ganforge.training.report import RungResult, StageResult, read_rungs, read_stages
 
 #: paused at a rung, to be continued or not; finished all stages; stopped early at a rung; failed by
 #: itself; killed with the whole search
@@ -19,10 +19,11 @@ State = Literal["waiting", "running", "paused", "finished", "stopped", "failed",
 
 @dataclass
 class Trial:
-    """Suggestion number `number`, and what became of it. `scores` are by stages done, and so are
-    `values`, those of several objectives, the first of which is the score; `prepared` is without
-    the tensors that all trials share; an `active` one has a worker. One that `repeats` the
-    configuration of another trial has another seed, by the number of its `repetition`."""
+    """Suggestion number `number`, and what became of it. `scores` are by rung, and so are `values`,
+    those of several objectives, the first of which is the score, and `inside`, the results of rungs
+    inside stages; `prepared` is without the tensors that all trials share; an `active` one has a
+    worker. One that `repeats` the configuration of another trial has another seed, by the number of
+    its `repetition`."""
 
     number: int
     params: dict[str, Any]
@@ -36,12 +37,15 @@ class Trial:
     scores: dict[int, float] = field(default_factory=dict)
     values: dict[int, tuple[float, ...]] = field(default_factory=dict)
     stages: dict[int, StageResult] = field(default_factory=dict)
+    inside: dict[int, RungResult] = field(default_factory=dict)
     stop: bool = False
     paused: bool = False
     active: bool = False
     reported: bool = False
     failed: bool = False
     resumed: bool = False
+    #: rungs that were shown to people
+    announced: int = 0
     index: int = 0
     images: int = 0
     alpha: float = 1.0
@@ -69,26 +73,49 @@ class Trial:
     def branched_from(self) -> str:
         """Where it branched from another trial; empty where it did not."""
         found = self.branch
-        return f"trial {found.parent} after stage {found.rung - 1}" if found else ""
+        return f"trial {found.parent} after {self._place(found.rung)}" if found else ""
 
     @property
-    def stages_done(self) -> int:
+    def rungs_done(self) -> int:
         return max(self.scores, default=0)
 
     @property
+    def stages_done(self) -> int:
+        return self.rungs_done // self.plan.rungs
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has reached its last rung."""
+        return self.rungs_done == self.plan.num_rungs
+
+    @property
     def last_score(self) -> float | None:
-        return self.scores[self.stages_done] if self.scores else None
+        return self.scores[self.rungs_done] if self.scores else None
 
     @property
     def last_values(self) -> tuple[float, ...] | None:
-        """The values of several objectives after its last stage; None where it has none."""
-        return self.values.get(self.stages_done)
+        """The values of several objectives at its last rung; None where it has none."""
+        return self.values.get(self.rungs_done)
+
+    @property
+    def trained(self) -> list[StageResult | RungResult]:
+        """What it has trained itself: stages, and the next one as far as its last rung."""
+        found: list[StageResult | RungResult] = [s for s in self.stages.values() if not s.reused]
+        begun = [rung for rung in self.inside.values() if rung.index not in self.stages]
+        if begun:
+            found.append(max(begun, key=lambda rung: rung.rung))
+        return found
+
+    def result(self, rung: int) -> StageResult | RungResult | None:
+        """What is recorded of a rung."""
+        index, part = divmod(rung, self.plan.rungs)
+        return self.inside.get(rung) if part else self.stages.get(index - 1)
 
     def results(self, metric: str) -> list[StageResult]:
         """The results of its finished stages; of one that an old journal has, its score."""
         found = []
         for index in range(self.stages_done):
-            score = self.scores.get(index + 1)
+            score = self.scores.get((index + 1) * self.plan.rungs)
             bare = StageResult(
                 index,
                 self.plan.stages[index].resolution,
@@ -108,16 +135,23 @@ class Trial:
         if self.state == "stopped" and self.over_limit:
             return "stopped: over its limit"
         if self.state == "stopped":
-            return f"stopped early at stage {self.stages_done - 1}"
+            return f"stopped early at {self._place(self.rungs_done)}"
         if self.state == "paused":
-            return f"paused after stage {self.stages_done - 1}"
+            return f"paused after {self._place(self.rungs_done)}"
         if self.state == "failed":
             return f"failed: {self.reason}"
         return "interrupted" if self.state == "killed" else "finished"
 
+    def _place(self, rung: int) -> str:
+        index, part = divmod(rung, self.plan.rungs)
+        return (
+            f"rung {part} of {self.plan.rungs} of stage {index}" if part else f"stage {index - 1}"
+        )
+
     def start(self) -> None:
         self.state, self.started, self._first = "running", time.monotonic(), None
         self._passed.clear()
+        self.announced = self.rungs_done
 
     def update(self, summary: dict[str, Any]) -> None:
         """Take in a worker's summary."""
@@ -132,6 +166,7 @@ class Trial:
         self.alpha = summary["alpha"]
         self.score = summary["score"] if summary["score"] is not None else self.score
         self.stages |= read_stages(summary.get("stages", ()))
+        self.inside |= read_rungs(summary.get("rungs", ()))
         if self._first is None:
             self._first = (time.monotonic(), self.fraction)
 
@@ -183,6 +218,17 @@ class Trial:
 def stage_work(stage: Stage) -> float:
     """What a stage costs next to other stages: its images, by their size."""
     return float(stage.steps * stage.batch_size * _work(stage.resolution))
+
+
+def rung_works(plan: Plan) -> tuple[float, ...]:
+    """What each rung of a run costs next to others."""
+    found: list[float] = []
+    for number in range(1, plan.num_rungs + 1):
+        end = plan.rung_end(number)
+        stage = plan.stages[end.index]
+        before = plan.rung_end(number - 1).step if (number - 1) % plan.rungs else 0
+        found.append(stage_work(stage) * (end.step - before) / stage.steps)
+    return tuple(found)
 
 
 def _work(side: int) -> int:

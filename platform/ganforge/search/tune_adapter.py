@@ -16,7 +16,7 @@ from ganforge.search.placement import update_machines
 from ganforge.search.study import SearchState
 from ganforge.search.tracking import SearchTracking
 from ganforge.search.trial import Listener, State, Trial
-from ganforge.training.report import read_stages
+from ganforge.training.report import RungResult, StageResult, read_rungs, read_stages
 
 # Tune gives AWS credentials to its trials in a runtime_env, whose values Ray writes into a log. A
 # local trial inherits them; on a cluster it reads its machine's file (cluster/variables.py).
@@ -56,9 +56,9 @@ class StudySearcher(Unsaved, Searcher):
             # Tune asks again while trials run
             return None if self.search_state.running else Searcher.FINISHED
         self._numbers[trial_id] = trial.number
-        if trial.stages_done:
-            # a trial that was paused asks about its last stage once more
-            self.coordinator.decide(trial.number, trial.stages_done, True)
+        if trial.rungs_done:
+            # a trial that was paused asks about its last rung once more
+            self.coordinator.decide(trial.number, trial.rungs_done, True)
         return {
             "trial": trial.number,
             "prepared": ray.put(trial.prepared),
@@ -85,10 +85,10 @@ class StudySearcher(Unsaved, Searcher):
         """The journal is what a search is resumed from."""
 
 
-class StageEnds(Unsaved, FIFOScheduler):
-    """Stage ends are rungs, at which the strategy decides; other reports are not looked at.
+class Rungs(Unsaved, FIFOScheduler):
+    """At rungs the strategy decides; other reports are not looked at.
 
-    A summary carries all results of its trial so far, so that an end that was stored but not
+    A summary carries all results of its trial so far, so that a rung that was stored but not
     reported, because a process died in between, still gets its decision.
     """
 
@@ -98,10 +98,16 @@ class StageEnds(Unsaved, FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["trial"]
-        for stage in read_stages(result.get("stages", ())).values():
-            score = stage.metrics[self.search_state.metric.name]
-            continues = self.search_state.reached(number, stage.index + 1, score, stage)
-            self.coordinator.decide(number, stage.index + 1, continues)
+        rungs = self.search_state.trials[number].plan.rungs
+        found: dict[int, StageResult | RungResult] = {
+            (stage.index + 1) * rungs: stage
+            for stage in read_stages(result.get("stages", ())).values()
+        }
+        found |= read_rungs(result.get("rungs", ()))
+        for rung, reported in sorted(found.items()):
+            score = reported.metrics[self.search_state.metric.name]
+            continues = self.search_state.reached(number, rung, score, reported)
+            self.coordinator.decide(number, rung, continues)
         # a trial that is to stop returns by itself (cluster/coordinator.py)
         return TrialScheduler.CONTINUE
 
@@ -135,14 +141,16 @@ class TuneCallback(Unsaved, Callback):
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         mine = self._trial(trial)
-        done = len(mine.stages)
         mine.update(result)
         if group := result.get("placement_group"):
             update_machines(mine, group)
             self.tracking.record_machines(mine)
             self.listener(mine, "placed")
             return
-        self.listener(mine, "stage" if len(mine.stages) > done else "progress")
+        # the scheduler, which is asked before this, has taken in the rungs
+        new, mine.announced = mine.rungs_done > mine.announced, mine.rungs_done
+        ended = mine.rungs_done % mine.plan.rungs == 0
+        self.listener(mine, ("stage" if ended else "rung") if new else "progress")
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         mine = self._trial(trial)

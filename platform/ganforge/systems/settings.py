@@ -77,6 +77,9 @@ class SystemSettings(Strict):
         True, "only algorithms that repeat their bits on a GPU; off: faster", weights=False
     )
     reports_per_stage: int = setting(10, "progress reports in a stage", ge=1, weights=False)
+    rungs: int = setting(
+        1, "equal parts of a stage; at their ends a search may pause a trial", ge=1, weights=False
+    )
     checkpoint_every: int | None = setting(
         None, "steps between checkpoints inside a stage; none: at reports", ge=1, weights=False
     )

@@ -20,7 +20,7 @@ from ganforge.local_files import Busy, check_no_link, lock, open_file
 from ganforge.training.checkpoint import Damaged, Snapshot, Store, state_hash
 from ganforge.training.files import LocalFolders, join
 from ganforge.training.lineage import digest
-from ganforge.training.report import StageResult
+from ganforge.training.report import StageResult, read_rungs
 
 logger = logging.getLogger("ganforge")
 #: the ledger's folder in a storage
@@ -93,6 +93,7 @@ def checked(manifest: dict[str, Any]) -> Key:
         stages = [StageResult.from_json(row) for row in found.stages]
         for stage in stages:
             _STAGE.validate_python(asdict(stage))
+        read_rungs(manifest.get("rungs", ()))
     except (ValidationError, TypeError, ValueError, RecursionError) as error:
         raise Damaged(f"its manifest is not that of a stage end ({_first(error)})") from None
     last = stages[-1]
@@ -204,12 +205,23 @@ class Ledger:
             logger.warning("ledger: stage %d is not entered (%s)", key.index, error)
             return
         here = store.manifest(name)
-        if here["state"]["state_sha256"] != there.manifest["state"]["state_sha256"]:
+        if here["state"]["state_sha256"] == there.manifest["state"]["state_sha256"]:
+            # the entry of a run that had fewer rungs is of no use to one with these
+            if len(here.get("rungs", ())) > len(there.manifest.get("rungs", ())):
+                self._replace(key, store, name)
+        else:
             raise Impure(
                 f"stage {key.index} ended in two different states under one identity "
                 f"({key.stage_id[:12]}): {store.uri}/{name} and {self.uri}/{key.name}. "
                 "Something outside of the settings, data, seed and code decides its bits"
             )
+
+    def _replace(self, key: Key, store: Store, name: str) -> None:
+        self._delete(key.name)
+        try:
+            self._store.folders.copy(store.folders, name, key.name)
+        except OSError as error:
+            logger.warning("ledger: stage %d is not entered (%s)", key.index, error)
 
     def names(self) -> list[str]:
         """The entries there are."""

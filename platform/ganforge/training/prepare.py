@@ -9,7 +9,7 @@ from ganforge.assets import Assets
 from ganforge.data.prepare import DataFacts, prepare_data
 from ganforge.metrics.features import resolve_features
 from ganforge.schedule import Plan, Stage
-from ganforge.settings import override, validated
+from ganforge.settings import SettingsError, override, validated
 from ganforge.systems.catalog import (
     accept_sent,
     in_file,
@@ -134,7 +134,8 @@ def build_plan(
     settings: SystemSettings, epoch_images: tuple[int, ...], device: torch.device | None = None
 ) -> Plan:
     """Settings speak epochs or images, a plan speaks images. `epoch_images[k]` is the data's own
-    length of an epoch at stage k, used where the settings do not give one."""
+    length of an epoch at stage k, used where the settings do not give one. SettingsError for a
+    stage with fewer steps than rungs."""
     effective = tuple(settings.at(index) for index in range(len(settings.stages)))
     stages = []
     for index, row in enumerate(settings.stages):
@@ -154,11 +155,18 @@ def build_plan(
                 alpha_unit=here.alpha_unit,
             )
         )
+    for index, stage in enumerate(stages):
+        if stage.steps < settings.rungs:
+            raise SettingsError(
+                f"rungs = {settings.rungs}: stage {index} has {stage.steps} steps; must be at most "
+                "as many as the steps of every stage, so give fewer, or train it for longer"
+            )
     return Plan(
         stages=tuple(stages),
         settings=effective,
         seed=settings.seed,
         reports_per_stage=settings.reports_per_stage,
+        rungs=settings.rungs,
         checkpoint_every=settings.checkpoint_every,
         validate_every_epochs=settings.validation.every_epochs,
         stores_reports=settings.on_divergence == "rollback",

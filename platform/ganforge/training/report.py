@@ -77,6 +77,32 @@ class StageResult:
         return cls(**known)
 
 
+@dataclass(frozen=True)
+class RungResult:
+    """What is recorded of a rung inside a stage, `rung` of the run, after `steps` steps of stage
+    `index`; `seconds` are those of the stage up to there."""
+
+    rung: int
+    index: int
+    steps: int
+    seconds: float
+    workers: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+_RUNG = TypeAdapter(RungResult)
+
+
+def read_rungs(records: Iterable[Mapping[str, Any]]) -> dict[int, RungResult]:
+    """Rungs in JSON form, by their number; ValueError where they are none."""
+    found = (_RUNG.validate_python(dict(record)) for record in records)
+    return {result.rung: result for result in found}
+
+
 def read_stages(records: Iterable[Mapping[str, Any]]) -> dict[int, StageResult]:
     """The results in JSON form, by index."""
     return {result.index: result for result in map(StageResult.from_json, records)}
@@ -107,8 +133,9 @@ class Report:
     `images` is the number shown to the critic so far, all stages summed: the axis of every curve.
     `metrics` are named like "critic/wasserstein", "validation/psnr", "stage/alpha". `samples` is
     the sample grid, uint8 (H, W, 3), and `extra` are other grids by name. At a stage end `stage` is
-    its result and `averaged` the safetensors bytes of the averaged generator. `state` are the
-    hashes of a state that is stored here: "generator_sha256" and so on, "state_sha256" over all.
+    its result and `averaged` the safetensors bytes of the averaged generator. `rungs` are those
+    inside stages that have come up since the last report. `state` are the hashes of a state that is
+    stored here: "generator_sha256" and so on, "state_sha256" over all.
     """
 
     position: Position
@@ -120,3 +147,4 @@ class Report:
     averaged: bytes | None = None
     state: dict[str, str] | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)
+    rungs: tuple[RungResult, ...] = ()

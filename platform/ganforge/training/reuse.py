@@ -9,6 +9,7 @@ from ganforge.training.checkpoint import Snapshot, Store
 from ganforge.training.ledger import Claim, Key, Ledger
 from ganforge.training.lineage import Lineage
 from ganforge.training.loop import Notice
+from ganforge.training.run_record import rungs_inside
 from ganforge.training.workers import Workers
 
 logger = logging.getLogger("ganforge")
@@ -75,7 +76,14 @@ class Reuse:
                 self._wait()
 
     def _find(self, key: Key) -> Snapshot | None:
-        return None if key in self._unusable else self._ledger.find(key)
+        found = None if key in self._unusable else self._ledger.find(key)
+        if found is None:
+            return None
+        # a search compares scores at every rung: a stage whose rungs inside are not known would be
+        # compared otherwise than one that was trained
+        inside = rungs_inside(found.manifest, self._plan)
+        known = sum(rung.index == key.index for rung in inside.values())
+        return found if known == self._plan.rungs - 1 else None
 
     def drop(self, index: int, reason: str) -> None:
         """A stage's entry does not fit the networks: it is removed, and never taken again."""

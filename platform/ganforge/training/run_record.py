@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from ganforge.training.lineage import Lineage, digest
 from ganforge.training.loop import Training
 from ganforge.training.measure import draw, measure
 from ganforge.training.prepare import Prepared
-from ganforge.training.report import Report, StageResult
+from ganforge.training.report import Report, RungResult, StageResult, read_rungs
 from ganforge.training.resume import Equivalent
 from ganforge.training.workers import Workers
 
@@ -66,6 +67,8 @@ class RunRecord:
         self.prepared, self.plan, self.lineage, self.rank = prepared, plan, lineage, rank
         self.environment, self.environment_id = environment, digest(environment)
         self.stages: list[StageResult] = []
+        #: those inside stages
+        self.rungs: dict[int, RungResult] = {}
         shown, seconds = 0, 0.0
         if snapshot is not None:
             position = snapshot.position
@@ -76,12 +79,13 @@ class RunRecord:
                 for result in self.stages[position.index :]:
                     seconds = result.seconds
                 del self.stages[position.index :]
+            self.rungs = rungs_inside(snapshot.manifest, plan)
         self.clock = Clock(shown, seconds)
 
     def describe(self, training: Training, report: Report) -> Report:
         """The report with its speed, and the hashes of a state that is stored.
 
-        At a stage's end with its result and the averaged network.
+        At a stage's end with its result and the averaged network; at a rung inside one with that.
         """
         report = self.clock.timed(report)
         if training.rollbacks:
@@ -92,7 +96,15 @@ class RunRecord:
         hashes = state_hashes(training.system)
         report = replace(report, state=hashes)
         if report.kind != "stage":
-            return report
+            rung = self.plan.rung(report.position)
+            if rung is None:
+                return report
+            index, step = report.position.index, report.position.step
+            seconds = round(self.clock.stage_seconds, 3)
+            workers = self.prepared.settings.workers
+            found = RungResult(rung, index, step, seconds, workers, report.metrics)
+            self.rungs[rung] = found
+            return replace(report, rungs=(found,))
         codes = self.equivalent.codes_of(report.position.index) if self.equivalent else ()
         index, stage = report.position.index, self.plan.stages[report.position.index]
         result = StageResult(
@@ -144,6 +156,7 @@ class RunRecord:
             "start": start and {"stage_ids": start.stage_ids, "step": start.step},
             "metrics": report.metrics,
             "stages": [result.to_json() for result in self.stages],
+            "rungs": [self.rungs[rung].to_json() for rung in sorted(self.rungs)],
             "seconds": 0.0 if report.kind == "stage" else self.clock.stage_seconds,
             "score": score,
         }
@@ -165,6 +178,7 @@ class RunRecord:
             stage=self.stages[position.index] if ended else None,
             averaged=self._averaged(training.system, position) if ended else None,
             state=manifest["state"],
+            rungs=tuple(self.rungs.values()),
         )
         return draw(training, self.plan, data, self.rank, report)
 
@@ -172,7 +186,8 @@ class RunRecord:
         self, snapshot: Snapshot, training: Training, data: Data, workers: Workers
     ) -> Report:
         """The report of a stage that came from the ledger, measured here: only its tensors are
-        vouched for by the state's hash."""
+        vouched for by the state's hash. Its rungs inside were measured by the run that trained it.
+        """
         manifest, position = snapshot.manifest, snapshot.position
         result = StageResult.from_json(manifest["stages"][-1])
         again = ("validation/", "speed/", "stages_done")
@@ -190,10 +205,13 @@ class RunRecord:
             reused=True,
         )
         self.stages[position.index :] = [result]
+        found = rungs_inside(manifest, self.plan).values()
+        inside = tuple(rung for rung in found if rung.index == position.index)
+        self.rungs |= {rung.rung: rung for rung in inside}
         self.clock.next_stage()
         metrics = report.metrics | {"stages_done": float(position.index + 1)}
         averaged = self._averaged(training.system, position)
-        return replace(report, stage=result, averaged=averaged, metrics=metrics)
+        return replace(report, stage=result, averaged=averaged, metrics=metrics, rungs=inside)
 
     def _averaged(self, system: System, position: Position) -> bytes | None:
         """The deployable network of a stage as safetensors, on rank 0."""
@@ -201,3 +219,15 @@ class RunRecord:
             return None
         progress = self.plan.progress(position.index, position.step)
         return pack(dict(system.deploy(progress).state_dict()))
+
+
+def rungs_inside(manifest: Mapping[str, Any], plan: Plan) -> dict[int, RungResult]:
+    """The rungs inside stages that a stored state remembers, as far as `plan` has the same ones."""
+    found = read_rungs(manifest.get("rungs", ()))
+    return {
+        number: rung
+        for number, rung in found.items()
+        if 0 < number <= plan.num_rungs
+        and plan.rung_end(number) == Position(rung.index, rung.steps)
+        and rung.steps < plan.stages[rung.index].steps
+    }

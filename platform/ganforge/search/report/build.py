@@ -48,6 +48,7 @@ def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
     """Files by their path in the parent run, and a line for each image that was left out."""
     rows, metric, mode = searched.rows, searched.metric, searched.mode
     num_stages = len(searched.resolutions)
+    rungs = max((row.rungs for row in rows), default=1)
     frame = table(rows, num_stages)
     makers: dict[str, tuple[str, Callable[[], bytes]]] = {
         "The best trial through its stages": (
@@ -66,7 +67,7 @@ def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
         ),
         "Importance of settings": (
             "importance.png",
-            lambda: importance(searched.study, num_stages, mode, searched.objectives),
+            lambda: importance(searched.study, num_stages, mode, searched.objectives, rungs),
         ),
     }
     left_out: list[str] = []
@@ -122,7 +123,7 @@ def _lead(searched: Searched, frame: Any) -> list[str]:
     for row in searched.rows:
         if row.number != searched.best or row.score is None:
             continue
-        bicubic = row.stages[-1].bicubic(searched.metric)
+        bicubic = row.stages[-1].bicubic(searched.metric) if row.stages else None
         baseline = "" if bicubic is None else f" (bicubic {bicubic:.3f})"
         lines.append(f"Best: trial {row.number} with {searched.metric} {row.score:.3f}{baseline}.")
     lines += [f"With several seeds: {line}." for line in searched.repeated]

@@ -78,6 +78,8 @@ def row(trial: Trial, metric: str, costs: Costs = NO_COSTS) -> TrialRow:
         trial.settings.seed,
         costs,
         trial.branched_from,
+        rungs=trial.plan.rungs,
+        inside={rung: trial.scores[rung] for rung in trial.inside if rung in trial.scores},
     )
 
 

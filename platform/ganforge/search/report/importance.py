@@ -14,19 +14,21 @@ _LEAST, _FEW = 4, 12
 
 
 def importance(
-    study: Study, num_stages: int, mode: str, objectives: Sequence[Metric] = ()
+    study: Study, num_stages: int, mode: str, objectives: Sequence[Metric] = (), rungs: int = 1
 ) -> bytes:
     """How much of the differences between scores each setting explains (fANOVA, Hutter et al.
-    2014): among the finished trials, and after the first stage, which more trials have ended. With
-    several objectives for each of them, among the finished trials."""
+    2014): among the finished trials, and at the first rung, which more trials have reached. With
+    several objectives for each of them, among the finished trials. A stage has so many `rungs`."""
     parts: dict[str, tuple[Study | None, int]] = {}
     if len(objectives) > 1:
         for index, metric in enumerate(objectives):
             parts[metric.name] = _scores_in(study, index, metric.mode)
     else:
-        for label, stages_done in (("last stage", num_stages), ("first stage", 1)):
-            if num_stages > 1 or label == "last stage":
-                parts[f"after the {label}"] = _scores_after(study, stages_done, mode)
+        last = num_stages * rungs
+        first = "first stage" if rungs == 1 else "first rung"
+        parts["after the last stage"] = _scores_after(study, last, num_stages, mode)
+        if last > 1:
+            parts[f"after the {first}"] = _scores_after(study, 1, 1, mode)
     found: dict[str, dict[str, float]] = {}
     for label, (part, count) in parts.items():
         if part is not None:
@@ -55,12 +57,12 @@ def importance(
     return png(made)
 
 
-def _scores_after(study: Study, stages_done: int, mode: str) -> tuple[Study | None, int]:
-    """A study of the scores after so many stages, and of the settings that were in force until
-    then; None where too little differs."""
-    trials = [t for t in study.trials if stages_done in t.intermediate_values and t.distributions]
-    scores = [t.intermediate_values[stages_done] for t in trials]
-    keys = {key for t in trials for key in t.params if _stage_of(key) < stages_done}
+def _scores_after(study: Study, rung: int, stages: int, mode: str) -> tuple[Study | None, int]:
+    """A study of the scores at a rung, and of the settings that were in force until then, in the
+    first `stages` stages; None where too little differs."""
+    trials = [t for t in study.trials if rung in t.intermediate_values and t.distributions]
+    scores = [t.intermediate_values[rung] for t in trials]
+    keys = {key for t in trials for key in t.params if _stage_of(key) < stages}
     return _of_one(trials, scores, keys, mode), len(trials)
 
 

@@ -40,7 +40,9 @@ def history(rows: Sequence[TrialRow], metric: str, mode: str) -> bytes:
             axes.plot([], [], mark, color="black", label=label)
     if best:
         axes.plot([], [], color=_FAINT, label="best finished so far")
-    references = {b for row in scored if (b := row.stages[-1].bicubic(metric)) is not None}
+    references = {
+        b for row in scored if row.stages and (b := row.stages[-1].bicubic(metric)) is not None
+    }
     if len(references) == 1:
         axes.axhline(references.pop(), ls=":", color="black", lw=1, label="bicubic")
     axes.set(xlabel="trial", ylabel=metric, title="Optimization history")

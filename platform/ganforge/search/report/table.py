@@ -14,8 +14,8 @@ from ganforge.training.report import StageResult
 @dataclass(frozen=True)
 class TrialRow:
     """One trial, compared by `metric`. `seconds` are of its process, start and end included;
-    `values` those of several objectives after its last stage, by name, and `front` whether it is on
-    their Pareto front."""
+    `values` those of several objectives at its last rung, by name, and `front` whether it is on
+    their Pareto front. Each stage has as many `rungs`; `inside` are the scores at those within."""
 
     number: int
     run_id: str
@@ -33,16 +33,24 @@ class TrialRow:
     branched_from: str = ""
     values: Mapping[str, float] = field(default_factory=dict)
     front: bool = False
+    rungs: int = 1
+    inside: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """By rung."""
+        ends = {(k + 1) * self.rungs: s.score(self.metric) for k, s in enumerate(self.stages)}
+        return {**self.inside, **{rung: score for rung, score in ends.items() if score is not None}}
 
     @property
     def score(self) -> float | None:
-        """The score of its last stage."""
-        scores = [stage.score(self.metric) for stage in self.stages]
-        return next((score for score in reversed(scores) if score is not None), None)
+        """The score at its last rung."""
+        scores = self.scores
+        return scores[max(scores)] if scores else None
 
     def stage_score(self, index: int) -> float | None:
         """The score at the end of a stage; None where the trial did not come so far."""
-        return self.stages[index].score(self.metric) if index < len(self.stages) else None
+        return self.scores.get((index + 1) * self.rungs)
 
 
 def table(rows: Sequence[TrialRow], num_stages: int) -> pd.DataFrame:

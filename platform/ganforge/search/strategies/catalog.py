@@ -13,8 +13,8 @@ from ganforge.settings import SettingsError, shown
 
 #: what `--strategy` takes, with what it is in a few words
 STRATEGIES = {
-    "halving": "at each stage end the weaker half is stopped",
-    "freeze-thaw": "at each stage end trials are paused, and the most promising one continued",
+    "halving": "at each rung (a stage's end, or --rungs parts) the weaker half is stopped",
+    "freeze-thaw": "at each rung trials are paused, and the most promising one continued",
     "pbt": "weak trials continue from better ones' weights, with other settings of later stages",
     "tpe": "every trial is trained to its end",
     "random": "every trial is trained to its end, at points drawn at random",
