@@ -127,3 +127,17 @@ def test_the_setting_leaves_ids_that_were_recorded_before_it(tiny):
     assert rollback.identity(0)["on_divergence"] == "rollback"
     ids = [prepare(SYSTEM, s).lineage().stage_ids[0] for s in (plain, rollback)]
     assert ids[0] != ids[1]
+
+
+@pytest.mark.parametrize("change", [{"reports_per_stage": 2}, {"rungs": 5}])
+def test_where_states_are_stored_is_part_of_what_it_is(settings, fragile, change):
+    """A run goes back to its newest stored state: with others it ends in other bits."""
+    other = override(settings, change)
+    found = [ends(run(prepare(SYSTEM, s))) for s in (settings, other)]
+    ids = [prepare(SYSTEM, s).lineage().stage_ids for s in (settings, other)]
+    assert ids[0][0] != ids[1][0]
+    last = max(found[0])
+    if change == {"reports_per_stage": 2}:
+        assert found[0][last] != found[1][last]
+    stops = [override(s, {"on_divergence": "stop"}) for s in (settings, other)]
+    assert len({prepare(SYSTEM, s).lineage().stage_ids for s in stops}) == 1

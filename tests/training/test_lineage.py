@@ -106,6 +106,7 @@ def test_every_setting_is_marked_or_listed():
         "deterministic",
         "workers",
         "reports_per_stage",
+        "rungs",
         "checkpoint_every",
         "keep",
     }

@@ -73,7 +73,7 @@ class Trial:
     def branched_from(self) -> str:
         """Where it branched from another trial; empty where it did not."""
         found = self.branch
-        return f"trial {found.parent} after {self._place(found.rung)}" if found else ""
+        return f"trial {found.parent} after {self._where(found.rung)}" if found else ""
 
     @property
     def rungs_done(self) -> int:
@@ -135,14 +135,14 @@ class Trial:
         if self.state == "stopped" and self.over_limit:
             return "stopped: over its limit"
         if self.state == "stopped":
-            return f"stopped early at {self._place(self.rungs_done)}"
+            return f"stopped early at {self._where(self.rungs_done)}"
         if self.state == "paused":
-            return f"paused after {self._place(self.rungs_done)}"
+            return f"paused after {self._where(self.rungs_done)}"
         if self.state == "failed":
             return f"failed: {self.reason}"
         return "interrupted" if self.state == "killed" else "finished"
 
-    def _place(self, rung: int) -> str:
+    def _where(self, rung: int) -> str:
         index, part = divmod(rung, self.plan.rungs)
         return (
             f"rung {part} of {self.plan.rungs} of stage {index}" if part else f"stage {index - 1}"

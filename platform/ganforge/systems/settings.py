@@ -155,14 +155,23 @@ class SystemSettings(Strict):
     def identity(self, index: int) -> dict[str, Any]:
         """What can change a weight at stage `index`, by dotted key; without the stages' lengths."""
         effective = self.at(index)
-        found = field_flags(effective)
-        return {
+        marks, values = field_flags(effective), flatten(effective)
+        found = {
             key: value
-            for key, value in flatten(effective).items()
-            if found[key]["weights"]
-            and not found[key]["added"]
+            for key, value in values.items()
+            if marks[key]["weights"]
+            and not marks[key]["added"]
             and not key.startswith(("stages.", "images_per_epoch"))
         }
+        if effective.on_divergence == "rollback":
+            # a run that diverges goes back to its newest stored state: these say where states are
+            usual = flatten(type(self)())
+            found |= {key: values[key] for key in _STORING if values[key] != usual[key]}
+        return found
+
+
+#: settings that decide at which steps of a stage states are stored
+_STORING = ("reports_per_stage", "rungs", "checkpoint_every", "validation.every_epochs")
 
 
 def _length_problems(number: int, stage: StageSettings) -> list[str]:
