@@ -18,7 +18,7 @@ from ganforge.local_files import (
 )
 from ganforge.run_names import begun, newest_first
 from ganforge.settings import SettingsError, shown
-from ganforge.training.files import open_folders
+from ganforge.training.files import join, open_folders
 
 FILE = "journal.jsonl"
 Event = dict[str, Any]
@@ -71,6 +71,10 @@ class Journal:
         self.events.append(entry)
         if self._remote is not None:
             self._remote.write(self.search_id, {FILE: self._log.content()})
+
+    def folder(self, number: int) -> str:
+        """Where a trial's states lie; a function of the search and the suggestion's number."""
+        return join(self.storage, self.search_id, f"trial-{number:04d}")
 
     def close(self) -> None:
         """Let another process hold the journal."""

@@ -24,7 +24,7 @@ def rung_of(event: Event) -> int:
 
 
 def restore(trial: Trial, event: Event, metric: str) -> None:
-    """The inverse: the rung's result, into its trial."""
+    """The inverse: the rung's result, into its trial, unless that has the whole of it."""
     if "seconds" not in event:
         return  # a journal of an earlier version: the score is all it has
     rung = rung_of(event)
@@ -34,12 +34,11 @@ def restore(trial: Trial, event: Event, metric: str) -> None:
         metrics[f"{metric}_bicubic"] = event["bicubic"]
     if part:
         steps = trial.plan.rung_end(rung).step
-        trial.inside[rung] = RungResult(
-            rung, index, steps, event["seconds"], event["workers"], metrics
-        )
+        found = RungResult(rung, index, steps, event["seconds"], event["workers"], metrics)
+        trial.inside.setdefault(rung, found)
         return
     index -= 1
-    trial.stages[index] = StageResult(
+    whole = StageResult(
         index,
         trial.plan.stages[index].resolution,
         seconds=event["seconds"],
@@ -47,3 +46,4 @@ def restore(trial: Trial, event: Event, metric: str) -> None:
         metrics=metrics,
         reused=event.get("reused", False),
     )
+    trial.stages.setdefault(index, whole)
