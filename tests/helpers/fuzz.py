@@ -9,6 +9,7 @@ import contextlib
 import functools
 import io
 import json
+import os
 import re
 import tempfile
 import warnings
@@ -225,7 +226,8 @@ def _same(found: Any, text: str) -> bool:
     if isinstance(found, int | float):
         with contextlib.suppress(ValueError):
             return float(text) == found
-    return str(found) == text or str(found).endswith(text.rstrip("/."))
+    # a folder is kept as an absolute path
+    return str(found) == os.path.expanduser(text) or str(found).endswith(text.rstrip("/."))
 
 
 # ---- settings files ----
