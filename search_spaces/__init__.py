@@ -5,13 +5,12 @@ value of another setting without which this one does not matter.
 """
 
 import importlib
-import importlib.util
 from pathlib import Path
-from traceback import extract_tb
 from typing import Any
 
 from ganforge.search.knowledge import likely, when
 from ganforge.settings import SettingsError
+from ganforge.user_file import run_file
 
 __all__ = ["likely", "load", "names", "when"]
 
@@ -30,7 +29,7 @@ def load(name: str, num_stages: int | None = None) -> dict[str, Any]:
     """
     name = name.rpartition(":")[0] if ".py:" in name else name
     if name.endswith(".py"):
-        module = _from_file(Path(name))
+        module = run_file(Path(name), "space")
     elif name in names():
         module = importlib.import_module(f"search_spaces.{name}")
     else:
@@ -49,18 +48,3 @@ def load(name: str, num_stages: int | None = None) -> dict[str, Any]:
 def _stage(key: str) -> int:
     first, number, *_ = [*key.split("."), ""]
     return int(number) if first == "stages" and number.isdecimal() else -1
-
-
-def _from_file(path: Path) -> Any:
-    if not path.is_file():
-        raise SettingsError(f"space = {path}: no such file")
-    spec = importlib.util.spec_from_file_location("ganforge_user_space", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        lines = [f.lineno for f in extract_tb(error.__traceback__) if f.filename == spec.origin]
-        where = f"line {lines[-1]}: " if lines else ""
-        raise SettingsError(f"space = {path}: {where}{type(error).__name__}: {error}") from None
-    return module

@@ -42,6 +42,7 @@ LAYERS = [
         "run_names",
         "schedule",
         "settings",
+        "user_file",
     },
 ]
 LEVEL = {room: len(LAYERS) - number for number, rooms in enumerate(LAYERS) for room in rooms}

@@ -167,7 +167,7 @@ def test_unknown_samplers_are_named(tmp_path) -> None:
         SettingsError, match="sampler = tpee: there is no such sampler; give one of"
     ):
         Sampler(SPACE, "max", 0, kind="tpee")
-    with pytest.raises(SettingsError, match="there is no such file"):
+    with pytest.raises(SettingsError, match=r"sampler = none\.py: no such file"):
         Sampler(SPACE, "max", 0, kind="none.py:Mine")
     with pytest.raises(SettingsError, match="subclass of optuna"):
         Sampler(SPACE, "max", 0, kind="unittest.mock:MagicMock")

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from optuna.samplers import (
 )
 
 from ganforge.settings import SettingsError
+from ganforge.user_file import run_file
 
 #: grid draws nothing: the search walks all points
 KINDS = ("tpe", "nsga2", "cmaes", "gp", "random", "qmc", "grid")
@@ -89,7 +89,10 @@ def make_sampler(kind: str, seed: int, startup_trials: int) -> SamplerKind:
 def _own_sampler(name: str, seed: int) -> BaseSampler:
     where, _, attribute = name.rpartition(":")
     try:
-        module = _from_file(where) if where.endswith(".py") else importlib.import_module(where)
+        if where.endswith(".py"):
+            module = run_file(Path(where), "sampler")
+        else:
+            module = importlib.import_module(where)
         kind = getattr(module, attribute)
         made = kind(seed=seed)
     except SettingsError:
@@ -105,16 +108,3 @@ def _own_sampler(name: str, seed: int) -> BaseSampler:
             f"sampler = {name}: {attribute} must be a subclass of optuna.samplers.BaseSampler"
         )
     return made
-
-
-def _from_file(where: str) -> object:
-    path = Path(where)
-    if not path.is_file():
-        raise SettingsError(f"sampler = {where}: there is no such file")
-    spec = importlib.util.spec_from_file_location("ganforge_user_sampler", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses and pickle look a class's module up
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -1,9 +1,7 @@
 """A system by name: built in, from an installed package, or from a file."""
 
 import difflib
-import hashlib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -23,6 +21,7 @@ from ganforge.systems.trust import (
     sources_sha256,
     trust,
 )
+from ganforge.user_file import module_name, run_file
 
 if TYPE_CHECKING:
     from ganforge.systems.base import System
@@ -89,7 +88,7 @@ def load_system(name: str) -> "type[System]":
     attribute = name.rpartition(":")[2]
     if in_file(name):
         path = _path(name)
-        found = sys.modules.get(_label(path))
+        found = sys.modules.get(module_name(path, "system"))
         if found is None:
             _check_written(name, path)
         module = found or _from_file(path)
@@ -206,25 +205,6 @@ def _path(name: str) -> Path:
     return Path(name.rpartition(":")[0]).expanduser().absolute()
 
 
-def _label(path: Path) -> str:
-    """What the module of a user's file is called: files of one name in two folders are two."""
-    return f"ganforge_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-
-
 def _from_file(path: Path) -> ModuleType:
-    """The module in a user's file, which can import the files next to it."""
-    label = _label(path)
-    if label in sys.modules:
-        return sys.modules[label]
-    spec = importlib.util.spec_from_file_location(label, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    sys.modules[label] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[label]
-        raise SettingsError(f"system = {path}: {type(error).__name__}: {error}") from error
-    return module
+    """The module in a user's file, run once in a process."""
+    return sys.modules.get(module_name(path, "system")) or run_file(path, "system")

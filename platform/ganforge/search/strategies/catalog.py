@@ -1,6 +1,5 @@
 """The strategies by name, and those of one's own."""
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from ganforge.search.strategies.freeze_thaw import FreezeThaw
 from ganforge.search.strategies.halving import Halving, Whole
 from ganforge.search.strategies.pbt import PopulationBased, check_population
 from ganforge.settings import SettingsError, shown
+from ganforge.user_file import run_file
 
 #: what `--strategy` takes, with what it is in a few words
 STRATEGIES = {
@@ -53,19 +53,14 @@ def sampler_of(strategy: str, sampler: str) -> str:
 
 def _own(name: str) -> Strategy:
     file, _, member = name.rpartition(":")
-    if not Path(file).is_file():
-        raise SettingsError(f"strategy = {shown(name)}: no such file")
-    spec = importlib.util.spec_from_file_location("ganforge_user_strategy", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = run_file(Path(file), "strategy")
     try:
-        spec.loader.exec_module(module)
         kind: Callable[[], Any] = getattr(module, member)
         made = kind()
         members = {wanted: getattr(made, wanted, None) for wanted in _MEMBERS}
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a file of somebody's can raise anything
+    except BaseException as error:  # as its file can
         raise SettingsError(
             f"strategy = {shown(name)}: {type(error).__name__}: {error}".splitlines()[0]
         ) from None
