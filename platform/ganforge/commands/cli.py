@@ -12,6 +12,8 @@ from ganforge.commands.given_once import App
 from ganforge.commands.options import (
     MODEL,
     Accept,
+    Confirm,
+    ConfirmSeeds,
     Data,
     DryRun,
     Experiment,
@@ -24,9 +26,11 @@ from ganforge.commands.options import (
     Overwrite,
     Preset,
     Resume,
+    Rungs,
     RunId,
     Scale,
     Seed,
+    Seeds,
     Set,
     Stage,
     Start,
@@ -39,7 +43,7 @@ from ganforge.commands.options import (
     Version,
     Workers,
 )
-from ganforge.commands.resumed_search import LimitOptions, Resumable
+from ganforge.commands.resumed_search import CONFIRM_SEEDS, LimitOptions, Resumable
 from ganforge.console import complain, prepare, show
 from ganforge.local_files import DiskFull, Linked
 from ganforge.settings import SettingsError
@@ -124,19 +128,8 @@ def tune(
     trial_limit: Annotated[
         str | None, typer.Option(help="stop a trial whose stages took longer: 30m, 2gpu-hours")
     ] = None,
-    rungs: Annotated[
-        int | None,
-        typer.Option(min=1, help="in how many parts of a stage trials are compared; default: 1"),
-    ] = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="seeds of each configuration, compared by the mean")
-    ] = None,
-    confirm: Annotated[
-        int | None, typer.Option(min=0, help="train that many of the best again at the end")
-    ] = None,
-    confirm_seeds: Annotated[
-        int | None, typer.Option(min=1, help="with how many further seeds each; default: 2")
-    ] = None,
+    rungs: Rungs = None, seeds: Seeds = None, confirm: Confirm = None,
+    confirm_seeds: ConfirmSeeds = None,
     keep_bytes: Annotated[
         str | None, typer.Option(help="bytes that the ledger of stages may keep: 20G")
     ] = None,
@@ -217,6 +210,8 @@ def plan(
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="how many configurations are tried")] = 4,
     slots: Annotated[int, typer.Option(min=1, help="trials at a time")] = 1,
+    rungs: Rungs = None, seeds: Seeds = None, confirm: Confirm = None,
+    confirm_seeds: ConfirmSeeds = None,
     price: Annotated[float | None, typer.Option(help="money for an hour of one device")] = None,
     seconds: Annotated[float, typer.Option(help="how long to measure")] = 60.0,
     workers: Workers = None, gpu: Gpu = False, seed: Seed = None, changes: Set = None,
@@ -224,12 +219,16 @@ def plan(
 ) -> None:  # fmt: skip
     """Measure what a search will take."""
     command = _module("plan")
+    changes = [*(changes or []), *([f"rungs={rungs}"] if rungs else [])]
     settings_options = CliOptions(
         system, preset, settings, data, workers, gpu, None,
-        start, target, scale, changes or [], strict,
+        start, target, scale, changes, strict,
     )  # fmt: skip
-    chosen = tuple(strategy or ())
-    options = command.PlanOptions(space, chosen, trials, slots, price, seconds, seed or 0)
+    options = command.PlanOptions(
+        space=space, strategies=tuple(strategy or ()), trials=trials, slots=slots,
+        seeds=seeds or 1, confirm=confirm or 0, confirm_seeds=confirm_seeds or CONFIRM_SEEDS,
+        price=price, seconds=seconds, seed=seed or 0,
+    )  # fmt: skip
     command.plan(settings_options, options)
 
 

@@ -46,6 +46,19 @@ Nodes = Annotated[
     int | None,
     typer.Option(min=1, envvar="GANFORGE_NODES", help="machines to wait for, the head included"),
 ]
+Rungs = Annotated[
+    int | None,
+    typer.Option(min=1, help="in how many parts of a stage trials are compared; default: 1"),
+]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, help="seeds of each configuration, compared by the mean")
+]
+Confirm = Annotated[
+    int | None, typer.Option(min=0, help="train that many of the best again at the end")
+]
+ConfirmSeeds = Annotated[
+    int | None, typer.Option(min=1, help="with how many further seeds each; default: 2")
+]
 Seed = Annotated[int | None, typer.Option(help="seed of the training, or of the search for tune")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, any setting; repeatable")]
 Strict = Annotated[

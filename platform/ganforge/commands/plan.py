@@ -27,6 +27,9 @@ class PlanOptions:
     strategies: tuple[str, ...] = ()
     trials: int = 4
     slots: int = 1
+    seeds: int = 1
+    confirm: int = 0
+    confirm_seeds: int = 2
     price: float | None = None
     seconds: float = 60.0
     seed: int = 0
@@ -46,7 +49,7 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
 
     start = prepare_start(settings_options, None, False, "paper" if named else "quick", examine)
     assert start is not None  # it was no dry run
-    from ganforge.search.plan import estimate, probe_all, start_seconds
+    from ganforge.search.plan import Repeats, estimate, probe_all, start_seconds
     from ganforge.search.sampler import Sampler
     from ganforge.search.strategies.catalog import STRATEGIES
 
@@ -80,6 +83,7 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
             start_seconds=started,
             seed=options.seed,
             rungs=start.prepared.settings.rungs,
+            repeats=Repeats(options.seeds, options.confirm, options.confirm_seeds),
         )
         device, wall = found.device_seconds, found.seconds
         row = [name, *(_time(e.value, e.low, e.high) for e in (device, wall))]

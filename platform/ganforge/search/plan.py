@@ -3,6 +3,7 @@ itself played on scores that are drawn at random."""
 
 import heapq
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -54,6 +55,23 @@ class SearchEstimate:
     seconds: Estimate
 
 
+@dataclass(frozen=True)
+class Repeats:
+    """How often configurations are trained with other seeds: each that finishes with `seeds` in
+    all, and at the end the `confirm` best with `confirm_seeds` more."""
+
+    seeds: int = 1
+    confirm: int = 0
+    confirm_seeds: int = 2
+
+    def runs(self, finished: int) -> int:
+        """Further whole runs, of so many finished configurations."""
+        return finished * (self.seeds - 1) + min(self.confirm, finished) * self.confirm_seeds
+
+
+ONCE = Repeats()
+
+
 def probe_all(prepared: "Prepared", seconds: float) -> list[StageProbe]:
     """Measure every stage in about `seconds`, each in a process of its own, as a worker is: the
     memory that one stage has held says nothing of another one's."""
@@ -80,17 +98,19 @@ def estimate(
     start_seconds: float,
     seed: int = 0,
     rungs: int = 1,
+    repeats: Repeats = ONCE,
 ) -> SearchEstimate:
     """Play a search of `num_trials` on scores that are drawn at random, twenty times.
 
-    Each stage has as many `rungs`. `slots` trials run at a time, each on `workers` devices;
-    `start_seconds` pass before a trial's first batch, and before the first one after it was paused.
-    The interval has the spread of the plays and that of the measured times.
+    Each stage has as many `rungs`; trials that finish are repeated as `repeats` says. `slots`
+    trials run at a time, each on `workers` devices; `start_seconds` pass before a trial's first
+    batch, and before the first one after it was paused. The interval has the spread of the plays
+    and that of the measured times.
     """
     stages = [probe.seconds for probe in probes]
     parts = [seconds / rungs for seconds in stages for _ in range(rungs)]
     played = [
-        play(strategy, candidates, parts, num_trials, slots, start_seconds, seed + number)
+        play(strategy, candidates, parts, num_trials, slots, start_seconds, seed + number, repeats)
         for number in range(_PLAYS)
     ]
     low = sum(p.interval[0] for p in probes) / sum(stages)
@@ -117,6 +137,7 @@ def play(
     slots: int,
     start_seconds: float,
     seed: int,
+    repeats: Repeats = ONCE,
 ) -> tuple[float, float]:
     """(seconds of all trials, wall seconds) of one search whose scores are drawn at random.
 
@@ -168,7 +189,9 @@ def play(
                 break
             begin(number, start_seconds)
         if not running:
-            return held, now
+            finished = sum(curve.state == "finished" for curve in curves.values())
+            runs, whole = repeats.runs(finished), start_seconds + sum(parts)
+            return held + runs * whole, now + math.ceil(runs / slots) * whole
         now, number = heapq.heappop(running)
         curve = curves[number]
         known = correlations[curve.rung]
