@@ -27,14 +27,21 @@ def test_layers_compose_backwards():
 @pytest.mark.parametrize("scale", [2, 4])
 @pytest.mark.parametrize("stage", [0, 1, 2])
 @pytest.mark.parametrize("skip", [True, False])
-def test_the_flagship_sees_exactly_as_far_as_it_says(scale, stage, skip):
+@pytest.mark.parametrize("growth", ["described", "preserving"])
+def test_the_flagship_sees_exactly_as_far_as_it_says(scale, stage, skip, growth):
     """A changed pixel changes targets up to the edge of the field, and none beyond it."""
     from ganforge.systems.settings import ladder
 
     model = small_model(
-        stage, scale=scale, bicubic_skip=skip, stages=ladder(8, 32 * scale, scale=scale)
+        stage,
+        scale=scale,
+        bicubic_skip=skip,
+        growth=growth,
+        stages=ladder(8, 32 * scale, scale=scale),
     )
     network = model.network.double()
+    for block in network.network.blocks.values():  # as after training
+        torch.nn.init.normal_(block.conv2.weight)
     before, after = reach(network.receptive_field, scale)  # pyright: ignore[reportArgumentType, reportCallIssue]
     middle, side = 14, 30
     source = torch.rand(1, 3, side, side, dtype=torch.float64, generator=torch.manual_seed(0)) - 0.5

@@ -14,8 +14,8 @@ from ganforge.networks.progressive import (
 ZERO, HALF, ONE = torch.tensor(0.0), torch.tensor(0.5), torch.tensor(1.0)
 
 
-def upscaler(stages: int, *, width=16, scale=2, skip=False) -> GrowingUpscaler:
-    network = GrowingUpscaler(3, width, scale, bicubic_skip=skip)
+def upscaler(stages: int, *, width=16, scale=2, skip=False, preserving=False) -> GrowingUpscaler:
+    network = GrowingUpscaler(3, width, scale, bicubic_skip=skip, preserving=preserving)
     network.grow_base()
     for index, channels in enumerate(generator_plan("compact", width, 4, stages)):
         network.grow_block(index, channels)
@@ -85,6 +85,50 @@ def test_bicubic_skip_starts_at_bicubic():
     network = upscaler(1, skip=True)
     source = torch.randn(1, 3, 8, 8)
     torch.testing.assert_close(network(source, False, ONE), upsample_bicubic(source))
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_preserving_growth_changes_no_bit_of_any_image(scale, skip):
+    torch.manual_seed(0)
+    network = upscaler(1, scale=scale, skip=skip, preserving=True)
+    source = torch.randn(2, 3, 6, 10)
+    for index in (1, 2, 3):
+        for parameter in network.parameters():  # as after training: nothing is zero
+            torch.nn.init.normal_(parameter)
+        before = network(source, False, ONE)
+        network.grow_block(index, 4)
+        network.grow_head(index)
+        assert torch.equal(network(source, False, ONE), before)
+        # there is nothing to fade
+        assert torch.equal(network(source, True, HALF), before)
+        assert list(network.heads) == ["0"]
+
+
+def test_a_preserving_growth_can_be_trained_at_once():
+    """By finite differences: the last convolution of a new block has a gradient of usual size."""
+    torch.manual_seed(0)
+    network = upscaler(2, preserving=True).double()
+    source = torch.randn(1, 3, 5, 5, dtype=torch.float64)
+    for name, parameter in network.named_parameters():
+        if "blocks.1.conv2" not in name:
+            torch.nn.init.normal_(parameter)
+    weight = network.blocks["1"].conv2.weight
+
+    def loss():
+        return network(source, False, ONE).square().mean()
+
+    loss().backward()
+    for at in [(0, 0, 1, 1), (3, 2, 0, 2), (15, 15, 2, 1)]:
+        values = []
+        for step in (1e-5, -1e-5):
+            with torch.no_grad():
+                weight[at] += step
+                values.append(loss().item())
+                weight[at] -= step
+        assert weight.grad[at].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5)
+    old = network.base.conv2.weight.grad.norm().item()
+    assert 0.01 * old < weight.grad.norm().item() < 100 * old
 
 
 @pytest.mark.parametrize("resolution", [8, 16, 32, 64])

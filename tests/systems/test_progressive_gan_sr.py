@@ -78,6 +78,51 @@ def test_parameter_counts_at_all_four_stages(width, plan, scale):
             assert fading[1] - sum(map(count, old)) == CRITIC[width][index]
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("width", [16, 32])
+def test_parameter_counts_of_preserving_growth(width, scale):
+    """A residual block has two 3 × 3 convolutions from the width to the width."""
+    stages = ladder(16, 128 * scale // 2, scale=scale)
+    system = grown(0, width=width, growth="preserving", scale=scale, stages=stages)
+    first = count(system.deploy(at(system, 0)))
+    described = grown(0, width=width, scale=scale, stages=stages)
+    assert first == count(described.deploy(at(described, 0)))
+    for index in (1, 2):
+        system.grow(index)
+        system.players[1].follow()
+        expected = first + index * 2 * (9 * width**2 + width)
+        assert count(system.deploy(at(system, index))) == expected == count(system.generator)
+        for part in ("blocks", "from_image"):  # the critic grows as described
+            assert len(getattr(system.critic, part)) >= index + 1 - (part == "from_image")
+
+
+def test_a_preserving_growth_keeps_the_deployed_network_and_compares_with_sharp_images():
+    system = grown(0, growth="preserving", pixel_weight=1.0)
+    for parameter in system.generator.parameters():
+        torch.nn.init.normal_(parameter)
+    system.players[1].average.load_state_dict(system.generator.state_dict())
+    source = torch.rand(1, 3, 9, 9)
+    before = system.deploy(at(system, 0))(source)
+    system.grow(1)
+    for player in system.players:
+        player.follow()
+    assert torch.equal(system.deploy(at(system, 1, alpha=0.25))(source), before)
+    progress, images = at(system, 1, alpha=0.25), batch(64)
+    seen = []
+    system.critic.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    system.losses("critic", images, progress)
+    assert any(torch.equal(images.target, image) for image in seen)
+    terms = system.losses("generator", images, progress)
+    fake = system.generator(images.source, True, torch.tensor(0.25))
+    torch.testing.assert_close(terms["pixel"], (images.target - fake).abs().mean())
+
+
+def test_growth_as_described_is_in_no_id():
+    described, other = Settings(), Settings(growth="preserving")
+    assert "growth" not in described.identity(0)
+    assert other.identity(0)["growth"] == "preserving"
+
+
 def test_starting_at_four_takes_six_stages():
     system = grown(5, stages=ladder(4, 256))
     out = system.deploy(at(system, 5))(torch.zeros(1, 3, 8, 8))

@@ -48,6 +48,7 @@ OTHER = {
     "validation.every_epochs": 2,
     "seed": 5,
     "on_divergence": "rollback",
+    "growth": "preserving",
 }
 #: A stage's length is in its children's identity, not in its own; a system's name has one value.
 LENGTHS = {"images_per_epoch", "system"}

@@ -111,8 +111,9 @@ def test_resumed_equals_uninterrupted_wherever_it_was_left(small, tmp_path, left
     assert resumed == expected[newest if newest is not None else 0 :]
 
 
-def test_resumed_again_and_again_equals_uninterrupted(small, tmp_path):
-    settings = small()
+@pytest.mark.parametrize("growth", ["described", "preserving"])
+def test_resumed_again_and_again_equals_uninterrupted(small, tmp_path, growth):
+    settings = small(growth=growth)
     prepared = prepare(NAME, settings)
     told: dict = {}
     for _ in range(7):

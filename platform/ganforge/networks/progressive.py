@@ -62,6 +62,26 @@ class Block(nn.Module):
         return self.conv1.receptive_field(self.conv2.receptive_field(span))
 
 
+class ResidualBlock(nn.Module):
+    """x + conv(pixel_norm(leaky(conv(x)))), 3 × 3 convolutions that keep resolution and channels.
+
+    The last one starts at zero, so that a network into which the block is put stays the function it
+    was. Nothing normalises the branch's output: at zero the gradient of pixel norm is 10⁴.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = EqualizedConv2d(channels, channels, 3, padding=1)
+        self.conv2 = EqualizedConv2d(channels, channels, 3, padding=1, gain=1.0)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.conv2(pixel_norm(leaky(self.conv1(features))))
+
+    def receptive_field(self, span: Span) -> Span:
+        return hull(span, self.conv1.receptive_field(self.conv2.receptive_field(span)))
+
+
 class Head(nn.Module):
     """Features to an image: two narrow 3 × 3 convolutions and a linear 1 × 1."""
 
@@ -104,12 +124,24 @@ class GrowingUpscaler(nn.Module):
     Fully convolutional: any height and width. All blocks before the newest work at the source's
     resolution; the newest starts with nearest × scale. While it fades in, the old path is the head
     before it on the upsampled features that enter it (systems specification, section 1).
+
+    With `preserving` block 0 and its head stay the last ones, and a growth puts a `ResidualBlock`
+    before the upsampling: the network is the same function before and after it, nothing that was
+    trained is thrown away, and there is nothing to fade.
     """
 
-    def __init__(self, image_channels: int, width: int, scale: int, *, bicubic_skip: bool = False):
+    def __init__(
+        self,
+        image_channels: int,
+        width: int,
+        scale: int,
+        *,
+        bicubic_skip: bool = False,
+        preserving: bool = False,
+    ):
         super().__init__()
         self.image_channels, self.width, self.scale = image_channels, width, scale
-        self.bicubic_skip = bicubic_skip
+        self.bicubic_skip, self.preserving = bicubic_skip, preserving
         self.blocks = nn.ModuleDict()
         self.heads = nn.ModuleDict()
 
@@ -117,13 +149,20 @@ class GrowingUpscaler(nn.Module):
         self.base = Base(self.image_channels, self.width)
 
     def grow_block(self, index: int, out_channels: int) -> None:
-        """Add block `index`, fed by what came before it."""
+        """Add block `index`, fed by what came before it. (`out_channels` are those of a block that
+        upsamples: a residual one has the width.)"""
+        if self.preserving and index:
+            self.blocks[str(index)] = ResidualBlock(self.width)
+            return
         before = self.blocks[str(index - 1)].conv2 if index else self.base.conv2
         assert isinstance(before, EqualizedConv2d)
         self.blocks[str(index)] = Block(before.weight.shape[0], out_channels)
 
     def grow_head(self, index: int) -> None:
-        """Add the head of block `index`; only the head before it is kept, for the fade."""
+        """Add the head of block `index`; only the head before it is kept, for the fade. With
+        `preserving` the first head stays the only one."""
+        if self.preserving and index:
+            return
         block = self.blocks[str(index)]
         assert isinstance(block, Block)
         head = Head(block.conv2.weight.shape[0], self.image_channels)
@@ -139,34 +178,39 @@ class GrowingUpscaler(nn.Module):
         for stale in list(self.heads)[:-1]:
             del self.heads[stale]
 
+    def _order(self) -> list[int]:
+        """The blocks from the source to the image; the last one upsamples."""
+        numbers = list(range(len(self.blocks)))
+        return [*numbers[1:], 0] if self.preserving else numbers
+
     def forward(self, source: Tensor, fading: bool, alpha: Tensor) -> Tensor:
-        newest = len(self.blocks) - 1
+        *before, last = self._order()
         features = self.base(source)
-        for index in range(newest):
+        for index in before:
             features = self.blocks[str(index)](features)
         entering = upsample_nearest(features, self.scale)
-        image = self.heads[str(newest)](self.blocks[str(newest)](entering))
-        if fading and newest > 0:
-            image = blend(self.heads[str(newest - 1)](entering), image, alpha)
+        image = self.heads[str(last)](self.blocks[str(last)](entering))
+        if fading and last > 0:
+            image = blend(self.heads[str(last - 1)](entering), image, alpha)
         if self.bicubic_skip:
             image = image + upsample_bicubic(source, self.scale).to(image.dtype)
         return image
 
     def receptive_field(self, span: Span, fading: bool) -> Span:
         """The source positions that the image's positions in `span` depend on, on either axis."""
-        newest = len(self.blocks) - 1
-        seen = _seen(self.blocks[str(newest)], _seen(self.heads[str(newest)], span))
-        if fading and newest > 0:
-            seen = hull(seen, _seen(self.heads[str(newest - 1)], span))
+        *before, last = self._order()
+        seen = _seen(self.blocks[str(last)], _seen(self.heads[str(last)], span))
+        if fading and last > 0:
+            seen = hull(seen, _seen(self.heads[str(last - 1)], span))
         seen = nearest(seen, self.scale)
-        for index in reversed(range(newest)):
+        for index in reversed(before):
             seen = _seen(self.blocks[str(index)], seen)
         seen = self.base.receptive_field(seen)
         return hull(seen, bicubic(span, self.scale)) if self.bicubic_skip else seen
 
 
 def _seen(part: nn.Module, span: Span) -> Span:
-    assert isinstance(part, Block | Head)
+    assert isinstance(part, Block | ResidualBlock | Head)
     return part.receptive_field(span)
 
 

@@ -48,6 +48,12 @@ class Settings(SystemSettings):
         "by-resolution", "how the generator's channels shrink from block to block"
     )
     bicubic_skip: bool = setting(False, "the generator adds to the bicubic enlargement")
+    growth: Literal["described", "preserving"] = setting(
+        "described",
+        "described: a new upsampling block and head fade in; preserving: they stay, and a residual "
+        "block that changes nothing at first enters before them",
+        added=True,
+    )
     generator: Adam = setting(Adam(), "the generator's optimizer", per_stage=True)
     critic: Adam = setting(Adam(), "the critic's optimizer", per_stage=True)
     critic_steps: int = setting(5, "critic turns for one generator turn", ge=1, per_stage=True)
@@ -130,7 +136,11 @@ class ProgressiveGANSR(SuperResolution):
         super().__init__(settings, assets)
         self._perceptual = PerceptualTerm(settings.perceptual, assets)
         self.generator = GrowingUpscaler(
-            settings.channels, settings.width, settings.scale, bicubic_skip=settings.bicubic_skip
+            settings.channels,
+            settings.width,
+            settings.scale,
+            bicubic_skip=settings.bicubic_skip,
+            preserving=settings.growth == "preserving",
         )
         self.critic = GrowingCritic(settings.channels, settings.width)
         start = settings.stages[0].resolution // settings.scale
@@ -156,7 +166,8 @@ class ProgressiveGANSR(SuperResolution):
                 side //= 2
         channels = self.plan[index]
         self.init_block(index, "generator.block", lambda: generator.grow_block(index, channels))
-        self.init_block(index, "generator.head", lambda: generator.grow_head(index))
+        if index == 0 or not generator.preserving:
+            self.init_block(index, "generator.head", lambda: generator.grow_head(index))
         self.init_block(index, f"critic.{resolution}", lambda: critic.grow_block(resolution))
         self.init_block(index, "critic.from_image", lambda: critic.grow_from_image(resolution))
 
@@ -166,7 +177,10 @@ class ProgressiveGANSR(SuperResolution):
             return {}
         assert batch.source is not None
         where = (progress.fading, progress.alpha)
-        real = fade_real(batch.target, progress.alpha) if progress.fading else batch.target
+        real = batch.target
+        if progress.fading and s.growth == "described":
+            # a generator that fades is compared with images that do
+            real = fade_real(real, progress.alpha)
         if player == "critic":
             with torch.no_grad():
                 fake = self.generator(batch.source, *where)
