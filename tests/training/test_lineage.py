@@ -49,6 +49,8 @@ OTHER = {
     "seed": 5,
     "on_divergence": "rollback",
     "growth": "preserving",
+    **{f"{name}.schedule.kind": "linear" for name in ("generator", "critic")},
+    **{f"{name}.clip_norm": 1.0 for name in ("generator", "critic")},
 }
 #: A stage's length is in its children's identity, not in its own; a system's name has one value.
 LENGTHS = {"images_per_epoch", "system"}
@@ -72,15 +74,24 @@ def other(key: str, value):
     raise AssertionError(f"{key}: give another value in OTHER")
 
 
+#: without which a setting of a schedule has no effect, and is refused
+NEEDED = {
+    "hold": {"kind": "linear"},
+    "end": {"kind": "linear"},
+    "gamma": {"kind": "multistep", "milestones": (8,)},
+}
 KEYS = [k for k in flatten(BASE) if not k.startswith("stages.") and k not in LENGTHS]
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_setting_counts_exactly_when_it_is_marked(key):
-    value = flatten(BASE)[key]
-    changed = override(BASE, {key: other(key, value)})
+    base, (player, *rest) = BASE, key.split(".")
+    if rest[:1] == ["schedule"] and rest[1] in NEEDED:
+        base = override(BASE, {f"{player}.schedule.{k}": v for k, v in NEEDED[rest[1]].items()})
+    value = flatten(base)[key]
+    changed = override(base, {key: other(key, value)})
     assert flatten(changed)[key] != value
-    before, after = ids(BASE), ids(changed)
+    before, after = ids(base), ids(changed)
     if field_flags(BASE)[key]["weights"]:
         assert all(old != new for old, new in zip(before, after, strict=True))
     else:

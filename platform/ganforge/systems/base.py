@@ -29,7 +29,8 @@ class Player:
     `options(progress)` gives the optimizer's options at a step (lr, betas, …) and `every(settings)`
     the number of batches from turn to turn: pure functions, so that per-stage settings hold.
     `average` is an exponential moving average of the module with `decay(settings)` per step of its
-    own; `after_step` is run on the module after each step (weight clipping).
+    own; `after_step` is run on the module after each step (weight clipping). Gradients whose norm
+    is above `clip_norm(settings)` are scaled to it (arXiv:1211.5063, section 3.2).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Player:
     average: nn.Module | None = None
     decay: Callable[[Any], float] = lambda settings: 0.999
     after_step: Callable[[nn.Module], None] | None = None
+    clip_norm: Callable[[Any], float | None] = lambda settings: None
     parameters: list[nn.Parameter] = field(default_factory=list)
 
     def follow(self, *, reset: bool = False) -> None:
@@ -65,6 +67,8 @@ class Player:
         """One optimizer step with the given gradients, then the average and `after_step`."""
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
+        if (most := self.clip_norm(progress.settings)) is not None:
+            nn.utils.clip_grad_norm_(self.parameters, most)
         options = self.options(progress)
         self.optimizer.param_groups[0].update(options | {"lr": options["lr"] * progress.rate})
         self.optimizer.step()

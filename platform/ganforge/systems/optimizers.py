@@ -7,12 +7,23 @@ from pydantic import model_validator
 from torch.optim import Optimizer
 
 from ganforge.settings import Strict, setting
+from ganforge.systems.learning_rates import CONSTANT, Schedule
 
 
-class Adam(Strict):
-    """Adam (arXiv:1412.6980)."""
+class Optimized(Strict):
+    """What every optimizer has."""
 
     learning_rate: float = setting(1e-3, "step size", gt=0)
+    schedule: Schedule = setting(CONSTANT, "how the learning rate moves in a stage", added=True)
+    clip_norm: float | None = setting(
+        None, "largest norm of all gradients together; larger ones are scaled to it", gt=0,
+        added=True,
+    )  # fmt: skip
+
+
+class Adam(Optimized):
+    """Adam (arXiv:1412.6980)."""
+
     betas: tuple[float, float] = setting((0.0, 0.99), "decay of the two moments, each in [0, 1)")
     epsilon: float = setting(1e-8, "added to the root of the second moment", gt=0)
 
@@ -32,7 +43,7 @@ class Adam(Strict):
         return self
 
 
-class RMSprop(Strict):
+class RMSprop(Optimized):
     """RMSprop (Tieleman and Hinton, lecture 6.5, 2012) without momentum."""
 
     learning_rate: float = setting(5e-5, "step size", gt=0)

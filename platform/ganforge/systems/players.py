@@ -39,8 +39,10 @@ def make_player(
             )
 
     def options(progress: Progress) -> dict[str, Any]:
-        found = getattr(progress.settings, name).options()
-        return found | {"lr": found["lr"] * factor(progress)}
+        here: Adam | RMSprop = getattr(progress.settings, name)
+        found = here.options()
+        scheduled = found["lr"] * here.schedule.factor(progress.stage, progress.step)
+        return found | {"lr": scheduled * factor(progress)}
 
     return Player(
         name,
@@ -51,6 +53,7 @@ def make_player(
         after_step=after_step,
         average=nn.Module() if averaged else None,
         decay=lambda settings: settings.average_decay,
+        clip_norm=lambda settings: getattr(settings, name).clip_norm,
     )
 
 

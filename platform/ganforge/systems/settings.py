@@ -19,6 +19,7 @@ from ganforge.settings import (
     shown,
     unknown,
 )
+from ganforge.systems.optimizers import Optimized
 
 #: which checkpoints are kept
 _KEEP = re.compile(r"all|last|best:0*[1-9][0-9]{0,5}")
@@ -143,6 +144,13 @@ class SystemSettings(Strict):
         """Whether a step's objectives or learning rates depend on the length of an epoch, which is
         then a part of the stage's identity."""
         return self.alpha_unit == "epoch"
+
+    @property
+    def counts_length(self) -> bool:
+        """Whether a learning rate depends on the stage's own length, which is then a part of the
+        stage's identity."""
+        groups = (getattr(self, name) for name in type(self).model_fields)
+        return any(g.schedule.by_length for g in groups if isinstance(g, Optimized))
 
     def at(self, index: int) -> Self:
         """The settings in force at stage `index`: its overrides applied, `stages` without any."""

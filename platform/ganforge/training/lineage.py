@@ -113,6 +113,8 @@ def lineage(
         }
         if settings.at(index).counts_epochs:
             row["stage.epoch_images"] = stage.epoch_images
+        if settings.at(index).counts_length:
+            row["stage.steps"] = stage.steps
         rows.append(row)
     left_at = tuple(stage.steps for stage in plan.stages)
     return Lineage(tuple(rows), data, plan.seed, code, left_at, start, recorded)
