@@ -14,6 +14,8 @@ from ganforge.local_files import cache_directory, replacing
 from ganforge.settings import SettingsError
 
 Assets = dict[str, dict[str, Tensor]]
+#: under which names a trainer's file has the state dict
+_INSIDE = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator")
 _NAME = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -114,4 +116,14 @@ def from_path(text: str, key: str, rule: str = "a path") -> dict[str, Tensor]:
             f"{key} = {text}: not a file of tensors ({type(error).__name__}); give a state dict "
             "saved with torch.save or safetensors"
         ) from None
-    return {n: t for n, t in found.items() if isinstance(t, Tensor)}
+    return _state_dict(found)
+
+
+def _state_dict(found: object) -> dict[str, Tensor]:
+    """The tensors of a state dict, or of the first one that trainers are known to put into a table:
+    averages before weights."""
+    if not isinstance(found, Mapping):
+        return {}
+    tensors = {str(name): t for name, t in found.items() if isinstance(t, Tensor)}
+    inner = (found[name] for name in _INSIDE if isinstance(found.get(name), Mapping))
+    return tensors or next((t for t in map(_state_dict, inner) if t), {})

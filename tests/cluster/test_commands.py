@@ -1,5 +1,6 @@
 """The commands on a cluster: train, resume, evaluate, reproduce."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from small import tiny
 
 from ganforge.commands.cli import main
 from ganforge.settings import to_json
+from ganforge.tracking.queries import fetch_settings
 
 # slow: two trainings by two workers; .ci/run runs it by name
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -56,3 +58,33 @@ def test_train_resume_evaluate_and_reproduce(cluster: None, tmp_path: Path, caps
     assert "bicubic" in capsys.readouterr().out
     ganforge("reproduce")
     assert "2/2 stages identical" in capsys.readouterr().out
+
+
+def test_a_search_that_begins_with_a_run_is_reproduced_elsewhere(
+    cluster: None, tmp_path: Path, capsys, monkeypatch
+):
+    """Trained, tuned from there, and its best trial trained again from MLflow alone, on a machine
+    that has neither the first run's storage nor its weights."""
+    monkeypatch.chdir(tmp_path)
+    settings, space = tmp_path / "settings.json", tmp_path / "space.py"
+    settings.write_text(to_json(tiny(stages=1)))
+    space.write_text(
+        "from ray import tune\nSPACE = {'generator.learning_rate': tune.loguniform(1e-4, 1e-3)}\n"
+    )
+    ganforge("train", "--settings", str(settings), "--experiment", "first")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (first,) = client.search_runs([client.get_experiment_by_name("first").experiment_id])
+    arguments = ("tune", "--settings", str(settings), "--space", str(space), "--trials", "2")
+    ganforge(*arguments, "--from", first.info.run_id, "--experiment", "fine")
+    runs = client.search_runs([client.get_experiment_by_name("fine").experiment_id])
+    trials = [run for run in runs if "trial" in run.data.tags]
+    assert len(trials) == 2
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    records = [fetch_settings(uri, run.info.run_id)["settings"] for run in trials]
+    names = {record["initial_weights"] for record in records}
+    assert len(names) == 1 and names.pop().startswith("sha256:")
+    capsys.readouterr()
+    shutil.rmtree(tmp_path / "ganforge-runs")
+    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / "elsewhere"))
+    ganforge("reproduce", "--experiment", "fine")
+    assert "1/1 stages identical" in capsys.readouterr().out

@@ -128,7 +128,8 @@ def test_a_stage_has_a_schedule_of_its_own() -> None:
 def stepped(clip: float | None, gradients: list[torch.Tensor]) -> list[torch.Tensor]:
     """What SGD with rate 1 moves the parameters by."""
     module = nn.Linear(3, 2)
-    nn.init.zeros_(module.weight), nn.init.zeros_(module.bias)
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
     player = Player(
         "p", module, torch.optim.SGD(module.parameters()), lambda p: {"lr": 1.0},
         clip_norm=lambda s: clip,

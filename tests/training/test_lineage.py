@@ -49,6 +49,7 @@ OTHER = {
     "seed": 5,
     "on_divergence": "rollback",
     "growth": "preserving",
+    "initial_weights": "a file",
     **{f"{name}.schedule.kind": "linear" for name in ("generator", "critic")},
     **{f"{name}.clip_norm": 1.0 for name in ("generator", "critic")},
 }

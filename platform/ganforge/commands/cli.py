@@ -18,6 +18,8 @@ from ganforge.commands.options import (
     DryRun,
     Experiment,
     File,
+    From,
+    FromPart,
     Gpu,
     MetricName,
     MetricNames,
@@ -73,6 +75,7 @@ def train(
     experiment: Experiment = "ganforge", tracking_uri: Uri = None,
     storage: Storage = "ganforge-runs", seed: Seed = None, changes: Set = None,
     start: Start = None, target: Target = None, scale: Scale = None,
+    begin_with: From = None, begin_part: FromPart = "all", trust_code: TrustCode = False,
     strict: Strict = False,
     resume: Resume = False, accept: Accept = None, dry_run: DryRun = False,
 ) -> None:  # fmt: skip
@@ -84,12 +87,23 @@ def train(
         system=system, preset=preset, settings_file=settings, data=data, workers=workers, gpu=gpu,
         seed=seed, start=start, target=target, scale=scale, changes=changes or [],
         strict=strict,
+        initial_weights=_initial(begin_with, begin_part, tracking_uri, trust_code),
     )  # fmt: skip
     how = TrainOptions(
         metric=metric, experiment=experiment, tracking_uri=tracking_uri, storage=storage,
         resume=resume, accept=accept or [], dry_run=dry_run,
     )  # fmt: skip
     run(options, how)
+
+
+def _initial(
+    reference: str | None, part: str, tracking_uri: str | None, trust_code: bool
+) -> str | None:
+    """The setting that `--from` stands for."""
+    if reference is None:
+        return None
+    found = _command("initial_weights")(reference, part, tracking_uri, trust_code=trust_code)
+    return str(found)
 
 
 @app.command(cls=Resumable)
@@ -139,6 +153,7 @@ def tune(
     experiment: Experiment = "ganforge", tracking_uri: Uri = None,
     storage: Storage = "ganforge-runs", seed: Seed = None, changes: Set = None,
     start: Start = None, target: Target = None, scale: Scale = None,
+    begin_with: From = None, begin_part: FromPart = "all", trust_code: TrustCode = False,
     register: Annotated[
         str | None, typer.Option(help="name of the best model; default: the experiment")
     ] = None,
@@ -172,6 +187,7 @@ def tune(
         scale,
         changes or [],
         strict,
+        _initial(begin_with, begin_part, tracking_uri, trust_code),
     )
     options = TuneOptions(
         space=space,

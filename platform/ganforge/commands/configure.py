@@ -43,6 +43,8 @@ class CliOptions:
     scale: int | None = None
     changes: list[str] = field(default_factory=list)
     strict: bool = False
+    #: what `--from` has become
+    initial_weights: str | None = None
 
 
 def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str, SystemSettings]":
@@ -210,6 +212,7 @@ _OPTION_OF = {
     "device": "--gpu (GANFORGE_GPU)",
     "seed": "--seed",
     "data.strict": "--strict",
+    "initial_weights": "--from",
 }
 
 
@@ -225,6 +228,8 @@ def _named(options: CliOptions) -> dict[str, Any]:
         found["seed"] = options.seed
     if options.strict:
         found["data.strict"] = "true"
+    if options.initial_weights is not None:
+        found["initial_weights"] = options.initial_weights
     return found
 
 

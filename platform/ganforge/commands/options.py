@@ -46,6 +46,17 @@ Nodes = Annotated[
     int | None,
     typer.Option(min=1, envvar="GANFORGE_NODES", help="machines to wait for, the head included"),
 ]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="weights to begin with: a run, models:/NAME@champion, a stored state, a folder, or a "
+        ".safetensors or .pth file",
+    ),
+]
+FromPart = Annotated[
+    str, typer.Option("--from-part", help="of a stored state: all networks, or the generator")
+]
 Rungs = Annotated[
     int | None,
     typer.Option(min=1, help="in how many parts of a stage trials are compared; default: 1"),

@@ -93,10 +93,11 @@ def _prepared(
     # nor is anything written into a folder because a record names it
     settings = override(settings, {"workers": 1, "data.cache_directory": None} | root)
     network = getattr(getattr(settings, "perceptual", None), "network", "none")
-    if network.startswith("sha256:") and not present(network):
-        content = fetch_asset(uri, run_id, network)
-        if content is not None:
-            keep_bytes(network, content)
+    for asset in (network, settings.initial_weights):
+        if asset.startswith("sha256:") and not present(asset):
+            content = fetch_asset(uri, run_id, asset)
+            if content is not None:
+                keep_bytes(asset, content)
     print_images(check_images(system, settings))
     return prepare(system, settings)
 

@@ -30,6 +30,20 @@ def from_store(uri: str, stage: int | None = None, *, trust_code: bool = False) 
         ) from None
 
 
+def snapshot_in(uri: str) -> Snapshot | None:
+    """The state in a checkpoint's folder, or the newest that verifies in a run's storage; None
+    where it is neither."""
+    path, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
+    parent, _, name = path.rstrip("/").rpartition("/")
+    if not CHECKPOINT_NAME.fullmatch(name):
+        store = Store(uri)
+        return store.newest() if store.names() else None
+    try:
+        return Store((parent or ".") + mark + query).load(name)
+    except Damaged as damage:
+        raise SettingsError(f"model = {uri}: checkpoint {damage}; take another one") from None
+
+
 def _from_store(uri: str, stage: int | None, trust_code: bool) -> Model | None:
     path, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
     parent, _, name = path.rstrip("/").rpartition("/")

@@ -53,6 +53,7 @@ _SHARED = {
     "exact_world_size": "all trials share it",
     "deterministic": "it changes no result",
     "on_divergence": "all trials share it",
+    "initial_weights": "all trials begin with the same",
     "rungs": "trials are compared at the same ones",
     "reports_per_stage": "it changes no result",
     "checkpoint_every": "it changes no result",

@@ -1,7 +1,7 @@
 """What a system is: the networks of one GAN and the objectives of its players."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -114,6 +114,8 @@ class System(nn.Module):
     def __init__(self, settings: Any, assets: dict[str, dict[str, Tensor]]):
         super().__init__()
         self.settings = settings
+        #: weights to begin with, by `player/parameter` (training/initial_weights.py)
+        self.initial: dict[str, Tensor] = assets.get(settings.initial_weights, {})
         # what a subclass draws in its constructor is a function of the seed alone
         reseed(settings.seed, "grow", 0, "constructor")
 
@@ -143,6 +145,18 @@ class System(nn.Module):
         """
         reseed(self.settings.seed, "grow", index, name)
         build()
+
+    def begin_with(self, present: Set[str]) -> None:
+        """Copy initial weights into parameters whose names are not `present`: the new ones."""
+        for player in self.players if self.initial else ():
+            for name, tensor in player.module.state_dict().items():
+                key = f"{player.name}/{name}"
+                if key in self.initial and key not in present:
+                    tensor.copy_(self.initial[key])  # a state dict shares its tensors' memory
+
+    def names(self) -> set[str]:
+        """`player/parameter` of everything that the players have now."""
+        return {f"{p.name}/{name}" for p in self.players for name in p.module.state_dict()}
 
     def init_networks(self, *names: str) -> None:
         """Draw the weights of whole networks anew, each from (seed, name): for the constructor.

@@ -67,6 +67,9 @@ class SystemSettings(Strict):
         "learning rates, three times at most",
         added=True,
     )
+    initial_weights: str = setting(
+        "none", "weights that training begins with: none, or a file (--from takes more)", added=True
+    )
     data: DataSettings = setting(DataSettings(), "images")
     validation: ValidationSettings = setting(ValidationSettings(), "held-out images")
     # How it runs. Threads, device and determinism enter environment_id; the rest reaches no weight.

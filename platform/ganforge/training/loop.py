@@ -150,9 +150,12 @@ def train(
 
 
 def grow(system: System, plan: Plan, index: int) -> None:
-    """Add what stage `index` adds; a function of the seed, the stage and the block."""
+    """Add what stage `index` adds: a function of the seed, the stage and the block, or of the
+    weights that the run begins with."""
     reseed(plan.seed, index, "grow")
+    present = system.names() if index else set[str]()
     system.grow(index)
+    system.begin_with(present)
     system.to(plan.device).to(memory_format=torch.channels_last)  # pyright: ignore
     for player in system.players:
         player.follow(reset=plan.settings[index].reset_optimizer)

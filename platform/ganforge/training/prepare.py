@@ -20,6 +20,7 @@ from ganforge.systems.catalog import (
 from ganforge.systems.settings import SystemSettings
 from ganforge.systems.trust import sources_sha256, trust
 from ganforge.training.fingerprint import code_fingerprint, definitions
+from ganforge.training.initial_weights import resolve_initial_weights
 from ganforge.training.lineage import Lineage, Start, lineage
 from ganforge.training.source_code import ROOT, Key, Sources, user_sources
 
@@ -110,6 +111,9 @@ def _resolved(system: str, settings: SystemSettings) -> tuple[SystemSettings, As
         network, more = resolve_features(settings.validation.fid_network)
         settings = override(settings, {"validation.fid_network": network})
         assets = assets | more
+    weights, more, lines = resolve_initial_weights(system, settings, assets)
+    settings = settings.model_copy(update={"initial_weights": weights})
+    assets, warnings = assets | more, [*warnings, *lines]
     return settings, assets, warnings
 
 

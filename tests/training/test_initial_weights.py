@@ -1,0 +1,212 @@
+"""Beginning with weights that exist: what is taken, what it is part of, and that bits repeat."""
+
+import pickle
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save_file
+from small import SYSTEM, tiny
+from torch import Tensor
+
+from ganforge.assets import from_path
+from ganforge.commands.initial_weights import initial_weights
+from ganforge.schedule import Position
+from ganforge.search.space import check_space
+from ganforge.settings import SettingsError
+from ganforge.systems.base import System
+from ganforge.systems.settings import SystemSettings
+from ganforge.training.initial_weights import fit
+from ganforge.training.loop import grow
+from ganforge.training.prepare import Prepared, prepare
+from ganforge.training.report import Report
+from ganforge.training.run import run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Report]]:
+    """A run of two stages: its storage and its reports."""
+    folder = tmp_path_factory.mktemp("trained")
+    return folder, list(run(prepare(SYSTEM, tiny(2)), store=str(folder)))
+
+
+def exported(reports: list[Report], stage: int, folder: Path) -> Path:
+    """A stage's averaged generator as a file."""
+    [content] = [r.averaged for r in reports if r.stage is not None and r.stage.index == stage]
+    assert content is not None
+    path = folder / f"stage-{stage}.safetensors"
+    path.write_bytes(content)
+    return path
+
+
+def begun(prepared: Prepared, stages: int = 1) -> System:
+    """A system as a run has it before the first step of its last stage so far."""
+    from ganforge.systems.catalog import load_system
+
+    system = load_system(SYSTEM)(prepared.settings, prepared.assets)
+    for index in range(stages):
+        grow(system, prepared.plan(), index)
+    return system
+
+
+def generator(system: System) -> dict[str, Tensor]:
+    return dict(system.players[1].module.state_dict())
+
+
+def test_the_generator_begins_with_the_file_and_so_does_its_average(trained, tmp_path) -> None:
+    path = exported(trained[1], 0, tmp_path)
+    prepared = prepare(SYSTEM, tiny(1, seed=5, initial_weights=str(path)))
+    system, plain = begun(prepared), begun(prepare(SYSTEM, tiny(1, seed=5)))
+    given = {k.removeprefix("network."): v for k, v in load(path.read_bytes()).items()}
+    assert given.keys() == generator(system).keys()
+    for name, tensor in given.items():
+        assert torch.equal(generator(system)[name], tensor)
+        average = system.players[1].average
+        assert average is not None and torch.equal(average.state_dict()[name], tensor)
+    # the file has no critic: that begins as usual, and says so
+    critics = [dict(s.players[0].module.state_dict()) for s in (system, plain)]
+    assert all(torch.equal(critics[0][name], critics[1][name]) for name in critics[1])
+    assert [w for w in prepared.warnings if "0 of the" in w and "of critic are taken" in w]
+
+
+def test_blocks_of_later_stages_are_taken_when_they_are_grown(trained, tmp_path) -> None:
+    path = exported(trained[1], 1, tmp_path)
+    prepared = prepare(SYSTEM, tiny(3, initial_weights=str(path)))
+    system, plain = begun(prepared, 3), begun(prepare(SYSTEM, tiny(3)), 3)
+    given = {k.removeprefix("network."): v for k, v in load(path.read_bytes()).items()}
+    kept = [name for name in given if name in generator(system)]
+    assert any(name.startswith("blocks.1.") for name in kept)
+    assert all(torch.equal(generator(system)[name], given[name]) for name in kept)
+    new = [name for name in generator(system) if name.startswith("blocks.2.")]
+    assert new and all(torch.equal(generator(system)[n], generator(plain)[n]) for n in new)
+
+
+def test_a_growth_leaves_what_was_trained_since(trained, tmp_path) -> None:
+    path = exported(trained[1], 1, tmp_path)
+    system = begun(prepare(SYSTEM, tiny(2, initial_weights=str(path))))
+    with torch.no_grad():
+        system.players[1].module.state_dict()["base.conv1.weight"].fill_(7.0)
+    grow(system, prepare(SYSTEM, tiny(2)).plan(), 1)
+    assert (generator(system)["base.conv1.weight"] == 7.0).all()
+
+
+def ids(settings: SystemSettings) -> tuple[str, ...]:
+    return prepare(SYSTEM, settings).lineage().stage_ids
+
+
+def test_it_is_part_of_every_stage_by_content(trained, tmp_path) -> None:
+    path = exported(trained[1], 0, tmp_path)
+    other = tmp_path / "renamed.safetensors"
+    other.write_bytes(path.read_bytes())
+    plain, one, two = (ids(tiny(2, **w)) for w in ({}, weights(path), weights(other)))
+    assert one == two and all(a != b for a, b in zip(plain, one, strict=True))
+    assert "initial_weights" not in tiny().identity(0)
+    changed = load(path.read_bytes())
+    changed["network.base.conv1.bias"] += 1e-3
+    save_file(changed, other)
+    assert ids(tiny(2, **weights(other))) != one
+
+
+def weights(path: Path | str) -> dict[str, Any]:
+    return {"initial_weights": str(path)}
+
+
+def states(prepared: Prepared, folder: Path, most: int = 99) -> dict[Position, str]:
+    found: dict[Position, str] = {}
+    with closing(run(prepared, store=str(folder), resume=True)) as reports:
+        for report in reports:
+            if report.state is not None:
+                found[report.position] = report.state["state_sha256"]
+            if len(found) == most:
+                break
+    return found
+
+
+def test_it_trains_resumes_and_repeats(trained, tmp_path) -> None:
+    prepared = prepare(SYSTEM, tiny(2, **weights(exported(trained[1], 0, tmp_path))))
+    whole = states(prepared, tmp_path / "whole")
+    parts = states(prepared, tmp_path / "parts", 1) | states(prepared, tmp_path / "parts")
+    # as `reproduce` has it: by the hash alone, from the cache
+    again = prepare(SYSTEM, prepared.settings)
+    assert again.settings.initial_weights.startswith("sha256:")
+    assert whole == parts == states(again, tmp_path / "again")
+    assert whole != states(prepare(SYSTEM, tiny(2)), tmp_path / "plain")
+
+
+@pytest.mark.parametrize("part", ["all", "generator"])
+def test_a_stored_state_gives_all_networks_or_the_generator(trained, tmp_path, part) -> None:
+    folder, reports = trained
+    name = initial_weights(str(folder), part, None)
+    prepared = prepare(SYSTEM, tiny(2, seed=9, **weights(name)))
+    system, plain = begun(prepared, 2), begun(prepare(SYSTEM, tiny(2, seed=9)), 2)
+    path = exported(reports, 1, tmp_path)
+    given = {k.removeprefix("network."): v for k, v in load(path.read_bytes()).items()}
+    assert all(torch.equal(generator(system)[name], t) for name, t in given.items())
+    key = "end.score.weight"
+    mine, theirs = (s.players[0].module.state_dict()[key] for s in (system, plain))
+    assert torch.equal(mine, theirs) is (part == "generator")
+
+
+# ---- what is refused ----
+
+
+def test_other_shapes_are_refused_with_both(trained, tmp_path) -> None:
+    path = exported(trained[1], 0, tmp_path)
+    message = r"\d of its \d+ tensors fit .*network.base.conv1.weight, 4×3×4×4, is 8×3×4×4 here"
+    with pytest.raises(SettingsError, match=message):
+        prepare(SYSTEM, tiny(1, width=8, **weights(path)))
+    known = prepare(SYSTEM, tiny(1, **weights(path))).settings.initial_weights
+    with pytest.raises(SettingsError, match=r"generator/base\S+, 4, is 8 here; keep the"):
+        prepare(SYSTEM, tiny(1, width=8, **weights(known)))
+
+
+def test_what_is_no_file_of_tensors_is_refused(tmp_path) -> None:
+    class Hostile:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    path = tmp_path / "model.pth"
+    path.write_bytes(pickle.dumps({"w": Hostile()}))
+    with pytest.raises(SettingsError, match=r"model.pth: not a file of tensors \(\w+\)"):
+        prepare(SYSTEM, tiny(1, **weights(path)))
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(SettingsError, match=r"nowhere.pth: no such file; give none or a file"):
+        prepare(SYSTEM, tiny(1, **weights(tmp_path / "nowhere.pth")))
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(SettingsError, match=r"0 of its 0 tensors fit a network"):
+        prepare(SYSTEM, tiny(1, **weights(path)))
+
+
+def test_it_is_not_searched() -> None:
+    from ray import tune
+
+    with pytest.raises(SettingsError, match="initial_weights: cannot be searched"):
+        check_space({"initial_weights": tune.choice(["a", "b"])}, tiny())
+
+
+# ---- names ----
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["generator/a.w", "generator.a.w", "a.w", "network.a.w", "module.a.w", "module.network.a.w"],
+)
+def test_names_that_files_have(name: str) -> None:
+    wanted = {"generator/a.w": torch.Size([2]), "critic/a.w": torch.Size([2])}
+    half = torch.tensor([1.5, 2.0], dtype=torch.float16)
+    [(key, tensor)] = fit({name: half}, wanted, ["generator"]).items()
+    assert key == "generator/a.w" and tensor.dtype == torch.float32
+    assert torch.equal(tensor, half.float())
+    assert not fit({name: torch.zeros(3)}, wanted, ["generator"])
+
+
+@pytest.mark.parametrize("inside", ["params_ema", "params", "state_dict"])
+def test_state_dicts_in_a_table(inside: str, tmp_path) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"epoch": 3, inside: {"a": torch.ones(2)}, "params": {"a": torch.zeros(2)}}, path)
+    expected = torch.zeros(2) if inside == "params" else torch.ones(2)
+    if inside == "state_dict":  # params come first
+        expected = torch.zeros(2)
+    assert torch.equal(from_path(str(path), "key")["a"], expected)
