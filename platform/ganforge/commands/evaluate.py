@@ -78,7 +78,7 @@ def _measured(found: FoundModel, folder: str, failed: list[str]) -> None:
             f"{folder}: HR is {scale} times LR, and {found.name} enlarges {loaded.scale} times; "
             f"give a benchmark of × {loaded.scale}, or another model"
         )
-    channels = loaded.settings.channels
+    channels = loaded.channels
     rows = evaluate_benchmark(loaded.network, folder, scale, channels, failed)
     _show(rows, _title(folder))
     complete = rows and len(failed) == before

@@ -44,7 +44,7 @@ def export(options: ExportOptions) -> None:
         options.model, options.tracking_uri, options.stage, trust_code=options.trust_code
     )
     needs_images(found, "export")
-    channels = found.model.settings.channels
+    channels = found.model.channels
     program = trace(found.model.network, channels)
     # made aside, in a folder of this user's alone: the libraries write to a path
     with tempfile.TemporaryDirectory() as aside:

@@ -43,6 +43,12 @@ def interpolate(options: InterpolateOptions) -> None:
     uri, trust = options.tracking_uri, options.trust_code
     first = find_model(model, uri, options.stage, trust_code=trust).model
     second = find_model(toward or model, uri, options.toward_stage, trust_code=trust).model
+    for name, found in ((model, first), (toward or model, second)):
+        if found.settings is None:
+            raise SettingsError(
+                f"model = {name}: is of another trainer ({found.system}), and what is made of two "
+                "models has settings; give models of ganforge's"
+            )
     if toward is None and first.stage == second.stage:
         raise SettingsError(
             f"--stage {first.stage}: would be interpolated with itself; give an earlier one, "

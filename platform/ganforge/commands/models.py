@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ganforge.inference.foreign import from_foreign, is_foreign
 from ganforge.inference.model import Model, build, from_folder
 from ganforge.inference.stored import from_store
 from ganforge.settings import SettingsError
@@ -29,9 +30,10 @@ def find_model(
 ) -> FoundModel:
     """The model that a reference names; of a run the last finished stage, or `stage`.
 
-    A reference is a folder or file of weights, a checkpoint or a run's storage (on a disk or in an
-    object store), runs:/ID, models:/NAME@ALIAS or models:/NAME/VERSION, or the id of a run. What
-    they hold of Python is run where this machine has trusted it, or with `trust_code`.
+    A reference is a folder or file of weights (also of another trainer), a checkpoint or a run's
+    storage (on a disk or in an object store), runs:/ID, models:/NAME@ALIAS or models:/NAME/VERSION,
+    or the id of a run. What they hold of Python is run where this machine has trusted it, or with
+    `trust_code`.
     """
     scheme = reference.partition(":")[0] if ":/" in reference else ""
     if scheme not in ("runs", "models"):
@@ -67,6 +69,8 @@ def find_model(
 
 
 def _from_storage(uri: str, stage: int | None, trust_code: bool) -> Model:
+    if is_foreign(Path(uri)) and Path(uri).is_file():
+        return from_foreign(Path(uri))
     stored = None if Path(uri).is_file() else from_store(uri, stage, trust_code=trust_code)
     if stored is not None:
         return stored

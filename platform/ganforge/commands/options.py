@@ -84,7 +84,10 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="continue the newest such run from its last stored state")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and stop")]
-MODEL = "MLflow run, models:/NAME@champion, checkpoint, or a folder with generator.safetensors"
+MODEL = (
+    "MLflow run, models:/NAME@champion, checkpoint, a folder with generator.safetensors, or a "
+    ".pth or .safetensors file of another trainer"
+)
 Model = Annotated[str, typer.Option(help=MODEL)]
 Stage = Annotated[int | None, typer.Option(min=0, help="use an earlier stage; default: the last")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace existing files")]

@@ -57,10 +57,8 @@ def upscale(options: UpscaleOptions) -> None:
     )
     needs_images(found, "upscale")
     loaded = found.model
-    if loaded.settings.channels not in (1, 3):
-        raise SettingsError(
-            f"model = {options.model}: has {loaded.settings.channels} channels, not 1 or 3"
-        )
+    if loaded.channels not in (1, 3):
+        raise SettingsError(f"model = {options.model}: has {loaded.channels} channels, not 1 or 3")
     if options.gpu:
         loaded.network.cuda()
     errors, notes = [], []
@@ -124,14 +122,14 @@ def _made(
             f"most {limit}; use --format png"
         )
     if tile is None:
-        check_memory(model.network, model.settings.channels, height, width, str(task.source))
+        check_memory(model.network, model.channels, height, width, str(task.source))
     progress.update(bar, total=height * width)  # pyright: ignore[reportArgumentType]
     try:
         return enlarge(
             model.network,
             photo,
             scale=model.scale,
-            channels=model.settings.channels,
+            channels=model.channels,
             tile=tile,
             on_progress=lambda done: progress.advance(bar, done),  # pyright: ignore[reportArgumentType]
         )
@@ -139,5 +137,5 @@ def _made(
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SettingsError(
             f"{task.source}: {width} × {height} pixels cannot be put through the generator of "
-            f"{model.settings.system} ({reason}); it may need a larger image"
+            f"{model.system} ({reason}); it may need a larger image"
         ) from None

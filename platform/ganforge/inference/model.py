@@ -26,7 +26,8 @@ SOURCES = "source"
 class Model:
     """A deployable network: one tensor in [-1, 1] in, one out. `scale` is target by source side.
 
-    `system` is the name by which its class is found, `takes` what the network is given.
+    `system` is the name by which its class is found, `takes` what the network is given. A model of
+    another trainer has no settings, and the name of its architecture.
     """
 
     network: nn.Module
@@ -35,6 +36,7 @@ class Model:
     scale: int
     system: str
     takes: str = "image"
+    channels: int = 3
 
 
 def build(record: dict[str, Any], stage: int, weights: bytes) -> Model:
@@ -83,7 +85,8 @@ def deployed(system: System, name: str, progress: Progress) -> Model:
     full_float32()
     network = system.deploy(progress).eval().requires_grad_(False)
     scale = system.source_scale(system.settings)
-    return Model(network, system.settings, progress.index, scale, name, system.takes)
+    settings = system.settings
+    return Model(network, settings, progress.index, scale, name, system.takes, settings.channels)
 
 
 def admitted(name: str, origin: str, near: Path | None = None, *, trust_code: bool) -> str:
