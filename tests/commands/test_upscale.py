@@ -1,5 +1,6 @@
 """`ganforge upscale`, `evaluate` and `export` from the options to the files written."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import pytest
 import torch
 from generators import small_model, write_folder
 from PIL import Image
+from safetensors import safe_open
 
+from ganforge.assets import from_path
 from ganforge.commands.cli import main
+from ganforge.commands.models import find_model
 from ganforge.inference.tiles import upscale
 from ganforge.metrics.image_quality import to_bytes
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
@@ -138,3 +142,19 @@ def test_export_writes_a_checked_file(model, tmp_path, capsys):
     ganforge("export", "--model", model, "--format", "torch", "--output", file, code=2)
     assert "--overwrite replaces it" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["g.pt2"]
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pth"])
+def test_weights_are_exported_with_what_they_are(model, tmp_path, kind, capsys):
+    file = tmp_path / f"generator.{kind}"
+    ganforge("export", "--model", model, "--format", kind, "--output", str(file))
+    assert "read back without a difference" in capsys.readouterr().out
+    if kind == "safetensors":
+        with safe_open(file, "pt") as found:
+            about = found.metadata()
+    else:
+        about = torch.load(file, weights_only=True)["about"]
+    assert about["system"] == "progressive_gan_sr" and about["scale"] == "2"
+    assert json.loads(about["settings"])["settings"]["width"]
+    tensors = from_path(str(file), "key")
+    assert tensors.keys() == find_model(model, None).model.network.state_dict().keys()

@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ganforge.commands.cli import main
+from ganforge.commands.export import ExportOptions, export
 from ganforge.commands.initial_weights import initial_weights
 from ganforge.commands.models import find_model
 from ganforge.inference.foreign import is_foreign
@@ -140,3 +141,54 @@ def test_a_grey_network(tmp_path: Path) -> None:
     assert found.channels == 1
     assert upscale(found.network, torch.zeros(1, 8, 8)).shape == (1, 16, 16)
     assert initial_weights(str(tmp_path / "x.pth"), "all", None) == str(tmp_path / "x.pth")
+
+
+# ---- taken home ----
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+def test_taken_home_it_opens_again_without_a_difference(kind: str, tmp_path: Path) -> None:
+    path, image = saved(compact(), tmp_path / "x.pth"), torch.rand(3, 9, 11) * 2 - 1
+    file = tmp_path / f"home.{kind}"
+    export(ExportOptions(str(path), str(file), kind))
+    one, two = (find_model(str(p), None).model.network for p in (path, file))
+    assert torch.equal(upscale(one, image), upscale(two, image))
+    # as other tools open it
+    state = spandrel.ModelLoader().load_from_file(file).model.state_dict()
+    assert all(torch.equal(state[name], t) for name, t in compact().state_dict().items())
+
+
+def test_a_program_for_one_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, file = saved(compact(), tmp_path / "x.pth"), tmp_path / "x.pt2"
+    export(ExportOptions(str(path), str(file), "torch", size="12x20"))
+    assert "N = 1, H = 12, W = 20" in capsys.readouterr().out
+    image = torch.rand(1, 3, 12, 20) * 2 - 1
+    made = torch.export.load(file).module()(image)
+    torch.testing.assert_close(made, upscale(find_model(str(path), None).model.network, image))
+
+
+@pytest.mark.parametrize(
+    ("size", "kind", "message"),
+    [
+        ("12", "torch", "--size 12: must be HEIGHTxWIDTH"),
+        ("0x4", "torch", "--size 0x4: must be HEIGHTxWIDTH"),
+        ("8x8", "pth", "--size 8x8: weights have no size"),
+        (None, "zip", "--format zip: must be torch, onnx, safetensors, pth"),
+    ],
+)
+def test_what_cannot_be_exported(size: str | None, kind: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=message):
+        export(ExportOptions(str(tmp_path), str(tmp_path / f"x.{kind}"), kind, size=size))
+
+
+def test_a_network_that_hangs_on_its_sides_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any) -> None:
+        raise ValueError("specialised")
+
+    monkeypatch.setattr("ganforge.commands.export.trace", failing)
+    path = saved(compact(), tmp_path / "x.pth")
+    with pytest.raises(SettingsError, match=r"for any sides .ValueError: specialised.; give --siz"):
+        export(ExportOptions(str(path), str(tmp_path / "x.onnx")))
+    assert not (tmp_path / "x.onnx").exists()

@@ -326,17 +326,22 @@ def upscale(
 def export(
     model: Model,
     output: Annotated[str, typer.Option(help="the file to write")],
-    file_format: Annotated[str, typer.Option("--format", help="onnx or torch (.pt2)")] = "onnx",
+    file_format: Annotated[
+        str, typer.Option("--format", help="onnx, torch (.pt2), safetensors or pth")
+    ] = "onnx",
     stage: Stage = None,
+    size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH: a program for one image of that size")
+    ] = None,
     overwrite: Overwrite = False,
     tracking_uri: Uri = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Write a trained generator as a file for other runtimes."""
+    """Write a trained generator as a file for other programs."""
     command = _module("export")
     command.export(
         command.ExportOptions(
-            model, output, file_format, stage, overwrite, tracking_uri, trust_code
+            model, output, file_format, stage, overwrite, tracking_uri, trust_code, size
         )
     )
 

@@ -1,15 +1,19 @@
 """`ganforge export`: a generator as a file for other runtimes."""
 
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganforge.commands.models import find_model, needs_images
+from ganforge.commands.models import FoundModel, find_model, needs_images
 from ganforge.console import show
-from ganforge.inference.export import FORMATS, trace
+from ganforge.inference.export import FORMATS, WEIGHTS, Exported, trace
 from ganforge.output_files import check_output, output_file
-from ganforge.settings import SettingsError
+from ganforge.settings import SettingsError, shown_key, to_json
+
+#: how --size is written
+_SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 
 @dataclass(frozen=True)
@@ -23,15 +27,17 @@ class ExportOptions:
     overwrite: bool = False
     tracking_uri: str | None = None
     trust_code: bool = False
+    size: str | None = None
 
 
 def export(options: ExportOptions) -> None:
     """Write one file, compare it with torch, print by how much it differs."""
     kind = options.file_format
-    if kind not in FORMATS:
-        raise SettingsError(f"--format {kind}: must be {' or '.join(FORMATS)}")
-    path = Path(options.output).expanduser()
-    suffix, write = FORMATS[kind]
+    suffixes = {name: suffix for name, (suffix, _) in FORMATS.items()} | {n: n for n in WEIGHTS}
+    if kind not in suffixes:
+        raise SettingsError(f"--format {kind}: must be {', '.join(suffixes)}")
+    size = _size(options.size, kind)
+    path, suffix = Path(options.output).expanduser(), suffixes[kind]
     if path.suffix != f".{suffix}":
         raise SettingsError(
             f"--output {path}: a file of --format {kind} ends in .{suffix}; rename it, or give "
@@ -44,17 +50,52 @@ def export(options: ExportOptions) -> None:
         options.model, options.tracking_uri, options.stage, trust_code=options.trust_code
     )
     needs_images(found, "export")
-    channels = found.model.channels
-    program = trace(found.model.network, channels)
     # made aside, in a folder of this user's alone: the libraries write to a path
     with tempfile.TemporaryDirectory() as aside:
-        made = write(program, found.model.network, channels, Path(aside, f"generator.{suffix}"))
+        made = _made(found, kind, size, Path(aside, f"generator.{suffix}"))
         with (
             output_file(path.parent, path.name, overwrite=options.overwrite) as file,
             made.path.open("rb") as content,
         ):
             shutil.copyfileobj(content, file)
+    model = found.model
+    if kind in WEIGHTS:
+        show(f"{path}: the weights of {model.system}, read back without a difference")
+        return
+    sides = "any N, H and W" if size is None else f"N = 1, H = {size[0]}, W = {size[1]}"
     show(
-        f"{path}: (N, {channels}, H, W) float32 in [-1, 1] to {found.model.scale} times the sides, "
-        f"any N, H and W; differs from torch by at most {made.difference:.1e}"
+        f"{path}: (N, {model.channels}, H, W) float32 in [-1, 1] to {model.scale} times the sides, "
+        f"{sides}; differs from torch by at most {made.difference:.1e}"
     )
+
+
+def _size(given: str | None, kind: str) -> tuple[int, int] | None:
+    if given is None:
+        return None
+    if kind in WEIGHTS:
+        raise SettingsError(f"--size {given}: weights have no size; leave it out")
+    found = _SIZE.fullmatch(given)
+    if found is None:
+        raise SettingsError(
+            f"--size {shown_key(given)}: must be HEIGHTxWIDTH in pixels, such as 256x256"
+        )
+    return int(found[1]), int(found[2])
+
+
+def _made(found: FoundModel, kind: str, size: tuple[int, int] | None, path: Path) -> Exported:
+    model = found.model
+    if kind in WEIGHTS:
+        about = {"system": model.system, "scale": str(model.scale), "model": found.name}
+        if model.settings is not None:
+            about["settings"] = to_json(model.settings)
+        return WEIGHTS[kind](model.network, path, about)
+    try:
+        traced = trace(model.network, model.channels, size)
+    except Exception as error:  # what a network does with its sides is its own affair
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        fix = "give another --format" if size else "give --size HEIGHTxWIDTH, for one size"
+        raise SettingsError(
+            f"--format {kind}: {model.system} cannot be made into a program for "
+            f"{'these' if size else 'any'} sides ({type(error).__name__}: {reason}); {fix}"
+        ) from None
+    return FORMATS[kind][1](traced, model.network, model.channels, path)

@@ -1,18 +1,22 @@
-"""A generator as a file that runs without this package: torch.export (.pt2) and ONNX."""
+"""A generator as a file that is used without this package: a program, torch.export (.pt2) or ONNX,
+or its weights, .safetensors or .pth."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ganforge.inference.foreign import ForeignGenerator
 from ganforge.inference.tiles import upscale
 from ganforge.quiet import quiet
 from ganforge.settings import SettingsError
 
+Size = tuple[int, int, int]
 #: The largest difference from torch that a written file may have.
 TOLERANCE = 1e-5
 #: Batch, height and width of the images on which a file is compared with torch.
@@ -21,8 +25,16 @@ _TRACED = (2, 17, 23)  # a batch of one, or equal sides, would be taken for cons
 ONNX_EXTRA = ("onnx", "onnxruntime", "onnxscript")
 
 
+class Traced(NamedTuple):
+    """A network as a program, and the sizes on which it is compared with the network."""
+
+    program: torch.export.ExportedProgram
+    sizes: Sequence[Size]
+
+
 class Exported(NamedTuple):
-    """A file that was written, and its largest difference from torch over `SIZES`."""
+    """A file that was written, and its largest difference from torch over the sizes of its trace;
+    of weights the largest difference of a weight, which is 0."""
 
     path: Path
     difference: float
@@ -33,30 +45,65 @@ def onnx_missing() -> list[str]:
     return [name for name in ONNX_EXTRA if find_spec(name) is None]
 
 
-def trace(network: nn.Module, channels: int) -> torch.export.ExportedProgram:
-    """The network as a program for (N, C, H, W) images of any number, height and width."""
-    count, height, width = (torch.export.Dim(name, min=1) for name in ("batch", "height", "width"))
+def trace(network: nn.Module, channels: int, side: tuple[int, int] | None = None) -> Traced:
+    """The network as a program for (N, C, H, W) images of any number, height and width; with `side`
+    for one image of that height and width."""
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # pyright: ignore
-    example = _image(*_TRACED, channels)
+    plain = plain.cpu().eval()
+    if side is not None:
+        sizes = ((1, *side),)
+        with quiet():
+            return Traced(torch.export.export(plain, (_image(*sizes[0], channels),)), sizes)
+    count, height, width = (torch.export.Dim(name, min=1) for name in ("batch", "height", "width"))
     with quiet():
-        return torch.export.export(
-            plain.cpu().eval(), (example,), dynamic_shapes=({0: count, 2: height, 3: width},)
+        program = torch.export.export(
+            plain,
+            (_image(*_TRACED, channels),),
+            dynamic_shapes=({0: count, 2: height, 3: width},),
         )
+    return Traced(program, SIZES)
 
 
-def export_torch(
-    program: torch.export.ExportedProgram, network: nn.Module, channels: int, path: Path
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    """The weights of a deployed network, under the names that its own trainer gave them."""
+    inner = network.network if isinstance(network, ForeignGenerator) else network
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in inner.state_dict().items()}
+
+
+def export_safetensors(
+    network: nn.Module, path: Path, description: Mapping[str, str] | None = None
 ) -> Exported:
+    """Write the weights as .safetensors, with a description as metadata, and read them again."""
+    save_file(weights(network), path, dict(description or {}))
+    return _same(path, network, load_file(path))
+
+
+def export_pth(
+    network: nn.Module, path: Path, description: Mapping[str, str] | None = None
+) -> Exported:
+    """Write the weights as a state dict that torch.load opens with weights_only; the description
+    stands next to `params`, where most tools look for them."""
+    torch.save({"params": weights(network), "about": dict(description or {})}, path)
+    return _same(path, network, torch.load(path, weights_only=True)["params"])
+
+
+def _same(path: Path, network: nn.Module, found: Mapping[str, Tensor]) -> Exported:
+    mine = weights(network)
+    if mine.keys() != found.keys() or not all(torch.equal(mine[k], found[k]) for k in mine):
+        path.unlink(missing_ok=True)
+        raise SettingsError(f"{path.name} was read back with other weights; it was not kept")
+    return Exported(path, 0.0)
+
+
+def export_torch(traced: Traced, network: nn.Module, channels: int, path: Path) -> Exported:
     """Write a .pt2, to be read by `torch.export.load(path).module()`, and check it."""
     with quiet():
-        torch.export.save(program, path)
+        torch.export.save(traced.program, path)
         loaded = torch.export.load(path).module()
-    return _checked(path, network, channels, loaded)
+    return _checked(path, network, channels, loaded, traced.sizes)
 
 
-def export_onnx(
-    program: torch.export.ExportedProgram, network: nn.Module, channels: int, path: Path
-) -> Exported:
+def export_onnx(traced: Traced, network: nn.Module, channels: int, path: Path) -> Exported:
     """Write an .onnx with input `source` and output `target`, and check it in ONNX Runtime."""
     if missing := onnx_missing():
         raise SettingsError(
@@ -68,7 +115,7 @@ def export_onnx(
 
     with quiet():
         made = torch.onnx.export(
-            program, input_names=["source"], output_names=["target"], verbose=False
+            traced.program, input_names=["source"], output_names=["target"], verbose=False
         )
         assert made is not None
         made.save(path, external_data=False)
@@ -79,22 +126,31 @@ def export_onnx(
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run(None, {"source": images.numpy()})[0])
 
-    return _checked(path, network, channels, run)
+    return _checked(path, network, channels, run, traced.sizes)
 
 
+#: those that are programs
 FORMATS: dict[str, tuple[str, Callable[..., Exported]]] = {
     "torch": ("pt2", export_torch),
     "onnx": ("onnx", export_onnx),
 }
+WEIGHTS: dict[str, Callable[..., Exported]] = {
+    "safetensors": export_safetensors,
+    "pth": export_pth,
+}
 
 
 def _checked(
-    path: Path, network: nn.Module, channels: int, run: Callable[[Tensor], Tensor]
+    path: Path,
+    network: nn.Module,
+    channels: int,
+    run: Callable[[Tensor], Tensor],
+    sizes: Sequence[Size],
 ) -> Exported:
     """The file's largest difference from torch; one that is too large is removed and refused."""
     largest = 0.0
     with torch.inference_mode():
-        for size in SIZES:
+        for size in sizes:
             images = _image(*size, channels)
             difference = (run(images) - upscale(network, images)).abs().max().item()
             largest = max(largest, difference)

@@ -74,7 +74,7 @@ def write_exports(folder: Path, model: Model) -> tuple[dict[str, float], list[st
         notes.append(f"no ONNX file: pip install 'ganforge[export]' ({', '.join(missing)})")
     (folder / EXPORTS).mkdir()
     try:
-        program = trace(model.network, model.settings.channels)
+        traced = trace(model.network, model.settings.channels)
     except Exception as error:  # a network that cannot be traced is still of use
         return found, [*notes, f"no torch.export file: {_first(error)}"]
     for name, (suffix, export) in FORMATS.items():
@@ -82,7 +82,7 @@ def write_exports(folder: Path, model: Model) -> tuple[dict[str, float], list[st
             continue
         file = folder / EXPORTS / f"{GENERATOR}.{suffix}"
         try:
-            found[name] = export(program, model.network, model.settings.channels, file).difference
+            found[name] = export(traced, model.network, model.settings.channels, file).difference
         except Exception as error:  # as above
             notes.append(f"no {suffix} file: {_first(error)}")
     return found, notes
