@@ -157,4 +157,4 @@ def test_weights_are_exported_with_what_they_are(model, tmp_path, kind, capsys):
     assert about["system"] == "progressive_gan_sr" and about["scale"] == "2"
     assert json.loads(about["settings"])["settings"]["width"]
     tensors = from_path(str(file), "key")
-    assert tensors.keys() == find_model(model, None).model.network.state_dict().keys()
+    assert tensors.keys() == find_model(str(model), None).model.network.state_dict().keys()
