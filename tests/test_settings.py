@@ -73,6 +73,22 @@ BAD = {
 }
 
 
+def test_keys_that_are_no_text_are_named_with_everything_else():
+    """A half of a character, as JSON can hold it, in the whole, a group, a stage and an override."""
+    tree = {
+        "\ud800": 1,
+        "seed": "x",
+        "data": {"a\ud800": 1, "view": 3},
+        "stages": [{"\ud800": 1}, {"overrides": {"\ud800": 1}}],
+    }
+    with pytest.raises(SettingsError) as caught:
+        validated(Settings, tree)
+    text = str(caught.value)
+    for key in ("\ud800", "data.a\ud800", "stages.0.\ud800", "stages.1.overrides.\ud800"):
+        assert f"unknown setting '{ascii(key)[1:-1]}'" in text
+    assert "seed = 'x'" in text and "data.view = 3" in text
+
+
 @pytest.mark.parametrize("key", BAD)
 def test_each_mistake_is_named_in_one_line(key):
     value, message = BAD[key]

@@ -270,6 +270,10 @@ def _build(kind: type[S], tree: Any, before: BaseModel | None = None) -> tuple[S
     message names those that are broken too, wrong settings are replaced by what was there `before`,
     or by their defaults, and the rules are asked about the rest.
     """
+    tree, broken = _split(tree)
+    if broken:
+        plain = kind.model_construct(**_defaults(kind))
+        return None, [*(unknown(key, plain) for key in broken), *_build(kind, tree, before)[1]]
     try:
         return kind.model_validate(tree), []
     except ValidationError as error:
@@ -383,6 +387,33 @@ def _lines(kind: type[BaseModel], tree: Any, problem: Any) -> list[str]:
                 f"`ganforge settings` lists them"
             ]
     return [f"{key} = {given}: {problem['msg']}"]
+
+
+def _split(tree: Any, above: str = "") -> tuple[Any, list[str]]:
+    """A tree without the keys that are no Unicode text, a half of a character by itself, and those:
+    pydantic looks at nothing else of a table with such a key, and does not name it."""
+    if isinstance(tree, list | tuple):
+        parts = [_split(item, f"{above}{number}.") for number, item in enumerate(tree)]
+        return type(tree)(part for part, _ in parts), [key for _, keys in parts for key in keys]
+    if not isinstance(tree, dict):
+        return tree, []
+    kept: dict[Any, Any] = {}
+    broken: list[str] = []
+    for key, value in tree.items():
+        if isinstance(key, str) and not key.isascii() and not _is_text(key):
+            broken.append(f"{above}{key}")
+            continue
+        kept[key], more = _split(value, f"{above}{key}.")
+        broken += more
+    return kept, broken
+
+
+def _is_text(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shortened(line: str) -> str:
