@@ -74,7 +74,7 @@ BAD = {
 
 
 def test_keys_that_are_no_text_are_named_with_everything_else():
-    """A half of a character, as JSON can hold it, in the whole, a group, a stage and an override."""
+    """A half of a character, which JSON can hold: in the whole, a group, a stage, an override."""
     tree = {
         "\ud800": 1,
         "seed": "x",
