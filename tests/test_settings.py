@@ -119,7 +119,7 @@ def test_flatten_and_override_are_inverse_also_through_strings(preset):
             "generator.learning_rate": st.floats(1e-9, 1.0),
             "generator.betas.0": st.floats(0, 0.999),
             "critic_steps": st.integers(1, 50),
-            "data.root": st.one_of(st.none(), st.text("abc/ .", min_size=1)),
+            "data.root": st.one_of(st.none(), st.text("abc/ .", min_size=1).filter(str.strip)),
             "bicubic_skip": st.booleans(),
             "stages.1.epochs": st.integers(256, 9999),
             "stages.2.critic.learning_rate": st.floats(1e-9, 1.0),
@@ -229,3 +229,45 @@ def test_a_rule_of_a_group_hides_no_mistake_of_a_stage():
         override(kind.Settings(), changes)
     for name in ("critic.betas.1 = ''", "critic.betas.0 = 1.0", "stages.0.adversarial_weight = ''"):
         assert name in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"iterations": 5}, None),
+        ({"iterations": 5, "fade_iterations": 5}, None),
+        ({"images": 64, "fade_images": 8}, None),
+        ({"epochs": 2, "fade_epochs": 1.5}, None),
+        ({"images": 64, "iterations": 5}, "iterations = 5: stages.1.images = 64 gives the length"),
+        ({"iterations": 5, "fade_iterations": 6}, "must be at most stages.1.iterations (5)"),
+        ({"iterations": 5, "fade_images": 8}, "the stage is 5 iterations long; give stages.1.fade"),
+        ({"images": 64, "fade_epochs": 1}, "the stage is 64 images long; give stages.1.fade_imag"),
+        ({"images": 64, "fade_images": 65}, "must be at most stages.1.images (64)"),
+        ({"fade_images": 8}, "needs stages.1.images, the stage's own length in images"),
+        ({"fade_iterations": 8}, "needs stages.1.iterations, the stage's own length"),
+        ({"epochs": 1, "fade_epochs": 2}, "must be at most stages.1.epochs (1)"),
+    ],
+)
+def test_a_stage_has_one_length_and_its_fade_the_same_unit(row, problem):
+    rows = [{"resolution": 16}, {"resolution": 32, **row}]
+    if problem is None:
+        assert validated(Settings, {"stages": rows}).stages[1].resolution == 32
+        return
+    with pytest.raises(SettingsError) as caught:
+        validated(Settings, {"stages": rows})
+    assert problem in str(caught.value)
+
+
+def test_iterations_are_batches_of_the_stage():
+    from ganforge.training.prepare import build_plan
+
+    rows = [
+        {"resolution": 16, "iterations": 7},
+        {"resolution": 32, "iterations": 9, "fade_iterations": 3, "overrides": {"batch_size": 8}},
+        {"resolution": 64, "epochs": 2, "fade_epochs": 1},
+    ]
+    plan = build_plan(validated(Settings, {"stages": rows, "batch_size": 16}), (40, 40, 40))
+    assert [stage.steps for stage in plan.stages] == [7, 9, 5]
+    assert [stage.images for stage in plan.stages] == [112, 72, 80]
+    assert [plan.stages[1].fading(step) for step in (2, 3)] == [True, False]
+    assert plan.stages[2].fade_images == 40

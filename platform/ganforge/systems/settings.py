@@ -35,6 +35,10 @@ class StageSettings(Strict):
     fade_images: int | None = setting(
         None, "images over which the newest block fades in; none: by `fade_epochs`", ge=0
     )
+    iterations: int | None = setting(None, "length in batches; none: by `images`, `epochs`", ge=1)
+    fade_iterations: int | None = setting(
+        None, "batches over which the newest block fades in, where `iterations` is given", ge=0
+    )
     task: Literal["adversarial", "pixel"] = setting("adversarial", "which objectives are trained")
     overrides: dict[str, Any] = setting({}, "per-stage values by dotted key")
 
@@ -186,30 +190,24 @@ _STORING = ("reports_per_stage", "rungs", "checkpoint_every", "validation.every_
 
 
 def _length_problems(number: int, stage: StageSettings) -> list[str]:
-    """A fade is no longer than its stage, and both are counted in one unit."""
+    """A stage has one length, a fade is no longer, and both are counted in one unit."""
     where = f"stages.{number}"
-    if stage.images is None and stage.fade_images is None:
-        if stage.fade_epochs <= stage.epochs:
-            return []
+    if stage.images is not None and stage.iterations is not None:
         return [
-            f"{where}.fade_epochs = {stage.fade_epochs}: must be at most {where}.epochs "
-            f"({stage.epochs})"
+            f"{where}.iterations = {stage.iterations}: {where}.images = {stage.images} gives the "
+            "length already; keep one of the two"
         ]
-    if stage.images is None:
-        return [
-            f"{where}.fade_images = {stage.fade_images}: needs {where}.images, the stage's own "
-            "length in images"
-        ]
-    if stage.fade_images is None and stage.fade_epochs:
-        return [
-            f"{where}.fade_epochs = {stage.fade_epochs}: the stage is {stage.images} images long; "
-            f"give {where}.fade_images"
-        ]
-    if stage.fade_images is not None and stage.fade_images > stage.images:
-        return [
-            f"{where}.fade_images = {stage.fade_images}: must be at most {where}.images "
-            f"({stage.images})"
-        ]
+    unit = next((u for u in ("images", "iterations") if getattr(stage, u) is not None), "epochs")
+    length = getattr(stage, unit)
+    for other in ("epochs", "images", "iterations"):
+        fade = getattr(stage, f"fade_{other}") or 0
+        key = f"{where}.fade_{other} = {fade}"
+        if other == unit and fade > length:
+            return [f"{key}: must be at most {where}.{unit} ({length})"]
+        if other != unit and fade and unit == "epochs":
+            return [f"{key}: needs {where}.{other}, the stage's own length in {other}"]
+        if other != unit and fade:
+            return [f"{key}: the stage is {length} {unit} long; give {where}.fade_{unit}"]
     return []
 
 

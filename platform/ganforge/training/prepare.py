@@ -137,9 +137,9 @@ def _data_part(system: str, settings: SystemSettings) -> Any:
 def build_plan(
     settings: SystemSettings, epoch_images: tuple[int, ...], device: torch.device | None = None
 ) -> Plan:
-    """Settings speak epochs or images, a plan speaks images. `epoch_images[k]` is the data's own
-    length of an epoch at stage k, used where the settings do not give one. SettingsError for a
-    stage with fewer steps than rungs."""
+    """Settings speak epochs, images or batches, a plan speaks images. `epoch_images[k]` is the
+    data's own length of an epoch at stage k, used where the settings do not give one. SettingsError
+    for a stage with fewer steps than rungs."""
     effective = tuple(settings.at(index) for index in range(len(settings.stages)))
     stages = []
     for index, row in enumerate(settings.stages):
@@ -148,9 +148,11 @@ def build_plan(
         stages.append(
             Stage(
                 resolution=row.resolution,
-                images=row.epochs * epoch if row.images is None else row.images,
-                fade_images=(
-                    round(row.fade_epochs * epoch) if row.fade_images is None else row.fade_images
+                images=_first(row.images, _times(row.iterations, here), row.epochs * epoch),
+                fade_images=_first(
+                    row.fade_images,
+                    _times(row.fade_iterations, here),
+                    round(row.fade_epochs * epoch),
                 ),
                 batch_size=here.batch_size,
                 shards=here.shards,
@@ -176,3 +178,12 @@ def build_plan(
         stores_reports=settings.on_divergence == "rollback",
         device=device or torch.device("cpu"),
     )
+
+
+def _times(batches: int | None, settings: SystemSettings) -> int | None:
+    """So many batches, in images."""
+    return None if batches is None else batches * settings.batch_size
+
+
+def _first(*lengths: int | None) -> int:
+    return next(length for length in lengths if length is not None)
