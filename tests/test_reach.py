@@ -41,7 +41,8 @@ def test_the_flagship_sees_exactly_as_far_as_it_says(scale, stage, skip, growth)
     )
     network = model.network.double()
     for block in network.network.blocks.values():  # as after training
-        torch.nn.init.normal_(block.conv2.weight)
+        last = block.outer if hasattr(block, "outer") else block.conv2
+        torch.nn.init.normal_(last.weight)
     before, after = reach(network.receptive_field, scale)  # pyright: ignore[reportArgumentType, reportCallIssue]
     middle, side = 14, 30
     source = torch.rand(1, 3, side, side, dtype=torch.float64, generator=torch.manual_seed(0)) - 0.5

@@ -15,6 +15,7 @@ from ganforge.settings import SettingsError
 
 Assets = dict[str, dict[str, Tensor]]
 #: under which names a trainer's file has the state dict
+_DEEPEST = 2
 _INSIDE = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator")
 _NAME = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -76,7 +77,7 @@ def check_hash(name: str, key: str) -> None:
         )
 
 
-def _cached_path(name: str, key: str = "perceptual.network") -> Path:
+def _cached_path(name: str, key: str = "a recorded file") -> Path:
     check_hash(name, key)
     return cache_directory() / "assets" / f"{name.removeprefix('sha256:')}.safetensors"
 
@@ -119,11 +120,16 @@ def from_path(text: str, key: str, rule: str = "a path") -> dict[str, Tensor]:
     return _state_dict(found)
 
 
-def _state_dict(found: object) -> dict[str, Tensor]:
-    """The tensors of a state dict, or of the first one that trainers are known to put into a table:
-    averages before weights."""
-    if not isinstance(found, Mapping):
+def _state_dict(found: object, depth: int = 0) -> dict[str, Tensor]:
+    """The tensors of a state dict, or of the first table in it that trainers are known to write:
+    averages before weights. Sparse tensors are in none."""
+    if not isinstance(found, Mapping) or depth > _DEEPEST:
         return {}
-    tensors = {str(name): t for name, t in found.items() if isinstance(t, Tensor)}
-    inner = (found[name] for name in _INSIDE if isinstance(found.get(name), Mapping))
-    return tensors or next((t for t in map(_state_dict, inner) if t), {})
+    for name in _INSIDE:
+        if inner := _state_dict(found.get(name), depth + 1):
+            return inner
+    return {
+        str(name): tensor
+        for name, tensor in found.items()
+        if isinstance(tensor, Tensor) and tensor.layout == torch.strided
+    }

@@ -89,6 +89,14 @@ class Progress:
     rate: float = 1.0
 
 
+def finished(settings: Any, index: int) -> Progress:
+    """The end of a stage, as a generator sees it: nothing fades."""
+    row = settings.stages[index]
+    stage = Stage(row.resolution, 1, 0, settings.batch_size, settings.shards)
+    alpha = torch.tensor(1.0)
+    return Progress(index, stage, 1, settings.at(index), fading=False, alpha=alpha)
+
+
 @dataclass(frozen=True)
 class Plan:
     """All stages of a run, and the positions at which it yields.
@@ -129,10 +137,15 @@ class Plan:
             return None
         return position.index * self.rungs + part
 
+    def part(self, rung: int) -> tuple[int, int]:
+        """(stage, how many of its parts are done) at a rung, counted from 1 through the run."""
+        index, before = divmod(rung - 1, self.rungs)
+        return index, before + 1
+
     def rung_end(self, rung: int) -> Position:
         """Where a rung ends, counted from 1 through the run."""
-        index, part = divmod(rung - 1, self.rungs)
-        return Position(index, math.ceil((part + 1) * self.stages[index].steps / self.rungs))
+        index, part = self.part(rung)
+        return Position(index, math.ceil(part * self.stages[index].steps / self.rungs))
 
     def progress(self, index: int, step: int) -> Progress:
         stage = self.stages[index]

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from traceback import extract_tb
@@ -16,7 +17,7 @@ _KINDS = {"system": "user"}
 def module_name(path: Path, key: str) -> str:
     """What the module of a file is called. Files of one name in two folders are two, and so are a
     system and the search space in its file: running it again would make other classes."""
-    sha256 = hashlib.sha256(str(path).encode()).hexdigest()
+    sha256 = hashlib.sha256(os.fsencode(path)).hexdigest()
     return f"ganforge_{_KINDS.get(key, key)}_{path.stem}_{sha256[:12]}"
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from ganforge.inference.model import Model, build, finished, grown
+from ganforge.inference.model import Model, build, grown
+from ganforge.schedule import finished
 from ganforge.settings import override, read_json, to_json
 from ganforge.systems.catalog import load_system
 from ganforge.systems.progressive_gan_sr import Settings

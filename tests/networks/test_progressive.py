@@ -111,9 +111,9 @@ def test_a_preserving_growth_can_be_trained_at_once():
     network = upscaler(2, preserving=True).double()
     source = torch.randn(1, 3, 5, 5, dtype=torch.float64)
     for name, parameter in network.named_parameters():
-        if "blocks.1.conv2" not in name:
+        if "blocks.1.outer" not in name:
             torch.nn.init.normal_(parameter)
-    weight = network.blocks["1"].conv2.weight
+    weight = network.blocks["1"].outer.weight
 
     def loss():
         return network(source, False, ONE).square().mean()

@@ -1,25 +1,34 @@
 """Rungs inside stages: where they are, what a search decides there, and that no bit changes."""
 
+import asyncio
+import re
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from driven import drive, opened, prepared, story
 from ray import tune
 from small import METRIC, SYSTEM, tiny
 
+from ganforge.cluster.coordinator import _TrialCoordinator
 from ganforge.schedule import Plan, Position, Stage
+from ganforge.search.budget import parse_budget, parse_trial_limit
 from ganforge.search.by_stage import space_for
 from ganforge.search.costs import stage_rates, trial_costs
 from ganforge.search.journal import local_file
 from ganforge.search.limits import Limits
 from ganforge.search.report.collect import row
+from ganforge.search.request import SearchRequest, check_header, header
 from ganforge.search.strategies.base import Strategy
 from ganforge.search.strategies.freeze_thaw import FreezeThaw
 from ganforge.search.strategies.halving import Halving, Whole
 from ganforge.search.strategies.pbt import PopulationBased
+from ganforge.search.study import SearchState
 from ganforge.search.trial import Trial, rung_works, stage_work
+from ganforge.search.tune_adapter import Rungs
 from ganforge.settings import SettingsError
 from ganforge.training.checkpoint import Store
 from ganforge.training.ledger import Ledger
@@ -200,8 +209,6 @@ def test_what_a_part_cost_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_limit_of_one_trial_holds_inside_a_stage(tmp_path: Path) -> None:
-    from ganforge.search.budget import parse_trial_limit
-
     limits = replace(Limits(2), trial_limit=parse_trial_limit("5s"))
     state = opened(tmp_path, SPACE, Whole(), limits, settings=ONE)
     drive(state, result=result)
@@ -217,8 +224,118 @@ def test_the_report_has_scores_inside_stages(tmp_path: Path) -> None:
         assert sorted(shown.scores) == list(range(1, trial.rungs_done + 1))
 
 
-def test_the_setting_reaches_no_weight() -> None:
-    from ganforge.settings import field_flags
+# ---- several rungs at once: of a stage that came from the ledger ----
 
-    assert not field_flags(prepared().settings)["rungs"]["weights"]
-    assert METRIC.mode == "max"
+
+class Told:
+    """What the coordinator is told, in place of an actor."""
+
+    def __init__(self) -> None:
+        self.decisions: list[tuple[int, int, bool]] = []
+
+    def decide(self, trial: int, rung: int, proceed: bool) -> None:
+        self.decisions.append((trial, rung, proceed))
+
+
+def summary(scores: list[float]) -> dict[str, Any]:
+    """A report of all rungs of a stage that took 4,000 seconds elsewhere."""
+    inside = [
+        RungResult(k, 0, 2 * k, 1000.0 * k, 1, {"score": scores[k - 1]}, reused=True)
+        for k in range(1, RUNGS)
+    ]
+    whole = StageResult(0, 8, seconds=4000.0, metrics={"score": scores[-1]}, reused=True)
+    return {"rungs": [rung.to_json() for rung in inside], "stages": [whole.to_json()]}
+
+
+def told(state: SearchState, scores: list[float]) -> tuple[Trial, list[tuple[int, int, bool]]]:
+    trial, coordinator = state.suggest(), Told()
+    assert trial is not None
+    trial.start()
+    scheduler = Rungs(state, coordinator)  # pyright: ignore[reportArgumentType]
+    scheduler.on_trial_result(
+        None, SimpleNamespace(config={"trial": trial.number}), summary(scores)
+    )
+    return trial, coordinator.decisions
+
+
+def test_a_stage_from_the_ledger_is_left_where_a_trained_one_would_be(tmp_path: Path) -> None:
+    """It brings four rungs at once; whatever comes after the one that stops it is not looked at."""
+    state = opened(tmp_path, SPACE, Halving(), Limits(4), settings=ONE)
+    trial, decisions = told(state, [10.0] * RUNGS)
+    assert decisions == [(trial.number, rung, True) for rung in range(1, RUNGS + 1)]
+    for scores in ([9.0] * RUNGS, [1.0, 20.0, 20.0, 20.0]):
+        trial, decisions = told(state, scores)
+        # the worker stands at the last of them, and asks about that
+        assert decisions == [(trial.number, RUNGS, False)]
+        assert sorted(trial.scores) == [1] and state.state_of(trial.number) == "stopped"
+    assert state.spent.device_seconds == 0
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        replace(Limits(2), trial_limit=parse_trial_limit("500s")),
+        Limits(2, parse_budget("0.2cpu-hours")),
+    ],
+    ids=["trial", "search"],
+)
+def test_what_was_there_already_counts_for_no_limit(tmp_path: Path, limits: Limits) -> None:
+    state = opened(tmp_path / "a", SPACE, Whole(), limits, settings=ONE)
+    trial, _ = told(state, [10.0] * RUNGS)
+    assert trial.whole and not trial.over_limit and state.spent.device_seconds == 0
+    lines = local_file(str(tmp_path / "a"), "search").read_text().splitlines(keepends=True)
+    for cut in range(3, len(lines)):  # killed between two of its rungs
+        path = local_file(str(tmp_path / f"cut-{cut}"), "search")
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(lines[:cut]))
+        again = opened(tmp_path / f"cut-{cut}", SPACE, Whole(), limits, settings=ONE)
+        assert again.spent.device_seconds == 0
+        assert not again.trials[0].over_limit and not again.trials[0].paused
+        again.journal.close()
+
+
+def test_a_paused_trial_is_asked_about_its_later_rungs_again() -> None:
+    """A decision about rung 4 from before the pause must not answer for the one after it."""
+    actor = _TrialCoordinator()
+
+    async def story() -> list[tuple[int, int]]:
+        for rung, proceed in ((1, True), (4, False)):
+            await actor.decide(0, rung, proceed)
+        await actor.decide(1, 4, False)
+        await actor.resume(0, 1)
+        return sorted(actor._decisions)
+
+    assert asyncio.run(story()) == [(0, 1), (1, 4)]
+
+
+def test_rungs_that_were_measured_otherwise_are_not_compared(tmp_path: Path) -> None:
+    """Validation settings are in no stage_id; scores on other images are other scores."""
+    base = {"stages.0.epochs": 4, "rungs": 2}
+    one, other = tiny(1, **base), tiny(1, **base, **{"validation.max_side": 64})
+    assert train(one, tmp_path, "a") == [(False, [1])]
+    assert train(other, tmp_path, "b") == [(False, [1])]
+    assert train(one, tmp_path, "c") == [(True, [1])]
+    # without rungs inside the end alone is compared, and that is measured anew
+    assert train(tiny(1, **{"stages.0.epochs": 4, "validation.max_side": 64}), tmp_path, "d") == [
+        (True, [])
+    ]
+
+
+def test_searches_begun_before_a_setting_was_are_resumed() -> None:
+    """The journal's first line has no word of settings that came later, nor of rungs."""
+    request = SearchRequest(
+        prepared(), SPACE, METRIC, "storage", "sqlite:///m.db", "e", limits=Limits(3)
+    )
+    present = header(request)
+    later = re.compile(r"schedule|clip_norm|growth|initial_weights|iterations")
+    known = {k: v for k, v in present["settings"].items() if not later.search(k)}
+    assert len(known) < len(present["settings"])
+    old = {k: v for k, v in present.items() if k != "rungs"} | {"settings": known}
+    journal = SimpleNamespace(events=[{"event": "opened", **old}], search_id="s")
+    assert check_header(journal, present, prepared())["rungs"] == 1  # pyright: ignore
+    journal.events[0]["settings"] = known | {"width": "8"}
+    with pytest.raises(SettingsError, match="width = 4, was 8"):
+        check_header(journal, present, prepared())  # pyright: ignore
+    cut = replace(request, prepared=replace(prepared(), settings=tiny(rungs=2)))
+    with pytest.raises(SettingsError, match="rungs = 2, was 1"):
+        check_header(journal, header(cut), prepared())  # pyright: ignore

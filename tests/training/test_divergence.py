@@ -6,6 +6,7 @@ from functools import cache
 import pytest
 
 from ganforge.data.prepare import open_data
+from ganforge.schedule import Position
 from ganforge.settings import override
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
 from ganforge.training.checkpoint import Store, state_hashes
@@ -129,15 +130,44 @@ def test_the_setting_leaves_ids_that_were_recorded_before_it(tiny):
     assert ids[0] != ids[1]
 
 
-@pytest.mark.parametrize("change", [{"reports_per_stage": 2}, {"rungs": 5}])
-def test_where_states_are_stored_is_part_of_what_it_is(settings, fragile, change):
-    """A run goes back to its newest stored state: with others it ends in other bits."""
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reports_per_stage": 2},
+        {"rungs": 3},
+        {"checkpoint_every": 3},
+        {"validation.every_epochs": 1},
+        {"stages.0.epochs": 3},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_where_states_are_stored_is_part_of_what_it_is(settings, change):
+    """A run goes back to its newest stored state: where others are stored it is another run."""
     other = override(settings, change)
-    found = [ends(run(prepare(SYSTEM, s))) for s in (settings, other)]
-    ids = [prepare(SYSTEM, s).lineage().stage_ids for s in (settings, other)]
-    assert ids[0][0] != ids[1][0]
-    last = max(found[0])
-    if change == {"reports_per_stage": 2}:
-        assert found[0][last] != found[1][last]
+    plans = [prepare(SYSTEM, s).plan() for s in (settings, other)]
+    steps = [range(1, plan.stages[0].steps + 1) for plan in plans]
+    stored = [
+        [n for n in mine if plan.stores(Position(0, n))]
+        for plan, mine in zip(plans, steps, strict=True)
+    ]
+    assert stored[0] != stored[1]
+    ids = [prepare(SYSTEM, s).lineage().stage_ids[0] for s in (settings, other)]
+    assert ids[0] != ids[1]
     stops = [override(s, {"on_divergence": "stop"}) for s in (settings, other)]
-    assert len({prepare(SYSTEM, s).lineage().stage_ids for s in stops}) == 1
+    assert len({prepare(SYSTEM, s).lineage().stage_ids[0] for s in stops}) == 1
+
+
+def test_other_states_are_other_bits_after_a_divergence(settings, fragile):
+    found = [ends(run(prepare(SYSTEM, s))) for s in (settings, override(settings, {"rungs": 3}))]
+    last = max(found[0])
+    assert found[0][last] != found[1][last]
+
+
+def test_the_length_of_an_epoch_counts_where_it_says_when_to_store(settings):
+    every = override(settings, {"validation.every_epochs": 1})
+    shorter = override(every, {"images_per_epoch": 20, "stages.0.epochs": 4})
+    lengths = [prepare(SYSTEM, s).plan().stages[0].steps for s in (every, shorter)]
+    assert lengths[0] == lengths[1]
+    assert every.identity(0) == shorter.identity(0)
+    ids = [prepare(SYSTEM, s).lineage().stage_ids[0] for s in (every, shorter)]
+    assert ids[0] != ids[1]

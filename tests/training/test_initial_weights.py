@@ -1,6 +1,8 @@
 """Beginning with weights that exist: what is taken, what it is part of, and that bits repeat."""
 
+import copy
 import pickle
+import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ from torch import Tensor
 
 from ganforge.assets import from_path
 from ganforge.commands.initial_weights import initial_weights
-from ganforge.schedule import Position
+from ganforge.schedule import Position, finished
 from ganforge.search.space import check_space
-from ganforge.settings import SettingsError
+from ganforge.settings import SettingsError, override
+from ganforge.systems import SYSTEMS
 from ganforge.systems.base import System
+from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import SystemSettings
-from ganforge.training.initial_weights import fit
+from ganforge.training.checkpoint import Store
+from ganforge.training.initial_weights import Networks, fit, networks_of
 from ganforge.training.loop import grow
 from ganforge.training.prepare import Prepared, prepare
 from ganforge.training.report import Report
@@ -43,8 +48,6 @@ def exported(reports: list[Report], stage: int, folder: Path) -> Path:
 
 def begun(prepared: Prepared, stages: int = 1) -> System:
     """A system as a run has it before the first step of its last stage so far."""
-    from ganforge.systems.catalog import load_system
-
     system = load_system(SYSTEM)(prepared.settings, prepared.assets)
     for index in range(stages):
         grow(system, prepared.plan(), index)
@@ -189,24 +192,114 @@ def test_it_is_not_searched() -> None:
 # ---- names ----
 
 
+def small_settings(name: str) -> SystemSettings:
+    kind = load_system(name)
+    quick = override(kind.Settings(), kind.PRESETS["quick"])
+    return override(quick, {"perceptual.network": "none"} if hasattr(quick, "perceptual") else {})
+
+
+def grown(name: str, settings: SystemSettings, seed: int) -> System:
+    """A system at its last stage with weights of its own everywhere, averages and buffers too."""
+    system = load_system(name)(settings, {})
+    generator = torch.Generator().manual_seed(seed)
+    for index in range(len(settings.stages)):
+        system.grow(index)
+        for player in system.players:
+            player.follow()
+    for player in system.players:
+        averages = {} if player.average is None else player.average.state_dict()
+        for key, tensor in player.module.state_dict().items():
+            for part in (tensor, averages.get(key, tensor)):
+                part.copy_(torch.randint(1, 1000, part.shape, generator=generator))
+    return system
+
+
+@pytest.mark.parametrize("name", sorted(SYSTEMS))
+def test_every_system_begins_with_a_state_and_with_what_it_deploys(name: str) -> None:
+    settings = small_settings(name)
+    networks, last = networks_of(name, settings, {}), len(settings.stages) - 1
+    other = grown(name, settings, 1)
+    # a state has all that the players have at its stage, by the system's own names
+    taken = fit(dict(other.state_dict()), networks)
+    for player in other.players:
+        for key, tensor in player.module.state_dict().items():
+            assert torch.equal(taken[f"{player.name}/{key}"], tensor), (player.name, key)
+    # a deployed network is taken whole, and deployed again it is the same
+    deployed = dict(other.deploy(finished(settings, last)).state_dict())
+    taken = fit(deployed, networks)
+    assert len(taken) == len(deployed)
+    system = grown(name, settings, 2)
+    system.initial = taken
+    system.begin_with(set())
+    for player in system.players:
+        player.average = None if player.average is None else copy.deepcopy(player.module)
+    again = system.deploy(finished(settings, last)).state_dict()
+    assert all(torch.equal(again[key], tensor) for key, tensor in deployed.items())
+
+
 @pytest.mark.parametrize(
     "name",
     ["generator/a.w", "generator.a.w", "a.w", "network.a.w", "module.a.w", "module.network.a.w"],
 )
 def test_names_that_files_have(name: str) -> None:
-    wanted = {"generator/a.w": torch.Size([2]), "critic/a.w": torch.Size([2])}
+    names = {key: "generator/a.w" for key in ("generator.a.w", "a.w", "network.a.w")}
+    tensors = {f"{p}/a.w": torch.empty(2, device="meta") for p in ("generator", "critic")}
+    networks = Networks(tensors, names)
     half = torch.tensor([1.5, 2.0], dtype=torch.float16)
-    [(key, tensor)] = fit({name: half}, wanted, ["generator"]).items()
+    [(key, tensor)] = fit({name: half}, networks).items()
     assert key == "generator/a.w" and tensor.dtype == torch.float32
     assert torch.equal(tensor, half.float())
-    assert not fit({name: torch.zeros(3)}, wanted, ["generator"])
+    for wrong in (torch.zeros(3), torch.zeros(2, dtype=torch.int64)):
+        assert not fit({name: wrong}, networks)
+
+
+def test_values_that_are_not_finite_are_refused(trained, tmp_path) -> None:
+    path = exported(trained[1], 0, tmp_path)
+    tensors = load(path.read_bytes())
+    tensors["network.base.conv1.bias"][0] = float("nan")
+    save_file(tensors, path)
+    with pytest.raises(SettingsError, match=r"generator/base\.conv1\.bias has values that are not"):
+        prepare(SYSTEM, tiny(1, **weights(path)))
+
+
+def test_a_hash_without_its_tensors_is_no_run(trained, tmp_path) -> None:
+    from dataclasses import replace
+
+    prepared = prepare(SYSTEM, tiny(1, **weights(exported(trained[1], 0, tmp_path))))
+    with pytest.raises(SettingsError, match="has this name and not its tensors"):
+        next(run(replace(prepared, assets={})))
+
+
+def test_a_part_is_of_a_stored_state(trained, tmp_path) -> None:
+    path = exported(trained[1], 0, tmp_path)
+    for reference, message in ((str(path), "is for a stored state"), (None, "give --from")):
+        with pytest.raises(SettingsError, match=message):
+            initial_weights(reference, "generator", None)
+    newest = trained[0] / Store(str(trained[0])).names()[0]
+    damaged = tmp_path / newest.name
+    shutil.copytree(newest, damaged)
+    next(damaged.glob("*.safetensors")).write_bytes(b"x")
+    with pytest.raises(SettingsError, match=r"^--from: model = "):
+        initial_weights(str(damaged), "all", None)
 
 
 @pytest.mark.parametrize("inside", ["params_ema", "params", "state_dict"])
 def test_state_dicts_in_a_table(inside: str, tmp_path) -> None:
+    """Averages before weights, and a count next to them hides neither."""
     path = tmp_path / "x.pth"
-    torch.save({"epoch": 3, inside: {"a": torch.ones(2)}, "params": {"a": torch.zeros(2)}}, path)
-    expected = torch.zeros(2) if inside == "params" else torch.ones(2)
-    if inside == "state_dict":  # params come first
-        expected = torch.zeros(2)
-    assert torch.equal(from_path(str(path), "key")["a"], expected)
+    order = ("params_ema", "params", "state_dict")
+    later = order[order.index(inside) :]
+    table = {name: {"a": torch.full((2,), float(k))} for k, name in enumerate(order)}
+    torch.save({"iter": torch.tensor(3), **{name: table[name] for name in later}}, path)
+    assert torch.equal(from_path(str(path), "key")["a"], table[inside]["a"])
+
+
+@pytest.mark.filterwarnings("ignore")  # of sparse tensors
+def test_odd_tables_are_no_state_dicts(tmp_path) -> None:
+    path = tmp_path / "x.pth"
+    endless: dict[str, Any] = {}
+    endless["params"] = endless
+    torch.save(endless, path)
+    assert from_path(str(path), "key") == {}
+    torch.save({"a": torch.eye(2).to_sparse(), "b": torch.ones(1)}, path)
+    assert list(from_path(str(path), "key")) == ["b"]

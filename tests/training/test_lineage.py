@@ -52,6 +52,7 @@ OTHER = {
     "initial_weights": "a file",
     **{f"{name}.schedule.kind": "linear" for name in ("generator", "critic")},
     **{f"{name}.clip_norm": 1.0 for name in ("generator", "critic")},
+    **{f"{name}.schedule.milestones": "9" for name in ("generator", "critic")},
 }
 #: A stage's length is in its children's identity, not in its own; a system's name has one value.
 LENGTHS = {"images_per_epoch", "system"}
@@ -79,7 +80,8 @@ def other(key: str, value):
 NEEDED = {
     "hold": {"kind": "linear"},
     "end": {"kind": "linear"},
-    "gamma": {"kind": "multistep", "milestones": (8,)},
+    "gamma": {"kind": "multistep", "milestones": "8"},
+    "milestones": {"kind": "multistep", "milestones": "8"},
 }
 KEYS = [k for k in flatten(BASE) if not k.startswith("stages.") and k not in LENGTHS]
 

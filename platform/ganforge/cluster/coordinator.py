@@ -64,6 +64,11 @@ class _TrialCoordinator:
             self._decisions[trial, rung] = proceed
             self._changed.notify_all()
 
+    async def resume(self, trial: int, rung: int) -> None:
+        for later in [key for key in self._decisions if key[0] == trial and key[1] > rung]:
+            del self._decisions[later]
+        await self.decide(trial, rung, True)
+
     async def decision(self, trial: int, rung: int) -> bool:
         async with self._changed:
             await self._changed.wait_for(lambda: (trial, rung) in self._decisions)
@@ -90,6 +95,11 @@ class TrialCoordinator:
     def decide(self, trial: int, rung: int, proceed: bool) -> None:
         """Let a trial that has reached a rung continue, or end."""
         self.actor.decide.remote(trial, rung, proceed)
+
+    def resume(self, trial: int, rung: int) -> None:
+        """A trial that was paused, or cut off, asks about its last rung once more, and continues
+        there; what was decided of later ones is decided anew."""
+        self.actor.resume.remote(trial, rung)
 
     def close(self) -> None:
         ray.kill(self.actor)

@@ -3,6 +3,7 @@
 import logging
 import math
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,11 @@ def worker(job: Job) -> None:
                 continue
             position = report.position
             rung = plan.rung(position) if report.kind in ("stage", "checkpoint") else None
-            if rung is not None:
+            if report.stage is not None or (rung is not None and job.searched):
                 for metric in (job.metric, *job.further):
                     check_score(report, metric)
+            if job.searched:
+                check_rungs(report, (job.metric, *job.further))
             if report.stage is not None:
                 rows[report.position.index] = report.stage
             rungs |= {result.rung: result for result in report.rungs}
@@ -178,7 +181,7 @@ def stored_results(uri: str, plan: Plan) -> tuple[dict[int, StageResult], dict[i
         try:
             found = store.manifest(name)
             return read_stages(found["stages"]), rungs_inside(found, plan)
-        except Damaged:
+        except (Damaged, ValueError, TypeError):
             continue
     return {}, {}
 
@@ -192,6 +195,18 @@ def check_score(report: Report, metric: Metric) -> None:
     if not math.isfinite(value):
         end = f"the end of stage {report.position.index}"
         raise NotFinite(f"{metric.name} is {value} at {report.position if inside else end}")
+
+
+def check_rungs(report: Report, metrics: Sequence[Metric]) -> None:
+    """Rungs that came with a stage from the ledger must have what trials are compared by."""
+    for rung in report.rungs:
+        for metric in metrics:
+            value = rung.metrics.get(metric.name)
+            if value is None or not math.isfinite(value):
+                raise SettingsError(
+                    f"metric = {metric.name}: is {value} at rung {rung.rung} of the recorded stage "
+                    f"{rung.index}; give another storage, or remove its folder `ledger`"
+                )
 
 
 def summary(report: Report, metric: Metric) -> dict[str, Any]:

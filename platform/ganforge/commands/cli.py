@@ -100,7 +100,7 @@ def _initial(
     reference: str | None, part: str, tracking_uri: str | None, trust_code: bool
 ) -> str | None:
     """The setting that `--from` stands for."""
-    if reference is None:
+    if reference is None and part == "all":
         return None
     found = _command("initial_weights")(reference, part, tracking_uri, trust_code=trust_code)
     return str(found)
@@ -140,7 +140,7 @@ def tune(
         typer.Option(min=0, help="end after that many trials without a better one; 0: never"),
     ] = None,
     trial_limit: Annotated[
-        str | None, typer.Option(help="stop a trial whose stages took longer: 30m, 2gpu-hours")
+        str | None, typer.Option(help="stop a trial that trained for longer: 30m, 2gpu-hours")
     ] = None,
     rungs: Rungs = None, seeds: Seeds = None, confirm: Confirm = None,
     confirm_seeds: ConfirmSeeds = None,
@@ -188,6 +188,7 @@ def tune(
         changes or [],
         strict,
         _initial(begin_with, begin_part, tracking_uri, trust_code),
+        rungs,
     )
     options = TuneOptions(
         space=space,
@@ -202,7 +203,6 @@ def tune(
         nodes=nodes,
         seed=seed or 0,
         seeds=seeds,
-        rungs=rungs,
         metrics=metric or [],
         experiment=experiment,
         tracking_uri=tracking_uri,
@@ -235,10 +235,9 @@ def plan(
 ) -> None:  # fmt: skip
     """Measure what a search will take."""
     command = _module("plan")
-    changes = [*(changes or []), *([f"rungs={rungs}"] if rungs else [])]
     settings_options = CliOptions(
         system, preset, settings, data, workers, gpu, None,
-        start, target, scale, changes, strict,
+        start, target, scale, changes or [], strict, rungs=rungs,
     )  # fmt: skip
     options = command.PlanOptions(
         space=space, strategies=tuple(strategy or ()), trials=trials, slots=slots,

@@ -45,6 +45,7 @@ class CliOptions:
     strict: bool = False
     #: what `--from` has become
     initial_weights: str | None = None
+    rungs: int | None = None
 
 
 def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str, SystemSettings]":
@@ -136,6 +137,10 @@ def _read(path: str) -> dict[str, Any]:
         raise SettingsError(f"settings = {path}: {error}") from None
 
 
+#: of a stage, what another ladder leaves as it is
+_KEPT = ("task", "overrides", "images", "fade_images", "iterations", "fade_iterations")
+
+
 def _with_ladder(settings: "SystemSettings", options: CliOptions) -> "SystemSettings":
     """Stages from --start to --target at --scale with the lengths that the stages have; all of one
     size where networks do not grow."""
@@ -163,7 +168,7 @@ def _with_ladder(settings: "SystemSettings", options: CliOptions) -> "SystemSett
     )
     kept = [before[min(number, len(before) - 1)] for number in range(len(stages))]
     rows = [
-        row.model_copy(update={"task": old_row.task, "overrides": old_row.overrides})
+        row.model_copy(update={name: getattr(old_row, name) for name in _KEPT})
         for row, old_row in zip(stages, kept, strict=True)
     ]
     return override(settings, {"scale": scale, "stages": tuple(rows)})
@@ -213,6 +218,7 @@ _OPTION_OF = {
     "seed": "--seed",
     "data.strict": "--strict",
     "initial_weights": "--from",
+    "rungs": "--rungs",
 }
 
 
@@ -228,6 +234,8 @@ def _named(options: CliOptions) -> dict[str, Any]:
         found["seed"] = options.seed
     if options.strict:
         found["data.strict"] = "true"
+    if options.rungs is not None:
+        found["rungs"] = options.rungs
     if options.initial_weights is not None:
         found["initial_weights"] = options.initial_weights
     return found

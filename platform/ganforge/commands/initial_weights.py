@@ -12,7 +12,7 @@ _FILES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 
 
 def initial_weights(
-    reference: str, part: str, tracking_uri: str | None, *, trust_code: bool = False
+    reference: str | None, part: str, tracking_uri: str | None, *, trust_code: bool = False
 ) -> str:
     """The setting's value: a file of tensors stays one; what else `--model` takes (a run, a
     registered model, a folder, a stored state) is its hash, in the cache of this machine.
@@ -22,10 +22,20 @@ def initial_weights(
     """
     if part not in (ALL, GENERATOR):
         raise SettingsError(f"--from-part {shown(part)}: must be {ALL} or {GENERATOR}")
+    if reference is None:
+        raise SettingsError(f"--from-part {part}: is a part of what --from names; give --from")
     path = Path(reference).expanduser()
     if path.is_file() and path.suffix in _FILES:
+        if part != ALL:
+            raise SettingsError(
+                f"--from-part {part}: is for a stored state; of a file all that fits is taken"
+            )
         return str(path.absolute())
-    tensors = _of_state(reference, part) or _of_model(reference, tracking_uri, trust_code)
+    try:
+        tensors = _of_state(reference, part) or _of_model(reference, tracking_uri, trust_code)
+    except SettingsError as error:
+        text = str(error)
+        raise SettingsError(f"--from: {text}" if text.startswith("model = ") else text) from None
     name = f"sha256:{tensors_sha256(tensors)}"
     keep(name, tensors)
     return name
@@ -54,9 +64,5 @@ def _of_state(reference: str, part: str) -> dict[str, Tensor]:
 def _of_model(reference: str, tracking_uri: str | None, trust_code: bool) -> dict[str, Tensor]:
     from ganforge.commands.models import find_model
 
-    try:
-        found = find_model(reference, tracking_uri, trust_code=trust_code)
-    except SettingsError as error:
-        text = str(error)
-        raise SettingsError(f"--from: {text}" if text.startswith("model = ") else text) from None
+    found = find_model(reference, tracking_uri, trust_code=trust_code)
     return {name: tensor.contiguous() for name, tensor in found.model.network.state_dict().items()}

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ganforge.commands.configure import CliOptions
 from ganforge.commands.given_once import GivenOnce
 from ganforge.commands.start import checked_storage
 from ganforge.settings import SettingsError, shown
@@ -102,6 +103,20 @@ class Earlier:
         from ganforge.search.editing import in_force
 
         return in_force(self.events) if self.events else {}
+
+
+def as_recorded(options: CliOptions, before: Earlier) -> CliOptions:
+    """The options of a search that is continued, with what it was begun with where that is not
+    given again: its rungs, and the weights that its trials begin with."""
+    recorded = before.in_force
+    weights = recorded.get("settings", {}).get("initial_weights", "")
+    found = {
+        "rungs": recorded.get("rungs"),
+        "initial_weights": weights if weights.startswith("sha256:") else None,
+    }
+    given = {key.partition("=")[0] for key in options.changes}
+    missing = {k: v for k, v in found.items() if getattr(options, k) is None and k not in given}
+    return replace(options, **missing)
 
 
 def earlier(storage: str, experiment: str, resume: bool, search_id: str, reason: str) -> Earlier:

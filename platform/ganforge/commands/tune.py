@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganforge.commands.configure import CliOptions, print_images
 from ganforge.commands.register import register_best
-from ganforge.commands.resumed_search import Earlier, LimitOptions, earlier
+from ganforge.commands.resumed_search import Earlier, LimitOptions, as_recorded, earlier
 from ganforge.commands.search_options import (
     check_computed,
     check_warm_start,
@@ -55,7 +55,6 @@ class TuneOptions:
     nodes: int | None = None
     seed: int = 0
     seeds: int | None = None
-    rungs: int | None = None
     metrics: list[str] = field(default_factory=list)
     experiment: str = "ganforge"
     tracking_uri: str | None = None
@@ -96,10 +95,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
             limits.confirm,
             options.warm_start,
         )
-    rungs = options.rungs or before.in_force.get("rungs", 1)
-    if rungs > 1:
-        changes = [*settings_options.changes, f"rungs={rungs}"]
-        settings_options = replace(settings_options, changes=changes)
+    settings_options = as_recorded(settings_options, before)
     named = settings_options.system or settings_options.settings_file
     domains: dict[str, Any] = {}
 

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import nn
 
 from ganforge.local_files import MOST_RECORD, MOST_SOURCE, MOST_TENSORS, read_file
 from ganforge.precision import full_float32
-from ganforge.schedule import Progress, Stage
+from ganforge.schedule import Progress, finished
 from ganforge.settings import SettingsError, override, read_json, validated
 from ganforge.systems.base import System
 from ganforge.systems.catalog import admit, in_file, load_system
@@ -70,14 +69,6 @@ def grown(record: dict[str, Any], stage: int) -> System:
         for player in system.players:
             player.follow()
     return system
-
-
-def finished(settings: Any, stage: int) -> Progress:
-    """The end of a stage, as a generator sees it: nothing fades."""
-    row = settings.stages[stage]
-    length = Stage(row.resolution, 1, 0, settings.batch_size, settings.shards)
-    alpha = torch.tensor(1.0)
-    return Progress(stage, length, 1, settings.at(stage), fading=False, alpha=alpha)
 
 
 def deployed(system: System, name: str, progress: Progress) -> Model:

@@ -71,15 +71,16 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.conv1 = EqualizedConv2d(channels, channels, 3, padding=1)
-        self.conv2 = EqualizedConv2d(channels, channels, 3, padding=1, gain=1.0)
-        nn.init.zeros_(self.conv2.weight)
+        # not named as in `Block`: weights of a network that grew otherwise do not fit by accident
+        self.inner = EqualizedConv2d(channels, channels, 3, padding=1)
+        self.outer = EqualizedConv2d(channels, channels, 3, padding=1, gain=1.0)
+        nn.init.zeros_(self.outer.weight)
 
     def forward(self, features: Tensor) -> Tensor:
-        return features + self.conv2(pixel_norm(leaky(self.conv1(features))))
+        return features + self.outer(pixel_norm(leaky(self.inner(features))))
 
     def receptive_field(self, span: Span) -> Span:
-        return hull(span, self.conv1.receptive_field(self.conv2.receptive_field(span)))
+        return hull(span, self.inner.receptive_field(self.outer.receptive_field(span)))
 
 
 class Head(nn.Module):

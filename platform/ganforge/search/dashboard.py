@@ -64,8 +64,8 @@ class Progress:
             where = ", ".join(dict.fromkeys(trial.machines))
             return f"{head}  runs on {where}" + (f": {trial.losses[-1]}" if trial.losses else "")
         if event in ("rung", "stage"):
-            index, part = divmod(max(trial.rungs_done, 1) - 1, trial.plan.rungs)
-            what = "ended" if event == "stage" else f"rung {part + 1}/{trial.plan.rungs}"
+            index, part = trial.plan.part(max(trial.rungs_done, 1))
+            what = "ended" if event == "stage" else f"rung {part}/{trial.plan.rungs}"
             return (
                 f"{head}  stage {index + 1}/{stages} {what}  "
                 f"{trial.plan.stages[index].resolution} px  "

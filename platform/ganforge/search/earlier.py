@@ -23,14 +23,14 @@ _MOST = 300
 
 @dataclass(frozen=True)
 class EarlierTrial:
-    """A trial of an earlier study: how many stages it ended, and its score after the last of them;
+    """A trial of an earlier study: how many stages it trained, parts counted, and its score there;
     None where it failed. `point` has what the present space searches of its settings."""
 
     point: Mapping[str, Any]
-    stages: int
+    stages: float
     score: float | None
 
-    def order(self, mode: str) -> tuple[bool, int, float]:
+    def order(self, mode: str) -> tuple[bool, float, float]:
         """Larger is better: who failed comes last, who came further first."""
         sign = 1 if mode == "max" else -1
         return self.score is not None, self.stages, 0.0 if self.score is None else sign * self.score
@@ -83,7 +83,7 @@ def from_plain(recorded: Any) -> list[EarlierStudy]:
 def _is_whole(trial: EarlierTrial) -> bool:
     score = trial.score
     number = score is None or (isinstance(score, int | float) and math.isfinite(score))
-    return isinstance(trial.point, dict) and isinstance(trial.stages, int) and number
+    return isinstance(trial.point, dict) and isinstance(trial.stages, int | float) and number
 
 
 def earlier_studies(

@@ -133,12 +133,16 @@ def check_header(journal: Journal, present: dict[str, Any], prepared: Prepared) 
     SettingsError, which names the images that differ from those of `prepared`."""
     recorded: dict[str, Any] = dict(_EARLIER) | journal.events[0]
     problems = []
+    marks = field_flags(prepared.settings)
+    # settings of later versions, which were at what is their default now
+    added = {key for key, mark in marks.items() if mark["added"]}
     for key, value in present.items():
         # startup_trials and members follow from the number of trials, which may grow
         if key in ("startup_trials", "members", "earlier", *EDITABLE) or recorded.get(key) == value:
             continue
         if isinstance(value, dict) and isinstance(recorded.get(key), dict):
             names = [n for n in {**value, **recorded[key]} if value.get(n) != recorded[key].get(n)]
+            names = [n for n in names if n in recorded[key] or n not in added]
             problems += [f"{n} = {value.get(n)}, was {recorded[key].get(n)}" for n in names]
         else:
             problems.append(f"{key} = {value}, was {recorded.get(key)}")

@@ -9,7 +9,7 @@ from ganforge.training.report import RungResult, StageResult
 
 def to_facts(result: StageResult | RungResult, metric: str) -> dict[str, Any]:
     """The facts of an event `reported`, besides the score."""
-    reused = {"reused": True} if isinstance(result, StageResult) and result.reused else {}
+    reused = {"reused": True} if result.reused else {}
     return {
         "seconds": result.seconds,
         "workers": result.workers,
@@ -28,16 +28,18 @@ def restore(trial: Trial, event: Event, metric: str) -> None:
     if "seconds" not in event:
         return  # a journal of an earlier version: the score is all it has
     rung = rung_of(event)
-    index, part = divmod(rung, trial.plan.rungs)
+    index, part = trial.plan.part(rung)
     metrics = {metric: event["score"]}
     if event["bicubic"] is not None:
         metrics[f"{metric}_bicubic"] = event["bicubic"]
-    if part:
+    if part < trial.plan.rungs:
         steps = trial.plan.rung_end(rung).step
-        found = RungResult(rung, index, steps, event["seconds"], event["workers"], metrics)
+        found = RungResult(
+            rung, index, steps, event["seconds"], event["workers"], metrics,
+            event.get("reused", False),
+        )  # fmt: skip
         trial.inside.setdefault(rung, found)
         return
-    index -= 1
     whole = StageResult(
         index,
         trial.plan.stages[index].resolution,

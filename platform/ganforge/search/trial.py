@@ -101,15 +101,11 @@ class Trial:
     def trained(self) -> list[StageResult | RungResult]:
         """What it has trained itself: stages, and the next one as far as its last rung."""
         found: list[StageResult | RungResult] = [s for s in self.stages.values() if not s.reused]
-        begun = [rung for rung in self.inside.values() if rung.index not in self.stages]
+        inside = self.inside.values()
+        begun = [rung for rung in inside if rung.index not in self.stages and not rung.reused]
         if begun:
             found.append(max(begun, key=lambda rung: rung.rung))
         return found
-
-    def result(self, rung: int) -> StageResult | RungResult | None:
-        """What is recorded of a rung."""
-        index, part = divmod(rung, self.plan.rungs)
-        return self.inside.get(rung) if part else self.stages.get(index - 1)
 
     def results(self, metric: str) -> list[StageResult]:
         """The results of its finished stages; of one that an old journal has, its score."""
@@ -143,10 +139,8 @@ class Trial:
         return "interrupted" if self.state == "killed" else "finished"
 
     def _where(self, rung: int) -> str:
-        index, part = divmod(rung, self.plan.rungs)
-        return (
-            f"rung {part} of {self.plan.rungs} of stage {index}" if part else f"stage {index - 1}"
-        )
+        (index, part), rungs = self.plan.part(rung), self.plan.rungs
+        return f"stage {index}" if part == rungs else f"rung {part} of {rungs} of stage {index}"
 
     def start(self) -> None:
         self.state, self.started, self._first = "running", time.monotonic(), None

@@ -57,8 +57,7 @@ class StudySearcher(Unsaved, Searcher):
             return None if self.search_state.running else Searcher.FINISHED
         self._numbers[trial_id] = trial.number
         if trial.rungs_done:
-            # a trial that was paused asks about its last rung once more
-            self.coordinator.decide(trial.number, trial.rungs_done, True)
+            self.coordinator.resume(trial.number, trial.rungs_done)
         return {
             "trial": trial.number,
             "prepared": ray.put(trial.prepared),
@@ -106,8 +105,13 @@ class Rungs(Unsaved, FIFOScheduler):
         found |= read_rungs(result.get("rungs", ()))
         for rung, reported in sorted(found.items()):
             score = reported.metrics[self.search_state.metric.name]
-            continues = self.search_state.reached(number, rung, score, reported)
-            self.coordinator.decide(number, rung, continues)
+            if not self.search_state.reached(number, rung, score, reported):
+                # a stage from the ledger brings several rungs, and the trial asks about the last:
+                # it stops where it would have been stopped, and is told of the others once more
+                # if it is continued
+                self.coordinator.decide(number, max(found), False)
+                break
+            self.coordinator.decide(number, rung, True)
         # a trial that is to stop returns by itself (cluster/coordinator.py)
         return TrialScheduler.CONTINUE
 

@@ -1,13 +1,16 @@
 """How a learning rate moves within a stage."""
 
 import math
+import re
 from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import model_validator
 
 from ganforge.schedule import Stage
-from ganforge.settings import Strict, setting
+from ganforge.settings import Strict, setting, shown
+
+_MILESTONES = re.compile(r"([0-9]{1,15}(,[0-9]{1,15})*)?")
 
 
 class Schedule(Strict):
@@ -23,7 +26,9 @@ class Schedule(Strict):
     warmup: int = setting(0, "images over which it rises at the start of each stage", ge=0)
     hold: float = setting(0.0, "linear, cosine: part of the stage before it falls", ge=0, lt=1)
     end: float = setting(0.0, "linear, cosine: the factor at the stage's end", ge=0, le=1)
-    milestones: tuple[int, ...] = setting((), "multistep: images of the stage after which it falls")
+    milestones: str = setting(
+        "", "multistep: images of the stage after which it falls, such as 50000,80000"
+    )
     gamma: float = setting(0.5, "multistep: what it is multiplied by at each", gt=0, lt=1)
 
     @model_validator(mode="after")
@@ -34,16 +39,22 @@ class Schedule(Strict):
                 if self.kind not in kinds and getattr(self, key) != plain[key].default:
                     raise ValueError(
                         f"{key} = {getattr(self, key)}: is used by kind {' and '.join(kinds)}, not "
-                        f"by {self.kind}; give that kind, or leave {key} out"
+                        f"by {self.kind}; give that kind, or {key} = {plain[key].default!r}"
                     )
         if self.kind == "multistep" and not self.milestones:
             raise ValueError("kind = multistep: needs milestones; give them in images")
-        rising = all(old < new for old, new in pairwise((0, *self.milestones)))
-        if not rising:
+        numbers = _MILESTONES.fullmatch(self.milestones)
+        if numbers is None or not all(a < b for a, b in pairwise((0, *self.falls))):
             raise ValueError(
-                f"milestones = {list(self.milestones)}: must be above 0, each above the one before"
+                f"milestones = {shown(self.milestones)}: must be numbers of images above 0 with "
+                "commas between them, each above the one before"
             )
         return self
+
+    @property
+    def falls(self) -> tuple[int, ...]:
+        """The milestones as numbers."""
+        return tuple(map(int, self.milestones.split(","))) if self.milestones else ()
 
     @property
     def by_length(self) -> bool:
@@ -56,10 +67,10 @@ class Schedule(Strict):
         cosine: end + (1 - end) (1 + cos(π t)) / 2, SGDR eq. 5 (arXiv:1608.03983) without restarts,
         with t the part that is done of what follows `hold`.
         """
-        shown = step * stage.batch_size
-        factor = min(1.0, (shown + stage.batch_size) / self.warmup) if self.warmup else 1.0
+        seen = step * stage.batch_size
+        factor = min(1.0, (seen + stage.batch_size) / self.warmup) if self.warmup else 1.0
         if self.kind == "multistep":
-            return factor * self.gamma ** sum(shown >= milestone for milestone in self.milestones)
+            return factor * self.gamma ** sum(seen >= fall for fall in self.falls)
         if self.kind == "constant":
             return factor
         done = max(0.0, step / stage.steps - self.hold) / (1 - self.hold)

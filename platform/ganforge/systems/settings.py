@@ -35,10 +35,13 @@ class StageSettings(Strict):
     fade_images: int | None = setting(
         None, "images over which the newest block fades in; none: by `fade_epochs`", ge=0
     )
-    iterations: int | None = setting(None, "length in batches; none: by `images`, `epochs`", ge=1)
-    fade_iterations: int | None = setting(
-        None, "batches over which the newest block fades in, where `iterations` is given", ge=0
+    iterations: int | None = setting(
+        None, "length in batches; none: by `images`, `epochs`", ge=1, added=True
     )
+    fade_iterations: int | None = setting(
+        None, "batches over which the newest block fades in, where `iterations` is given", ge=0,
+        added=True,
+    )  # fmt: skip
     task: Literal["adversarial", "pixel"] = setting("adversarial", "which objectives are trained")
     overrides: dict[str, Any] = setting({}, "per-stage values by dotted key")
 
@@ -148,14 +151,17 @@ class SystemSettings(Strict):
 
     @property
     def counts_epochs(self) -> bool:
-        """Whether a step's objectives or learning rates depend on the length of an epoch, which is
-        then a part of the stage's identity."""
-        return self.alpha_unit == "epoch"
+        """Whether a step's objectives or learning rates, or where a run goes back to, depend on the
+        length of an epoch, which is then a part of the stage's identity."""
+        going_back = self.on_divergence == "rollback"
+        return self.alpha_unit == "epoch" or (going_back and bool(self.validation.every_epochs))
 
     @property
     def counts_length(self) -> bool:
-        """Whether a learning rate depends on the stage's own length, which is then a part of the
-        stage's identity."""
+        """Whether a learning rate, or where a run goes back to, depends on the stage's own length,
+        which is then a part of the stage's identity."""
+        if self.on_divergence == "rollback":
+            return True
         groups = (getattr(self, name) for name in type(self).model_fields)
         return any(g.schedule.by_length for g in groups if isinstance(g, Optimized))
 
@@ -180,13 +186,17 @@ class SystemSettings(Strict):
         }
         if effective.on_divergence == "rollback":
             # a run that diverges goes back to its newest stored state: these say where states are
-            usual = flatten(type(self)())
-            found |= {key: values[key] for key in _STORING if values[key] != usual[key]}
+            found |= {key: values[key] for key, usual in _STORING.items() if values[key] != usual}
         return found
 
 
-#: settings that decide at which steps of a stage states are stored
-_STORING = ("reports_per_stage", "rungs", "checkpoint_every", "validation.every_epochs")
+#: settings that decide at which steps of a stage states are stored, and what stays out of the ids
+_STORING = {
+    "reports_per_stage": 10,
+    "rungs": 1,
+    "checkpoint_every": None,
+    "validation.every_epochs": None,
+}
 
 
 def _length_problems(number: int, stage: StageSettings) -> list[str]:

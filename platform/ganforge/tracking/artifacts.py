@@ -39,8 +39,8 @@ def input_files(prepared: Prepared) -> dict[str, bytes]:
 
 
 def asset_path(name: str) -> str:
-    """The path of a frozen network in a run; `name` is "sha256:…"."""
-    check_hash(name, "perceptual.network")
+    """The path of a file of tensors in a run; `name` is "sha256:…"."""
+    check_hash(name, "a recorded file")
     return f"assets/{name.removeprefix('sha256:')}.safetensors"
 
 

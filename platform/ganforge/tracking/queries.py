@@ -78,13 +78,14 @@ def ranked_params(uri: str, name: str, metric: str, mode: str, count: int) -> li
 @dataclass(frozen=True)
 class RecordedTrial:
     """An ended trial of a search, or a training: its recorded settings, the fingerprint of its
-    data, its search, how many stages it ended, and its score; None where it failed or has none."""
+    data, its search, how many stages it trained, parts counted, and its score; None where it failed
+    or has none."""
 
     params: dict[str, str]
     system: str
     data: str
     search: str
-    stages: int
+    stages: float
     score: float | None
     failed: bool
 
@@ -119,13 +120,15 @@ def _recorded_trial(run: Run, metric: str) -> RecordedTrial:
     metrics, tags = run.data.metrics, run.data.tags
     failed = run.info.status == "FAILED"
     score = metrics.get(metric, math.nan)
-    stages = metrics.get("stages_done", 0.0)
+    # of the newest report, which may be of a rung inside a stage
+    inside = metrics.get("stage/index", math.nan) + metrics.get("stage/done", math.nan)
+    stages = inside if math.isfinite(inside) else metrics.get("stages_done", 0.0)
     return RecordedTrial(
         dict(run.data.params),
         tags.get("system", ""),
         tags.get("data.fingerprint", ""),
         tags.get("search", ""),
-        int(stages) if math.isfinite(stages) else 0,
+        stages if math.isfinite(stages) else 0.0,
         score if math.isfinite(score) and not failed else None,
         failed,
     )

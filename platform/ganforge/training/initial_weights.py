@@ -4,12 +4,14 @@ In the setting they are a hash of their content, so they are a part of every sta
 recorded with the run, and are there when it is reproduced. Their names are `player/parameter`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ganforge.assets import Assets, from_cache, from_path, keep, tensors_sha256
+from ganforge.schedule import finished
 from ganforge.settings import SettingsError, shown_key
 from ganforge.systems.base import System
 from ganforge.systems.catalog import load_system
@@ -17,8 +19,22 @@ from ganforge.systems.settings import SystemSettings
 
 KEY = "initial_weights"
 NONE = "none"
-#: names that an error lists
+#: tensors that an error or a note names
 _LISTED = 3
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What the players of a system have at any of its stages: `tensors`, without content, by
+    `player/parameter`, and under which other `names` files have them."""
+
+    tensors: dict[str, Tensor]
+    names: dict[str, str]
+
+    def own(self, key: str) -> str:
+        """The name here of a tensor in a file."""
+        bare = key.removeprefix("module.")
+        return next((n for n in (key, bare) if n in self.tensors), self.names.get(bare, key))
 
 
 def resolve_initial_weights(
@@ -35,105 +51,112 @@ def resolve_initial_weights(
         return NONE, {}, []
     known = given.startswith("sha256:")
     found = from_cache(given, KEY) if known else from_path(given, KEY, "none or a file of tensors")
-    wanted = parameters_of(name, settings, assets)
+    networks = networks_of(name, settings, assets)
     prefix = f"{KEY} = {shown_key(given)}"
-    if known and found and all(key.partition("/")[2] for key in found):
+    if known and found and all("/" in key for key in found):
         for key, tensor in found.items():
-            shape = wanted.get(key)
-            if shape != tensor.shape:
-                there = "is not in these networks" if shape is None else f"is {_sides(shape)} here"
+            if difference := _difference(key, tensor, networks):
                 raise SettingsError(
-                    f"{prefix}: {shown_key(key)}, {_sides(tensor.shape)}, {there}; keep the "
-                    "settings that decide the networks, or begin with other weights"
+                    f"{prefix}: {difference}; keep the settings that decide the networks, or begin "
+                    "with other weights"
                 )
         return given, {given: found}, []
-    deployed = deployed_players(name, settings, assets)
-    fitted = fit(found, wanted, deployed)
+    fitted = fit(found, networks)
     if 2 * len(fitted) < max(len(found), 1):
-        strange = {k: t for k, t in found.items() if not fit({k: t}, wanted, deployed)}
-        examples = [_difference(key, strange[key], wanted, deployed) for key in strange][:_LISTED]
+        wrong = [line for key, t in found.items() if (line := _difference(key, t, networks))]
         raise SettingsError(
             f"{prefix}: {len(fitted)} of its {len(found)} tensors fit a network of {name} by name "
-            f"and shape ({', '.join(examples) or 'it has none'}); give weights of such a network, "
-            "or the settings that they were trained with"
+            f"and shape ({'; '.join(wrong[:_LISTED]) or 'it has none'}); give weights of such a "
+            "network, or the settings that they were trained with"
         )
+    for key, tensor in fitted.items():
+        if not torch.isfinite(tensor).all():
+            raise SettingsError(f"{prefix}: {shown_key(key)} has values that are not finite")
     key = "sha256:" + tensors_sha256(fitted)
     keep(key, fitted)
-    return key, {key: fitted}, _left_open(wanted, fitted)
+    return key, {key: fitted}, _left_open(networks, fitted)
 
 
-def _difference(
-    key: str, tensor: Tensor, wanted: Mapping[str, torch.Size], deployed: Sequence[str]
-) -> str:
-    here = next((wanted[name] for name in _names(key, deployed) if name in wanted), None)
-    known = "is not here" if here is None else f"is {_sides(here)} here"
-    return f"{shown_key(key)}, {_sides(tensor.shape)}, {known}"
+def fit(found: Mapping[str, Tensor], networks: Networks) -> dict[str, Tensor]:
+    """The tensors whose name and shape a network has, by their names and of their types there. Of
+    two for one the first is taken."""
+    fitted: dict[str, Tensor] = {}
+    for key, tensor in found.items():
+        name = networks.own(key)
+        if name not in fitted and not _difference(key, tensor, networks):
+            fitted[name] = tensor.to(networks.tensors[name].dtype).contiguous()
+    return dict(sorted(fitted.items()))
+
+
+def _difference(key: str, tensor: Tensor, networks: Networks) -> str:
+    """Why a tensor of a file is not one of the networks'; empty where it is."""
+    here = networks.tensors.get(networks.own(key))
+    head = f"{shown_key(key)}, {_sides(tensor.shape)},"
+    if here is None:
+        return f"{head} is not here"
+    if here.shape != tensor.shape:
+        return f"{head} is {_sides(here.shape)} here"
+    if here.is_floating_point() != tensor.is_floating_point():
+        return f"{head} is of {tensor.dtype}, here of {here.dtype}"
+    return ""
 
 
 def _sides(shape: torch.Size) -> str:
     return "×".join(map(str, shape)) or "a number"
 
 
-def _left_open(wanted: Mapping[str, torch.Size], fitted: Mapping[str, Tensor]) -> list[str]:
+def _left_open(networks: Networks, fitted: Mapping[str, Tensor]) -> list[str]:
     """By player, how many of its tensors are taken, where that is not all."""
     lines = []
-    for player in dict.fromkeys(key.partition("/")[0] for key in wanted):
-        mine = [key for key in wanted if key.startswith(f"{player}/")]
-        taken = sum(key in fitted for key in mine)
-        if taken < len(mine):
-            first = next(key for key in mine if key not in fitted)
+    for player in dict.fromkeys(key.partition("/")[0] for key in networks.tensors):
+        mine = [key for key in networks.tensors if key.startswith(f"{player}/")]
+        left = [key for key in mine if key not in fitted]
+        if left:
             lines.append(
-                f"{KEY}: {taken} of the {len(mine)} tensors of {player} are taken; the others, "
-                f"such as {first.partition('/')[2]}, begin as usual"
+                f"{KEY}: {len(mine) - len(left)} of the {len(mine)} tensors of {player} are taken; "
+                f"the others, such as {left[0].partition('/')[2]}, begin as usual"
             )
     return lines
 
 
-def parameters_of(name: str, settings: SystemSettings, assets: Assets) -> dict[str, torch.Size]:
-    """What the players of a system have at any of its stages: shapes by `player/parameter`."""
-    found: dict[str, torch.Size] = {}
-    system = _built(name, settings, assets)
+def networks_of(name: str, settings: SystemSettings, assets: Assets) -> Networks:
+    """The networks of a system, grown stage by stage.
+
+    Names of a deployed generator are found by content: every tensor is filled with a number of its
+    own, and looked for in what the system deploys.
+    """
+    system = load_system(name)(settings.model_copy(update={KEY: NONE}), assets)
+    tensors: dict[str, Tensor] = {}
+    names: dict[str, str] = {}
     for index in range(len(settings.stages)):
         system.grow(index)
+        numbers: dict[float, str] = {}
         for player in system.players:
+            player.follow()
+            averages = {} if player.average is None else player.average.state_dict()
             for key, tensor in player.module.state_dict().items():
-                found.setdefault(f"{player.name}/{key}", tensor.shape)
-    return found
+                own = f"{player.name}/{key}"
+                tensors.setdefault(own, torch.empty_like(tensor, device="meta"))
+                names.setdefault(f"{player.name}.{key}", own)
+                numbers[float(len(numbers) + 1)] = own
+                for part in (tensor, averages.get(key, tensor)):
+                    part.fill_(len(numbers))
+        for key, own in _found(system.state_dict(), numbers):
+            names.setdefault(key, own)
+        for key, own in _found(_deployed(system, settings, index), numbers):
+            names.setdefault(key, own)
+            names.setdefault(key.removeprefix("network."), own)
+    return Networks(tensors, names)
 
 
-def deployed_players(name: str, settings: SystemSettings, assets: Assets) -> list[str]:
-    """The players whose averages are deployed: what a file of bare names is of."""
-    players = _built(name, settings, assets).players
-    averaged = [player.name for player in players if player.average is not None]
-    return averaged or [player.name for player in players if player.name.startswith("generator")]
+def _found(state: Mapping[str, Tensor], numbers: Mapping[float, str]) -> list[tuple[str, str]]:
+    firsts = ((key, tensor.flatten()[0].item()) for key, tensor in state.items() if tensor.numel())
+    return [(key, numbers[number]) for key, number in firsts if number in numbers]
 
 
-def _built(name: str, settings: SystemSettings, assets: Assets) -> System:
-    bare = settings.model_copy(update={KEY: NONE})
-    return load_system(name)(bare, assets)
-
-
-def fit(
-    found: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], deployed: Sequence[str]
-) -> dict[str, Tensor]:
-    """The tensors that have a name and shape of `wanted`, under that name.
-
-    A name may be `player/parameter`, `player.parameter`, or that of a parameter of the generator,
-    in a deployed network or not.
-    """
-    fitted: dict[str, Tensor] = {}
-    for key, tensor in found.items():
-        for name in _names(key, deployed):
-            if wanted.get(name) == tensor.shape and name not in fitted:
-                # a file in half precision begins a run in float32
-                whole = tensor.float() if tensor.is_floating_point() else tensor
-                fitted[name] = whole.contiguous()
-                break
-    return dict(sorted(fitted.items()))
-
-
-def _names(key: str, deployed: Sequence[str]) -> list[str]:
-    """What a tensor of a file may be."""
-    player, _, rest = key.partition(".")
-    bare = key.removeprefix("module.").removeprefix("network.")
-    return [key, f"{player}/{rest}", *(f"{owner}/{bare}" for owner in deployed)]
+def _deployed(system: System, settings: SystemSettings, index: int) -> Mapping[str, Tensor]:
+    """What the system deploys at the end of a stage; nothing of one that deploys nothing."""
+    try:
+        return dict(system.deploy(finished(settings, index)).state_dict())
+    except TypeError:
+        return {}

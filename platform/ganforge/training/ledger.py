@@ -206,8 +206,8 @@ class Ledger:
             return
         here = store.manifest(name)
         if here["state"]["state_sha256"] == there.manifest["state"]["state_sha256"]:
-            # the entry of a run that had fewer rungs is of no use to one with these
-            if len(here.get("rungs", ())) > len(there.manifest.get("rungs", ())):
+            # an entry without these rungs is of no use to a search that compares trials there
+            if not _rungs(here, key) <= _rungs(there.manifest, key):
                 self._replace(key, store, name)
         else:
             raise Impure(
@@ -217,10 +217,10 @@ class Ledger:
             )
 
     def _replace(self, key: Key, store: Store, name: str) -> None:
-        self._delete(key.name)
         try:
+            self._delete(key.name)
             self._store.folders.copy(store.folders, name, key.name)
-        except OSError as error:
+        except (OSError, Damaged) as error:
             logger.warning("ledger: stage %d is not entered (%s)", key.index, error)
 
     def names(self) -> list[str]:
@@ -251,6 +251,12 @@ class Ledger:
                 dropped.append(entry)
                 total -= entry.num_bytes
         return dropped
+
+
+def _rungs(manifest: dict[str, Any], key: Key) -> set[int]:
+    """The steps of its own stage at which a state has rungs."""
+    found = read_rungs(manifest.get("rungs", ())).values()
+    return {rung.steps for rung in found if rung.index == key.index}
 
 
 def check_no_link_of(store: Store) -> None:

@@ -80,7 +80,8 @@ class StageResult:
 @dataclass(frozen=True)
 class RungResult:
     """What is recorded of a rung inside a stage, `rung` of the run, after `steps` steps of stage
-    `index`; `seconds` are those of the stage up to there."""
+    `index`; `seconds` are those of the stage up to there. One that was `reused` came with a stage
+    from the ledger."""
 
     rung: int
     index: int
@@ -88,6 +89,7 @@ class RungResult:
     seconds: float
     workers: int
     metrics: dict[str, float] = field(default_factory=dict)
+    reused: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -236,6 +236,12 @@ def _origin(
 def begin(prepared: Prepared, plan: Plan, snapshot: Snapshot | None) -> Training:
     """A system before its first stage, or as a snapshot left it."""
     kind = load_system(prepared.system)
+    weights = prepared.settings.initial_weights
+    if weights != "none" and weights not in prepared.assets:
+        raise SettingsError(
+            f"initial_weights = {weights}: the run has this name and not its tensors; give the "
+            "file, or --from"
+        )
     system = kind(prepared.settings, prepared.assets)
     training = Training(system, Position())
     if snapshot is None:

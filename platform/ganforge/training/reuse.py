@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ganforge.schedule import Plan, Position
 from ganforge.training.checkpoint import Snapshot, Store
@@ -24,7 +25,8 @@ class Reuse:
     """The ledger as one run uses it: the same answers on all of its workers.
 
     `noticed` is asked while the run waits for another one (see training/loop.py), and `waited` is
-    told the seconds that it waits.
+    told the seconds that it waits. `measured_alike` says of a manifest whether the scores in it are
+    those that this run would have.
     """
 
     def __init__(
@@ -36,10 +38,11 @@ class Reuse:
         workers: Workers,
         noticed: Callable[[], Notice] | None,
         waited: Callable[[float], None] = lambda seconds: None,
+        measured_alike: Callable[[Mapping[str, Any]], bool] = lambda manifest: True,
     ):
         self._ledger, self._lineage, self._plan = ledger, lineage, plan
         self._environment_id, self._workers, self._noticed = environment_id, workers, noticed
-        self._waited = waited
+        self._waited, self._measured_alike = waited, measured_alike
         self._claim: Claim | None = None
         self._unusable: set[Key] = set()
         self._said = False
@@ -81,9 +84,11 @@ class Reuse:
             return None
         # a search compares scores at every rung: a stage whose rungs inside are not known would be
         # compared otherwise than one that was trained
-        inside = rungs_inside(found.manifest, self._plan)
-        known = sum(rung.index == key.index for rung in inside.values())
-        return found if known == self._plan.rungs - 1 else None
+        wanted = self._plan.rungs - 1
+        inside = rungs_inside(found.manifest, self._plan).values()
+        known = sum(rung.index == key.index for rung in inside)
+        whole = known == wanted and (not wanted or self._measured_alike(found.manifest))
+        return found if whole else None
 
     def drop(self, index: int, reason: str) -> None:
         """A stage's entry does not fit the networks: it is removed, and never taken again."""

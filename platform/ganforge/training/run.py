@@ -1,10 +1,13 @@
 """Settings to a running loop: the only place where data, system, plan and store meet."""
 
+import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -12,13 +15,13 @@ from ganforge.data.base import Data
 from ganforge.data.prepare import open_data
 from ganforge.precision import full_float32
 from ganforge.schedule import Plan
-from ganforge.settings import SettingsError
+from ganforge.settings import SettingsError, to_json
 from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import SystemSettings
 from ganforge.training.checkpoint import Snapshot, Store, state_hashes
 from ganforge.training.divergence import LastGood
 from ganforge.training.ledger import Ledger
-from ganforge.training.lineage import environment
+from ganforge.training.lineage import digest, environment
 from ganforge.training.loop import NotFinite, Notice, Training, train
 from ganforge.training.measure import measure
 from ganforge.training.prepare import Prepared
@@ -96,7 +99,8 @@ def run(
         found = snapshot = start = None  # as large as the run itself: let go of it
         if states is not None and ledger is not None and repeats(settings, device):
             identity, skip = record.environment_id, record.clock.skip
-            reuse = Reuse(ledger, lineage, plan, identity, workers, noticed, skip)
+            alike = partial(measured_alike, prepared)
+            reuse = Reuse(ledger, lineage, plan, identity, workers, noticed, skip, alike)
         kept = Kept(states if rank == 0 else None, record, settings.keep, reuse, good)
         while True:
             try:
@@ -180,6 +184,14 @@ def open_run_data(prepared: Prepared, plan: Plan) -> Data:
 def repeats(settings: SystemSettings, device: torch.device) -> bool:
     """Whether training again gives the same bits: without that, a state stands only for itself."""
     return device.type == "cpu" or settings.deterministic
+
+
+def measured_alike(prepared: Prepared, manifest: Mapping[str, Any]) -> bool:
+    """Whether a stored state was measured by the same code, on the same images, as a run does."""
+    here = json.loads(to_json(prepared.settings))["settings"]["validation"]
+    recorded = manifest["settings"].get("settings", {}).get("validation")
+    measurement = manifest["stages"][-1].get("measurement_id")
+    return recorded == here and measurement == digest(prepared.measurement)
 
 
 def choose_device(settings: SystemSettings, gpu: bool | None = None) -> torch.device:

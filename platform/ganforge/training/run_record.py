@@ -206,7 +206,7 @@ class RunRecord:
         )
         self.stages[position.index :] = [result]
         found = rungs_inside(manifest, self.plan).values()
-        inside = tuple(rung for rung in found if rung.index == position.index)
+        inside = tuple(replace(r, reused=True) for r in found if r.index == position.index)
         self.rungs |= {rung.rung: rung for rung in inside}
         self.clock.next_stage()
         metrics = report.metrics | {"stages_done": float(position.index + 1)}

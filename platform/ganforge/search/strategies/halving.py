@@ -1,4 +1,4 @@
-"""Which trials continue after a stage: asynchronous successive halving (arXiv:1810.05934)."""
+"""Which trials continue at a rung: asynchronous successive halving (arXiv:1810.05934)."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from ganforge.search.strategies.base import Begin, Candidates, Continue, Decisio
 
 @dataclass(frozen=True)
 class Halving:
-    """Compares trials where they end a stage.
+    """Compares trials at rungs: stage ends, or parts of stages.
 
     A trial continues while its score is in the best 1/η of those seen at the same rung before it.
-    Every stage end but the last is a rung: a stage costs about four times the one before, so the
-    rungs are geometric in cost, as the paper's are. The last stage's end stops nobody.
+    The last rung stops nobody. At stage ends alone the rungs are geometric in cost, as the paper's
+    are: a stage costs about four times the one before.
     """
 
     reduction_factor: float = 2.0
