@@ -217,7 +217,9 @@ def _length_problems(number: int, stage: StageSettings) -> list[str]:
         if other != unit and fade and unit == "epochs":
             return [f"{key}: needs {where}.{other}, the stage's own length in {other}"]
         if other != unit and fade:
-            return [f"{key}: the stage is {length} {unit} long; give {where}.fade_{unit}"]
+            return [
+                f"{key}: {where}.{unit} = {length} is the stage's length; give {where}.fade_{unit}"
+            ]
     return []
 
 
