@@ -242,9 +242,9 @@ def test_a_rule_of_a_group_hides_no_mistake_of_a_stage():
         ({"iterations": 5, "fade_iterations": 6}, "must be at most stages.1.iterations (5)"),
         (
             {"iterations": 5, "fade_images": 8},
-            "stages.1.iterations = 5 is the stage's length; give",
+            "stages.1.iterations = 5 is the stage's length",
         ),
-        ({"images": 64, "fade_epochs": 1}, "stages.1.images = 64 is the stage's length; give stag"),
+        ({"images": 64, "fade_epochs": 1}, "stages.1.images = 64 is the stage's length"),
         ({"images": 64, "fade_images": 65}, "must be at most stages.1.images (64)"),
         ({"fade_images": 8}, "needs stages.1.images, the stage's own length in images"),
         ({"fade_iterations": 8}, "needs stages.1.iterations, the stage's own length"),
