@@ -105,6 +105,15 @@ BAD = [
         ["train", "--set", "validation.sliced_wasserstein=no", "--metric", "validation/swd"],
         "metric = validation/swd",
     ),
+    (["scan", "~nobody-of-that-name/x"], "~nobody-of-that-name/x: its first part must name a user"),
+    (
+        ["evaluate", "--model", "~nobody-of-that-name", "--benchmark", "x"],
+        "~nobody-of-that-name: its first part must name a user of this machine; write ./ before",
+    ),
+    (
+        ["train", "--from=~nobody-of-that-name/m.pth"],
+        "--from=~nobody-of-that-name/m.pth: its first part must name a user",
+    ),
     (["train", "--wrong-option"], "No such option"),
     (["train", "--settings", "{root}/absent.json"], "absent.json: No such file"),
     (

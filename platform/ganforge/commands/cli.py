@@ -48,8 +48,10 @@ from ganforge.commands.options import (
 from ganforge.commands.resumed_search import CONFIRM_SEEDS, LimitOptions, Resumable
 from ganforge.console import complain, prepare, show
 from ganforge.local_files import DiskFull, Linked
-from ganforge.settings import SettingsError
+from ganforge.settings import SettingsError, shown_key
 
+#: what pathlib says of ~name where nobody is called so
+_NO_HOME = "Could not determine home directory."
 INTERRUPTED = 130
 TERMINATED = 143
 
@@ -475,6 +477,16 @@ def main(arguments: list[str] | None = None) -> None:
     except (DiskFull, Linked) as error:
         complain(str(error))
         sys.exit(1 if isinstance(error, DiskFull) else 2)
+    except RuntimeError as error:
+        # of a path that begins with ~name, wherever one is opened
+        if str(error) != _NO_HOME:
+            raise
+        word = next((w for w in given if w.rpartition("=")[2].startswith("~")), "")
+        complain(
+            f"{shown_key(word) or 'a path that begins with ~'}: its first part must name a user of "
+            "this machine; write ./ before it for a folder that is called so"
+        )
+        sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except SystemExit as stop:
