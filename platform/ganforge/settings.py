@@ -156,6 +156,12 @@ def shown_key(key: Any) -> str:
     return text[1:-1] if isinstance(key, str) and text[-1] in "'\"" else text.lstrip("'\"")
 
 
+def shown_path(path: object) -> str:
+    """A path in a message: whole, because its end says most."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
 def flatten(settings: BaseModel) -> dict[str, Any]:
     """All settings by dotted key, in declaration order; list items by their number."""
     return dict(_leaves("", settings))

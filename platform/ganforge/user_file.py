@@ -8,7 +8,7 @@ from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
 
-from ganforge.settings import SettingsError, shown_key
+from ganforge.settings import SettingsError, shown_path
 
 #: by what the file is given for; the name of a system's module is a part of its fingerprint
 _KINDS = {"system": "user"}
@@ -26,7 +26,7 @@ def run_file(path: Path, key: str) -> ModuleType:
 
     SettingsError, with the line at which it failed, as `key = path: …`.
     """
-    prefix = f"{key} = {shown_key(str(path))}"
+    prefix = f"{key} = {shown_path(path)}"
     path = path.expanduser().absolute()
     if not path.is_file():
         raise SettingsError(f"{prefix}: no such file")

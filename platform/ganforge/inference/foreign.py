@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ganforge.assets import from_path
 from ganforge.inference.model import Model
 from ganforge.precision import full_float32
-from ganforge.settings import SettingsError, shown_key
+from ganforge.settings import SettingsError, shown_path
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
@@ -32,7 +32,7 @@ def from_foreign(path: Path) -> Model:
     Nothing in the file is run. SettingsError where spandrel is not installed or does not know the
     architecture, and for a network that enlarges no images.
     """
-    prefix = f"model = {shown_key(str(path))}"
+    prefix = f"model = {shown_path(path)}"
     if find_spec("spandrel") is None:
         raise SettingsError(
             f"{prefix}: there is no settings.json next to or above it, so it is of another "

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ganforge.assets import Assets, from_cache, from_path, keep, tensors_sha256
 from ganforge.schedule import finished
-from ganforge.settings import SettingsError, shown_key
+from ganforge.settings import SettingsError, shown_key, shown_path
 from ganforge.systems.base import System
 from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import SystemSettings
@@ -52,7 +52,7 @@ def resolve_initial_weights(
     known = given.startswith("sha256:")
     found = from_cache(given, KEY) if known else from_path(given, KEY, "none or a file of tensors")
     networks = networks_of(name, settings, assets)
-    prefix = f"{KEY} = {shown_key(given)}"
+    prefix = f"{KEY} = {shown_path(given)}"
     if known and found and all("/" in key for key in found):
         for key, tensor in found.items():
             if difference := _difference(key, tensor, networks):
