@@ -14,7 +14,7 @@ from ganforge.local_files import cache_directory, replacing
 from ganforge.settings import SettingsError
 
 Assets = dict[str, dict[str, Tensor]]
-#: under which names a trainer's file has the state dict
+#: under which names a trainer's file has the state dict, and how many tables deep it is looked for
 _DEEPEST = 2
 _INSIDE = ("params_ema", "params", "state_dict", "model_state_dict", "model", "generator")
 _NAME = re.compile(r"sha256:[0-9a-f]{64}")

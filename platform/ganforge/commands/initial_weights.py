@@ -5,10 +5,10 @@ from pathlib import Path
 from torch import Tensor
 
 from ganforge.assets import keep, tensors_sha256
+from ganforge.inference.foreign import SUFFIXES
 from ganforge.settings import SettingsError, shown
 
 ALL, GENERATOR = "all", "generator"
-_FILES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 
 
 def initial_weights(
@@ -25,7 +25,7 @@ def initial_weights(
     if reference is None:
         raise SettingsError(f"--from-part {part}: is a part of what --from names; give --from")
     path = Path(reference).expanduser()
-    if path.is_file() and path.suffix in _FILES:
+    if path.is_file() and path.suffix in SUFFIXES:
         if part != ALL:
             raise SettingsError(
                 f"--from-part {part}: is for a stored state; of a file all that fits is taken"

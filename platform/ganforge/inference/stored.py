@@ -33,23 +33,32 @@ def from_store(uri: str, stage: int | None = None, *, trust_code: bool = False) 
 def snapshot_in(uri: str) -> Snapshot | None:
     """The state in a checkpoint's folder, or the newest that verifies in a run's storage; None
     where it is neither."""
-    path, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
-    parent, _, name = path.rstrip("/").rpartition("/")
-    if not CHECKPOINT_NAME.fullmatch(name):
-        store = Store(uri)
-        return store.newest() if store.names() else None
-    try:
-        return Store((parent or ".") + mark + query).load(name)
-    except Damaged as damage:
-        raise SettingsError(f"model = {uri}: checkpoint {damage}; take another one") from None
+    store, name = _located(uri)
+    if name is not None:
+        return _load(store, name)
+    return store.newest() if store.names() else None
 
 
-def _from_store(uri: str, stage: int | None, trust_code: bool) -> Model | None:
+def _located(uri: str) -> tuple[Store, str | None]:
+    """The storage that `uri` is, or the one that it lies in and its name there: of a checkpoint."""
     path, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
     parent, _, name = path.rstrip("/").rpartition("/")
     if CHECKPOINT_NAME.fullmatch(name):
-        return _named(Store((parent or ".") + mark + query), name, stage, trust_code)
-    store = Store(uri)
+        return Store((parent or ".") + mark + query), name
+    return Store(uri), None
+
+
+def _load(store: Store, name: str) -> Snapshot:
+    try:
+        return store.load(name)
+    except Damaged as damage:
+        raise SettingsError(f"model = {store.uri}: checkpoint {damage}; take another one") from None
+
+
+def _from_store(uri: str, stage: int | None, trust_code: bool) -> Model | None:
+    store, name = _located(uri)
+    if name is not None:
+        return _named(store, name, stage, trust_code)
     if not store.names():
         return None
     found = store.newest() if stage is None else store.at(stage)
@@ -60,10 +69,7 @@ def _from_store(uri: str, stage: int | None, trust_code: bool) -> Model | None:
 
 
 def _named(store: Store, name: str, stage: int | None, trust_code: bool) -> Model:
-    try:
-        found = store.load(name)
-    except Damaged as damage:
-        raise SettingsError(f"model = {store.uri}: checkpoint {damage}; take another one") from None
+    found = _load(store, name)
     if stage not in (None, found.position.index):
         raise SettingsError(f"stage = {stage}: checkpoint {name} is of {found.position.index}")
     return from_snapshot(found, f"checkpoint {name} in {store.uri}", trust_code=trust_code)

@@ -5,7 +5,6 @@ is its Pareto front: the finished trials that no other finished trial dominates 
 somewhere better). Where one trial must be chosen it is the front's best by the first objective.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -57,7 +56,7 @@ class Objectives:
         self, trial: Trial, rung: int, result: "StageResult | RungResult"
     ) -> tuple[float, ...]:
         """What a trial has reached in each objective at a rung."""
-        stages = math.ceil(rung / trial.plan.rungs)
+        stages = trial.plan.part(rung)[0] + 1
         computed = {
             WORK.name: lambda: sum(rung_works(trial.plan)[:rung]),
             PARAMETERS.name: lambda: float(self.count(trial, stages)),

@@ -200,7 +200,7 @@ _STORING = {
 
 
 def _length_problems(number: int, stage: StageSettings) -> list[str]:
-    """A stage has one length, a fade is no longer, and both are counted in one unit."""
+    """A stage has one length, its fade at most that, and both are counted in one unit."""
     where = f"stages.{number}"
     if stage.images is not None and stage.iterations is not None:
         return [
