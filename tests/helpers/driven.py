@@ -17,7 +17,7 @@ from ganforge.search.space import described
 from ganforge.search.strategies.base import Strategy
 from ganforge.search.study import SearchState
 from ganforge.search.trial import Trial
-from ganforge.settings import override
+from ganforge.settings import SettingsError, override
 from ganforge.systems.base import Metric
 from ganforge.systems.settings import SystemSettings
 from ganforge.training.prepare import Prepared, build_plan, prepare
@@ -34,6 +34,14 @@ def prepared() -> Prepared:
 def configure(params: Mapping[str, Any], base: SystemSettings = SETTINGS) -> tuple[Prepared, Plan]:
     settings = override(base, dict(params))
     return replace(prepared(), settings=settings), build_plan(settings, (8, 8, 8))
+
+
+def refusing(params: Mapping[str, Any]) -> tuple[Prepared, Plan]:
+    """The same by way of a whole resolution, where the settings refuse one value of three."""
+    if params.get("critic_steps") == 3:
+        raise SettingsError("critic_steps = 3: not today")
+    trial = prepared().with_settings(override(SETTINGS, dict(params)))
+    return trial, build_plan(trial.settings, (8, 8, 8))
 
 
 def opened(

@@ -2,16 +2,15 @@
 
 import json
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import driven
 import pytest
+from driven import refusing, story
 from ray import tune
-from small import SYSTEM, tiny
+from small import tiny
 
-from ganforge.schedule import Plan
 from ganforge.search.budget import parse_budget
 from ganforge.search.journal import Journal, latest, local_file
 from ganforge.search.limits import Limits
@@ -20,9 +19,8 @@ from ganforge.search.strategies.base import Begin, Continue, Decision, Nothing, 
 from ganforge.search.strategies.halving import Halving, Whole
 from ganforge.search.study import SearchState
 from ganforge.search.trial import Trial
-from ganforge.settings import SettingsError, override
+from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
-from ganforge.training.prepare import Prepared, build_plan, prepare
 from ganforge.training.report import StageResult
 
 SPACE = {
@@ -54,18 +52,6 @@ class Pausing:
         return False
 
 
-@cache
-def prepared() -> Prepared:
-    return prepare(SYSTEM, SETTINGS)
-
-
-def configure(params: dict[str, Any]) -> tuple[Prepared, Plan]:
-    if params.get("critic_steps") == 3:
-        raise SettingsError("critic_steps = 3: not today")
-    trial = prepared().with_settings(override(SETTINGS, params))
-    return trial, build_plan(trial.settings, (8, 8, 8))
-
-
 def search_state(
     storage: Path,
     seed: int = 5,
@@ -82,7 +68,7 @@ def search_state(
         strategy,
         journal,
         metric,
-        configure,
+        refusing,
         limits,
         lambda trial: None,
     )
@@ -94,12 +80,6 @@ def score(trial: Trial, stages_done: int) -> float:
 
 def drive(search_state: SearchState) -> None:
     driven.drive(search_state, score)
-
-
-def story(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was suggested, reported and decided; not how long it took."""
-    clock = ("seconds", "elapsed")
-    return [{k: v for k, v in e.items() if k not in clock} for e in events]
 
 
 @pytest.mark.parametrize("strategy", [HALVING, Whole(), Pausing()], ids=lambda s: type(s).__name__)
@@ -125,7 +105,7 @@ def test_a_search_interrupted_after_any_event_continues_as_if_it_was_not(
         resumed = search_state(tmp_path / f"cut-{cut}", strategy=strategy)
         drive(resumed)
         resumed.journal.close()
-        assert story(resumed.journal.events) == story(events), f"cut after event {cut}"
+        assert story(resumed) == story(whole), f"cut after event {cut}"
 
 
 def test_a_stopped_trial_is_reported_to_optuna_as_pruned_with_its_last_value(
@@ -263,7 +243,7 @@ def test_a_search_is_extended(tmp_path: Path) -> None:
     drive(more)
     whole = search_state(tmp_path / "whole", limits=Limits(TRIALS))
     drive(whole)
-    assert story(more.journal.events) == story(whole.journal.events)
+    assert story(more) == story(whole)
 
 
 def test_a_search_of_an_earlier_version_is_named(tmp_path: Path) -> None:
