@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ray import tune
 from small import SYSTEM, tiny
 
 from ganforge.schedule import Plan
@@ -23,6 +24,11 @@ from ganforge.systems.settings import SystemSettings
 from ganforge.training.prepare import Prepared, build_plan, prepare
 from ganforge.training.report import RungResult, StageResult
 
+SPACE = {
+    "generator.learning_rate": tune.loguniform(1e-4, 1e-2),
+    "critic_steps": tune.randint(1, 4),
+    "stages.1.epochs": tune.choice([1, 2]),
+}
 SETTINGS = tiny()
 
 

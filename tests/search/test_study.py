@@ -7,8 +7,7 @@ from typing import Any
 
 import driven
 import pytest
-from driven import refusing, story
-from ray import tune
+from driven import SPACE, refusing, story
 from small import tiny
 
 from ganforge.search.budget import parse_budget
@@ -23,11 +22,6 @@ from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
 from ganforge.training.report import StageResult
 
-SPACE = {
-    "generator.learning_rate": tune.loguniform(1e-4, 1e-2),
-    "critic_steps": tune.randint(1, 4),
-    "stages.1.epochs": tune.choice([1, 2]),
-}
 SETTINGS = tiny()
 TRIALS = 7
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from driven import SPACE as STUDY_SPACE
+from driven import drive, prepared, refusing, story
 from mlflow.entities import Metric as Logged
 from mlflow.entities import Param, RunTag
 from ray import tune
 from scipy.stats import kendalltau
 from small import SYSTEM, tiny
-from test_study import SPACE as STUDY_SPACE
-from test_study import configure, drive, prepared, story
 
 from ganforge.commands.search_options import check_warm_start, load_earlier
 from ganforge.search.candidates import SpaceCandidates, identity
@@ -252,7 +252,7 @@ def opened(folder: Path, strategy: Any, earlier: Sequence[EarlierStudy]) -> Sear
     if not journal.events:
         journal.append("opened", experiment="an experiment")
     return SearchState(
-        sampler, strategy, journal, Metric("score", "max"), configure, Limits(8), lambda t: None
+        sampler, strategy, journal, Metric("score", "max"), refusing, Limits(8), lambda t: None
     )
 
 
@@ -275,7 +275,7 @@ def test_an_interrupted_search_with_an_earlier_study_is_the_undisturbed_one(
 ) -> None:
     whole = opened(tmp_path / "whole", strategy, [own_study()])
     drive(whole)
-    told = story(whole.journal.events)
+    told = story(whole)
     points = [e["params"] for e in told if e["event"] in ("suggested", "refused")]
     assert max(own_study().trials, key=lambda t: t.score or 0).point in points
     whole.journal.close()
@@ -287,7 +287,7 @@ def test_an_interrupted_search_with_an_earlier_study_is_the_undisturbed_one(
         (folder / "search" / "journal.jsonl").write_text("".join(lines[:cut]))
         again = opened(folder, strategy, [own_study()])
         drive(again)
-        assert story(again.journal.events) == told, cut
+        assert story(again) == told, cut
         again.journal.close()
 
 
