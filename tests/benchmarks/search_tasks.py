@@ -1,15 +1,16 @@
-"""Learning curves that others measured, as tasks that a search can be run on.
+"""Learning curves that were measured, as tasks that a search can be run on.
 
-A folder in the shared format has `taskset/*.npz` (a pool of rows, lower loss is better) and
-`lcbench/model.onnx` (a surrogate over a continuous space, higher accuracy is better). Scores are
-turned so that larger is better, and scaled by nothing; what an arm sees is what was measured.
+A folder in the shared format has `taskset/*.npz` (a pool of rows, lower loss is better),
+`lcbench/model.onnx` (a surrogate over a continuous space, higher accuracy is better) and
+`own/*.jsonl` (pools that own_curves.py wrote). Scores are turned so that larger is better, and
+scaled by nothing; what an arm sees is what was measured.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,33 +183,53 @@ _ADAM8P = {
 
 
 class Pool:
-    """1,000 rows, each a run of 50 steps of one unit; column 0 is before training.
+    """Rows that were trained, (rows, settings), each a point of `space`, with its scores and what
+    each step cost.
 
     A suggestion is taken to the nearest unused row: the distance is Euclidean in the places
     between 0 and 1 of each setting's logarithm. An arm is told the row's own settings.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, name: str, space: Space, rows: Array, curves: Sequence[tuple[Array, Array]]):
+        self.name, self.space = name, space
+        units = [dimension.unit for dimension in space.dimensions]
+        self._units = np.array([[f(v) for f, v in zip(units, r, strict=True)] for r in rows])
+        self._points: list[Placed] = self.space.placed(self._units)
+        self._curves = curves
+        self.steps = max(len(scores) for scores, _ in curves)
+        whole = [(scores, costs) for scores, costs in curves if len(scores) == self.steps]
+        final = np.array([scores[-1] for scores, _ in whole])
+        self.best, self.median = float(final.max()), float(np.median(final))
+        self.budget = POOL_RUNS * float(np.median([costs.sum() for _, costs in whole]))
+
+    @classmethod
+    def of_taskset(cls, file: Path) -> Self:
+        """1,000 rows, each a run of 50 steps of one unit; column 0 is before training."""
         with np.load(file) as found:
             losses = found["valid"][:, 1:].astype(np.float64)
             names = [str(name) for name in found["hyperparameters"]]
             rows = found["configurations"].astype(np.float64)
-        self.name = f"taskset/{file.stem.removeprefix('imdb_')}"
         for beta in ("beta1", "beta2"):
             rows[:, names.index(beta)] = 1 - rows[:, names.index(beta)]
-        self.space = Space(
+        space = Space(
             tuple(Dimension(f"1 - {n}" if "beta" in n else n, *_ADAM8P[n]) for n in names)
         )
-        units = [self.space.dimensions[k].unit for k in range(len(names))]
-        self._units = np.array([[f(v) for f, v in zip(units, r, strict=True)] for r in rows])
-        self._points: list[Placed] = self.space.placed(self._units)
         diverged = ~np.isfinite(losses)
-        self._lengths = np.where(diverged.any(1), diverged.argmax(1), losses.shape[1])
-        self._scores = -losses
-        self.steps = losses.shape[1]
-        final = self._scores[self._lengths == self.steps, -1]
-        self.best, self.median = float(final.max()), float(np.median(final))
-        self.budget = float(POOL_RUNS * self.steps)
+        lengths = np.where(diverged.any(1), diverged.argmax(1), losses.shape[1])
+        curves = [
+            (-row[:length], np.ones(min(length + 1, losses.shape[1])))
+            for row, length in zip(losses, lengths, strict=True)
+        ]
+        return cls(f"taskset/{file.stem.removeprefix('imdb_')}", space, rows, curves)
+
+    @classmethod
+    def of_own(cls, file: Path) -> Self:
+        """What own_curves.py has measured."""
+        head, *found = (json.loads(line) for line in file.read_text().splitlines())
+        space = Space(tuple(Dimension(**row) for row in head["space"]))
+        rows = np.array([[float(row["point"][name]) for name in space.names] for row in found])
+        curves = [(np.array(row["scores"]), np.array(row["seconds"])) for row in found]
+        return cls(f"own/{file.stem}", space, rows, curves)
 
     def train(self, point: Point, used: set[int]) -> Training | None:
         distance = ((self._units - self.space.units(point)) ** 2).sum(1)
@@ -217,9 +238,7 @@ class Pool:
         if row in used:
             return None
         used.add(row)
-        length = int(self._lengths[row])
-        costs = np.ones(min(length + 1, self.steps))
-        return Training(self._points[row], self._scores[row, :length], costs)
+        return Training(self._points[row], *self._curves[row])
 
     def nearest(self, points: Sequence[Placed], used: set[int]) -> list[Placed]:
         free = np.delete(np.arange(len(self._points)), list(used))
@@ -309,6 +328,9 @@ def load_tasks(folder: Path, only: str = "") -> Iterator[Pool | Surrogate]:
     """All tasks of a folder in the shared format whose names hold `only`."""
     for file in sorted((folder / "taskset").glob("*.npz")):
         if only in f"taskset/{file.stem}":
-            yield Pool(file)
+            yield Pool.of_taskset(file)
+    for file in sorted((folder / "own").glob("*.jsonl")):
+        if only in f"own/{file.stem}":
+            yield Pool.of_own(file)
     if (folder / "lcbench" / "model.onnx").is_file():
         yield from _lcbench(folder / "lcbench", only)

@@ -153,6 +153,10 @@ def test_a_settings_file_says_nothing_twice_and_nothing_unknown(tmp_path):
         path.write_text(content)
         with pytest.raises(SettingsError, match=re.escape(message)):
             configure(CliOptions(settings_file=str(path)))
+    path.write_text(json.dumps(good | {"system": "a\nb"}))
+    for system in (None, "wgan"):
+        with pytest.raises(SettingsError, match=r"(unknown system 'a\\nb'|is for a\\nb, not)"):
+            configure(CliOptions(settings_file=str(path), system=system))
     path.write_bytes(b"\xff\xfe{}")
     with pytest.raises(SettingsError, match="must be a text in UTF-8"):
         configure(CliOptions(settings_file=str(path)))

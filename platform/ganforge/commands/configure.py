@@ -16,6 +16,7 @@ from ganforge.settings import (
     read_json,
     shown,
     shown_key,
+    shown_path,
     validated,
 )
 from ganforge.systems.catalog import in_file, load_own_system, load_system, recorded_name
@@ -58,13 +59,14 @@ def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str,
     if options.system is None and in_file(name):
         # the author of the file chose the code: only the user may
         raise SettingsError(
-            f"settings = {options.settings_file}: is for {name}, a system in a file; name that "
-            "file with the command, FILE.py:Class, next to --settings"
+            f"settings = {shown_path(options.settings_file)}: is for {shown_path(name)}, a system "
+            "in a file; name that file with the command, FILE.py:Class, next to --settings"
         )
     if record is not None and recorded_name(record["system"]) != recorded_name(name):
         raise SettingsError(
-            f"settings = {options.settings_file}: is for {record['system']}, not for {name}; leave "
-            "the system's name out, or give another file"
+            f"settings = {shown_path(options.settings_file)}: is for "
+            f"{shown_path(record['system'])}, not for {shown_path(name)}; leave the system's name "
+            "out, or give another file"
         )
     kind = load_own_system(name)
     settings = kind.Settings().model_copy(update={"system": recorded_name(name)})
@@ -75,7 +77,7 @@ def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str,
         known = ", ".join(kind.PRESETS)
         near = nearest(preset, kind.PRESETS)
         hint = f"; did you mean '{near}'?" if near else ""
-        raise SettingsError(f"preset = {preset}: {name} has {known}{hint}")
+        raise SettingsError(f"preset = {shown_key(preset)}: {name} has {known}{hint}")
     if record is not None:
         settings = validated(kind.Settings, _merged(settings.model_dump(), record["settings"]))
     settings = _with_ladder(settings, options)

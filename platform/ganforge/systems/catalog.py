@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ganforge.local_files import cache_directory, replacing
-from ganforge.settings import SettingsError
+from ganforge.settings import SettingsError, shown_path
 from ganforge.systems import SYSTEMS
 from ganforge.systems.trust import (
     RecordedCode,
@@ -56,15 +56,15 @@ def check_name(name: str) -> None:
     if in_file(name):
         path = Path(name.rpartition(":")[0])
         if not path.is_file():
-            raise SettingsError(f"system = {name}: there is no file {path}")
+            raise SettingsError(f"system = {shown_path(name)}: there is no file {shown_path(path)}")
         return
     known = known_systems()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(sorted(known))}"
         if name.endswith(".py"):
-            hint = f"a system of your own is named with its class, {name}:Class"
-        raise SettingsError(f"unknown system '{name}'; {hint}")
+            hint = f"a system of your own is named with its class, {shown_path(name)}:Class"
+        raise SettingsError(f"unknown system '{shown_path(name)}'; {hint}")
 
 
 def load_own_system(name: str) -> "type[System]":
@@ -100,11 +100,13 @@ def load_system(name: str) -> "type[System]":
         classes = [key for key, value in vars(module).items() if isinstance(value, type)]
         near = difflib.get_close_matches(attribute, classes, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise SettingsError(f"system = {name}: there is no class {attribute} in it{hint}")
+        raise SettingsError(
+            f"system = {shown_path(name)}: there is no class {attribute} in it{hint}"
+        )
     missing = [part for part in _NEEDED if not hasattr(found, part)]
     if missing:
         raise SettingsError(
-            f"system = {name}: has no {', '.join(missing)}; a system is a subclass of "
+            f"system = {shown_path(name)}: has no {', '.join(missing)}; a system is a subclass of "
             "ganforge.systems.base.System with Settings, Data and metric"
         )
     return found
@@ -148,14 +150,14 @@ def materialise(name: str, sources: Mapping[str, str]) -> str:
     file, _, attribute = recorded_name(name).rpartition(":")
     main = min((p for p in sources if PurePosixPath(p).name == file), key=len, default=None)
     if main is None:
-        raise SettingsError(f"system = {name}: {file} is not among its recorded files")
+        raise SettingsError(f"system = {shown_path(name)}: {file} is not among its recorded files")
     folder = _sources_folder(sources_sha256(sources))
     for path, text in sources.items():
         parts = path.split("/")
         if not path.endswith(".py") or "\0" in path or {"", ".", ".."} & set(parts):
             raise SettingsError(
-                f"system = {name}: {path!r} is recorded among its files, and is not the path of a "
-                "Python file below them; take another run"
+                f"system = {shown_path(name)}: {path!r} is recorded among its files, and is not "
+                "the path of a Python file below them; take another run"
             )
         target = folder / path
         if target.is_file() and target.read_text(encoding="utf-8") == text:
@@ -195,9 +197,9 @@ def _check_written(name: str, path: Path) -> None:
         if sha256 == folder.name and is_trusted(sha256):
             return
     raise UntrustedCode(
-        f"system = {name}: is code that a record names and this machine has not trusted; name the "
-        "file on the command line of `ganforge train` yourself, or add --trust-code where a record "
-        "is used"
+        f"system = {shown_path(name)}: is code that a record names and this machine has not "
+        "trusted; name the file on the command line of `ganforge train` yourself, or add "
+        "--trust-code where a record is used"
     )
 
 
