@@ -9,7 +9,7 @@ lcbench, the two are the same.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -196,9 +196,13 @@ class Box:
         units = np.abs(self.space.units(point) + step)
         return self._shown(self.space.placed(1 - np.abs(1 - units)))
 
-    def branch(self, point: Point, rung: int, generator: np.random.Generator) -> Point | None:
+    def branch(self, point: Point, stages: int, generator: np.random.Generator) -> Point | None:
         """None: these curves are of configurations that stay as they are."""
         return None
+
+    def early(self, point: Point, stages: int) -> Hashable:
+        """The whole point: no two have a part in common."""
+        return tuple(self.space.units(point))
 
     def encode(self, points: Sequence[Point]) -> Array:
         features = len(self.space.dimensions)

@@ -15,6 +15,7 @@ from ganforge.search.by_stage import (
     open_by_stage,
     space_for,
 )
+from ganforge.search.candidates import SpaceCandidates
 from ganforge.search.knowledge import likely, when
 from ganforge.search.points import check_point
 from ganforge.search.sampler import Sampler
@@ -46,6 +47,28 @@ def point(seed: int = 0) -> dict[str, Any]:
     found = Sampler(open_by_stage(SPACE, SETTINGS), "max", seed, by_stage=True).ask()
     assert found is not None
     return found
+
+
+def test_what_decides_the_first_stages_is_the_same_exactly_where_they_are() -> None:
+    candidates = SpaceCandidates(OPENED, set())
+    generator = np.random.default_rng(0)
+    points = candidates.draw(generator, 6)
+    for parent in points[:3]:
+        made = [branch_point(OPENED, parent, stages, generator, set()) for stages in (1, 2)]
+        points += [found for found in made if found is not None]
+    equal = 0
+    for one in points:
+        for other in points:
+            for stages in (1, 2, 3):
+                early = candidates.early(one, stages) == candidates.early(other, stages)
+                steps = [build_plan(override(SETTINGS, p), (8, 8, 8)).stages for p in (one, other)]
+                trained = stage_ids(one)[:stages] == stage_ids(other)[:stages]
+                lengths = len({tuple(s.steps for s in found[:stages]) for found in steps}) == 1
+                assert early == (trained and lengths), (one, other, stages)
+                equal += early and one is not other
+    assert equal > 10
+    alone = SpaceCandidates(axes({"stages.1.critic_steps": tune.choice([1, 2])}), set())
+    assert alone.early({"stages.1.critic_steps": 2}, 1) == ()
 
 
 def test_each_global_setting_that_may_differ_is_opened_for_every_stage() -> None:

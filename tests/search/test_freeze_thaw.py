@@ -2,12 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from ganforge.search.strategies.base import Begin, Continue, Curve, CurveState, Nothing, Seen
+from ganforge.search.strategies.base import (
+    Begin,
+    Branch,
+    Continue,
+    Curve,
+    CurveState,
+    Nothing,
+    Point,
+    Seen,
+)
 from ganforge.search.strategies.freeze_thaw import FreezeThaw, rate_of_gain
 
 WORK = (1.0, 3.0, 12.0)
@@ -28,6 +38,12 @@ class Line:
         if self.only:
             return []
         return [{"x": x} for x in np.clip(point["x"] + 0.1 * generator.normal(size=count), 0, 1)]
+
+    def branch(self, point, stages, generator):
+        return None
+
+    def early(self, point, stages):
+        return tuple(point.items())
 
     def encode(self, points):
         return np.array([[p["x"]] for p in points]).reshape(-1, 1)
@@ -212,35 +228,132 @@ def test_a_trial_continues_at_once_if_it_would_be_the_next_choice() -> None:
     assert any(told) and not all(told)
 
 
-def search(score: Callable[[float, int], float], tolerance: float, seed: int) -> float:
-    """The work of one worker until a whole run scores within `tolerance` of 1."""
+def search(
+    score: Callable[[Point, int], float],
+    tolerance: float,
+    seed: int,
+    work: tuple[float, ...] = WORK,
+    candidates: Any = Line(),  # noqa: B008 (it cannot change)
+) -> tuple[float, list[Curve]]:
+    """The work of one worker until a whole run scores within `tolerance` of 1, and the trials. What
+    a branch has in common with its parent costs nothing."""
     curves: list[Curve] = []
     spent = 0.0
     for decision in range(400):
-        answer = FreezeThaw().next(Seen(tuple(curves), 3, WORK, seed, decision), Line())
+        seen = Seen(tuple(curves), len(work), work, seed, decision)
+        answer = FreezeThaw().next(seen, candidates)
         if isinstance(answer, Begin):
             assert answer.point is not None
-            curves.append(Curve(len(curves), answer.point))
+            curves.append(Curve(len(curves), answer.point, branch=answer.branch))
             number = len(curves) - 1
         else:
             assert isinstance(answer, Continue)
             number = answer.number
         old = curves[number]
-        found = score(old.point["x"], old.rung)
-        spent += WORK[old.rung]
-        state: CurveState = "finished" if old.rung == 2 else "paused"
-        scores = (*old.scores, found)
-        curves[number] = Curve(number, old.point, scores, WORK[: len(scores)], state)
-        if state == "finished" and found > 1 - tolerance:
-            return spent
+        rung, common = old.rung, old.branch.rung if old.branch else 0
+        # what is in common is passed through, and the first rung after it is trained
+        scores = (*old.scores, *(score(old.point, r) for r in range(rung, max(rung, common) + 1)))
+        spent += work[len(scores) - 1]
+        state: CurveState = "finished" if len(scores) == len(work) else "paused"
+        costs = work[: len(scores)]
+        curves[number] = Curve(number, old.point, scores, costs, state, old.branch)
+        if state == "finished" and scores[-1] > 1 - tolerance:
+            return spent, curves
     raise AssertionError("not found in 400 decisions")
 
 
 def test_the_best_of_a_smooth_family_is_found() -> None:
     """Whole runs at random would take 1 / 0.063 of them on average: 254 units of work."""
 
-    def score(x: float, rung: int) -> float:
-        return (1 - (x - 0.3) ** 2) * (1 - 0.5 ** (rung + 1)) / 0.875
+    def score(point: Point, rung: int) -> float:
+        return (1 - (point["x"] - 0.3) ** 2) * (1 - 0.5 ** (rung + 1)) / 0.875
 
-    work = [search(score, 0.001, seed) for seed in range(5)]
+    work = [search(score, 0.001, seed)[0] for seed in range(5)]
     assert max(work) < 200 and np.median(work) < 127
+
+
+class Square:
+    """Points of two settings, one of a first stage and one of a second; where `fixed` is given, the
+    first has that value in all."""
+
+    def __init__(self, branches: bool = True, fixed: float | None = None) -> None:
+        self.branches, self.fixed = branches, fixed
+
+    def _point(self, early, late):
+        return {"late": late} if self.fixed is not None else {"early": early, "late": late}
+
+    def draw(self, generator, count):
+        return [self._point(*generator.random(2)) for _ in range(count)]
+
+    def near(self, point, generator, count):
+        found = []
+        for _ in range(count):
+            moved = {k: v + 0.1 * generator.normal() for k, v in point.items()}
+            found.append({k: float(np.clip(v, 0, 1)) for k, v in moved.items()})
+        return found
+
+    def branch(self, point, stages, generator):
+        return {**point, "late": generator.random()} if self.branches else None
+
+    def early(self, point, stages):
+        found = {k: v for k, v in point.items() if k == "early" or stages > 1 or not self.branches}
+        return tuple(found.items())
+
+    def encode(self, points):
+        return np.array([list(p.values()) for p in points]).reshape(len(points), -1)
+
+
+def two_stages(point: Point, rung: int) -> float:
+    found = 1 - (point.get("early", 0.3) - 0.3) ** 2
+    return found - (point["late"] - 0.6) ** 2 if rung else found
+
+
+DEAR_FIRST = (10.0, 1.0)
+
+
+def test_a_dear_first_stage_is_branched_from() -> None:
+    """Next to the same search that does not know of stages in common, and pays for them."""
+    work: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(5):
+        for branches in work:
+            spent, curves = search(two_stages, 0.001, seed, DEAR_FIRST, Square(branches))
+            work[branches].append(spent)
+            for curve in curves:
+                if curve.branch is not None:
+                    parent = curves[curve.branch.parent]
+                    assert curve.branch.rung == 1 and parent.number < curve.number
+                    assert parent.point["early"] == curve.point["early"]
+    assert np.median(work[True]) < 0.75 * np.median(work[False]), work
+
+
+def test_where_all_trials_have_their_first_stage_in_common_it_is_trained_once() -> None:
+    for seed in range(5):
+        spent, curves = search(two_stages, 1e-4, seed, DEAR_FIRST, Square(fixed=0.3))
+        assert curves[0].branch is None
+        assert all(c.branch == Branch(0, 1) for c in curves[1:])
+        assert spent == 10 + sum(c.state == "finished" for c in curves)
+
+
+def test_what_a_branch_has_in_common_is_passed_through() -> None:
+    work = (1.0, 20.0)
+    points = [{"early": 0.3, "late": k / 4} for k in range(4)]
+    good = [Curve(k, point, (0.9, 0.5), work, "finished") for k, point in enumerate(points)]
+    bad = Curve(4, {"early": 0.9, "late": 0.5}, (0.1,), work[:1])
+    for curve, expected in ((bad, False), (replace(bad, branch=Branch(0, 1)), True)):
+        shown = Seen((*good, curve), 2, work, 5, 7)
+        assert STRATEGY.continues(shown, 4, Square()) == expected
+
+
+def test_stages_that_end_inside_of_rungs() -> None:
+    """Two rungs a stage: a branch begins at the second, the end of the first stage."""
+    work = (5.0, 5.0, 0.5, 0.5)
+    curves = tuple(
+        Curve(k, {"early": 0.3, "late": k / 8}, (0.1, 0.2, 0.3, k / 8), work, "finished")
+        for k in range(6)
+    )
+    begun = [
+        STRATEGY.next(Seen(curves, 4, work, 5, decision, stage_rungs=2), Square())
+        for decision in range(8)
+    ]
+    branches = [d.branch for d in begun if isinstance(d, Begin) and d.branch is not None]
+    assert branches and {b.rung for b in branches} == {2}

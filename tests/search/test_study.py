@@ -15,6 +15,7 @@ from ganforge.search.journal import Journal, latest, local_file
 from ganforge.search.limits import Limits
 from ganforge.search.sampler import Sampler
 from ganforge.search.strategies.base import Begin, Continue, Decision, Nothing, Seen, Strategy
+from ganforge.search.strategies.freeze_thaw import FreezeThaw
 from ganforge.search.strategies.halving import Halving, Whole
 from ganforge.search.study import SearchState
 from ganforge.search.trial import Trial
@@ -27,6 +28,8 @@ TRIALS = 7
 
 
 HALVING = Halving()
+#: looks at few points, so that it is quick
+FREEZE_THAW = FreezeThaw(startup=3, drawn=10, near=2, parents=2, looked_at=4, fit_scores=10)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ def drive(search_state: SearchState) -> None:
     driven.drive(search_state, score)
 
 
-@pytest.mark.parametrize("strategy", [HALVING, Whole(), Pausing()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "strategy", [HALVING, Whole(), Pausing(), FREEZE_THAW], ids=lambda s: type(s).__name__
+)
 def test_a_search_interrupted_after_any_event_continues_as_if_it_was_not(
     tmp_path: Path, strategy: Strategy
 ) -> None:
@@ -87,9 +92,11 @@ def test_a_search_interrupted_after_any_event_continues_as_if_it_was_not(
     states = {trial.state for trial in whole.trials.values()}
     # all of them were seen here
     assert states == {"finished"} | ({"stopped"} if strategy is HALVING else set())
-    assert len(whole.trials) == TRIALS and whole.refused
+    assert len(whole.trials) == TRIALS and (whole.refused or strategy is FREEZE_THAW)
     if isinstance(strategy, Pausing):
         assert sum(event["event"] == "continued" for event in events) >= 6
+    if strategy is FREEZE_THAW:
+        assert any("branch" in event for event in events)
     lines = local_file(str(tmp_path / "whole"), "search").read_text().splitlines(keepends=True)
     for cut in range(1, len(lines)):
         place = local_file(str(tmp_path / f"cut-{cut}"), "search")

@@ -1,12 +1,12 @@
 """New points of a search space: at random, or close to one that did well."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganforge.search.by_stage import branch_point
+from ganforge.search.by_stage import branch_point, stage_of
 from ganforge.search.domains import Axis
 from ganforge.search.grid import finite_grid
 from ganforge.search.space import Point, canonical, is_active
@@ -75,10 +75,19 @@ class SpaceCandidates(base.Candidates):
         features = sum(axis.features for axis in self.axes.values())
         return np.array(rows, dtype=np.float64).reshape(len(rows), features)
 
-    def branch(self, point: base.Point, rung: int, generator: np.random.Generator) -> Point | None:
-        """A new point that differs from `point` in stages after the first `rung` alone
+    def branch(
+        self, point: base.Point, stages: int, generator: np.random.Generator
+    ) -> Point | None:
+        """A new point that differs from `point` in stages after the first `stages` alone
         (`branch_point`); None where there is none."""
-        return branch_point(self.axes, point, rung, generator, self.seen)
+        if all((stage_of(key)[0] or 0) < stages for key in self.axes):
+            return None
+        return branch_point(self.axes, point, stages, generator, self.seen)
+
+    def early(self, point: base.Point, stages: int) -> Hashable:
+        """The values of the settings that take part in the first `stages` stages."""
+        keys = (key for key in self.axes if (stage_of(key)[0] or 0) < stages)
+        return tuple((key, point[key]) for key in keys if key in point)
 
     def _distinct(self, make: Callable[[], Point], count: int) -> list[Point]:
         found: list[Point] = []

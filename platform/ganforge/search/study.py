@@ -209,6 +209,7 @@ class SearchState:
             self.seed,
             self.record.changes,
             fresh=not self.limit(begin=True),
+            stage_rungs=plan.rungs,
         )
 
     def _curve(self, trial: Trial) -> Curve:
@@ -260,7 +261,8 @@ class SearchState:
                 self._idle_since = self.record.changes
                 break
             chosen = decision.point is not None
-            if decision.branch is None and self.sampler.leads:
+            replaces = decision.branch is not None and decision.branch.replaces is not None
+            if not replaces and self.sampler.leads:
                 decision = Begin()
             trial = self._ask(decision.point, decision.branch, chosen)
             if trial is not None or self.record.ended:

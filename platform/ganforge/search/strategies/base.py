@@ -5,7 +5,7 @@ what it draws from a generator seeded by the search's seed and the number of the
 search that was interrupted decides as an undisturbed one, and a decision can be computed again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -19,8 +19,8 @@ Point = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Branch:
-    """Where a trial comes from: it agrees with trial `parent` in its first `rung` stages, and takes
-    the place of trial `replaces`, which ends with it."""
+    """Where a trial comes from: it agrees with trial `parent` up to `rung`, which is the end of a
+    stage, and takes the place of trial `replaces`, which ends with it."""
 
     parent: int
     rung: int
@@ -54,10 +54,11 @@ class Curve:
 class Seen:
     """All trials of a search in the order in which they began, and the frame they run in.
 
-    A whole run has `rungs` rungs. `work` is what each costs next to the others. Costs are counted
-    in images by their size, not in seconds: a decision that hung on a clock could not be made
-    again. `decision` is the number of this decision: with `seed` it seeds what a strategy draws.
-    `fresh` says whether a new trial may begin (the search may have all that it was asked for).
+    A whole run has `rungs` rungs, a stage `stage_rungs` of them. `work` is what each costs next to
+    the others. Costs are counted in images by their size, not in seconds: a decision that hung on a
+    clock could not be made again. `decision` is the number of this decision: with `seed` it seeds
+    what a strategy draws. `fresh` says whether a new trial may begin (the search may have all that
+    it was asked for).
     """
 
     curves: tuple[Curve, ...]
@@ -66,6 +67,7 @@ class Seen:
     seed: int = 0
     decision: int = 0
     fresh: bool = True
+    stage_rungs: int = 1
 
     def curve(self, number: int) -> Curve:
         """The trial of this number."""
@@ -97,10 +99,15 @@ class Candidates(Protocol):
         """Points as rows of numbers between 0 and 1: (points, features)."""
         ...
 
-    def branch(self, point: Point, rung: int, generator: np.random.Generator) -> Point | None:
+    def branch(self, point: Point, stages: int, generator: np.random.Generator) -> Point | None:
         """A point that no trial has had, and that differs from `point` in stages after the first
-        `rung` alone; None where there is none."""
+        `stages` alone; None where there is none."""
         return None
+
+    def early(self, point: Point, stages: int) -> Hashable:
+        """What decides the first `stages` stages: trials that have it equal have them in common. An
+        empty tuple where all trials do."""
+        return tuple(point.items())
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,17 @@ that is likely to win is so trained through several rungs without a doubt, and a
 a rung.
 
 Where a new trial begins is chosen by a Gaussian process over settings and ranks, curve_model.py:
-the best index among points at random and close to good ones. Scores that running trials have yet to
-report count as seen, at their mean, in how sure the model is, and points close to those that have
-not reported at all count less: sixty-four workers do not start sixty-four copies of one idea.
+the best index among points at random, close to good ones, and *branches* of good ones, which differ
+from them in settings of later stages alone. A point that has its first stages in common with a
+trial that has trained them begins where those end: it costs the rest, and what that trial had
+beyond its settings is expected of it too. So a space with settings of late stages is searched from
+few early ones, where they are dear, and one without has no branches. Scores that running trials
+have yet to report count as seen, at their mean, in how sure the model is, and points close to those
+that have not reported at all count less: sixty-four workers do not start sixty-four copies of one
+idea.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +34,7 @@ from scipy.special import ndtr, ndtri
 
 from ganforge.search.strategies.base import (
     Begin,
+    Branch,
     Candidates,
     Continue,
     Curve,
@@ -56,10 +62,11 @@ class FreezeThaw:
     that trained nothing to its end, or looked at nothing new, would not notice that it should.
     `persistence` is the length along which a rank is kept, in doublings of the work.
 
-    For a new trial `drawn` points at random and `near` ones around each of `parents` are compared;
-    `looked_at` get the whole index, in which a gain counts from `margin` on, in ranks. At most
-    `fit_scores` scores set the lengths and variances of the model, and at most `scores` are in it,
-    so that a decision takes as long in a long search as in a short one.
+    For a new trial `drawn` points at random, and for each of `parents` `near` ones and `branched`
+    from the end of each stage are compared; `looked_at` get the whole index, in which a gain counts
+    from `margin` on, in ranks. At most `fit_scores` scores set the lengths and variances of the
+    model, and at most `scores` are in it, so that a decision takes as long in a long search as in a
+    short one.
     """
 
     startup: int = 5
@@ -70,6 +77,7 @@ class FreezeThaw:
     drawn: int = 300
     near: int = 20
     parents: int = 5
+    branched: int = 4
     looked_at: int = 16
     fit_scores: int = 60
     scores: int = 200
@@ -77,10 +85,18 @@ class FreezeThaw:
 
     def continues(self, seen: Seen, number: int, candidates: Candidates) -> bool:
         """Whether it would be the next choice if it was paused: a trial that is not put aside
-        spares the start of its processes."""
+        spares the start of its processes. What a branch has in common with another is passed
+        through."""
+        curve = seen.curve(number)
+        if curve.rung <= _common(curve):
+            return True
         curves = tuple(replace(c, state="paused") if c.number == number else c for c in seen.curves)
         seen = replace(seen, curves=curves)
-        if seen.fresh and self._thawed(seen) is None and candidates.draw(seen.generator(), 1):
+        if (
+            seen.fresh
+            and self._thawed(seen, candidates) is None
+            and candidates.draw(seen.generator(), 1)
+        ):
             # a new one would begin: where, which is the dearest to say, does not matter here
             return False
         return self.next(seen, candidates) == Continue(number)
@@ -91,40 +107,50 @@ class FreezeThaw:
         if seen.fresh and (len(seen.curves) < self.startup or generator.random() < self.explore):
             drawn = candidates.draw(generator, 1)
             if drawn:
-                return Begin(drawn[0])
+                return _begin(seen, candidates, drawn[0])
         if not any(c.scores for c in seen.curves):
             # nothing to compare with: all failed, or have yet to report
             if paused:
                 return Continue(paused[0].number)
             drawn = candidates.draw(generator, 1) if seen.fresh else ()
             return Begin(drawn[0]) if drawn else Nothing()
-        chosen = self._thawed(seen)
+        chosen = self._thawed(seen, candidates)
         if chosen is None and seen.fresh:
             outlook = _Outlook(self, seen, candidates)
             points = self._points(candidates, generator, outlook)
             if points:
-                return Begin(points[outlook.choose(points)])
-            chosen = self._thawed(replace(seen, fresh=False))
+                return outlook.choose(points)
+            chosen = self._thawed(replace(seen, fresh=False), candidates)
         return Nothing() if chosen is None else Continue(chosen.number)
 
-    def _thawed(self, seen: Seen) -> Curve | None:
+    def _begins(self, seen: Seen, candidates: Candidates) -> int:
+        """The rung at which every new trial begins: 0, unless no setting is of the first stages."""
+        rungs = range(seen.rungs - seen.stage_rungs, 0, -seen.stage_rungs)
+        for curve in seen.curves[:1]:
+            for rung in rungs:
+                if candidates.early(curve.point, rung // seen.stage_rungs) == ():
+                    return rung if any(c.rung >= rung for c in seen.curves) else 0
+        return 0
+
+    def _thawed(self, seen: Seen, candidates: Candidates) -> Curve | None:
         """The paused trial that is continued; None for a new one, or where there is neither."""
         waiting = _heads(seen)
         # the cost of a unit of work, for those that have yet to report
         rate = {c.number: sum(c.costs) / sum(seen.work[: c.rung]) for c in seen.curves if c.rung}
         rate = {number: found for number, found in rate.items() if found > 0}
         usual = float(np.mean(list(rate.values()))) if rate else 1.0
-        first = sum(c.costs[0] for c in seen.curves if c.costs)
-        spent = sum(sum(c.costs) for c in seen.curves)
+        first = sum(c.costs[_common(c)] for c in seen.curves if c.rung > _common(c))
+        spent = sum(sum(c.costs[_common(c) :]) for c in seen.curves)
         for curve in seen.curves:
             if curve.state == "running" and curve.rung < seen.rungs:
-                spent += seen.work[curve.rung] * usual
-                first += seen.work[0] * usual if curve.rung == 0 else 0.0
+                rung = max(curve.rung, _common(curve))
+                spent += seen.work[rung] * usual
+                first += seen.work[rung] * usual if rung == _common(curve) else 0.0
         low, high = self.first
         if not waiting or (seen.fresh and first < low * spent):
             return None
-        # last, a new one: no rung, no rank
-        rung = np.array([c.rung for c, _ in waiting] + [0])
+        # last, a new one: no rank, and no rung but those that all have in common
+        rung = np.array([c.rung for c, _ in waiting] + [self._begins(seen, candidates)])
         rank = np.array([p for _, p in waiting] + [0.0])
         cost = np.array([rate.get(c.number, usual) for c, _ in waiting] + [usual])
         index = self._index(seen, rung, rank) / cost
@@ -153,6 +179,12 @@ class FreezeThaw:
         points = list(candidates.draw(generator, self.drawn))
         for curve in outlook.leading(self.parents):
             points += candidates.near(curve.point, generator, self.near)
+            for stages in range(1, _stages_done(outlook.seen, curve) + 1):
+                for _ in range(self.branched):
+                    branch = candidates.branch(curve.point, stages, generator)
+                    if branch is None:
+                        break
+                    points.append(branch)
         return points
 
 
@@ -161,7 +193,8 @@ class _Outlook:
 
     def __init__(self, strategy: FreezeThaw, seen: Seen, candidates: Candidates) -> None:
         self._strategy, self._candidates = strategy, candidates
-        self._curves = curves = seen.curves
+        self._curves, self.seen = seen.curves, seen
+        curves = self._curves
         self._work = np.array(seen.work)
         done = np.log(np.cumsum(self._work))
         times = (done - done[0]) / max(done[-1] - done[0], 1e-12)
@@ -214,16 +247,16 @@ class _Outlook:
         order = sorted(self._mean, key=lambda k: (-self._mean[k], k))
         return [self._curves[k] for k in order[:count]]
 
-    def choose(self, points: Sequence[Point]) -> int:
-        """Which of the new points."""
+    def choose(self, points: Sequence[Point]) -> Begin:
+        """The best of the new points, with where it begins."""
         features = self._candidates.encode(points)
         rates = np.exp(self._level + (features - self._middle) @ self._slope)
-        trial = np.full(len(points), -1)
-        first = np.zeros(len(points), dtype=np.int64)
+        trial, first = _origins(self.seen, self._candidates, points)
+        rest = 1 - np.concatenate([[0.0], np.cumsum(self._work)])[first] / self._work.sum()
         mean, variance = self.model.final(features, trial)
         apart = self._apart(features)
         # a whole look at all of them is dear: first by the gain per cost of training to the end
-        rough = _improvement(mean - self._best, np.sqrt(variance)) * apart / rates
+        rough = _improvement(mean - self._best, np.sqrt(variance)) * apart / (rates * rest)
         keep = np.argsort(-rough, kind="stable")[: self._strategy.looked_at]
         taken = self.model.known(features[keep], trial[keep], first[keep])
         index = rate_of_gain(
@@ -233,7 +266,8 @@ class _Outlook:
             first[keep],
             self._work,
         )
-        return int(keep[int((index * apart[keep] / rates[keep]).argmax())])
+        best = int(keep[int((index * apart[keep] / rates[keep]).argmax())])
+        return _begin(self.seen, self._candidates, points[best])
 
     def _apart(self, features: Array) -> Array:
         """Between 0 and 1, how far each new point is from those that run without a score yet."""
@@ -243,6 +277,47 @@ class _Outlook:
                 squares = ((features - row) ** 2).mean(1) / _SAME_IDEA**2
                 found *= -np.expm1(-0.5 * squares)
         return found
+
+
+def _common(curve: Curve) -> int:
+    """How many rungs a trial has from the one that it branched from."""
+    return curve.branch.rung if curve.branch is not None else 0
+
+
+def _stages_done(seen: Seen, curve: Curve) -> int:
+    """The stages of a trial at whose ends others may begin: all that it has trained but the last of
+    a run."""
+    size = seen.stage_rungs
+    return min(curve.rung, seen.rungs - size) // size
+
+
+def _origins(
+    seen: Seen, candidates: Candidates, points: Sequence[Point]
+) -> tuple[Indices, Indices]:
+    """The curve whose first stages each point has, the oldest of those with most in common, and
+    the rung where they end: (points,) each; -1 and 0 where there is none."""
+    ends: dict[tuple[int, Hashable], int] = {}
+    for k, curve in enumerate(seen.curves):
+        for stages in range(1, _stages_done(seen, curve) + 1):
+            ends.setdefault((stages, candidates.early(curve.point, stages)), k)
+    origin = np.full(len(points), -1)
+    rung = np.zeros(len(points), dtype=np.int64)
+    deepest = max((stages for stages, _ in ends), default=0)
+    for k, point in enumerate(points):
+        for stages in range(deepest, 0, -1):
+            found = ends.get((stages, candidates.early(point, stages)))
+            if found is not None:
+                origin[k], rung[k] = found, stages * seen.stage_rungs
+                break
+    return origin, rung
+
+
+def _begin(seen: Seen, candidates: Candidates, point: Point) -> Begin:
+    """A new trial, as a branch where it has stages in common with another."""
+    origin, rung = _origins(seen, candidates, [point])
+    if not rung[0]:
+        return Begin(point)
+    return Begin(point, Branch(seen.curves[origin[0]].number, int(rung[0])))
 
 
 def _heads(seen: Seen) -> list[tuple[Curve, float]]:
