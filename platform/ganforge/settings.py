@@ -26,6 +26,8 @@ S = TypeVar("S", bound="Strict")
 _NONE = {"none", "null"}
 #: what the digits of a list item's number are: str.isdigit() also takes "²", which is no number
 _NUMBER = re.compile(r"[0-9]{1,6}")
+#: an item has one name: stages.0, not stages.00 too
+_ITEM = re.compile(r"0|[1-9][0-9]{0,5}")
 #: values and keys are cut in messages, names that are compared with others before that
 _SHOWN, _COMPARED, _LINE = 80, 100, 600
 #: settings are nested a few levels; a text of a hundred thousand brackets overflows the stack
@@ -244,7 +246,7 @@ def _inside(key: str, group: str) -> str:
 def _slot(node: Any, part: str) -> int | str | None:
     """Where `part` lies in a node of plain data, if it is there."""
     if isinstance(node, list):
-        return int(part) if _NUMBER.fullmatch(part) and int(part) < len(node) else None
+        return int(part) if _ITEM.fullmatch(part) and int(part) < len(node) else None
     return part if isinstance(node, dict) and part in node else None
 
 
@@ -471,7 +473,7 @@ def field_flags(settings: BaseModel) -> dict[str, dict[str, bool]]:
 def _flags_of(kind: type[BaseModel], value: Any, parts: list[str]) -> dict[str, bool]:
     flags = {"per_stage": False, "weights": True, "added": False}
     for part in parts:
-        if isinstance(value, tuple) and _NUMBER.fullmatch(part):
+        if isinstance(value, tuple) and _ITEM.fullmatch(part):
             value = value[int(part)]
             continue
         field = type(value).model_fields.get(part) if isinstance(value, BaseModel) else None

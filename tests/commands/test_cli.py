@@ -105,6 +105,8 @@ BAD = [
         ["train", "--set", "validation.sliced_wasserstein=no", "--metric", "validation/swd"],
         "metric = validation/swd",
     ),
+    (["scan", "x" * 300], "is too long for a path: a part of one has at most 255 bytes"),
+    (["train", "--data", "x" * 300, "--dry-run"], "is too long for a path"),
     (["scan", "~nobody-of-that-name/x"], "~nobody-of-that-name/x: its first part must name a user"),
     (
         ["evaluate", "--model", "~nobody-of-that-name", "--benchmark", "x"],

@@ -20,6 +20,7 @@ from ganforge.inference.benchmark import (
 )
 from ganforge.inference.tiles import upscale
 from ganforge.layers import upsample_bicubic, upsample_nearest
+from ganforge.metrics import efflite0
 from ganforge.settings import SettingsError
 
 SHARED = Path(os.environ.get("GANFORGE_SHARED", Path(__file__).parents[3] / "shared"))
@@ -57,6 +58,12 @@ def save(path: Path, height: int, width: int, mode: str = "RGB", seed: int = 0) 
     image = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
     image.save(path)
     return image
+
+
+@pytest.fixture(autouse=True)
+def without_perceptual_figures(monkeypatch):
+    """They are slow on large images; tests/metrics/test_efflite0.py is theirs."""
+    monkeypatch.setattr(efflite0, "network", lambda: None)
 
 
 def benchmark(folder: Path, *, extra: int = 0, mode: str = "RGB") -> Path:

@@ -39,6 +39,7 @@ def refused(*changes: str, **options: object) -> list[str]:
     ("change", "line"),
     [
         ("stages.².epochs=1", "unknown setting 'stages.².epochs'; did you mean 'stages.².epochs'?"),
+        ("stages.00.epochs=1", "unknown setting 'stages.00.epochs': stages has "),
         ("scale=²", "scale = '²': Input should be 2 or 4"),
         ("stages=x", "stages.0 = 'x': must be a table of settings; `ganforge settings` lists them"),
         ("keep=best:²", "keep = 'best:²': must be all, last, or best:N with N ≥ 1"),

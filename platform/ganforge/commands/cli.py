@@ -1,6 +1,7 @@
 """The command line: options in, exit code out. A command imports its module when it is called, so
 that help, `systems` and a misspelt name answer at once."""
 
+import errno
 import importlib
 import sys
 from typing import Annotated, Any
@@ -477,6 +478,15 @@ def main(arguments: list[str] | None = None) -> None:
     except (DiskFull, Linked) as error:
         complain(str(error))
         sys.exit(1 if isinstance(error, DiskFull) else 2)
+    except OSError as error:
+        # of a path that no file system takes, wherever one is looked for
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        complain(
+            f"{shown_key(error.filename)}: is too long for a path: a part of one has at most 255 "
+            "bytes, the whole 4,095"
+        )
+        sys.exit(2)
     except RuntimeError as error:
         # of a path that begins with ~name, wherever one is opened
         if str(error) != _NO_HOME:

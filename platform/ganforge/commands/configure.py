@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ganforge.systems.settings import SystemSettings
 
 FLAGSHIP = "progressive_gan_sr"
+#: what is measured besides the proxies, by `validation.fid_network`
+_NETWORK_METRICS = {"inception": ("fid", "kid"), "efflite0": ("fd_efflite0", "kid_efflite0")}
 
 
 @dataclass(frozen=True)
@@ -289,6 +291,10 @@ def known_metrics(kind: "type[System]", settings: "SystemSettings | None") -> "l
     if settings is not None and settings.validation.fid_network == "none":
         known.pop("validation/fid_proxy", None)
         known.pop("validation/kid_proxy", None)
+    if settings is not None and {"fid", "kid"} & set(kind.set_metrics):
+        for name in _NETWORK_METRICS.get(settings.validation.fid_network, ()):
+            found = kind.metric._replace(name=f"validation/{name}", mode="min")
+            known[found.name] = found
     return list(known.values())
 
 

@@ -155,9 +155,9 @@ class ValidationSettings(Strict):
     )
     fid_network: str = setting(
         "auto",
-        "features of FID and KID: proxy, inception (in addition to the proxy), none; auto: "
-        "inception if its file is on this machine",
-        pattern=r"^(auto|proxy|inception|none|sha256:[0-9a-f]{64})$",
+        "features of FID and KID: proxy, inception or efflite0 (in addition to the proxy), none; "
+        "auto: inception if its file is on this machine",
+        pattern=r"^(auto|proxy|inception|efflite0|none|sha256:[0-9a-f]{64})$",
         weights=False,
     )
     samples: int = setting(6, "images in the sample grid", ge=1, le=64, weights=False)

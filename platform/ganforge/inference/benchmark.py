@@ -15,6 +15,7 @@ from ganforge.console import Table, Text, literal
 from ganforge.data.batch import Batch
 from ganforge.inference.images import SUFFIXES, read_photo
 from ganforge.inference.tiles import check_memory, upscale
+from ganforge.metrics import efflite0
 from ganforge.metrics.image_quality import WINDOW, bicubic, luma, measure
 from ganforge.settings import SettingsError
 
@@ -28,7 +29,9 @@ LUMA_DB = 20 * math.log10(255 / 219)
 
 @dataclass(frozen=True)
 class ImageMetrics:
-    """The metrics of one image, or their means: PSNR in dB and SSIM of the luma.
+    """The metrics of one image, or their means: PSNR in dB and SSIM of the luma, and where its
+    network is installed `perceptual_efflite0` (metrics/efflite0.py), which is smaller where an
+    image looks better.
 
     `measured_on` is "luma", 16 … 235, or of an image that is stored with a single channel "grey",
     0 … 255: so the published figures are computed. "grey as luma" is a grey image that is stored
@@ -41,6 +44,8 @@ class ImageMetrics:
     psnr_bicubic: float
     ssim_bicubic: float
     measured_on: str = "luma"
+    perceptual_efflite0: float | None = None
+    perceptual_efflite0_bicubic: float | None = None
 
 
 def evaluate_benchmark(
@@ -99,7 +104,8 @@ def means(rows: Sequence[ImageMetrics]) -> ImageMetrics:
     """The means of all metrics, as a row named "mean"."""
     words = ("name", "measured_on")
     numbers = [field.name for field in fields(ImageMetrics) if field.name not in words]
-    found = {n: sum(getattr(row, n) for row in rows) / len(rows) for n in numbers}
+    columns = {n: [getattr(row, n) for row in rows] for n in numbers}
+    found = {n: sum(v) / len(v) for n, v in columns.items() if None not in v}
     kinds = {row.measured_on for row in rows}
     return ImageMetrics("mean", **found, measured_on=kinds.pop() if len(kinds) == 1 else "both")
 
@@ -109,10 +115,14 @@ def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = Fals
     shown = Table(caption=_grey_note(rows), caption_justify="left")
     shown.title = literal(title)
     shown.add_column("image")
-    headings = ("PSNR", "bicubic", "gain", "SSIM", "bicubic")
-    for heading in ("bicubic PSNR", "SSIM") if bicubic_only else headings:
-        shown.add_column(heading, justify="right")
     mean = means(rows)
+    headings = ["PSNR", "bicubic", "gain", "SSIM", "bicubic"]
+    alone = ["bicubic PSNR", "SSIM"]
+    if seen := mean.perceptual_efflite0 is not None:
+        headings += ["perceptual", "bicubic"]
+        alone += ["perceptual"]
+    for heading in alone if bicubic_only else headings:
+        shown.add_column(heading, justify="right")
     for row in [*rows, mean]:
         if row is mean:
             shown.add_section()
@@ -124,6 +134,9 @@ def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = Fals
             f"{row.ssim_bicubic:.4f}",
         )
         chosen = (cells[1], cells[4]) if bicubic_only else cells
+        if seen:
+            both = (row.perceptual_efflite0, row.perceptual_efflite0_bicubic)
+            chosen += tuple(f"{value:.4f}" for value in (both[1:] if bicubic_only else both))
         shown.add_row(literal(row.name), *chosen, style="bold" if row is mean else None)
     return shown
 
@@ -238,11 +251,18 @@ def _row(
                 "a benchmark of the network's scale"
             )
     batch = Batch(target[None, :, :height, :width], _with_channels(source, len(target))[None])
-    metrics = measure(_with_channels(generated, len(target))[None], batch, scale)
+    generated = _with_channels(generated, len(target))
+    metrics = measure(generated[None], batch, scale)
+    enlarged = bicubic(_with_channels(source, len(target))[None], scale)[0]
+    baseline = efflite0.measured(enlarged, batch.target[0])
     return ImageMetrics(
         target_path.name,
         **{name: values.item() for name, values in metrics.items()},
         measured_on=measured_on,
+        perceptual_efflite0=(
+            baseline if network is None else efflite0.measured(generated, batch.target[0])
+        ),
+        perceptual_efflite0_bicubic=baseline,
     )
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganforge.assets import Assets, from_cache, keep, present, tensors_sha256
+from ganforge.metrics.efflite0 import load_weights
+from ganforge.networks.efficientnet_lite import tensor_names
 from ganforge.settings import SettingsError
 
 KEY = "validation.fid_network"
@@ -74,15 +76,20 @@ def _resized(images: Tensor, side: int) -> Tensor:
 
 def resolve_features(network: str) -> tuple[str, Assets]:
     """What `validation.fid_network` means on this machine: proxy, none or "sha256:…" of the
-    Inception that is measured in addition to the proxy, with its tensors.
+    network that is measured in addition to the proxy, with its tensors.
 
     Run once by the driver. `auto` uses Inception if torchvision's file is on the machine and
-    downloads nothing; `inception` downloads it, and a failure is a SettingsError.
+    downloads nothing; `inception` downloads it, and a failure is a SettingsError; so is `efflite0`
+    without its package.
     """
     if network in ("proxy", "none"):
         return network, {}
     if network.startswith("sha256:"):  # a recorded run: a metric is not a reason to refuse it
         return (network, {network: from_cache(network, KEY)}) if present(network) else ("proxy", {})
+    if network == "efflite0":
+        tensors = load_weights(KEY)
+        tensors = {name: tensors[name].contiguous() for name in tensor_names()}
+        return _kept(tensors)
     if network == "auto" and not _inception_file().is_file():
         return "proxy", {}
     # torchvision takes seconds to import
@@ -97,7 +104,10 @@ def resolve_features(network: str) -> tuple[str, Assets]:
             f"{KEY} = inception: torchvision's Inception weights are unavailable "
             f"({type(error).__name__}: {error}); put them at {_inception_file()}, or set proxy"
         ) from None
-    tensors = {name: tensor.contiguous() for name, tensor in found.items()}
+    return _kept({name: tensor.contiguous() for name, tensor in found.items()})
+
+
+def _kept(tensors: dict[str, Tensor]) -> tuple[str, Assets]:
     name = "sha256:" + tensors_sha256(tensors)
     keep(name, tensors)
     return name, {name: tensors}

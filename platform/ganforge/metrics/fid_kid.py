@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ganforge.metrics.efflite0 import precision_recall
+
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (d,) and unbiased covariance (d, d) of (n, d) features, n ≥ 2."""
@@ -48,10 +50,13 @@ def kernel_distance(first: Tensor, second: Tensor) -> float:
 
 
 class Distances:
-    """FID and KID between two sets, by the features of one network; `suffix` ends their names."""
+    """FID and KID between two sets, by the features of one network; `suffix` ends their names, and
+    `frechet` begins that of the first: FID is Inception's. `names` may have `precision_recall`."""
 
-    def __init__(self, network: nn.Module, names: Sequence[str], suffix: str = ""):
-        self.network, self.names, self.suffix = network, names, suffix
+    def __init__(
+        self, network: nn.Module, names: Sequence[str], suffix: str = "", frechet: str = "fid"
+    ):
+        self.network, self.names, self.suffix, self.frechet = network, names, suffix, frechet
 
     def describe(self, images: Tensor, index: Tensor) -> Tensor:
         colour = images.float().expand(-1, 3, -1, -1)
@@ -63,7 +68,13 @@ class Distances:
             return {}
         found = {}
         if "fid" in self.names:
-            found[f"fid{self.suffix}"] = frechet_distance(moments(first), moments(second))
+            found[f"{self.frechet}{self.suffix}"] = frechet_distance(
+                moments(first), moments(second)
+            )
         if "kid" in self.names:
             found[f"kid{self.suffix}"] = kernel_distance(first, second)
+        if "precision_recall" in self.names:
+            both = precision_recall(first, second)
+            parts = zip(("precision", "recall"), both, strict=True)
+            found |= {f"{name}{self.suffix}": value for name, value in parts if value == value}
         return found

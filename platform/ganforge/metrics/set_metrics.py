@@ -1,6 +1,6 @@
 """Metrics of sets of images: what a generator makes, compared with real images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from ganforge.metrics.features import InceptionFeatures, RandomFeatures
 from ganforge.metrics.fid_kid import Distances
 from ganforge.metrics.ms_ssim import Diversity
 from ganforge.metrics.swd import SlicedWasserstein
+from ganforge.networks.efficientnet_lite import EfficientNetLite0, is_efflite0
 
 Description = TypeVar("Description")
 
@@ -49,5 +50,13 @@ def chosen(
     if {"fid", "kid"} & set(names) and held_out.fid_network != "none":
         found.append(Distances(RandomFeatures(), names, "_proxy"))
         if held_out.fid_network in assets:
-            found.append(Distances(InceptionFeatures(assets[held_out.fid_network]), names))
+            found.append(_distances(assets[held_out.fid_network], names))
     return found
+
+
+def _distances(tensors: Mapping[str, Tensor], names: Sequence[str]) -> Distances:
+    """FID and KID over the network whose tensors these are."""
+    if is_efflite0(tensors):
+        wanted = (*names, "precision_recall")
+        return Distances(EfficientNetLite0(tensors), wanted, "_efflite0", "fd")
+    return Distances(InceptionFeatures(tensors), names)
