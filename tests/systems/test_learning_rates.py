@@ -66,6 +66,10 @@ def test_warm_up_rises_to_what_follows() -> None:
     [
         ({"schedule.end": 0.5}, "generator.schedule.end = 0.5: is used by kind linear and cosine"),
         ({"schedule.kind": "cosine", "schedule.gamma": 0.1}, "gamma = 0.1: is used by kind mult"),
+        (
+            {"schedule.milestones": "4\n"},
+            r"generator.schedule.milestones = 4\\n: is used by kind multistep, not by constant",
+        ),
         ({"schedule.kind": "multistep"}, "generator.schedule.kind = multistep: needs milestones"),
         (
             {"schedule.kind": "multistep", "schedule.milestones": "4,4"},

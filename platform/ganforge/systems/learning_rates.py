@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from ganforge.schedule import Stage
-from ganforge.settings import Strict, setting, shown
+from ganforge.settings import Strict, setting, shown, shown_key
 
 _MILESTONES = re.compile(r"([0-9]{1,15}(,[0-9]{1,15})*)?")
 
@@ -37,8 +37,9 @@ class Schedule(Strict):
         for kinds, keys in _USED.items():
             for key in keys:
                 if self.kind not in kinds and getattr(self, key) != plain[key].default:
+                    value = shown_key(getattr(self, key))
                     raise ValueError(
-                        f"{key} = {getattr(self, key)}: is used by kind {' and '.join(kinds)}, not "
+                        f"{key} = {value}: is used by kind {' and '.join(kinds)}, not "
                         f"by {self.kind}; give that kind, or {key} = {plain[key].default!r}"
                     )
         if self.kind == "multistep" and not self.milestones:

@@ -12,7 +12,7 @@ from ganforge.assets import Assets, from_cache, from_path, keep, tensors_sha256
 from ganforge.local_files import cache_directory
 from ganforge.losses import mean_absolute, mean_squared, perceptual
 from ganforge.networks.vgg import VGGFeatures, layer_numbers, tensor_names
-from ganforge.settings import SettingsError, Strict, override, setting
+from ganforge.settings import SettingsError, Strict, override, setting, shown_key
 
 S = TypeVar("S", bound=Any)
 
@@ -51,7 +51,9 @@ class Perceptual(VGGTerm):
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.layer not in layer_numbers():
-            raise ValueError(f"layer = {self.layer}: VGG-19 has {', '.join(layer_numbers())}")
+            raise ValueError(
+                f"layer = {shown_key(self.layer)}: VGG-19 has {', '.join(layer_numbers())}"
+            )
         return self
 
 
