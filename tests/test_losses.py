@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -11,6 +12,7 @@ from ganforge.losses import (
     drift,
     feature_matching,
     gradient_penalty,
+    hinge_discriminator,
     label_grid,
     least_squares,
     mean_absolute,
@@ -19,9 +21,11 @@ from ganforge.losses import (
     paired_feature_matching,
     perceptual,
     relativistic_average,
+    relativistic_pairs,
     smoothed,
     wasserstein_critic,
     wasserstein_generator,
+    zero_centred_penalty,
 )
 
 
@@ -198,3 +202,60 @@ def test_perceptual_distance_can_be_absolute():
     real, fake = random(2, 3, 4, 4), random(2, 3, 4, 4)
     value = perceptual(lambda x: 2 * x, real, fake, mean_absolute)
     torch.testing.assert_close(value, 2 * (real - fake).abs().mean())
+
+
+def test_hinge_by_hand():
+    real, fake = torch.tensor([3.0, 0.5, -1.0]), torch.tensor([-2.0, -0.25, 1.0])
+    assert hinge_discriminator(real, fake).item() == (0 + 0.5 + 2) / 3 + (0 + 0.75 + 2) / 3
+    # beyond the margin nothing pulls
+    scores = torch.tensor([1.5, 2.0], requires_grad=True)
+    hinge_discriminator(scores, -scores.detach()).backward()
+    assert scores.grad is not None and not scores.grad.any()
+
+
+def test_relativistic_pairs():
+    equal = torch.full((6, 1), 3.7, dtype=torch.float64)
+    assert abs(relativistic_pairs(equal, equal).item() - math.log(2)) < 1e-12
+    real, fake = random(5, 1), random(5, 1)
+    chance = 1 / (1 + torch.exp(fake - real))
+    value = relativistic_pairs(real, fake)
+    torch.testing.assert_close(value, -torch.log(chance).mean())
+    torch.testing.assert_close(relativistic_pairs(real + 9, fake + 9), value)
+    # the mean over shards is that over the batch, which no other relativistic objective promises
+    shards = [relativistic_pairs(real[i : i + 1], fake[i : i + 1]) for i in range(5)]
+    torch.testing.assert_close(torch.stack(shards).mean(), value)
+    with pytest.raises(ValueError, match="no pairs"):
+        relativistic_pairs(real, fake[:, 0])
+    assert math.isfinite(relativistic_pairs(torch.tensor([-1e4]), torch.tensor([1e4])).item())
+
+
+def test_zero_centred_penalty_of_a_linear_and_of_a_quadratic_critic():
+    images, w = random(6, 3, 5, 4), random(3, 5, 4)
+    linear = zero_centred_penalty(lambda x: (x * w).sum(dim=(1, 2, 3)), images)
+    torch.testing.assert_close(linear, w.square().sum() / 2)
+    quadratic = zero_centred_penalty(lambda x: x.square().sum(dim=(1, 2, 3)), images)
+    torch.testing.assert_close(quadratic, 2 * images.square().sum() / 6)
+
+
+def test_zero_centred_penalty_gradient_equals_finite_differences():
+    images, weight = random(3, 2, 4, 4), random(32, 5).requires_grad_()
+
+    def value(w):
+        return zero_centred_penalty(lambda x: torch.tanh(x.flatten(1) @ w).sum(1), images)
+
+    (gradient,) = torch.autograd.grad(value(weight), weight)
+    for at in [(0, 0), (7, 3), (31, 4)]:
+        step = torch.zeros_like(weight)
+        step[at] = 1e-6
+        numeric = (value(weight.detach() + step) - value(weight.detach() - step)) / 2e-6
+        assert abs(numeric.item() - gradient[at].item()) < 1e-7
+
+
+def test_zero_centred_penalty_is_detached_from_the_generator_and_wide():
+    fake, w = torch.randn(2, 1, 4, 4, requires_grad=True), torch.zeros(16, requires_grad=True)
+    zero_centred_penalty(lambda x: x.flatten(1) @ w, fake).backward()
+    assert fake.grad is None and w.grad is not None and torch.isfinite(w.grad).all()
+    with torch.autocast("cpu", torch.bfloat16):
+        layer = torch.nn.Linear(16, 1)
+        images = torch.randn(2, 1, 4, 4).bfloat16()
+        assert zero_centred_penalty(lambda x: layer(x.flatten(1)), images).dtype == torch.float32

@@ -31,6 +31,31 @@ def non_saturating(fake_logits: Tensor) -> Tensor:
     return F.softplus(-_wide(fake_logits)).mean()
 
 
+def hinge_discriminator(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """mean max(0, 1 - D(x)) + mean max(0, 1 + D(G(z))), which the discriminator minimises.
+
+    The margin of arXiv:1705.02894, section 3, as equation 16 of arXiv:1802.05957 writes it. The
+    generator minimises -mean D(G(z)), equation 17 there: `wasserstein_generator`. Scores of any
+    shape in, scalar out, at least 0.
+    """
+    return F.relu(1 - _wide(real_scores)).mean() + F.relu(1 + _wide(fake_scores)).mean()
+
+
+def relativistic_pairs(high: Tensor, low: Tensor) -> Tensor:
+    """mean -log σ(a - b) over pairs (a, b) of scores at one position of `high` and `low`.
+
+    Equation 2 of arXiv:2501.05441 (RpGAN, arXiv:1807.00734) with f(t) = -log(1 + exp(-t)): the
+    discriminator minimises it with a = D(x) and b = D(G(z)), the generator with the two exchanged.
+    Image i is paired with latent i of its shard, so a pair does not depend on who computes it, and
+    unlike `relativistic_average` the mean over shards is the mean over the whole batch. Scores of
+    one shape in, scalar out; equal scores give log 2. A shape that differs is an error, since
+    broadcasting would pair each with all.
+    """
+    if high.shape != low.shape:
+        raise ValueError(f"scores of shapes {tuple(high.shape)} and {tuple(low.shape)}: no pairs")
+    return F.softplus(_wide(low) - _wide(high)).mean()
+
+
 def drift(real_scores: Tensor) -> Tensor:
     """mean D(real)², which keeps scores near zero (arXiv:1710.10196, appendix A.1)."""
     return real_scores.square().mean()
@@ -53,6 +78,19 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
         # 1e-12 keeps the root's own gradient finite where the critic is flat
         norm = torch.sqrt(gradient.square().sum(dim=(1, 2, 3)) + 1e-12)
         return (norm - 1).square().mean()
+
+
+def zero_centred_penalty(critic: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """½ mean ‖∇D‖² at `images`: R1 at real images and R2 at fake ones, without the weight γ.
+
+    Equations 9 and 10 of arXiv:1801.04406 (both in arXiv:2501.05441), the norm over channels,
+    height and width. (N, C, H, W) in, scalar out. Runs in float32 (or wider) under mixed precision;
+    the gradient reaches the critic's weights, and not what made the images.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        inputs = _wide(images).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(critic(inputs).sum(), inputs, create_graph=True)
+        return gradient.square().sum(dim=(1, 2, 3)).mean() / 2
 
 
 def mean_squared(first: Tensor, second: Tensor) -> Tensor:

@@ -15,6 +15,12 @@ from ganforge.losses import binary_discriminator, non_saturating
 from ganforge.networks.mlp import MLPDiscriminator, MLPGenerator
 from ganforge.schedule import Progress
 from ganforge.settings import setting
+from ganforge.systems.adversarial import (
+    AdversarialSettings,
+    discriminator_term,
+    generator_term,
+    penalties,
+)
 from ganforge.systems.latent import LatentSettings, LatentSystem
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.players import make_player
@@ -23,7 +29,7 @@ from ganforge.systems.settings import StageSettings, constant_problems
 ADAM = Adam(learning_rate=3e-4, betas=(0.9, 0.999))
 
 
-class Settings(LatentSettings):
+class Settings(LatentSettings, AdversarialSettings):
     """Defaults are for 28 × 28 digits."""
 
     system: str = setting("simple_gan", "this system")
@@ -71,11 +77,18 @@ class SimpleGAN(LatentSystem):
         )
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        latent = self.draw_latents(batch)
+        s: Settings = progress.settings
+        latent, real = self.draw_latents(batch), batch.target
         if player == "generator":
-            logits = self.discriminator(self.generator(latent))
-            return {"adversarial": non_saturating(logits)}
+            fake = self.generator(latent)
+            if s.objective == "binary":
+                return {"adversarial": non_saturating(self.discriminator(fake))}
+            return {"adversarial": generator_term(self.discriminator, real, fake, s.objective)}
         with torch.no_grad():
             fake = self.generator(latent)
-        real_logits = self.discriminator(batch.target)
-        return {"adversarial": binary_discriminator(real_logits, self.discriminator(fake))}
+        if s.objective == "binary":
+            real_logits = self.discriminator(real)
+            value = binary_discriminator(real_logits, self.discriminator(fake))
+        else:
+            value = discriminator_term(self.discriminator, real, fake, s.objective)
+        return {"adversarial": value} | penalties(self.discriminator, real, fake, s)
