@@ -12,6 +12,7 @@ from ganforge.assets import Assets
 from ganforge.data.batch import Batch
 from ganforge.losses import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ganforge.networks.convolutional import LabelledCritic, LabelledGenerator
+from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.latent import LatentSystem
@@ -67,8 +68,9 @@ class ConditionalGAN(LatentSystem):
             settings.num_classes, settings.features, settings.channels, side, settings.critic_norm
         )
         self.init_networks("generator", "critic")
+        iterate(self.critic, FIRST_ITERATIONS)
         self.players = (
-            make_player(settings, "critic", self.critic),
+            make_player(settings, "critic", self.critic, after_step=iterate),
             make_player(settings, "generator", self.generator, every="critic_steps"),
         )
 

@@ -12,6 +12,7 @@ from ganforge.assets import Assets
 from ganforge.data.batch import Batch
 from ganforge.losses import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ganforge.networks.convolutional import ConvolutionalCritic, ConvolutionalGenerator
+from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.latent import ConvolutionalSettings, LatentSystem
@@ -26,8 +27,10 @@ class Settings(ConvolutionalSettings):
     """Defaults are those of Algorithm 1 of the paper."""
 
     system: str = setting("wgan_gp", "this system")
-    critic_norm: Literal["instance", "none"] = setting(
-        "instance", "the critic's normalisation; batch norm would mix samples inside the penalty"
+    critic_norm: Literal["instance", "none", "spectral"] = setting(
+        "instance",
+        "the critic's normalisation; batch norm would mix samples inside the penalty; spectral: of "
+        "the weights of its convolutions (arXiv:1802.05957)",
     )
     batch_size: int = setting(64, "images per step over all workers", ge=1, per_stage=True)
     critic_steps: int = setting(5, "critic turns for one generator turn", ge=1, per_stage=True)
@@ -65,8 +68,9 @@ class WGANGP(LatentSystem):
             settings.features, settings.channels, side, settings.critic_norm
         )
         self.init_networks("generator", "critic")
+        iterate(self.critic, FIRST_ITERATIONS)
         self.players = (
-            make_player(settings, "critic", self.critic),
+            make_player(settings, "critic", self.critic, after_step=iterate),
             make_player(settings, "generator", self.generator, every="critic_steps"),
         )
 

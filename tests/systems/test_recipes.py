@@ -1,0 +1,227 @@
+"""Settings that exchange an objective, a norm or an average: what each does to a system's terms,
+the bits for any number of workers, and that defaults are in no identity."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganforge import testing
+from ganforge.data.batch import Batch
+from ganforge.draws import reseed
+from ganforge.schedule import Progress, Stage
+from ganforge.settings import SettingsError, override
+from ganforge.systems.base import System
+from ganforge.systems.catalog import load_system
+
+COUNT, SIDE = 4, 16
+SMALL: dict[str, dict[str, Any]] = {
+    "simple_gan": {"latent_size": 5},
+    "dcgan": {"latent_size": 5, "features": 4},
+    "wgan": {"latent_size": 5, "features": 4},
+    "wgan_gp": {"latent_size": 5, "features": 4},
+    "conditional_gan": {"latent_size": 5, "features": 4, "num_classes": 3, "embedding_size": 5},
+    "srgan": {"width": 4, "blocks": 1, "critic_width": 4, "critic_dense": 8, "scale": 2},
+    "esrgan": {
+        "width": 4, "growth": 4, "blocks": 1, "critic_width": 4, "critic_dense": 8, "scale": 2,
+    },
+}  # fmt: skip
+#: the settings by which a discriminator has no batch norm
+PLAIN: dict[str, dict[str, Any]] = {
+    "simple_gan": {},
+    "dcgan": {"discriminator_norm": "none"},
+    "srgan": {"discriminator_norm": "none"},
+    "esrgan": {"critic_norm": False},
+}
+
+
+def grown(name: str, changes: dict[str, Any] | None = None) -> System:
+    """A small system in float64 at its only stage, whose weights are not the first ones."""
+    kind = load_system(name)
+    base: dict[str, Any] = {"stages": ({"resolution": SIDE},)}
+    if "perceptual" in kind.Settings.model_fields:
+        base["perceptual.network"] = "none"
+    system = kind(override(kind.Settings(), base | SMALL[name] | (changes or {})), {})
+    system.grow(0)
+    torch.manual_seed(5)
+    for parameter in system.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    system.double()
+    for player in system.players:
+        player.follow()
+    return system
+
+
+def at(system: System) -> Progress:
+    stage = Stage(SIDE, 100, 0, COUNT, 1)
+    return Progress(0, stage, 0, system.settings.at(0), False, torch.tensor(1.0))
+
+
+def images(system: System) -> Batch:
+    torch.manual_seed(2)
+    target = torch.rand(COUNT, system.settings.channels, SIDE, SIDE, dtype=torch.float64) * 2 - 1
+    source = F.avg_pool2d(target, 2) if system.Data == "super_resolution" else None
+    return Batch(target, source, torch.arange(COUNT) % 3, torch.arange(COUNT))
+
+
+def terms_of(system: System, player: str) -> dict[str, Tensor]:
+    batch = images(system)
+    reseed("test", player)
+    return system.losses(player, batch, at(system))
+
+
+def both(system: System, player: str) -> tuple[Tensor, Tensor, Any]:
+    """Real images, the fakes that the same draws give, and the discriminator."""
+    batch = images(system)
+    reseed("test", player)
+    latent = torch.randn(COUNT, 5).double() if batch.source is None else batch.source
+    critic = system.players[0].module
+    return batch.target, system.get_submodule("generator")(latent), critic
+
+
+def squared_slopes(critic: Any, inputs: Tensor) -> Tensor:
+    """‖∇D‖² image by image, (N,)."""
+    found = []
+    for number in range(len(inputs)):
+        one = inputs[number : number + 1].detach().requires_grad_()
+        (slope,) = torch.autograd.grad(critic(one).sum(), one)
+        found.append(slope.square().sum())
+    return torch.stack(found)
+
+
+def adversarial_weight(system: System) -> float:
+    return getattr(system.settings, "adversarial_weight", 1.0)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_relativistic_pairs_with_zero_centred_penalties(name):
+    pairs = "relativistic_pairs" if name == "esrgan" else "relativistic"
+    changes = PLAIN[name] | {"objective": pairs, "r1_weight": 3.0, "r2_weight": 0.5}
+    system = grown(name, changes)
+    real, fake, critic = both(system, system.players[0].name)
+    found = terms_of(system, system.players[0].name)
+    assert set(found) == {"adversarial", "r1", "r2"}
+    chance = torch.sigmoid(critic(real) - critic(fake))
+    torch.testing.assert_close(found["adversarial"], -torch.log(chance).mean())
+    torch.testing.assert_close(found["r1"], 3.0 / 2 * squared_slopes(critic, real).mean())
+    torch.testing.assert_close(found["r2"], 0.5 / 2 * squared_slopes(critic, fake).mean())
+    real, fake, critic = both(system, "generator")
+    cost = -torch.log(torch.sigmoid(critic(fake) - critic(real))).mean()
+    found = terms_of(system, "generator")
+    torch.testing.assert_close(found["adversarial"], adversarial_weight(system) * cost)
+    assert not {"r1", "r2"} & set(found)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_hinge(name):
+    system = grown(name, PLAIN[name] | {"objective": "hinge"})
+    real, fake, critic = both(system, system.players[0].name)
+    found = terms_of(system, system.players[0].name)
+    expected = (1 - critic(real)).clamp(min=0).mean() + (1 + critic(fake)).clamp(min=0).mean()
+    assert set(found) == {"adversarial"}
+    torch.testing.assert_close(found["adversarial"], expected)
+    real, fake, critic = both(system, "generator")
+    found = terms_of(system, "generator")["adversarial"]
+    torch.testing.assert_close(found, -adversarial_weight(system) * critic(fake).mean())
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_penalties_may_be_added_to_the_systems_own_objective(name):
+    own = terms_of(grown(name, PLAIN[name]), "critic" if name == "esrgan" else "discriminator")
+    system = grown(name, PLAIN[name] | {"r1_weight": 1.0})
+    found = terms_of(system, system.players[0].name)
+    assert set(found) == {*own, "r1"}
+    for term, value in own.items():
+        assert torch.equal(found[term], value), term
+
+
+def refused(name: str, changes: dict[str, Any]) -> str:
+    """The message that refuses `changes`."""
+    with pytest.raises(SettingsError) as caught:
+        override(load_system(name).Settings(), changes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_penalties_of_samples_that_batch_norm_mixes_are_refused():
+    message = refused("dcgan", {"r1_weight": 1.0})
+    assert message.startswith("r1_weight = 1.0: batch norm (norm = batch) mixes the samples")
+    assert message.endswith("set discriminator_norm = none, or r1_weight = 0")
+    assert "discriminator_norm = batch" in refused("srgan", {"r2_weight": 1.0})
+    assert "set critic_norm = false" in refused("esrgan", {"r1_weight": 1.0})
+    assert refused("esrgan", {"stages.1.r1_weight": 2.0}).startswith("stages.1.r1_weight = 2.0")
+    assert "r1_weight" in refused("dcgan", {"r1_weight": -1.0})
+    assert "objective" in refused("simple_gan", {"objective": "wasserstein"})
+    override(load_system("dcgan").Settings(), {"norm": "none", "r1_weight": 1.0})
+
+
+SPECTRAL: dict[str, dict[str, Any]] = {
+    "dcgan": {"discriminator_norm": "spectral"},
+    "wgan_gp": {"critic_norm": "spectral"},
+    "conditional_gan": {"critic_norm": "spectral"},
+    "srgan": {"discriminator_norm": "spectral"},
+    "esrgan": {"critic_norm": False, "critic_spectral_norm": True},
+}
+
+
+@pytest.mark.parametrize("name", SPECTRAL)
+def test_the_power_iteration_is_stored_and_moves_in_the_critics_turn_alone(name):
+    changes = SPECTRAL[name] | {"batch_size": COUNT, "shards": 1, "images_per_epoch": COUNT}
+    system = grown(name, changes)
+    state = {key: value for key, value in system.state_dict().items() if key.endswith(".u")}
+    critic, generator = system.players
+    assert state and all(not key.startswith("generator") for key in state)
+    progress = at(system)
+    for player, moves in ((generator, False), (critic, True)):
+        before = {key: value.clone() for key, value in state.items()}
+        player.step([torch.full_like(p, 1e-3) for p in player.parameters], progress)
+        moved = [key for key in before if not torch.equal(before[key], state[key])]
+        # a vector of one number is 1 or -1, and stays
+        assert moved == [key for key in state if moves and state[key].numel() > 1]
+
+
+def test_spectral_norm_in_place_of_batch_norm_only():
+    message = refused("esrgan", {"critic_spectral_norm": True})
+    assert "critic_spectral_norm = true: batch norm" in message and "critic_norm = false" in message
+
+
+def test_objectives_and_penalties_are_settings_of_a_stage():
+    kind = load_system("srgan")
+    changes = {
+        "discriminator_norm": "none",
+        "stages.2.objective": "hinge",
+        "stages.2.r1_weight": 1.0,
+    }
+    settings = override(kind.Settings(), changes)
+    assert [settings.at(k).objective for k in range(3)] == ["binary", "binary", "hinge"]
+    identities = [settings.identity(k) for k in range(3)]
+    assert "objective" not in identities[1] and identities[2]["objective"] == "hinge"
+    assert "r1_weight" not in identities[1] and identities[2]["r1_weight"] == 1.0
+
+
+#: settings by system, all of which any number of workers must train to the same bits
+RECIPES: list[tuple[str, dict[str, Any]]] = [
+    ("dcgan", PLAIN["dcgan"] | {"objective": "relativistic", "r1_weight": 1.0, "r2_weight": 1.0}),
+    ("simple_gan", {"objective": "hinge"}),
+    ("esrgan", PLAIN["esrgan"] | {"objective": "relativistic_pairs", "r1_weight": 1.0}),
+    ("srgan", {"objective": "hinge", "discriminator_norm": "spectral"}),
+    ("wgan_gp", {"critic_norm": "spectral"}),
+]
+
+
+def test_any_number_of_workers_ends_in_the_same_bits():
+    prepared = [testing.small(name, changes) for name, changes in RECIPES]
+    testing.check_workers(prepared, worker_counts=[3])
+
+
+@pytest.mark.parametrize("name, changes", RECIPES, ids=lambda value: str(value)[:60])
+def test_promises(name, changes):
+    prepared = testing.small(name, changes)
+    testing.check_first_weights(prepared)
+    testing.check_finite(prepared)
+    testing.check_resume(prepared)
+    if changes.get("objective") != "relativistic_pairs":
+        # in a difference of scores the bias of a layer cancels while no unit of it changes sides
+        testing.check_turns(prepared)
