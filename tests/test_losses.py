@@ -259,3 +259,68 @@ def test_zero_centred_penalty_is_detached_from_the_generator_and_wide():
         layer = torch.nn.Linear(16, 1)
         images = torch.randn(2, 1, 4, 4).bfloat16()
         assert zero_centred_penalty(lambda x: layer(x.flatten(1)), images).dtype == torch.float32
+
+
+def mixing(weight):
+    """A smooth critic whose scores depend on the other images of the batch, as with PGGAN's
+    standard deviation of a minibatch."""
+
+    def critic(x):
+        own = torch.tanh(x.flatten(1) @ weight).sum(1)
+        return own * (1 + 0.3 * torch.tanh(own - own.mean()))
+
+    return critic
+
+
+PENALTIES = {
+    "one-centred": lambda critic, images, sigma: gradient_penalty(
+        critic, images[:3], images[3:], sigma
+    ),
+    "zero-centred": lambda critic, images, sigma: zero_centred_penalty(critic, images, sigma),
+}
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_finite_differences_tend_to_the_exact_penalty(name):
+    torch.manual_seed(3)
+    images = torch.randn(6, 2, 4, 4, dtype=torch.float64)
+    weight = (0.3 * torch.randn(32, 5, dtype=torch.float64)).requires_grad_()
+
+    def of(sigma):
+        torch.manual_seed(1)  # the same points between real and fake images
+        value = PENALTIES[name](mixing(weight), images, sigma)
+        return value, torch.autograd.grad(value, weight)[0]
+
+    value, gradient = of(0.0)
+    errors = []
+    for sigma in (0.1, 0.05, 0.025, 1e-4):
+        near, approximate = of(sigma)
+        torch.testing.assert_close(near, value, rtol=1e-14, atol=0)
+        errors.append(((approximate - gradient).norm() / gradient.norm()).item())
+    assert errors[0] < 0.02 and errors[-1] < 1e-7
+    # of second order: half the step, a quarter of the error
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.05)
+    assert errors[1] / errors[2] == pytest.approx(4, rel=0.05)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_finite_differences_take_no_double_backward_and_are_finite_for_a_flat_critic(
+    name, monkeypatch
+):
+    double, real_grad = [], torch.autograd.grad
+
+    def grad(*args, create_graph=False, **options):
+        double.append(create_graph)
+        return real_grad(*args, create_graph=create_graph, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", grad)
+    images = torch.randn(6, 1, 4, 4, requires_grad=True)
+    for start in (0.0, 0.5):
+        weight = torch.full((16, 3), start, requires_grad=True)
+        critic = lambda x, w=weight: (x.flatten(1) @ w).square().sum(1)  # noqa: E731
+        PENALTIES[name](critic, images, 0.1).backward()
+        assert weight.grad is not None and torch.isfinite(weight.grad).all()
+        assert weight.grad.any() == (start > 0) and images.grad is None
+    assert not any(double)
+    PENALTIES[name](critic, images, 0.0).backward()
+    assert double[-1]

@@ -182,6 +182,31 @@ def test_the_power_iteration_is_stored_and_moves_in_the_critics_turn_alone(name)
         assert moved == [key for key in state if moves and state[key].numel() > 1]
 
 
+PENALISED: dict[str, dict[str, Any]] = {
+    "wgan_gp": {},
+    "conditional_gan": {},
+    "esrgan": {"objective": "wasserstein", "critic_norm": False},
+    "dcgan": {"discriminator_norm": "none", "r1_weight": 1.0, "r2_weight": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", PENALISED)
+def test_finite_differences_have_the_value_of_the_penalty_and_nearly_its_gradient(name):
+    found = {}
+    for sigma in (0.0, 1e-5):
+        system = grown(name, PENALISED[name] | {"gradient_penalty_sigma": sigma})
+        critic = system.players[0]
+        terms = terms_of(system, critic.name)
+        penalty = torch.stack([terms[k] for k in ("gradient_penalty", "r1", "r2") if k in terms])
+        weights = [p for p in critic.parameters if p.ndim > 1]
+        slopes = torch.autograd.grad(penalty.sum(), weights, allow_unused=True)
+        found[sigma] = penalty, torch.cat([g.flatten() for g in slopes if g is not None])
+    torch.testing.assert_close(found[1e-5][0], found[0.0][0])
+    # of rectified units, which are not smooth, all but the few that change sides
+    off = (found[1e-5][1] - found[0.0][1]).norm() / found[0.0][1].norm()
+    assert off < 1e-3
+
+
 def test_spectral_norm_in_place_of_batch_norm_only():
     message = refused("esrgan", {"critic_spectral_norm": True})
     assert "critic_spectral_norm = true: batch norm" in message and "critic_norm = false" in message
@@ -207,7 +232,8 @@ RECIPES: list[tuple[str, dict[str, Any]]] = [
     ("simple_gan", {"objective": "hinge"}),
     ("esrgan", PLAIN["esrgan"] | {"objective": "relativistic_pairs", "r1_weight": 1.0}),
     ("srgan", {"objective": "hinge", "discriminator_norm": "spectral"}),
-    ("wgan_gp", {"critic_norm": "spectral"}),
+    ("wgan_gp", {"critic_norm": "spectral", "gradient_penalty_sigma": 0.1}),
+    ("progan_a", {"gradient_penalty_sigma": 0.1}),
 ]
 
 

@@ -87,9 +87,14 @@ class ConditionalGAN(LatentSystem):
         with torch.no_grad():
             fake = self.generator(latent, labels)
         real_scores, fake_scores = self.critic(batch.target, labels), self.critic(fake, labels)
-        weight = progress.settings.gradient_penalty_weight
-        penalty = gradient_penalty(lambda between: self.critic(between, labels), batch.target, fake)
+        s: Settings = progress.settings
+        penalty = gradient_penalty(
+            lambda between: self.critic(between, labels),
+            batch.target,
+            fake,
+            s.gradient_penalty_sigma,
+        )
         return {
             "wasserstein": wasserstein_critic(real_scores, fake_scores),
-            "gradient_penalty": weight * penalty,
+            "gradient_penalty": s.gradient_penalty_weight * penalty,
         }

@@ -20,14 +20,10 @@ from ganforge.networks.convolutional import (
 from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.adversarial import (
-    AdversarialSettings,
-    discriminator_term,
-    generator_term,
-    penalties,
-)
+from ganforge.systems.adversarial import AdversarialSettings, discriminator_term, generator_term
 from ganforge.systems.latent import ConvolutionalSettings, LatentSystem
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.penalties import penalties
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings
 

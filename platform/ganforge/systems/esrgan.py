@@ -23,13 +23,9 @@ from ganforge.networks.residual import RRDBNet
 from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.adversarial import (
-    ZeroCentredSettings,
-    discriminator_term,
-    generator_term,
-    penalties,
-)
+from ganforge.systems.adversarial import discriminator_term, generator_term
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.penalties import ZeroCentredSettings, penalties
 from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
 from ganforge.systems.players import make_player
 from ganforge.systems.rates import halved
@@ -198,7 +194,7 @@ class ESRGAN(SuperResolution):
             real_scores, fake_scores = self.critic(batch.target), self.critic(fake)
             if s.objective == "relativistic":
                 return {"relativistic": relativistic_average(real_scores, fake_scores)} | added
-            penalty = gradient_penalty(self.critic, batch.target, fake)
+            penalty = gradient_penalty(self.critic, batch.target, fake, s.gradient_penalty_sigma)
             return {
                 "wasserstein": wasserstein_critic(real_scores, fake_scores),
                 "gradient_penalty": s.gradient_penalty_weight * penalty,

@@ -23,6 +23,7 @@ from ganforge.settings import setting
 from ganforge.systems.base import Metric
 from ganforge.systems.latent import LatentGenerator, LatentSettings, LatentSystem, eval_mode
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.penalties import PenaltySettings
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings, doubling_problems, ladder
 
@@ -75,7 +76,7 @@ STAGES_A = stages(4, 256, 5, batch_a)
 STAGES_T = stages(4, 1024, 30, batch_t)
 
 
-class ProGANSettings(LatentSettings):
+class ProGANSettings(LatentSettings, PenaltySettings):
     """What both variants share, with PGGAN's values (appendix A.1) where a description departs."""
 
     latent_size: int = setting(128, "Z: numbers in a latent, put on the unit hypersphere", ge=1)
@@ -207,7 +208,9 @@ class ProGAN(LatentSystem):
         s: ProGANSettings = progress.settings
         real = fade_real(batch.target, progress.alpha) if progress.fading else batch.target
         real_scores = self.critic(real, *where)
-        penalty = gradient_penalty(lambda between: self.critic(between, *where), real, fake)
+        penalty = gradient_penalty(
+            lambda between: self.critic(between, *where), real, fake, s.gradient_penalty_sigma
+        )
         terms = {
             "wasserstein": wasserstein_critic(real_scores, self.critic(fake, *where)),
             "gradient_penalty": s.gradient_penalty_weight * penalty,

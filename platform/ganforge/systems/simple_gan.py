@@ -15,14 +15,10 @@ from ganforge.losses import binary_discriminator, non_saturating
 from ganforge.networks.mlp import MLPDiscriminator, MLPGenerator
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.adversarial import (
-    AdversarialSettings,
-    discriminator_term,
-    generator_term,
-    penalties,
-)
+from ganforge.systems.adversarial import AdversarialSettings, discriminator_term, generator_term
 from ganforge.systems.latent import LatentSettings, LatentSystem
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.penalties import penalties
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings, constant_problems
 

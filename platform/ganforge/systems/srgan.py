@@ -22,13 +22,9 @@ from ganforge.networks.residual import SRResNet
 from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.adversarial import (
-    AdversarialSettings,
-    discriminator_term,
-    generator_term,
-    penalties,
-)
+from ganforge.systems.adversarial import AdversarialSettings, discriminator_term, generator_term
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.penalties import penalties
 from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings

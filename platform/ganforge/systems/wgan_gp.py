@@ -17,13 +17,14 @@ from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.latent import ConvolutionalSettings, LatentSystem
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.penalties import PenaltySettings
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings
 
 ADAM = Adam(learning_rate=1e-4, betas=(0.0, 0.9))
 
 
-class Settings(ConvolutionalSettings):
+class Settings(ConvolutionalSettings, PenaltySettings):
     """Defaults are those of Algorithm 1 of the paper."""
 
     system: str = setting("wgan_gp", "this system")
@@ -80,9 +81,9 @@ class WGANGP(LatentSystem):
             return {"adversarial": wasserstein_generator(self.critic(self.generator(latent)))}
         with torch.no_grad():
             fake = self.generator(latent)
-        weight = progress.settings.gradient_penalty_weight
-        penalty = gradient_penalty(self.critic, batch.target, fake)
+        s: Settings = progress.settings
+        penalty = gradient_penalty(self.critic, batch.target, fake, s.gradient_penalty_sigma)
         return {
             "wasserstein": wasserstein_critic(self.critic(batch.target), self.critic(fake)),
-            "gradient_penalty": weight * penalty,
+            "gradient_penalty": s.gradient_penalty_weight * penalty,
         }
