@@ -207,6 +207,43 @@ def test_finite_differences_have_the_value_of_the_penalty_and_nearly_its_gradien
     assert off < 1e-3
 
 
+AUGMENTED: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "simple_gan": ({}, {"adversarial"}),
+    "dcgan": ({"norm": "none", "objective": "relativistic", "r1_weight": 1.0}, {"r1"}),
+    "wgan": ({}, {"wasserstein"}),
+    "wgan_gp": ({}, {"wasserstein", "gradient_penalty"}),
+    "conditional_gan": ({}, {"wasserstein"}),
+}
+
+
+@pytest.mark.parametrize("name", AUGMENTED)
+def test_critics_are_shown_augmented_images_alone(name):
+    """A square of the image's side about any of its pixels covers a quarter of it or more."""
+    changes, terms = AUGMENTED[name]
+    system = grown(name, changes | {"augment.color": 1.0, "augment.cutout": 1.0})
+    shown: list[Tensor] = []
+    players = system.players
+    players[0].module.register_forward_pre_hook(lambda _, given: shown.append(given[0]))
+    found = {player.name: terms_of(system, player.name) for player in players}
+    assert terms <= set(found[players[0].name])
+    assert shown and all((images == 0).float().mean() >= 0.25 for images in shown)
+    # and the gradient reaches the generator through what is left
+    total = torch.stack(list(found["generator"].values())).sum()
+    slopes = torch.autograd.grad(total, players[1].parameters, allow_unused=True)
+    assert any(slope is not None and slope.any() for slope in slopes)
+
+
+def test_augmentation_without_strength_is_in_no_identity_and_draws_nothing():
+    kind = load_system("dcgan")
+    settings = override(kind.Settings(), {"stages.0.augment.color": 0.5})
+    assert not any("augment" in key for key in kind.Settings().identity(0))
+    assert settings.identity(0)["augment.color"] == 0.5
+    assert "augment.cutout" in refused("dcgan", {"augment.cutout": 1.5})
+    plain, none = grown("wgan_gp"), grown("wgan_gp", {"augment.color": 0.0})
+    for term, value in terms_of(plain, "critic").items():
+        assert torch.equal(value, terms_of(none, "critic")[term])
+
+
 def test_spectral_norm_in_place_of_batch_norm_only():
     message = refused("esrgan", {"critic_spectral_norm": True})
     assert "critic_spectral_norm = true: batch norm" in message and "critic_norm = false" in message
@@ -229,11 +266,11 @@ def test_objectives_and_penalties_are_settings_of_a_stage():
 #: settings by system, all of which any number of workers must train to the same bits
 RECIPES: list[tuple[str, dict[str, Any]]] = [
     ("dcgan", PLAIN["dcgan"] | {"objective": "relativistic", "r1_weight": 1.0, "r2_weight": 1.0}),
-    ("simple_gan", {"objective": "hinge"}),
+    ("simple_gan", {"objective": "hinge", "augment": {"color": 1.0, "translation": 0.125}}),
     ("esrgan", PLAIN["esrgan"] | {"objective": "relativistic_pairs", "r1_weight": 1.0}),
     ("srgan", {"objective": "hinge", "discriminator_norm": "spectral"}),
     ("wgan_gp", {"critic_norm": "spectral", "gradient_penalty_sigma": 0.1}),
-    ("progan_a", {"gradient_penalty_sigma": 0.1}),
+    ("progan_a", {"gradient_penalty_sigma": 0.1, "augment": {"color": 1.0, "cutout": 0.5}}),
 ]
 
 

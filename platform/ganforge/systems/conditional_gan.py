@@ -80,17 +80,18 @@ class ConditionalGAN(LatentSystem):
         return network(latent, batch.label)
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        s: Settings = progress.settings
         latent, labels = self.draw_latents(batch), batch.label
         if player == "generator":
-            fake = self.generator(latent, labels)
+            fake = s.augment(self.generator(latent, labels))
             return {"adversarial": wasserstein_generator(self.critic(fake, labels))}
         with torch.no_grad():
-            fake = self.generator(latent, labels)
-        real_scores, fake_scores = self.critic(batch.target, labels), self.critic(fake, labels)
-        s: Settings = progress.settings
+            fake = s.augment(self.generator(latent, labels))
+        real = s.augment(batch.target)
+        real_scores, fake_scores = self.critic(real, labels), self.critic(fake, labels)
         penalty = gradient_penalty(
             lambda between: self.critic(between, labels),
-            batch.target,
+            real,
             fake,
             s.gradient_penalty_sigma,
         )

@@ -94,14 +94,16 @@ class DCGAN(LatentSystem):
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         s: Settings = progress.settings
-        latent, real = self.draw_latents(batch), batch.target
+        latent = self.draw_latents(batch)
         if player == "generator":
-            fake = self.generator(latent)
+            fake = s.augment(self.generator(latent))
             if s.objective == "binary":
                 return {"adversarial": non_saturating(self.discriminator(fake))}
+            real = s.augment(batch.target)
             return {"adversarial": generator_term(self.discriminator, real, fake, s.objective)}
         with torch.no_grad():
-            fake = self.generator(latent)
+            fake = s.augment(self.generator(latent))
+        real = s.augment(batch.target)
         if s.objective == "binary":
             real_logits = self.discriminator(real)
             value = binary_discriminator(real_logits, self.discriminator(fake))

@@ -20,6 +20,7 @@ from ganforge.networks.from_latent import GrowingGenerator
 from ganforge.networks.progressive import GrowingCritic
 from ganforge.schedule import Progress
 from ganforge.settings import setting
+from ganforge.systems.augmented import AugmentedSettings
 from ganforge.systems.base import Metric
 from ganforge.systems.latent import LatentGenerator, LatentSettings, LatentSystem, eval_mode
 from ganforge.systems.optimizers import Adam
@@ -76,7 +77,7 @@ STAGES_A = stages(4, 256, 5, batch_a)
 STAGES_T = stages(4, 1024, 30, batch_t)
 
 
-class ProGANSettings(LatentSettings, PenaltySettings):
+class ProGANSettings(LatentSettings, AugmentedSettings, PenaltySettings):
     """What both variants share, with PGGAN's values (appendix A.1) where a description departs."""
 
     latent_size: int = setting(128, "Z: numbers in a latent, put on the unit hypersphere", ge=1)
@@ -199,14 +200,15 @@ class ProGAN(LatentSystem):
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         where = (progress.fading, progress.alpha)
+        s: ProGANSettings = progress.settings
         latent = self.draw_latents(batch)
         if player == "generator":
-            scores = self.critic(self.generator(latent, *where), *where)
+            scores = self.critic(s.augment(self.generator(latent, *where)), *where)
             return {"adversarial": wasserstein_generator(scores)}
         with torch.no_grad():
-            fake = self.generator(latent, *where)
-        s: ProGANSettings = progress.settings
+            fake = s.augment(self.generator(latent, *where))
         real = fade_real(batch.target, progress.alpha) if progress.fading else batch.target
+        real = s.augment(real)
         real_scores = self.critic(real, *where)
         penalty = gradient_penalty(
             lambda between: self.critic(between, *where), real, fake, s.gradient_penalty_sigma

@@ -16,6 +16,7 @@ from ganforge.networks.mlp import MLPDiscriminator, MLPGenerator
 from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.adversarial import AdversarialSettings, discriminator_term, generator_term
+from ganforge.systems.augmented import AugmentedSettings
 from ganforge.systems.latent import LatentSettings, LatentSystem
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.penalties import penalties
@@ -25,7 +26,7 @@ from ganforge.systems.settings import StageSettings, constant_problems
 ADAM = Adam(learning_rate=3e-4, betas=(0.9, 0.999))
 
 
-class Settings(LatentSettings, AdversarialSettings):
+class Settings(LatentSettings, AdversarialSettings, AugmentedSettings):
     """Defaults are for 28 × 28 digits."""
 
     system: str = setting("simple_gan", "this system")
@@ -74,14 +75,16 @@ class SimpleGAN(LatentSystem):
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         s: Settings = progress.settings
-        latent, real = self.draw_latents(batch), batch.target
+        latent = self.draw_latents(batch)
         if player == "generator":
-            fake = self.generator(latent)
+            fake = s.augment(self.generator(latent))
             if s.objective == "binary":
                 return {"adversarial": non_saturating(self.discriminator(fake))}
+            real = s.augment(batch.target)
             return {"adversarial": generator_term(self.discriminator, real, fake, s.objective)}
         with torch.no_grad():
-            fake = self.generator(latent)
+            fake = s.augment(self.generator(latent))
+        real = s.augment(batch.target)
         if s.objective == "binary":
             real_logits = self.discriminator(real)
             value = binary_discriminator(real_logits, self.discriminator(fake))

@@ -80,10 +80,12 @@ class WGAN(LatentSystem):
         )
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        s: Settings = progress.settings
         latent = self.draw_latents(batch)
         if player == "generator":
-            return {"adversarial": wasserstein_generator(self.critic(self.generator(latent)))}
+            fake = s.augment(self.generator(latent))
+            return {"adversarial": wasserstein_generator(self.critic(fake))}
         with torch.no_grad():
-            fake = self.generator(latent)
-        real_scores, fake_scores = self.critic(batch.target), self.critic(fake)
+            fake = s.augment(self.generator(latent))
+        real_scores, fake_scores = self.critic(s.augment(batch.target)), self.critic(fake)
         return {"wasserstein": wasserstein_critic(real_scores, fake_scores)}

@@ -76,14 +76,16 @@ class WGANGP(LatentSystem):
         )
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        s: Settings = progress.settings
         latent = self.draw_latents(batch)
         if player == "generator":
-            return {"adversarial": wasserstein_generator(self.critic(self.generator(latent)))}
+            fake = s.augment(self.generator(latent))
+            return {"adversarial": wasserstein_generator(self.critic(fake))}
         with torch.no_grad():
-            fake = self.generator(latent)
-        s: Settings = progress.settings
-        penalty = gradient_penalty(self.critic, batch.target, fake, s.gradient_penalty_sigma)
+            fake = s.augment(self.generator(latent))
+        real = s.augment(batch.target)
+        penalty = gradient_penalty(self.critic, real, fake, s.gradient_penalty_sigma)
         return {
-            "wasserstein": wasserstein_critic(self.critic(batch.target), self.critic(fake)),
+            "wasserstein": wasserstein_critic(self.critic(real), self.critic(fake)),
             "gradient_penalty": s.gradient_penalty_weight * penalty,
         }
