@@ -13,6 +13,7 @@ from ganforge.data.batch import Batch
 from ganforge.draws import reseed
 from ganforge.schedule import Progress, Stage
 from ganforge.settings import SettingsError, override
+from ganforge.systems.averages import decay_of
 from ganforge.systems.base import System
 from ganforge.systems.catalog import load_system
 
@@ -244,6 +245,36 @@ def test_augmentation_without_strength_is_in_no_identity_and_draws_nothing():
         assert torch.equal(value, terms_of(none, "critic")[term])
 
 
+def test_the_decay_by_images_is_that_by_step_of_the_same_half_life():
+    kind = load_system("srgan")
+    for batch_size, count in ((16, 1000), (4, 1000), (16, 8)):
+        changes = {"batch_size": batch_size, "average_images": count}
+        by_images = override(kind.Settings(), changes)
+        decay = 0.5 ** (batch_size / count)
+        assert decay_of(by_images) == decay
+        assert decay_of(override(kind.Settings(), {"average_decay": decay})) == decay
+        # after `count` images what was there weighs half
+        assert decay_of(by_images) ** (count / batch_size) == pytest.approx(0.5)
+    staged = override(kind.Settings(), {"stages.1.average_images": 32, "stages.1.batch_size": 32})
+    assert [decay_of(staged.at(k)) for k in range(3)] == [0.0, 0.5, 0.0]
+    assert "average_images" not in staged.identity(0)
+    assert staged.identity(1)["average_images"] == 32
+    assert "average_images" in refused("pix2pix", {"average_images": 0})
+
+
+@pytest.mark.parametrize("name", ["simple_gan", "dcgan", "wgan", "wgan_gp", "conditional_gan"])
+def test_systems_of_papers_without_an_average_have_one_where_images_are_given(name):
+    assert grown(name).players[1].average is None
+    system = grown(name, {"batch_size": COUNT, "average_images": 2 * COUNT})
+    player = system.players[1]
+    assert player.average is not None and system.averaged() is player.average
+    before = [p.clone() for p in player.average.parameters()]
+    player.step([torch.ones_like(p) for p in player.parameters], at(system))
+    decay = 0.5**0.5
+    for old, mean, new in zip(before, player.average.parameters(), player.parameters, strict=True):
+        torch.testing.assert_close(mean, decay * old + (1 - decay) * new)
+
+
 def test_spectral_norm_in_place_of_batch_norm_only():
     message = refused("esrgan", {"critic_spectral_norm": True})
     assert "critic_spectral_norm = true: batch norm" in message and "critic_norm = false" in message
@@ -265,7 +296,16 @@ def test_objectives_and_penalties_are_settings_of_a_stage():
 
 #: settings by system, all of which any number of workers must train to the same bits
 RECIPES: list[tuple[str, dict[str, Any]]] = [
-    ("dcgan", PLAIN["dcgan"] | {"objective": "relativistic", "r1_weight": 1.0, "r2_weight": 1.0}),
+    (
+        "dcgan",
+        {
+            "discriminator_norm": "none",
+            "objective": "relativistic",
+            "r1_weight": 1.0,
+            "r2_weight": 1.0,
+            "average_images": 64,
+        },
+    ),
     ("simple_gan", {"objective": "hinge", "augment": {"color": 1.0, "translation": 0.125}}),
     ("esrgan", PLAIN["esrgan"] | {"objective": "relativistic_pairs", "r1_weight": 1.0}),
     ("srgan", {"objective": "hinge", "discriminator_norm": "spectral"}),

@@ -87,9 +87,10 @@ class DCGAN(LatentSystem):
         )
         self.init_networks("generator", "discriminator")
         iterate(self.discriminator, FIRST_ITERATIONS)
+        averaged = settings.average_images is not None
         self.players = (
             make_player(settings, "discriminator", self.discriminator, after_step=iterate),
-            make_player(settings, "generator", self.generator),
+            make_player(settings, "generator", self.generator, averaged=averaged),
         )
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from ganforge.networks.progressive import GrowingCritic
 from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.augmented import AugmentedSettings
+from ganforge.systems.averages import AverageSettings
 from ganforge.systems.base import Metric
 from ganforge.systems.latent import LatentGenerator, LatentSettings, LatentSystem, eval_mode
 from ganforge.systems.optimizers import Adam
@@ -77,7 +78,7 @@ STAGES_A = stages(4, 256, 5, batch_a)
 STAGES_T = stages(4, 1024, 30, batch_t)
 
 
-class ProGANSettings(LatentSettings, AugmentedSettings, PenaltySettings):
+class ProGANSettings(LatentSettings, AugmentedSettings, AverageSettings, PenaltySettings):
     """What both variants share, with PGGAN's values (appendix A.1) where a description departs."""
 
     latent_size: int = setting(128, "Z: numbers in a latent, put on the unit hypersphere", ge=1)

@@ -24,6 +24,7 @@ from ganforge.networks.progressive import GrowingCritic, GrowingUpscaler, genera
 from ganforge.reach import Span
 from ganforge.schedule import Progress
 from ganforge.settings import setting
+from ganforge.systems.averages import AverageSettings
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.penalties import PenaltySettings
 from ganforge.systems.perceptual import PerceptualTerm, VGGTerm, resolve_perceptual
@@ -39,7 +40,7 @@ class GatedPerceptual(VGGTerm):
     gate: Literal["hr", "lr"] = setting("hr", "the side that is compared with min_size")
 
 
-class Settings(PenaltySettings):
+class Settings(AverageSettings, PenaltySettings):
     """Defaults are those of PGGAN appendix A.1 where the description departs from it."""
 
     system: str = setting("progressive_gan_sr", "this system")

@@ -17,6 +17,7 @@ from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.adversarial import AdversarialSettings, discriminator_term, generator_term
 from ganforge.systems.augmented import AugmentedSettings
+from ganforge.systems.averages import OptionalAverageSettings
 from ganforge.systems.latent import LatentSettings, LatentSystem
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.penalties import penalties
@@ -26,7 +27,7 @@ from ganforge.systems.settings import StageSettings, constant_problems
 ADAM = Adam(learning_rate=3e-4, betas=(0.9, 0.999))
 
 
-class Settings(LatentSettings, AdversarialSettings, AugmentedSettings):
+class Settings(LatentSettings, AdversarialSettings, AugmentedSettings, OptionalAverageSettings):
     """Defaults are for 28 × 28 digits."""
 
     system: str = setting("simple_gan", "this system")
@@ -68,9 +69,10 @@ class SimpleGAN(LatentSystem):
         self.generator = MLPGenerator(settings.latent_size, settings.channels, side)
         self.discriminator = MLPDiscriminator(settings.channels, side)
         self.init_networks("generator", "discriminator")
+        averaged = settings.average_images is not None
         self.players = (
             make_player(settings, "discriminator", self.discriminator),
-            make_player(settings, "generator", self.generator),
+            make_player(settings, "generator", self.generator, averaged=averaged),
         )
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:

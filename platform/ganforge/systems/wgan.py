@@ -69,6 +69,7 @@ class WGAN(LatentSystem):
             settings.features, settings.channels, side, settings.critic_norm
         )
         self.init_networks("generator", "critic")
+        averaged = settings.average_images is not None
         self.players = (
             make_player(
                 settings,
@@ -76,7 +77,9 @@ class WGAN(LatentSystem):
                 self.critic,
                 after_step=lambda critic: clip_weights(critic, settings.clip),
             ),
-            make_player(settings, "generator", self.generator, every="critic_steps"),
+            make_player(
+                settings, "generator", self.generator, every="critic_steps", averaged=averaged
+            ),
         )
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:

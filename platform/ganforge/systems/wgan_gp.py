@@ -70,9 +70,12 @@ class WGANGP(LatentSystem):
         )
         self.init_networks("generator", "critic")
         iterate(self.critic, FIRST_ITERATIONS)
+        averaged = settings.average_images is not None
         self.players = (
             make_player(settings, "critic", self.critic, after_step=iterate),
-            make_player(settings, "generator", self.generator, every="critic_steps"),
+            make_player(
+                settings, "generator", self.generator, every="critic_steps", averaged=averaged
+            ),
         )
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
