@@ -63,9 +63,20 @@ class DCGAN(LatentSystem):
     Settings = Settings
     settings: Settings
 
-    #: `described`: the reference networks have batch norm switched off.
+    #: `described`: the reference networks have batch norm switched off. `modern`: relativistic
+    #: pairs with R1 and R2 (arXiv:2501.05441), DiffAugment, an average.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
+        "modern": {
+            "discriminator_norm": "none",
+            "objective": "relativistic",
+            "r1_weight": 1.0,
+            "r2_weight": 1.0,
+            "augment": {"color": 1.0, "translation": 0.125, "cutout": 0.5},
+            "average_images": 10_000,
+            "generator.betas": (0.0, 0.99),
+            "discriminator.betas": (0.0, 0.99),
+        },
         "described": {"norm": "none"},
         "quick": {
             "features": 16,

@@ -110,9 +110,17 @@ class ESRGAN(SuperResolution):
     Settings = Settings
     settings: Settings
 
-    #: `described`: WGAN-GP as objective, and squared distances of features.
+    #: `described`: WGAN-GP as objective, and squared distances of features. `modern`: relativistic
+    #: pairs with R1 and R2 (arXiv:2501.05441), and an average.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
+        "modern": {
+            "objective": "relativistic_pairs",
+            "critic_norm": False,
+            "r1_weight": 1.0,
+            "r2_weight": 1.0,
+            "average_images": 10_000,
+        },
         "described": {
             "objective": "wasserstein",
             "critic_norm": False,

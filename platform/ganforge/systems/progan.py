@@ -141,6 +141,14 @@ PGGAN: dict[str, Any] = {
     "stages": paper_stages(1024),
 }
 
+#: The defaults with the penalty without a double backward pass, DiffAugment as published, and an
+#: average that remembers as many images at every batch size of the ladder.
+MODERN: dict[str, Any] = {
+    "gradient_penalty_sigma": 0.1,
+    "augment": {"color": 1.0, "translation": 0.125, "cutout": 0.5},
+    "average_images": 10_000,
+}
+
 QUICK: dict[str, Any] = {
     "latent_size": 32,
     "width": 16,
@@ -251,6 +259,7 @@ class ProGANA(ProGAN):
             "stages": stages(64, 256, 5, batch_a),
         },
         "pggan": PGGAN,
+        "modern": MODERN,
         "quick": QUICK,
     }
 
@@ -270,6 +279,7 @@ class ProGANT(ProGAN):
             "stages": stages(128, 1024, 30, batch_t),
         },
         "pggan": PGGAN,
+        "modern": MODERN,
         "quick": QUICK | {"latent_size": 64, "batch_size": 4, "shards": 1, "images_per_epoch": 192},
     }
 

@@ -84,9 +84,15 @@ class SRGAN(SuperResolution):
     Settings = Settings
     settings: Settings
 
-    #: `described`: the description's tanh and its 100 epochs. `distortion`: pixels alone.
+    #: `described`: the description's tanh and its 100 epochs. `distortion`: pixels alone. `modern`:
+    #: hinge with spectral norm (arXiv:1802.05957), and an average.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
+        "modern": {
+            "objective": "hinge",
+            "discriminator_norm": "spectral",
+            "average_images": 10_000,
+        },
         "described": {
             "tanh": True,
             "images_per_epoch": None,
