@@ -11,4 +11,6 @@ SPACE = {
     "generator.betas.0": tune.choice([0.0, 0.5]),
     "discriminator.betas.0": tune.choice([0.0, 0.5]),
     "latent_size": tune.choice([32, 64, 100]),
+    "objective": tune.choice(["binary", "hinge", "relativistic"]),
+    "augment.translation": tune.choice([0.0, 0.125]),
 }

@@ -11,4 +11,5 @@ SPACE = {
     "gradient_penalty_weight": tune.loguniform(1.0, 30.0),
     "critic_steps": tune.randint(1, 6),
     "generator.betas.0": tune.choice([0.0, 0.5]),
+    "augment.translation": tune.choice([0.0, 0.125]),
 }

@@ -24,7 +24,7 @@ LAYERS = [
     {"training"},
     {"systems"},
     {"metrics"},
-    {"data", "losses", "networks"},
+    {"augmentation", "data", "losses", "networks"},
     {"layers"},
     {
         "addresses",
@@ -48,7 +48,7 @@ LAYERS = [
 LEVEL = {room: len(LAYERS) - number for number, rooms in enumerate(LAYERS) for room in rooms}
 RAY = {"cluster", "search", "doctor"}
 #: formulas: they see no settings, files, devices or ranks
-MATHEMATICS = {"losses", "layers", "networks"}
+MATHEMATICS = {"augmentation", "losses", "layers", "networks"}
 
 
 def imports(path: Path) -> set[str]:

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -11,6 +12,7 @@ from ganforge.losses import (
     drift,
     feature_matching,
     gradient_penalty,
+    hinge_discriminator,
     label_grid,
     least_squares,
     mean_absolute,
@@ -19,9 +21,11 @@ from ganforge.losses import (
     paired_feature_matching,
     perceptual,
     relativistic_average,
+    relativistic_pairs,
     smoothed,
     wasserstein_critic,
     wasserstein_generator,
+    zero_centred_penalty,
 )
 
 
@@ -198,3 +202,125 @@ def test_perceptual_distance_can_be_absolute():
     real, fake = random(2, 3, 4, 4), random(2, 3, 4, 4)
     value = perceptual(lambda x: 2 * x, real, fake, mean_absolute)
     torch.testing.assert_close(value, 2 * (real - fake).abs().mean())
+
+
+def test_hinge_by_hand():
+    real, fake = torch.tensor([3.0, 0.5, -1.0]), torch.tensor([-2.0, -0.25, 1.0])
+    assert hinge_discriminator(real, fake).item() == (0 + 0.5 + 2) / 3 + (0 + 0.75 + 2) / 3
+    # beyond the margin nothing pulls
+    scores = torch.tensor([1.5, 2.0], requires_grad=True)
+    hinge_discriminator(scores, -scores.detach()).backward()
+    assert scores.grad is not None and not scores.grad.any()
+
+
+def test_relativistic_pairs():
+    equal = torch.full((6, 1), 3.7, dtype=torch.float64)
+    assert abs(relativistic_pairs(equal, equal).item() - math.log(2)) < 1e-12
+    real, fake = random(5, 1), random(5, 1)
+    chance = 1 / (1 + torch.exp(fake - real))
+    value = relativistic_pairs(real, fake)
+    torch.testing.assert_close(value, -torch.log(chance).mean())
+    torch.testing.assert_close(relativistic_pairs(real + 9, fake + 9), value)
+    # the mean over shards is that over the batch, which no other relativistic objective promises
+    shards = [relativistic_pairs(real[i : i + 1], fake[i : i + 1]) for i in range(5)]
+    torch.testing.assert_close(torch.stack(shards).mean(), value)
+    with pytest.raises(ValueError, match="no pairs"):
+        relativistic_pairs(real, fake[:, 0])
+    assert math.isfinite(relativistic_pairs(torch.tensor([-1e4]), torch.tensor([1e4])).item())
+
+
+def test_zero_centred_penalty_of_a_linear_and_of_a_quadratic_critic():
+    images, w = random(6, 3, 5, 4), random(3, 5, 4)
+    linear = zero_centred_penalty(lambda x: (x * w).sum(dim=(1, 2, 3)), images)
+    torch.testing.assert_close(linear, w.square().sum() / 2)
+    quadratic = zero_centred_penalty(lambda x: x.square().sum(dim=(1, 2, 3)), images)
+    torch.testing.assert_close(quadratic, 2 * images.square().sum() / 6)
+
+
+def test_zero_centred_penalty_gradient_equals_finite_differences():
+    images, weight = random(3, 2, 4, 4), random(32, 5).requires_grad_()
+
+    def value(w):
+        return zero_centred_penalty(lambda x: torch.tanh(x.flatten(1) @ w).sum(1), images)
+
+    (gradient,) = torch.autograd.grad(value(weight), weight)
+    for at in [(0, 0), (7, 3), (31, 4)]:
+        step = torch.zeros_like(weight)
+        step[at] = 1e-6
+        numeric = (value(weight.detach() + step) - value(weight.detach() - step)) / 2e-6
+        assert abs(numeric.item() - gradient[at].item()) < 1e-7
+
+
+def test_zero_centred_penalty_is_detached_from_the_generator_and_wide():
+    fake, w = torch.randn(2, 1, 4, 4, requires_grad=True), torch.zeros(16, requires_grad=True)
+    zero_centred_penalty(lambda x: x.flatten(1) @ w, fake).backward()
+    assert fake.grad is None and w.grad is not None and torch.isfinite(w.grad).all()
+    with torch.autocast("cpu", torch.bfloat16):
+        layer = torch.nn.Linear(16, 1)
+        images = torch.randn(2, 1, 4, 4).bfloat16()
+        assert zero_centred_penalty(lambda x: layer(x.flatten(1)), images).dtype == torch.float32
+
+
+def mixing(weight):
+    """A smooth critic whose scores depend on the other images of the batch, as with PGGAN's
+    standard deviation of a minibatch."""
+
+    def critic(x):
+        own = torch.tanh(x.flatten(1) @ weight).sum(1)
+        return own * (1 + 0.3 * torch.tanh(own - own.mean()))
+
+    return critic
+
+
+PENALTIES = {
+    "one-centred": lambda critic, images, sigma: gradient_penalty(
+        critic, images[:3], images[3:], sigma
+    ),
+    "zero-centred": lambda critic, images, sigma: zero_centred_penalty(critic, images, sigma),
+}
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_finite_differences_tend_to_the_exact_penalty(name):
+    torch.manual_seed(3)
+    images = torch.randn(6, 2, 4, 4, dtype=torch.float64)
+    weight = (0.3 * torch.randn(32, 5, dtype=torch.float64)).requires_grad_()
+
+    def of(sigma):
+        torch.manual_seed(1)  # the same points between real and fake images
+        value = PENALTIES[name](mixing(weight), images, sigma)
+        return value, torch.autograd.grad(value, weight)[0]
+
+    value, gradient = of(0.0)
+    errors = []
+    for sigma in (0.1, 0.05, 0.025, 1e-4):
+        near, approximate = of(sigma)
+        torch.testing.assert_close(near, value, rtol=1e-14, atol=0)
+        errors.append(((approximate - gradient).norm() / gradient.norm()).item())
+    assert errors[0] < 0.02 and errors[-1] < 1e-7
+    # of second order: half the step, a quarter of the error
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.05)
+    assert errors[1] / errors[2] == pytest.approx(4, rel=0.05)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_finite_differences_take_no_double_backward_and_are_finite_for_a_flat_critic(
+    name, monkeypatch
+):
+    double, real_grad = [], torch.autograd.grad
+
+    def grad(*args, create_graph=False, **options):
+        double.append(create_graph)
+        return real_grad(*args, create_graph=create_graph, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", grad)
+    images = torch.randn(6, 1, 4, 4, requires_grad=True)
+    for start in (0.0, 0.5):
+        weight = torch.full((16, 3), start, requires_grad=True)
+        critic = lambda x, w=weight: (x.flatten(1) @ w).square().sum(1)  # noqa: E731
+        PENALTIES[name](critic, images, 0.1).backward()
+        assert weight.grad is not None and torch.isfinite(weight.grad).all()
+        assert weight.grad.any() == (start > 0) and images.grad is None
+    assert not any(double)
+    PENALTIES[name](critic, images, 0.0).backward()
+    assert double[-1]

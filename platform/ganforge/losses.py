@@ -31,28 +31,100 @@ def non_saturating(fake_logits: Tensor) -> Tensor:
     return F.softplus(-_wide(fake_logits)).mean()
 
 
+def hinge_discriminator(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """mean max(0, 1 - D(x)) + mean max(0, 1 + D(G(z))), which the discriminator minimises.
+
+    The margin of arXiv:1705.02894, section 3, as equation 16 of arXiv:1802.05957 writes it. The
+    generator minimises -mean D(G(z)), equation 17 there: `wasserstein_generator`. Scores of any
+    shape in, scalar out, at least 0.
+    """
+    return F.relu(1 - _wide(real_scores)).mean() + F.relu(1 + _wide(fake_scores)).mean()
+
+
+def relativistic_pairs(high: Tensor, low: Tensor) -> Tensor:
+    """mean -log σ(a - b) over pairs (a, b) of scores at one position of `high` and `low`.
+
+    Equation 2 of arXiv:2501.05441 (RpGAN, arXiv:1807.00734) with f(t) = -log(1 + exp(-t)): the
+    discriminator minimises it with a = D(x) and b = D(G(z)), the generator with the two exchanged.
+    Image i is paired with latent i of its shard, so a pair does not depend on who computes it, and
+    unlike `relativistic_average` the mean over shards is the mean over the whole batch. Scores of
+    one shape in, scalar out; equal scores give log 2. A shape that differs is an error, since
+    broadcasting would pair each with all.
+    """
+    if high.shape != low.shape:
+        raise ValueError(f"scores of shapes {tuple(high.shape)} and {tuple(low.shape)}: no pairs")
+    return F.softplus(_wide(low) - _wide(high)).mean()
+
+
 def drift(real_scores: Tensor) -> Tensor:
     """mean D(real)², which keeps scores near zero (arXiv:1710.10196, appendix A.1)."""
     return real_scores.square().mean()
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, sigma: float = 0.0
+) -> Tensor:
     """Mean squared deviation of the critic's gradient norm from 1.
 
     Equation 3 of arXiv:1704.00028, without the weight: one random point between each real and fake
     image, the norm over channels, height and width. (N, C, H, W) in, scalar out. Runs in float32
-    (or wider) under mixed precision, and draws from the default generator.
+    (or wider) under mixed precision, and draws from the default generator. With `sigma` above 0
+    its gradient is one of finite differences: see `mean_over_gradients`.
     """
     with torch.autocast(real.device.type, enabled=False):
         dtype = torch.promote_types(real.dtype, torch.float32)
         real, fake = real.to(dtype), fake.detach().to(dtype)
         mix = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=dtype)
         between = (mix * real + (1 - mix) * fake).requires_grad_()
-        scores = critic(between)
-        (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
-        # 1e-12 keeps the root's own gradient finite where the critic is flat
-        norm = torch.sqrt(gradient.square().sum(dim=(1, 2, 3)) + 1e-12)
-        return (norm - 1).square().mean()
+        return mean_over_gradients(critic, between, _excess, sigma)
+
+
+def _excess(squares: Tensor) -> Tensor:
+    # 1e-12 keeps the root's own gradient finite where the critic is flat
+    return (torch.sqrt(squares + 1e-12) - 1).square()
+
+
+def zero_centred_penalty(
+    critic: Callable[[Tensor], Tensor], images: Tensor, sigma: float = 0.0
+) -> Tensor:
+    """½ mean ‖∇D‖² at `images`: R1 at real images and R2 at fake ones, without the weight γ.
+
+    Equations 9 and 10 of arXiv:1801.04406 (both in arXiv:2501.05441), the norm over channels,
+    height and width. (N, C, H, W) in, scalar out. Runs in float32 (or wider) under mixed precision;
+    the gradient reaches the critic's weights, and not what made the images. With `sigma` above 0
+    it is one of finite differences: see `mean_over_gradients`.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        inputs = _wide(images).detach().requires_grad_()
+        return mean_over_gradients(critic, inputs, lambda squares: squares / 2, sigma)
+
+
+def mean_over_gradients(
+    critic: Callable[[Tensor], Tensor],
+    images: Tensor,
+    penalty: Callable[[Tensor], Tensor],
+    sigma: float = 0.0,
+) -> Tensor:
+    """P = mean over n of penalty(‖g_n‖²) with g = ∂ΣD/∂x at `images`, (N, C, H, W) to a scalar.
+
+    With `sigma` = 0 by a double backward pass. Above it the value is the same, and its gradient
+    that of (ΣD(x + σr) - ΣD(x - σr))·c/2σ: as ∂P/∂θ = (∂P/∂g)·∂g/∂θ and g is itself the derivative
+    of ΣD, P's gradient is the change of ∂ΣD/∂θ along d = ∂P/∂g, here with r = d/c and c the
+    longest d_n, so that no image moves further than σ. The error is of the order of σ². The
+    approximated R1 of arXiv:2501.08316 moves the images along noise instead, and so tends to the
+    exact gradient in the mean over noise only; along d it does for each batch.
+    """
+    (gradient,) = torch.autograd.grad(critic(images).sum(), images, create_graph=not sigma)
+    if not sigma:
+        return penalty(gradient.square().sum(dim=(1, 2, 3))).mean()
+    gradient.requires_grad_()
+    value = penalty(gradient.square().sum(dim=(1, 2, 3))).mean()
+    (direction,) = torch.autograd.grad(value, gradient)
+    # where the critic is flat nothing moves
+    longest = direction.flatten(1).norm(dim=1).max().clamp_min(1e-12)
+    images, move = images.detach(), direction * (sigma / longest)
+    change = (critic(images + move).sum() - critic(images - move).sum()) * (longest / (2 * sigma))
+    return value.detach() + (change - change.detach())
 
 
 def mean_squared(first: Tensor, second: Tensor) -> Tensor:

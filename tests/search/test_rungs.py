@@ -327,7 +327,9 @@ def test_searches_begun_before_a_setting_was_are_resumed() -> None:
         prepared(), SPACE, METRIC, "storage", "sqlite:///m.db", "e", limits=Limits(3)
     )
     present = header(request)
-    later = re.compile(r"schedule|clip_norm|growth|initial_weights|iterations")
+    later = re.compile(
+        r"schedule|clip_norm|growth|initial_weights|iterations|penalty_sigma|average_images"
+    )
     known = {k: v for k, v in present["settings"].items() if not later.search(k)}
     assert len(known) < len(present["settings"])
     old = {k: v for k, v in present.items() if k != "rungs"} | {"settings": known}

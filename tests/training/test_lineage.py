@@ -50,6 +50,7 @@ OTHER = {
     "on_divergence": "rollback",
     "growth": "preserving",
     "initial_weights": "a file",
+    "average_images": 500,
     **{f"{name}.schedule.kind": "linear" for name in ("generator", "critic")},
     **{f"{name}.clip_norm": 1.0 for name in ("generator", "critic")},
     **{f"{name}.schedule.milestones": "9" for name in ("generator", "critic")},

@@ -7,7 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ganforge.networks.spectral import SpectralConv2d
+
 Norm = Literal["batch", "instance", "none"]
+#: A critic's; spectral: of its weights and not of its features (arXiv:1802.05957).
+CriticNorm = Literal["batch", "instance", "none", "spectral"]
 #: Standard deviation of first weights, DCGAN section 4.
 DEVIATION = 0.02
 
@@ -47,18 +51,21 @@ class ConvolutionalCritic(nn.Module):
     """Images (N, C, r, r) to scores (N, 1), without a sigmoid: logits of a discriminator.
 
     With r = 2^k: k - 2 convolutions of stride 2 to f, 2f, … f·2^(k-3) channels and one that sees
-    the last 4 × 4. Leaky ReLU after each but the last, norm before it in all but the first.
+    the last 4 × 4. Leaky ReLU after each but the last, norm before it in all but the first; with
+    `norm = "spectral"` each convolution is normalised itself, and has a bias.
     """
 
-    def __init__(self, features: int, image_channels: int, resolution: int, norm: Norm):
+    def __init__(self, features: int, image_channels: int, resolution: int, norm: CriticNorm):
         super().__init__()
         count = resolution.bit_length() - 3  # down to 4 pixels
         channels = [features << power for power in range(count)]
-        stack: list[nn.Module] = [nn.Conv2d(image_channels, features, 4, 2, 1), nn.LeakyReLU(0.2)]
+        spectral = norm == "spectral"
+        conv = SpectralConv2d if spectral else nn.Conv2d
+        stack: list[nn.Module] = [conv(image_channels, features, 4, 2, 1), nn.LeakyReLU(0.2)]
         for before, after in pairwise(channels):
-            stack.append(nn.Conv2d(before, after, 4, 2, 1, bias=False))
+            stack.append(conv(before, after, 4, 2, 1, bias=spectral))
             stack += [*norm_layer(norm, after), nn.LeakyReLU(0.2)]
-        stack.append(nn.Conv2d(channels[-1], 1, 4))
+        stack.append(conv(channels[-1], 1, 4))
         self.layers = nn.Sequential(*stack)
         self.reset_parameters()
 
@@ -102,7 +109,12 @@ class LabelledCritic(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int, features: int, image_channels: int, resolution: int, norm: Norm
+        self,
+        num_classes: int,
+        features: int,
+        image_channels: int,
+        resolution: int,
+        norm: CriticNorm,
     ):
         super().__init__()
         self.resolution = resolution
@@ -114,8 +126,8 @@ class LabelledCritic(nn.Module):
         return self.critic(torch.cat([images, plane.to(images.dtype)], dim=1))
 
 
-def norm_layer(norm: Norm, channels: int) -> list[nn.Module]:
-    """One normalisation layer, with scale and shift; nothing for "none"."""
+def norm_layer(norm: CriticNorm, channels: int) -> list[nn.Module]:
+    """One normalisation layer, with scale and shift; nothing for "none" and "spectral"."""
     if norm == "batch":
         return [nn.BatchNorm2d(channels)]
     return [nn.InstanceNorm2d(channels, affine=True)] if norm == "instance" else []

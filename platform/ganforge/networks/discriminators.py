@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganforge.layers import MinibatchDiscrimination, initialise, leaky
+from ganforge.networks.spectral import SpectralConv2d, SpectralLinear
 
 
 class PatchGAN(nn.Module):
@@ -52,7 +53,9 @@ class VGGStyleDiscriminator(nn.Module):
 
     Eight convolutions of 3 × 3 with strides 1, 2, 1, 2, …, then two dense layers. `norm` is where
     batch norm stands: "inner" (all but the first convolution, as published), "all", or "none" for a
-    gradient penalty. `prelu` replaces the leaky ReLUs of the convolutions by one slope a channel.
+    gradient penalty; "spectral" divides the weights of all layers by their largest singular value
+    (arXiv:1802.05957) instead. `prelu` replaces the leaky ReLUs of the convolutions by one slope a
+    channel.
     (N, C, size, size) to (N, 1).
     """
 
@@ -62,19 +65,22 @@ class VGGStyleDiscriminator(nn.Module):
         size: int = 96,
         width: int = 64,
         dense: int = 1024,
-        norm: Literal["inner", "all", "none"] = "inner",
+        norm: Literal["inner", "all", "none", "spectral"] = "inner",
         *,
         prelu: bool = False,
     ):
         super().__init__()
         if size % 16:
             raise ValueError(f"size = {size}: must be a multiple of 16")
+        conv, linear = nn.Conv2d, nn.Linear
+        if norm == "spectral":
+            conv, linear = SpectralConv2d, SpectralLinear
         layers: list[nn.Module] = []
         before = channels
         for number in range(8):
             after, stride = width * 2 ** (number // 2), 1 + number % 2
             normed = norm == "all" or (norm == "inner" and number > 0)
-            layers.append(nn.Conv2d(before, after, 3, stride, 1, bias=not normed))
+            layers.append(conv(before, after, 3, stride, 1, bias=not normed))
             if normed:
                 layers.append(nn.BatchNorm2d(after))
             layers.append(nn.PReLU(after, 0.2) if prelu else nn.LeakyReLU(0.2))
@@ -83,8 +89,8 @@ class VGGStyleDiscriminator(nn.Module):
         side = size // 16
         goal = pooled_side(side)
         self.pool = side // goal
-        self.dense = nn.Linear(8 * width * goal**2, dense)
-        self.exit = nn.Linear(dense, 1)
+        self.dense = linear(8 * width * goal**2, dense)
+        self.exit = linear(dense, 1)
 
     def initialise(self) -> None:
         """Torch's defaults."""

@@ -12,6 +12,7 @@ from ganforge.assets import Assets
 from ganforge.data.batch import Batch
 from ganforge.losses import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ganforge.networks.convolutional import LabelledCritic, LabelledGenerator
+from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.latent import LatentSystem
@@ -67,9 +68,13 @@ class ConditionalGAN(LatentSystem):
             settings.num_classes, settings.features, settings.channels, side, settings.critic_norm
         )
         self.init_networks("generator", "critic")
+        iterate(self.critic, FIRST_ITERATIONS)
+        averaged = settings.average_images is not None
         self.players = (
-            make_player(settings, "critic", self.critic),
-            make_player(settings, "generator", self.generator, every="critic_steps"),
+            make_player(settings, "critic", self.critic, after_step=iterate),
+            make_player(
+                settings, "generator", self.generator, every="critic_steps", averaged=averaged
+            ),
         )
 
     def images(
@@ -78,16 +83,22 @@ class ConditionalGAN(LatentSystem):
         return network(latent, batch.label)
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        s: Settings = progress.settings
         latent, labels = self.draw_latents(batch), batch.label
         if player == "generator":
-            fake = self.generator(latent, labels)
+            fake = s.augment(self.generator(latent, labels))
             return {"adversarial": wasserstein_generator(self.critic(fake, labels))}
         with torch.no_grad():
-            fake = self.generator(latent, labels)
-        real_scores, fake_scores = self.critic(batch.target, labels), self.critic(fake, labels)
-        weight = progress.settings.gradient_penalty_weight
-        penalty = gradient_penalty(lambda between: self.critic(between, labels), batch.target, fake)
+            fake = s.augment(self.generator(latent, labels))
+        real = s.augment(batch.target)
+        real_scores, fake_scores = self.critic(real, labels), self.critic(fake, labels)
+        penalty = gradient_penalty(
+            lambda between: self.critic(between, labels),
+            real,
+            fake,
+            s.gradient_penalty_sigma,
+        )
         return {
             "wasserstein": wasserstein_critic(real_scores, fake_scores),
-            "gradient_penalty": weight * penalty,
+            "gradient_penalty": s.gradient_penalty_weight * penalty,
         }

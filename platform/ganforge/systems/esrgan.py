@@ -20,9 +20,12 @@ from ganforge.losses import (
 )
 from ganforge.networks.discriminators import VGGStyleDiscriminator
 from ganforge.networks.residual import RRDBNet
+from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.schedule import Progress
 from ganforge.settings import setting
+from ganforge.systems.adversarial import discriminator_term, generator_term
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.penalties import ZeroCentredSettings, penalties
 from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
 from ganforge.systems.players import make_player
 from ganforge.systems.rates import halved
@@ -36,7 +39,7 @@ _ADAM = Adam(learning_rate=1e-4, betas=(0.9, 0.999))
 _VGG = Perceptual(weight=1.0, before_activation=True, distance="l1")
 
 
-class Settings(CropSettings):
+class Settings(CropSettings, ZeroCentredSettings):
     """Defaults are those of section 4.1 and its published configuration."""
 
     system: str = setting("esrgan", "this system")
@@ -44,8 +47,16 @@ class Settings(CropSettings):
     blocks: int = setting(23, "residual-in-residual dense blocks of the generator", ge=1)
     initial_scale: float = setting(0.1, "first weights are Kaiming's times this", gt=0)
     critic_norm: bool = setting(True, "batch norm in the critic; not with a gradient penalty")
-    objective: Literal["relativistic", "wasserstein"] = setting(
-        "relativistic", "relativistic average (published) or WGAN-GP (described)"
+    critic_spectral_norm: bool = setting(
+        False,
+        "spectral norm of the critic's weights (arXiv:1802.05957) in place of critic_norm",
+        added=True,
+    )
+    objective: Literal["relativistic", "wasserstein", "hinge", "relativistic_pairs"] = setting(
+        "relativistic",
+        "relativistic average (published), WGAN-GP (described), hinge (arXiv:1705.02894), or real "
+        "and generated images in pairs (arXiv:1807.00734)",
+        per_stage=True,
     )
     gradient_penalty_weight: float = setting(10.0, "λ of the penalty", ge=0, per_stage=True)
     generator: Adam = setting(_ADAM, "the generator's optimizer", per_stage=True)
@@ -77,12 +88,20 @@ class Settings(CropSettings):
 
     @model_validator(mode="after")
     def _check_form(self) -> Self:
+        if self.critic_spectral_norm and self.critic_norm:
+            raise ValueError(
+                "critic_spectral_norm = true: batch norm scales what the critic's weights are "
+                "divided by; set critic_norm = false, or critic_spectral_norm = false"
+            )
         if self.objective == "wasserstein" and self.critic_norm:
             raise ValueError(
                 "critic_norm = true: batch norm mixes the samples that the gradient penalty of "
                 "objective = wasserstein tells apart; set critic_norm = false"
             )
         return self
+
+    def batch_norm(self) -> tuple[str, str] | None:
+        return ("critic_norm = true", "critic_norm = false") if self.critic_norm else None
 
 
 class ESRGAN(SuperResolution):
@@ -91,9 +110,17 @@ class ESRGAN(SuperResolution):
     Settings = Settings
     settings: Settings
 
-    #: `described`: WGAN-GP as objective, and squared distances of features.
+    #: `described`: WGAN-GP as objective, and squared distances of features. `modern`: relativistic
+    #: pairs with R1 and R2 (arXiv:2501.05441), and an average.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
+        "modern": {
+            "objective": "relativistic_pairs",
+            "critic_norm": False,
+            "r1_weight": 1.0,
+            "r2_weight": 1.0,
+            "average_images": 10_000,
+        },
         "described": {
             "objective": "wasserstein",
             "critic_norm": False,
@@ -145,12 +172,13 @@ class ESRGAN(SuperResolution):
             s.stages[0].resolution,
             s.critic_width,
             s.critic_dense,
-            norm="inner" if s.critic_norm else "none",
+            norm="inner" if s.critic_norm else "spectral" if s.critic_spectral_norm else "none",
         )
         self.init_block(0, "generator", lambda: self.generator.initialise(s.initial_scale))
         self.init_block(0, "critic", self.critic.initialise)
+        iterate(self.critic, FIRST_ITERATIONS)
         self.players = (
-            make_player(s, "critic", self.critic, factor=_factor),
+            make_player(s, "critic", self.critic, factor=_factor, after_step=iterate),
             make_player(s, "generator", self.generator, factor=_factor, averaged=True),
         )
 
@@ -167,14 +195,18 @@ class ESRGAN(SuperResolution):
                 return {}
             with torch.no_grad():
                 fake = self.generator(batch.source)
+            added = penalties(self.critic, batch.target, fake, s)
+            if s.objective in ("hinge", "relativistic_pairs"):
+                value = discriminator_term(self.critic, batch.target, fake, s.objective)
+                return {"adversarial": value} | added
             real_scores, fake_scores = self.critic(batch.target), self.critic(fake)
             if s.objective == "relativistic":
-                return {"relativistic": relativistic_average(real_scores, fake_scores)}
-            penalty = gradient_penalty(self.critic, batch.target, fake)
+                return {"relativistic": relativistic_average(real_scores, fake_scores)} | added
+            penalty = gradient_penalty(self.critic, batch.target, fake, s.gradient_penalty_sigma)
             return {
                 "wasserstein": wasserstein_critic(real_scores, fake_scores),
                 "gradient_penalty": s.gradient_penalty_weight * penalty,
-            }
+            } | added
         fake = self.generator(batch.source)
         pixel = mean_absolute(batch.target, fake)
         if on_pixels:
@@ -187,6 +219,8 @@ class ESRGAN(SuperResolution):
         return terms
 
     def _adversarial(self, batch: Batch, fake: Tensor, settings: Settings) -> Tensor:
+        if settings.objective in ("hinge", "relativistic_pairs"):
+            return generator_term(self.critic, batch.target, fake, settings.objective)
         scores = self.critic(fake)
         if settings.objective == "wasserstein":
             return wasserstein_generator(scores)

@@ -15,6 +15,8 @@ from ganforge.draws import latents
 from ganforge.networks.convolutional import Norm
 from ganforge.schedule import Progress
 from ganforge.settings import setting
+from ganforge.systems.augmented import AugmentedSettings
+from ganforge.systems.averages import OptionalAverageSettings
 from ganforge.systems.base import Metric, System
 from ganforge.systems.settings import StageSettings, SystemSettings, constant_problems
 
@@ -30,7 +32,7 @@ class LatentSettings(SystemSettings):
     )
 
 
-class ConvolutionalSettings(LatentSettings):
+class ConvolutionalSettings(LatentSettings, AugmentedSettings, OptionalAverageSettings):
     """Settings of DCGAN's networks (arXiv:1511.06434), whose images have one side 2^k ≥ 16."""
 
     features: int = setting(64, "f: channels of the outermost layers", ge=1)

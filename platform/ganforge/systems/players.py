@@ -7,6 +7,7 @@ from torch import nn
 
 from ganforge.schedule import Progress
 from ganforge.settings import SettingsError
+from ganforge.systems.averages import decay_of
 from ganforge.systems.base import Player
 from ganforge.systems.optimizers import Adam, RMSprop
 from ganforge.systems.settings import SystemSettings
@@ -26,12 +27,16 @@ def make_player(
 
     `every` names the setting that holds the number of batches from turn to turn; `factor`
     multiplies the learning rate; `after_step` is the player's. With `averaged` an exponential
-    moving average of the module is kept, by the setting `average_decay`.
+    moving average of the module is kept, by the setting `average_decay` or, where it is given,
+    `average_images`.
     """
     optimizer = getattr(settings, name, None)
     if not isinstance(optimizer, Adam | RMSprop):
         raise SettingsError(_not_an_optimizer(settings, name))
-    for key, use in ((every, "every"), ("average_decay" if averaged else "", "averaged")):
+    # an average that is counted in images needs no decay of a step
+    by_step = averaged and getattr(settings, "average_images", None) is None
+    average = "average_decay" if by_step else ""
+    for key, use in ((every, "every"), (average, "averaged")):
         if key and not hasattr(settings, key):
             raise SettingsError(
                 f"player '{name}': {use} needs the setting '{key}', which {_title(settings)} does "
@@ -52,7 +57,7 @@ def make_player(
         every=lambda settings: getattr(settings, every) if every else 1,
         after_step=after_step,
         average=nn.Module() if averaged else None,
-        decay=lambda settings: settings.average_decay,
+        decay=decay_of,
         clip_norm=lambda settings: getattr(settings, name).clip_norm,
     )
 

@@ -20,9 +20,12 @@ from ganforge.networks.from_latent import GrowingGenerator
 from ganforge.networks.progressive import GrowingCritic
 from ganforge.schedule import Progress
 from ganforge.settings import setting
+from ganforge.systems.augmented import AugmentedSettings
+from ganforge.systems.averages import AverageSettings
 from ganforge.systems.base import Metric
 from ganforge.systems.latent import LatentGenerator, LatentSettings, LatentSystem, eval_mode
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.penalties import PenaltySettings
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings, doubling_problems, ladder
 
@@ -75,7 +78,7 @@ STAGES_A = stages(4, 256, 5, batch_a)
 STAGES_T = stages(4, 1024, 30, batch_t)
 
 
-class ProGANSettings(LatentSettings):
+class ProGANSettings(LatentSettings, AugmentedSettings, AverageSettings, PenaltySettings):
     """What both variants share, with PGGAN's values (appendix A.1) where a description departs."""
 
     latent_size: int = setting(128, "Z: numbers in a latent, put on the unit hypersphere", ge=1)
@@ -138,6 +141,14 @@ PGGAN: dict[str, Any] = {
     "stages": paper_stages(1024),
 }
 
+#: The defaults with the penalty without a double backward pass, DiffAugment as published, and an
+#: average that remembers as many images at every batch size of the ladder.
+MODERN: dict[str, Any] = {
+    "gradient_penalty_sigma": 0.1,
+    "augment": {"color": 1.0, "translation": 0.125, "cutout": 0.5},
+    "average_images": 10_000,
+}
+
 QUICK: dict[str, Any] = {
     "latent_size": 32,
     "width": 16,
@@ -198,16 +209,19 @@ class ProGAN(LatentSystem):
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         where = (progress.fading, progress.alpha)
+        s: ProGANSettings = progress.settings
         latent = self.draw_latents(batch)
         if player == "generator":
-            scores = self.critic(self.generator(latent, *where), *where)
+            scores = self.critic(s.augment(self.generator(latent, *where)), *where)
             return {"adversarial": wasserstein_generator(scores)}
         with torch.no_grad():
-            fake = self.generator(latent, *where)
-        s: ProGANSettings = progress.settings
+            fake = s.augment(self.generator(latent, *where))
         real = fade_real(batch.target, progress.alpha) if progress.fading else batch.target
+        real = s.augment(real)
         real_scores = self.critic(real, *where)
-        penalty = gradient_penalty(lambda between: self.critic(between, *where), real, fake)
+        penalty = gradient_penalty(
+            lambda between: self.critic(between, *where), real, fake, s.gradient_penalty_sigma
+        )
         terms = {
             "wasserstein": wasserstein_critic(real_scores, self.critic(fake, *where)),
             "gradient_penalty": s.gradient_penalty_weight * penalty,
@@ -245,6 +259,7 @@ class ProGANA(ProGAN):
             "stages": stages(64, 256, 5, batch_a),
         },
         "pggan": PGGAN,
+        "modern": MODERN,
         "quick": QUICK,
     }
 
@@ -264,6 +279,7 @@ class ProGANT(ProGAN):
             "stages": stages(128, 1024, 30, batch_t),
         },
         "pggan": PGGAN,
+        "modern": MODERN,
         "quick": QUICK | {"latent_size": 64, "batch_size": 4, "shards": 1, "images_per_epoch": 192},
     }
 

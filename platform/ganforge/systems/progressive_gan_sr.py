@@ -24,10 +24,12 @@ from ganforge.networks.progressive import GrowingCritic, GrowingUpscaler, genera
 from ganforge.reach import Span
 from ganforge.schedule import Progress
 from ganforge.settings import setting
+from ganforge.systems.averages import AverageSettings
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.penalties import PenaltySettings
 from ganforge.systems.perceptual import PerceptualTerm, VGGTerm, resolve_perceptual
 from ganforge.systems.players import make_player
-from ganforge.systems.settings import StageSettings, SystemSettings, doubling_problems, ladder
+from ganforge.systems.settings import StageSettings, doubling_problems, ladder
 from ganforge.systems.super_resolution import SuperResolution
 
 
@@ -38,7 +40,7 @@ class GatedPerceptual(VGGTerm):
     gate: Literal["hr", "lr"] = setting("hr", "the side that is compared with min_size")
 
 
-class Settings(SystemSettings):
+class Settings(AverageSettings, PenaltySettings):
     """Defaults are those of PGGAN appendix A.1 where the description departs from it."""
 
     system: str = setting("progressive_gan_sr", "this system")
@@ -185,7 +187,9 @@ class ProgressiveGANSR(SuperResolution):
             with torch.no_grad():
                 fake = self.generator(batch.source, *where)
             real_scores = self.critic(real, *where)
-            penalty = gradient_penalty(lambda images: self.critic(images, *where), real, fake)
+            penalty = gradient_penalty(
+                lambda images: self.critic(images, *where), real, fake, s.gradient_penalty_sigma
+            )
             terms = {
                 "wasserstein": wasserstein_critic(real_scores, self.critic(fake, *where)),
                 "gradient_penalty": s.gradient_penalty_weight * penalty,

@@ -15,15 +15,19 @@ from ganforge.losses import binary_discriminator, non_saturating
 from ganforge.networks.mlp import MLPDiscriminator, MLPGenerator
 from ganforge.schedule import Progress
 from ganforge.settings import setting
+from ganforge.systems.adversarial import AdversarialSettings, discriminator_term, generator_term
+from ganforge.systems.augmented import AugmentedSettings
+from ganforge.systems.averages import OptionalAverageSettings
 from ganforge.systems.latent import LatentSettings, LatentSystem
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.penalties import penalties
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings, constant_problems
 
 ADAM = Adam(learning_rate=3e-4, betas=(0.9, 0.999))
 
 
-class Settings(LatentSettings):
+class Settings(LatentSettings, AdversarialSettings, AugmentedSettings, OptionalAverageSettings):
     """Defaults are for 28 × 28 digits."""
 
     system: str = setting("simple_gan", "this system")
@@ -65,17 +69,27 @@ class SimpleGAN(LatentSystem):
         self.generator = MLPGenerator(settings.latent_size, settings.channels, side)
         self.discriminator = MLPDiscriminator(settings.channels, side)
         self.init_networks("generator", "discriminator")
+        averaged = settings.average_images is not None
         self.players = (
             make_player(settings, "discriminator", self.discriminator),
-            make_player(settings, "generator", self.generator),
+            make_player(settings, "generator", self.generator, averaged=averaged),
         )
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        s: Settings = progress.settings
         latent = self.draw_latents(batch)
         if player == "generator":
-            logits = self.discriminator(self.generator(latent))
-            return {"adversarial": non_saturating(logits)}
+            fake = s.augment(self.generator(latent))
+            if s.objective == "binary":
+                return {"adversarial": non_saturating(self.discriminator(fake))}
+            real = s.augment(batch.target)
+            return {"adversarial": generator_term(self.discriminator, real, fake, s.objective)}
         with torch.no_grad():
-            fake = self.generator(latent)
-        real_logits = self.discriminator(batch.target)
-        return {"adversarial": binary_discriminator(real_logits, self.discriminator(fake))}
+            fake = s.augment(self.generator(latent))
+        real = s.augment(batch.target)
+        if s.objective == "binary":
+            real_logits = self.discriminator(real)
+            value = binary_discriminator(real_logits, self.discriminator(fake))
+        else:
+            value = discriminator_term(self.discriminator, real, fake, s.objective)
+        return {"adversarial": value} | penalties(self.discriminator, real, fake, s)

@@ -19,9 +19,12 @@ from ganforge.losses import (
 )
 from ganforge.networks.discriminators import VGGStyleDiscriminator
 from ganforge.networks.residual import SRResNet
+from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.schedule import Progress
 from ganforge.settings import setting
+from ganforge.systems.adversarial import AdversarialSettings, discriminator_term, generator_term
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.penalties import penalties
 from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings
@@ -34,7 +37,7 @@ _ADAM = Adam(learning_rate=1e-4, betas=(0.9, 0.999))
 _SLOWER = {"generator.learning_rate": 1e-5, "discriminator.learning_rate": 1e-5}
 
 
-class Settings(CropSettings):
+class Settings(CropSettings, AdversarialSettings):
     """Defaults are those of section 3.2: 1e6 updates on pixels, then 1e5 and 1e5 adversarial."""
 
     system: str = setting("srgan", "this system")
@@ -44,12 +47,22 @@ class Settings(CropSettings):
         "published",
         "of the discriminator; reference: also batch norm after the first convolution, and PReLU",
     )
+    discriminator_norm: Literal["batch", "none", "spectral"] = setting(
+        "batch",
+        "of the discriminator; batch: where discriminator_form has it; spectral: of its weights "
+        "(arXiv:1802.05957)",
+        added=True,
+    )
     generator: Adam = setting(_ADAM, "the generator's optimizer", per_stage=True)
     discriminator: Adam = setting(_ADAM, "the discriminator's optimizer", per_stage=True)
     perceptual: Perceptual = setting(Perceptual(weight=0.006), "content term")
     pixel_distance: Literal["mse", "l1"] = setting("mse", "how pixels are compared")
     label_smoothing: float = setting(
-        0.1, "targets of real images are 1 - this · u, u ~ U[0, 1)", ge=0, lt=1, per_stage=True
+        0.1,
+        "binary: targets of real images are 1 - this · u, u ~ U[0, 1)",
+        ge=0,
+        lt=1,
+        per_stage=True,
     )
     stages: tuple[StageSettings, ...] = setting(
         (
@@ -60,6 +73,10 @@ class Settings(CropSettings):
         "the stages, in order: on pixels alone, then adversarial",
     )
 
+    def batch_norm(self) -> tuple[str, str] | None:
+        norm = "discriminator_norm"
+        return (f"{norm} = batch", f"{norm} = none") if self.discriminator_norm == "batch" else None
+
 
 class SRGAN(SuperResolution):
     """Equations 2 and 3 of arXiv:1609.04802: adversarial term, content term of VGG features."""
@@ -67,9 +84,15 @@ class SRGAN(SuperResolution):
     Settings = Settings
     settings: Settings
 
-    #: `described`: the description's tanh and its 100 epochs. `distortion`: pixels alone.
+    #: `described`: the description's tanh and its 100 epochs. `distortion`: pixels alone. `modern`:
+    #: hinge with spectral norm (arXiv:1802.05957), and an average.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
+        "modern": {
+            "objective": "hinge",
+            "discriminator_norm": "spectral",
+            "average_images": 10_000,
+        },
         "described": {
             "tanh": True,
             "images_per_epoch": None,
@@ -132,18 +155,22 @@ class SRGAN(SuperResolution):
             s.channels, s.width, s.blocks, s.scale, tanh=s.tanh, bicubic_skip=s.bicubic_skip
         )
         reference = s.discriminator_form == "reference"
+        norm = "all" if reference else "inner"
+        if s.discriminator_norm != "batch":
+            norm = s.discriminator_norm
         self.discriminator = VGGStyleDiscriminator(
             s.channels,
             s.stages[0].resolution,
             s.critic_width,
             s.critic_dense,
-            norm="all" if reference else "inner",
+            norm=norm,
             prelu=reference,
         )
         self.init_block(0, "generator", self.generator.initialise)
         self.init_block(0, "discriminator", self.discriminator.initialise)
+        iterate(self.discriminator, FIRST_ITERATIONS)
         self.players = (
-            make_player(s, "discriminator", self.discriminator),
+            make_player(s, "discriminator", self.discriminator, after_step=iterate),
             make_player(s, "generator", self.generator, averaged=True),
         )
 
@@ -160,12 +187,16 @@ class SRGAN(SuperResolution):
                 return {}
             with torch.no_grad():
                 fake = self.generator(batch.source)
+            added = penalties(self.discriminator, batch.target, fake, s)
+            if s.objective != "binary":
+                value = discriminator_term(self.discriminator, batch.target, fake, s.objective)
+                return {"adversarial": value} | added
             real_logits, fake_logits = self.discriminator(batch.target), self.discriminator(fake)
             labels = smoothed(real_logits, s.label_smoothing)
             return {
                 "real": binary_cross_entropy(real_logits, labels),
                 "fake": binary_cross_entropy(fake_logits, label_grid(fake_logits, 0.0)),
-            }
+            } | added
         fake = self.generator(batch.source)
         distance = mean_absolute if s.pixel_distance == "l1" else mean_squared
         if on_pixels:
@@ -174,7 +205,10 @@ class SRGAN(SuperResolution):
         if s.pixel_weight:
             terms["pixel"] = s.pixel_weight * distance(batch.target, fake)
         if s.adversarial_weight:
-            logits = self.discriminator(fake)
-            value = binary_cross_entropy(logits, label_grid(logits, 1.0))
+            if s.objective == "binary":
+                logits = self.discriminator(fake)
+                value = binary_cross_entropy(logits, label_grid(logits, 1.0))
+            else:
+                value = generator_term(self.discriminator, batch.target, fake, s.objective)
             terms["adversarial"] = s.adversarial_weight * value
         return terms

@@ -15,13 +15,13 @@ from ganforge.networks.residual import RRDBNet, SRResNet
 from ganforge.reach import Span
 from ganforge.schedule import Progress
 from ganforge.settings import setting
+from ganforge.systems.averages import AverageSettings
 from ganforge.systems.base import Metric, System
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.perceptual import Perceptual
-from ganforge.systems.settings import SystemSettings
 
 
-class SuperResolutionSettings(SystemSettings):
+class SuperResolutionSettings(AverageSettings):
     """Crops of one size at every stage: `stages.K.resolution` is the side of the target crop."""
 
     grows: ClassVar[bool] = False

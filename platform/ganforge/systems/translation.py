@@ -4,15 +4,16 @@ from typing import ClassVar
 
 from ganforge.schedule import Progress
 from ganforge.settings import setting
+from ganforge.systems.averages import AverageSettings
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.rates import linear_to_zero
-from ganforge.systems.settings import StageSettings, SystemSettings
+from ganforge.systems.settings import StageSettings
 
 #: Section 6.2 of Pix2Pix and appendix 7.1 of CycleGAN.
 ADAM = Adam(learning_rate=2e-4, betas=(0.5, 0.999))
 
 
-class TranslationSystemSettings(SystemSettings):
+class TranslationSystemSettings(AverageSettings):
     """Images of one size at every stage."""
 
     grows: ClassVar[bool] = False

@@ -69,6 +69,7 @@ class WGAN(LatentSystem):
             settings.features, settings.channels, side, settings.critic_norm
         )
         self.init_networks("generator", "critic")
+        averaged = settings.average_images is not None
         self.players = (
             make_player(
                 settings,
@@ -76,14 +77,18 @@ class WGAN(LatentSystem):
                 self.critic,
                 after_step=lambda critic: clip_weights(critic, settings.clip),
             ),
-            make_player(settings, "generator", self.generator, every="critic_steps"),
+            make_player(
+                settings, "generator", self.generator, every="critic_steps", averaged=averaged
+            ),
         )
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        s: Settings = progress.settings
         latent = self.draw_latents(batch)
         if player == "generator":
-            return {"adversarial": wasserstein_generator(self.critic(self.generator(latent)))}
+            fake = s.augment(self.generator(latent))
+            return {"adversarial": wasserstein_generator(self.critic(fake))}
         with torch.no_grad():
-            fake = self.generator(latent)
-        real_scores, fake_scores = self.critic(batch.target), self.critic(fake)
+            fake = s.augment(self.generator(latent))
+        real_scores, fake_scores = self.critic(s.augment(batch.target)), self.critic(fake)
         return {"wasserstein": wasserstein_critic(real_scores, fake_scores)}

@@ -12,22 +12,26 @@ from ganforge.assets import Assets
 from ganforge.data.batch import Batch
 from ganforge.losses import gradient_penalty, wasserstein_critic, wasserstein_generator
 from ganforge.networks.convolutional import ConvolutionalCritic, ConvolutionalGenerator
+from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.latent import ConvolutionalSettings, LatentSystem
 from ganforge.systems.optimizers import Adam
+from ganforge.systems.penalties import PenaltySettings
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings
 
 ADAM = Adam(learning_rate=1e-4, betas=(0.0, 0.9))
 
 
-class Settings(ConvolutionalSettings):
+class Settings(ConvolutionalSettings, PenaltySettings):
     """Defaults are those of Algorithm 1 of the paper."""
 
     system: str = setting("wgan_gp", "this system")
-    critic_norm: Literal["instance", "none"] = setting(
-        "instance", "the critic's normalisation; batch norm would mix samples inside the penalty"
+    critic_norm: Literal["instance", "none", "spectral"] = setting(
+        "instance",
+        "the critic's normalisation; batch norm would mix samples inside the penalty; spectral: of "
+        "the weights of its convolutions (arXiv:1802.05957)",
     )
     batch_size: int = setting(64, "images per step over all workers", ge=1, per_stage=True)
     critic_steps: int = setting(5, "critic turns for one generator turn", ge=1, per_stage=True)
@@ -42,8 +46,14 @@ class WGANGP(LatentSystem):
     Settings = Settings
     settings: Settings
 
+    #: `modern`: the penalty without a double backward pass, DiffAugment as published, an average.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
+        "modern": {
+            "gradient_penalty_sigma": 0.1,
+            "augment": {"color": 1.0, "translation": 0.125, "cutout": 0.5},
+            "average_images": 10_000,
+        },
         "quick": {
             "features": 16,
             "critic_steps": 2,
@@ -65,20 +75,26 @@ class WGANGP(LatentSystem):
             settings.features, settings.channels, side, settings.critic_norm
         )
         self.init_networks("generator", "critic")
+        iterate(self.critic, FIRST_ITERATIONS)
+        averaged = settings.average_images is not None
         self.players = (
-            make_player(settings, "critic", self.critic),
-            make_player(settings, "generator", self.generator, every="critic_steps"),
+            make_player(settings, "critic", self.critic, after_step=iterate),
+            make_player(
+                settings, "generator", self.generator, every="critic_steps", averaged=averaged
+            ),
         )
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        s: Settings = progress.settings
         latent = self.draw_latents(batch)
         if player == "generator":
-            return {"adversarial": wasserstein_generator(self.critic(self.generator(latent)))}
+            fake = s.augment(self.generator(latent))
+            return {"adversarial": wasserstein_generator(self.critic(fake))}
         with torch.no_grad():
-            fake = self.generator(latent)
-        weight = progress.settings.gradient_penalty_weight
-        penalty = gradient_penalty(self.critic, batch.target, fake)
+            fake = s.augment(self.generator(latent))
+        real = s.augment(batch.target)
+        penalty = gradient_penalty(self.critic, real, fake, s.gradient_penalty_sigma)
         return {
-            "wasserstein": wasserstein_critic(self.critic(batch.target), self.critic(fake)),
-            "gradient_penalty": weight * penalty,
+            "wasserstein": wasserstein_critic(self.critic(real), self.critic(fake)),
+            "gradient_penalty": s.gradient_penalty_weight * penalty,
         }
