@@ -38,6 +38,7 @@ OTHER = {
     "data.smaller": "skip",
     "data.low_resolution_from": "original",
     "data.root": "elsewhere",
+    "validation.root": "elsewhere",
     "data.cache_directory": "elsewhere",
     "data.source": "digits",
     "data.horizontal_flip": False,
@@ -104,6 +105,7 @@ def test_a_setting_counts_exactly_when_it_is_marked(key):
 def test_every_setting_is_marked_or_listed():
     assert {k for k in KEYS if not field_flags(BASE)[k]["weights"]} == {
         "data.root",
+        "validation.root",
         "data.source",
         "data.strict",
         "data.download",

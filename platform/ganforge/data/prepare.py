@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ganforge.data.base import Data, ImageSettings
 from ganforge.data.cache import cache_directory
+from ganforge.data.folders import find_images
 from ganforge.data.kinds import kind_of
 from ganforge.data.remembered import remember
 from ganforge.data.scan import examine
@@ -45,7 +46,7 @@ def prepare_data(kind: str, settings: ImageSettings, scale: int, seed: int) -> D
                 f"scale ({scale})"
             )
     if settings.data.strict:
-        examine(kind_of(kind).find(settings), settings.data)
+        examine(find_images(kind, settings), settings.data)
     catalog = _catalog(kind, settings, seed)
     held_out = [catalog.images[number] for number in catalog.validation]
     stages = [Stage(stage.resolution, 1, 0, 1, 1) for stage in settings.stages]
@@ -93,6 +94,6 @@ def open_data(
 
 
 def _catalog(kind: str, settings: ImageSettings, seed: int) -> Catalog:
-    source = kind_of(kind).find(settings)
+    source = find_images(kind, settings)
     directory = cache_directory(settings.data)
     return open_catalog(source, settings.validation.fraction, seed, directory)

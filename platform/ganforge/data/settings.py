@@ -48,6 +48,14 @@ class DataSettings(Strict):
     """Which images, and what is done to them."""
 
     root: str | None = setting(None, "folder of images; none: data.source", weights=False)
+    roots: tuple[str, ...] = setting(
+        (), "several folders of images, in place of data.root", weights=False, added=True
+    )
+    weights: tuple[float, ...] = setting(
+        (),
+        "parts of an epoch that the folders of data.roots have; none: each image counts alike",
+        added=True,
+    )
     source: Literal[
         "photographs",
         "digits",
@@ -95,14 +103,38 @@ class DataSettings(Strict):
 
     @model_validator(mode="after")
     def _check_paths(self) -> Self:
+        named = {"root": self.root, "cache_directory": self.cache_directory}
         problems = [
             f"{key} = {shown(path)}: must be the path of a folder, or none"
-            for key, path in (("root", self.root), ("cache_directory", self.cache_directory))
+            for key, path in named.items()
             if path is not None and not _is_path(path)
         ]
+        problems += [
+            f"roots.{number} = {shown(path)}: must be the path of a folder"
+            for number, path in enumerate(self.roots)
+            if not _is_path(path)
+        ]
+        if self.root is not None and self.roots:
+            problems.append(
+                f"roots = {shown(list(self.roots))}: root = {shown(self.root)} names a folder too; "
+                "give one of the two"
+            )
+        problems += self._weight_problems()
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _weight_problems(self) -> list[str]:
+        if self.weights and len(self.weights) != len(self.roots):
+            return [
+                f"weights = {shown(list(self.weights))}: must be one number for each folder of "
+                f"data.roots, which names {len(self.roots)}; change one of the two"
+            ]
+        return [
+            f"weights.{number} = {weight}: must be above 0; leave the folder out instead"
+            for number, weight in enumerate(self.weights)
+            if weight <= 0
+        ]
 
 
 class TranslationSettings(DataSettings):
@@ -141,6 +173,12 @@ class ValidationSettings(Strict):
     """The images held out, and what is measured on them."""
 
     fraction: float = setting(0.1, "part of the images that is held out", gt=0, lt=1)
+    root: str | None = setting(
+        None,
+        "folder of validation images; none: a part of the training images is held out",
+        weights=False,
+        added=True,
+    )
     images: int = setting(
         16, "images measured at most, the first of those held out", ge=1, weights=False
     )
@@ -161,3 +199,9 @@ class ValidationSettings(Strict):
         weights=False,
     )
     samples: int = setting(6, "images in the sample grid", ge=1, le=64, weights=False)
+
+    @model_validator(mode="after")
+    def _check_root(self) -> Self:
+        if self.root is not None and not _is_path(self.root):
+            raise ValueError(f"root = {shown(self.root)}: must be the path of a folder, or none")
+        return self
