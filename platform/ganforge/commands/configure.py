@@ -102,7 +102,9 @@ def absolute(settings: "SystemSettings") -> "SystemSettings":
     named = {
         "data.root": settings.data.root,
         "data.cache_directory": settings.data.cache_directory,
+        "data.low_resolution": settings.data.low_resolution,
         "validation.root": settings.validation.root,
+        "validation.low_resolution": settings.validation.low_resolution,
     }
     named |= {f"data.roots.{number}": path for number, path in enumerate(settings.data.roots)}
     changes = {

@@ -25,6 +25,11 @@ def find_images(kind: str, settings: ImageSettings) -> Source:
     Names and headers alone are read. Images of several folders are named by the folder's number and
     their path below it (`1/cats/a.png`), validation images by `validation.root/` and their path.
     """
+    if settings.data.given_pairs and kind != "super_resolution":
+        raise SettingsError(
+            "data.low_resolution, data.low_resolution_name: are for systems that enlarge images, "
+            "which this one does not; leave them out"
+        )
     found = _training(kind, settings)
     root = settings.validation.root
     if root is not None:
@@ -96,7 +101,12 @@ def _renamed(source: Source, prefix: str) -> Source:
         return {why: tuple(prefix + name for name in those) for why, those in names.items()}
 
     images = [
-        replace(one, name=prefix + one.name, scene=one.scene and prefix + one.scene)
+        replace(
+            one,
+            name=prefix + one.name,
+            scene=one.scene and prefix + one.scene,
+            low=one.low and replace(one.low, name=prefix + one.low.name),
+        )
         for one in source.images
     ]
     listed = source.inventory

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ganforge.data.base import Data, ImageSettings
 from ganforge.data.image_dataset import ImageData, LabelledData
+from ganforge.data.low_resolution import find_super_resolution
 from ganforge.data.paired_sources import find_paired, find_unpaired
 from ganforge.data.sources import Folder, Source, check_classes, find_labelled, find_unlabelled
 from ganforge.data.split import Catalog
@@ -52,7 +53,7 @@ def kind_of(name: str) -> Kind:
 
 
 KINDS = {
-    "super_resolution": Kind(find_unlabelled, SuperResolutionData),
+    "super_resolution": Kind(find_super_resolution, SuperResolutionData),
     "images": Kind(find_unlabelled, ImageData),
     "labelled": Kind(find_labelled, LabelledData, check_classes),
     "paired": Kind(find_paired, PairedData),

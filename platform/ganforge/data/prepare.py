@@ -52,7 +52,7 @@ def prepare_data(kind: str, settings: ImageSettings, scale: int, seed: int) -> D
     stages = [Stage(stage.resolution, 1, 0, 1, 1) for stage in settings.stages]
     data = kind_of(kind).open(catalog, settings, stages, scale, seed, prefetch=False)
     sizes = sorted(((p.width, p.height) for p in catalog.images), key=lambda s: (s[0] * s[1], s))
-    digests = {known.image.name: known.digest for known in catalog.images}
+    digests = {known.image.name: known.digest for known in (*catalog.images, *catalog.low)}
     remember(catalog.fingerprint, digests, cache_directory(settings.data))
     return DataFacts(
         fingerprint=catalog.fingerprint,

@@ -9,6 +9,7 @@ from ganforge.data.copies import Copies, find_copies
 from ganforge.data.images import SourceImage, read_header, refuse_all
 from ganforge.data.inventory import Inventory, converted, skipped
 from ganforge.data.listing import list_folder
+from ganforge.data.low_resolution import pair_lines
 from ganforge.data.raster import Header
 from ganforge.data.settings import DataSettings
 from ganforge.data.shared_files import counted_shared, shared_files
@@ -131,6 +132,7 @@ def report(source: Source, data: DataSettings) -> list[str]:
     lines = [f"images        {source.inventory.line()}"]
     if source.held_out:
         lines.append(f"held out      the {len(source.held_out)} images of validation.root")
+    lines += pair_lines(source)
     if found.shared:
         lines.append(
             f"warning: {found.in_two()}: take each out of one folder, or it is trained on twice or "

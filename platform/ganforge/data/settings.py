@@ -91,6 +91,18 @@ class DataSettings(Strict):
     degradation: Degradation = setting(
         Degradation(), "what is done to low-resolution images besides the reduction"
     )
+    low_resolution: str | None = setting(
+        None,
+        "folder of the low-resolution images that belong to the images; none: they are reduced",
+        weights=False,
+        added=True,
+    )
+    low_resolution_name: str = setting(
+        "{name}",
+        "name of the low-resolution image of {name}, such as {name}x2, without its suffix",
+        weights=False,
+        added=True,
+    )
     low_resolution_from: Literal["original", "target"] = setting(
         "target", "what the low resolution of view = resize is computed from"
     )
@@ -103,7 +115,11 @@ class DataSettings(Strict):
 
     @model_validator(mode="after")
     def _check_paths(self) -> Self:
-        named = {"root": self.root, "cache_directory": self.cache_directory}
+        named = {
+            "root": self.root,
+            "low_resolution": self.low_resolution,
+            "cache_directory": self.cache_directory,
+        }
         problems = [
             f"{key} = {shown(path)}: must be the path of a folder, or none"
             for key, path in named.items()
@@ -119,10 +135,41 @@ class DataSettings(Strict):
                 f"roots = {shown(list(self.roots))}: root = {shown(self.root)} names a folder too; "
                 "give one of the two"
             )
-        problems += self._weight_problems()
+        problems += [*self._weight_problems(), *self._pair_problems()]
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def given_pairs(self) -> bool:
+        """Whether low-resolution images are the user's own, and not reduced from the others."""
+        return self.low_resolution is not None or self.low_resolution_name != "{name}"
+
+    def _pair_problems(self) -> list[str]:
+        """What contradicts low-resolution images that are given."""
+        if not self.given_pairs:
+            return []
+        name, problems = self.low_resolution_name, []
+        if name.count("{name}") != 1:
+            problems.append(
+                f"low_resolution_name = {shown(name)}: must have {{name}} once, such as {{name}}x2"
+            )
+        if self.low_resolution is not None and len(self.roots) > 1:
+            problems.append(
+                f"low_resolution = {shown(self.low_resolution)}: is one folder, and roots names "
+                f"{len(self.roots)}; put low-resolution images into the folders of the others, and "
+                "give low_resolution_name"
+            )
+        said = f"low_resolution = {shown(self.low_resolution)}: "
+        if self.low_resolution is None:
+            said = f"low_resolution_name = {shown(name)}: "
+        if self.view != "crop":
+            problems.append(f"{said}pairs are cut, not resized; set data.view = crop")
+        if self.max_side is not None:
+            problems.append(f"{said}pairs are not reduced; set data.max_side = none")
+        if self.degradation.active:
+            problems.append(f"{said}given images are not degraded; leave data.degradation out")
+        return problems
 
     def _weight_problems(self) -> list[str]:
         if self.weights and len(self.weights) != len(self.roots):
@@ -179,6 +226,12 @@ class ValidationSettings(Strict):
         weights=False,
         added=True,
     )
+    low_resolution: str | None = setting(
+        None,
+        "folder of the low-resolution images of validation.root",
+        weights=False,
+        added=True,
+    )
     images: int = setting(
         16, "images measured at most, the first of those held out", ge=1, weights=False
     )
@@ -202,6 +255,11 @@ class ValidationSettings(Strict):
 
     @model_validator(mode="after")
     def _check_root(self) -> Self:
-        if self.root is not None and not _is_path(self.root):
-            raise ValueError(f"root = {shown(self.root)}: must be the path of a folder, or none")
+        problems = [
+            f"{key} = {shown(path)}: must be the path of a folder, or none"
+            for key, path in (("root", self.root), ("low_resolution", self.low_resolution))
+            if path is not None and not _is_path(path)
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
         return self

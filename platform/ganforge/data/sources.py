@@ -122,8 +122,15 @@ def usable_source(
 
     Only headers are read, so that thousands of images take seconds.
     """
-    check_channels(channels)
     source = find_source(data, folder, labelled=labelled)
+    return checked_source(source, data, channels, needed_side, folder)
+
+
+def checked_source(
+    source: Source, data: DataSettings, channels: int, needed_side: int, folder: Folder | None
+) -> Source:
+    """The images of `folder` that can be used, with what their headers say; else SettingsError."""
+    check_channels(channels)
     here = source_setting(data) if folder is None else str(folder)
     if not source.images:
         raise SettingsError(

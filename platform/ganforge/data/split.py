@@ -22,7 +22,8 @@ class Catalog:
     `train` and `validation` are numbers into `images`; those held out are in drawn order, so that
     the first few are a fair sample. `classes` are named where images have labels; `mirror` says
     that a mirrored image is still a valid one. `roots` are the numbers of the training images'
-    folders, in the order of `train`, where there are several.
+    folders, in the order of `train`, where there are several. `low` are the low-resolution images
+    of `images`, in their order, where the user has them.
     """
 
     images: tuple[Decoded, ...]
@@ -32,6 +33,7 @@ class Catalog:
     classes: tuple[str, ...] = ()
     mirror: bool = True
     roots: tuple[int, ...] = ()
+    low: tuple[Decoded, ...] = ()
 
 
 def mirrors(data: DataSettings, catalog: Catalog) -> bool:
@@ -47,6 +49,7 @@ def open_catalog(source: Source, fraction: float, seed: int, directory: Path) ->
     """
     images = (*source.images, *source.held_out)
     known = identify(images, directory)
+    low = identify([image.low for image in images if image.low is not None], directory)
     labels = [image.label for image in images]
     train, validation = _divided(source, fraction, seed)
     listing: list[object] = [[item.digest for item in known], train, validation]
@@ -54,6 +57,8 @@ def open_catalog(source: Source, fraction: float, seed: int, directory: Path) ->
         listing += [labels, source.mirror]
     if source.roots:
         listing.append(list(source.roots))
+    if low:
+        listing.append({"low": [item.digest for item in low]})
     fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
     return Catalog(
         known,
@@ -63,6 +68,7 @@ def open_catalog(source: Source, fraction: float, seed: int, directory: Path) ->
         source.classes,
         source.mirror,
         tuple(source.roots[number] for number in train) if source.roots else (),
+        low,
     )
 
 

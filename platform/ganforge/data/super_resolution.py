@@ -8,11 +8,12 @@ from ganforge.data.base import ImageSettings
 from ganforge.data.batch import Batch, paired_batch
 from ganforge.data.cache import Planes, open_views
 from ganforge.data.degrade import degrade, degraded_window
+from ganforge.data.given_pairs import CentrePairs, GivenPairs
 from ganforge.data.images import Pixels
 from ganforge.data.sampling import Epoch, Prefetch, draw_window, epoch_of, sample_numbers
 from ganforge.data.settings import DataSettings
 from ganforge.data.split import Catalog, mirrors
-from ganforge.data.views import Centre, Square, View, Whole, bounded, cells
+from ganforge.data.views import Bounded, Centre, Square, View, Whole, bounded, cells
 from ganforge.draws import Draws
 from ganforge.schedule import Stage
 
@@ -157,10 +158,16 @@ def open_sets(
 ) -> tuple[list[Planes], Planes]:
     """All images as each stage sees them, and those that are measured: packed, or on demand if
     together they need more than `data.cache_bytes`."""
+    held_out = catalog.validation[: settings.validation.images]
+    if catalog.low:
+        everything: View = Bounded()
+        planes = open_views({everything: [*catalog.images, *catalog.low]}, settings)[everything]
+        pairs = GivenPairs(planes, scale)
+        measured = CentrePairs(pairs, held_out, settings.validation.max_side, scale)
+        return [pairs] * len(resolutions), measured
     views = stage_views(settings.data, resolutions, scale)
     reduce = settings.data.max_side if settings.data.view == "crop" else None
     centre = Centre(settings.validation.max_side, scale, reduce)
-    held_out = catalog.validation[: settings.validation.images]
     sets = open_views(
         {
             **dict.fromkeys(views, catalog.images),
