@@ -18,7 +18,7 @@ from ganforge.commands.scan import lines
 from ganforge.data import copies, listing
 from ganforge.data.images import find_images
 from ganforge.data.prepare import prepare_data
-from ganforge.data.scan import report, scan_folder
+from ganforge.data.scan import report, scan_folders
 from ganforge.data.settings import DataSettings
 from ganforge.data.sources import find_source, usable_source
 from ganforge.settings import SettingsError
@@ -60,7 +60,7 @@ def mixed(tmp_path: Path) -> Path:
 
 
 def test_everything_in_a_folder_is_named_with_what_is_done_to_it(mixed: Path) -> None:
-    found = scan_folder(str(mixed))
+    found = scan_folders([str(mixed)])
     assert set(found.inventory.used) == {
         "plain1.png", "plain2.png", "deep.png", "alpha.png", "ink.jpg", "pages.tif", "profile.png",
         "srgb.png",
@@ -101,7 +101,7 @@ def test_the_line_before_a_run_is_of_the_same_images(mixed: Path) -> None:
 def test_many_names_are_counted(tmp_path: Path) -> None:
     for number in range(9):
         scene(number).save(tmp_path / f"{number}.gif")
-    why = scan_folder(str(tmp_path)).faults
+    why = scan_folders([str(tmp_path)]).faults
     assert why == ["skipped: 9 × of a format that is not read (0.gif, 1.gif, 2.gif, …)"]
 
 
@@ -113,7 +113,7 @@ def test_all_bad_files_are_named_at_once(folder: Path) -> None:
         usable_source(DataSettings(root=str(folder)), 3, 32)
     for name in ("a.png", "b.jpg", "c.tif", "gone.png"):
         assert f"{folder / name}: cannot be read" in str(caught.value)
-    assert len(scan_folder(str(folder)).unreadable) == 4
+    assert len(scan_folders([str(folder)]).unreadable) == 4
     for number in range(40):
         (folder / f"x{number}.png").write_bytes(b"")
     with pytest.raises(SettingsError, match="and 24 more"):
@@ -125,7 +125,7 @@ def test_damage_behind_the_header_is_named_at_once_too(folder: Path) -> None:
         scene(1, 200, 300).save(folder / name)
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[: len(content) // 2])
-    found = scan_folder(str(folder))
+    found = scan_folders([str(folder)])
     assert [line.partition(":")[0] for line in found.unreadable] == [
         str(folder / "a.png"), str(folder / "b.jpg"),
     ]  # fmt: skip
@@ -140,7 +140,7 @@ def test_images_that_all_resemble_each_other_take_no_time(tmp_path: Path, monkey
     monkeypatch.setattr(copies, "_MOST_PAIRS", 10)
     for number in range(12):
         Image.blend(scene(0), scene(number), 0.02).save(tmp_path / f"{number}.png")
-    found = scan_folder(str(tmp_path))
+    found = scan_folders([str(tmp_path)])
     assert 0 < len(found.copies) <= 10
     assert "so many images resemble each other" in found.notes
 
@@ -152,7 +152,7 @@ def test_pipes_sockets_and_links_to_them_do_not_hang(tmp_path: Path) -> None:
         server.bind(str(tmp_path / "c.png"))
         signal.alarm(20)
         try:
-            found = scan_folder(str(tmp_path))
+            found = scan_folders([str(tmp_path)])
         finally:
             signal.alarm(0)
     assert found.inventory.skipped == {listing.NOT_A_FILE: ("a.png", "b.png", "c.png")}
@@ -163,7 +163,7 @@ def test_a_folder_that_is_reached_twice_is_read_once(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     scene(0).save(tmp_path / "a" / "p.png")
     (tmp_path / "b").symlink_to(tmp_path / "a")
-    found = scan_folder(str(tmp_path))
+    found = scan_folders([str(tmp_path)])
     assert (list(found.inventory.used), found.inventory.skipped) == (
         ["a/p.png"],
         {listing.AGAIN: ("b",)},
@@ -179,7 +179,7 @@ def test_copies_of_another_size_format_or_quality_are_found(tmp_path: Path, form
     small.save(tmp_path / f"small.{form}")
     scene(98).save(tmp_path / "kept.png")
     scene(98).save(tmp_path / "sent.jpg", quality=30)
-    found = [str(one) for one in scan_folder(str(tmp_path)).copies]
+    found = [str(one) for one in scan_folders([str(tmp_path)]).copies]
     assert found == [
         "sent.jpg is kept.png, of the same size",
         f"small.{form} is large.{form}, 4 times smaller",
@@ -197,7 +197,7 @@ def test_high_resolution_next_to_its_low_resolution_is_found_by_name_and_size(
         (tmp_path / "LR").mkdir(exist_ok=True)
         image.save(tmp_path / "HR" / f"{number}.png")
         image.resize((40, 40), Image.Resampling.NEAREST).save(tmp_path / "LR" / f"{number}x4.png")
-    found = scan_folder(str(tmp_path)).copies
+    found = scan_folders([str(tmp_path)]).copies
     assert [(one.larger, one.smaller, one.times) for one in found] == [
         (f"HR/{number}.png", f"LR/{number}x4.png", 4.0) for number in range(4)
     ]
@@ -212,7 +212,7 @@ def test_what_only_resembles_is_not_called_a_copy(tmp_path: Path) -> None:
         Image.new("RGB", (64, 64), (level,) * 3).save(tmp_path / f"flat{level}.png")
     scene(5, 96, 128).save(tmp_path / "wide.png")
     scene(5, 128, 96).save(tmp_path / "tall.png")
-    assert not scan_folder(str(tmp_path)).copies
+    assert not scan_folders([str(tmp_path)]).copies
 
 
 def test_builtin_photographs_of_one_scene_and_pairs_are_no_copies(tmp_path: Path) -> None:
@@ -222,18 +222,18 @@ def test_builtin_photographs_of_one_scene_and_pairs_are_no_copies(tmp_path: Path
         (tmp_path / part).mkdir()
         for number in range(3):
             scene(number).save(tmp_path / part / f"{number}.png")
-    assert not scan_folder(str(tmp_path)).copies
+    assert not scan_folders([str(tmp_path)]).copies
 
 
 def test_thumbnails_are_remembered_by_content(tmp_path: Path, monkeypatch) -> None:
     for number in range(3):
         scene(number).save(tmp_path / f"{number}.png")
-    scan_folder(str(tmp_path))
+    scan_folders([str(tmp_path)])
     monkeypatch.setattr(copies, "thumbnail", None)
-    assert not scan_folder(str(tmp_path)).copies
+    assert not scan_folders([str(tmp_path)]).copies
     scene(0).save(tmp_path / "new.webp", lossless=True)
     with pytest.raises(TypeError):
-        scan_folder(str(tmp_path))
+        scan_folders([str(tmp_path)])
 
 
 def test_strict_refuses_what_is_converted_skipped_or_a_copy(

@@ -10,7 +10,7 @@ import torch
 from conftest import SEED, Settings
 from PIL import Image
 
-from ganforge.data.kinds import kind_of
+from ganforge.data.folders import find_images
 from ganforge.data.prepare import open_data, prepare_data
 from ganforge.data.settings import DataSettings
 from ganforge.data.sources import _faces, find_source, usable_source
@@ -32,7 +32,7 @@ def conditional(tmp_path: Path, num_classes: int = 10, **data: object) -> Condit
 
 def said(settings: SystemSettings, kind: str = "labelled") -> str:
     with pytest.raises(SettingsError) as caught:
-        kind_of(kind).find(settings)
+        find_images(kind, settings)
     assert ";" in str(caught.value)
     return str(caught.value)
 
@@ -46,7 +46,7 @@ def test_more_and_fewer_classes_than_the_system_has(tmp_path: Path) -> None:
     for wanted in (9, 11):
         message = said(conditional(tmp_path, wanted, source="digits"))
         assert f"num_classes = {wanted}: data.source = digits has 10 classes" in message
-    assert len(kind_of("labelled").find(conditional(tmp_path, source="digits")).images) == 1797
+    assert len(find_images("labelled", conditional(tmp_path, source="digits")).images) == 1797
 
 
 def test_a_class_of_one_image(folder: Path, tmp_path: Path) -> None:

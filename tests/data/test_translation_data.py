@@ -14,7 +14,7 @@ from PIL import Image
 
 from ganforge.data.base import Data
 from ganforge.data.batch import Batch
-from ganforge.data.kinds import kind_of
+from ganforge.data.folders import find_images
 from ganforge.data.paired_sources import DOMAINS
 from ganforge.data.prepare import open_data, prepare_data
 from ganforge.data.settings import PairedSettings, TranslationSettings, ValidationSettings
@@ -299,7 +299,7 @@ def test_files_of_two_suffixes_are_paired_by_their_whole_name(pairs, tmp_path):
         for number, suffix in enumerate(("png", "bmp")):
             level = 40 * number + (100 if part == "target" else 0)
             save(pairs / part / f"1.{suffix}", np.full((32, 40, 3), level, np.uint8))
-    found = kind_of("paired").find(settings("paired", pairs, tmp_path)).images
+    found = find_images("paired", settings("paired", pairs, tmp_path)).images
     names = [image.name for image in found if image.name.endswith(("/1.png", "/1.bmp"))]
     assert names == ["source/1.bmp", "target/1.bmp", "source/1.png", "target/1.png"]
     assert len({image.group for image in found}) == 8  # pairs, and none of four files
@@ -327,7 +327,7 @@ def test_pairs_that_are_not_clear_are_refused(pairs, tmp_path, sources, targets)
         for name in names:
             save(pairs / part / name, noise(7, 32, 40))
     with pytest.raises(SettingsError, match=r"could belong to several.*1\.(bmp|png|tif)"):
-        kind_of("paired").find(settings("paired", pairs, tmp_path))
+        find_images("paired", settings("paired", pairs, tmp_path))
 
 
 def test_sides_are_those_of_upright_images(pairs, tmp_path):
@@ -343,5 +343,5 @@ def test_sides_are_those_of_upright_images(pairs, tmp_path):
             for file in (pairs / part).glob(f"p{number}.*"):
                 file.unlink()
             save(pairs / part / f"q{number}.png", noise(number, 64, 48))
-    found = kind_of("paired").find(settings("paired", pairs, tmp_path, view="crop"))
+    found = find_images("paired", settings("paired", pairs, tmp_path, view="crop"))
     assert len(found.images) == 14

@@ -208,7 +208,7 @@ def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["train", "--data", "A", "--data", "B"], "--data is given 2 times: must be given once"),
+        (["train", "--preset", "A", "--preset", "B"], "--preset is given 2 times: must be given"),
         (["train", "--gpu", "--gpu"], "--gpu is given 2 times"),
         (["upscale", "a", "--model", "x", "--output=y", "--output", "z"], "--output is given 2"),
         (["train", "--data", ""], "--data: must not be empty; give a value or leave it out"),

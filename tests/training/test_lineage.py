@@ -38,6 +38,10 @@ OTHER = {
     "data.smaller": "skip",
     "data.low_resolution_from": "original",
     "data.root": "elsewhere",
+    "validation.root": "elsewhere",
+    "validation.low_resolution": "elsewhere",
+    "data.low_resolution": "elsewhere",
+    "data.low_resolution_name": "{name}x2",
     "data.cache_directory": "elsewhere",
     "data.source": "digits",
     "data.horizontal_flip": False,
@@ -92,6 +96,8 @@ def test_a_setting_counts_exactly_when_it_is_marked(key):
     base, (player, *rest) = BASE, key.split(".")
     if rest[:1] == ["schedule"] and rest[1] in NEEDED:
         base = override(BASE, {f"{player}.schedule.{k}": v for k, v in NEEDED[rest[1]].items()})
+    if key.startswith("data.low_resolution") and key != "data.low_resolution_from":
+        base = override(BASE, {"data.view": "crop"})  # pairs are cut alone
     value = flatten(base)[key]
     changed = override(base, {key: other(key, value)})
     assert flatten(changed)[key] != value
@@ -105,6 +111,10 @@ def test_a_setting_counts_exactly_when_it_is_marked(key):
 def test_every_setting_is_marked_or_listed():
     assert {k for k in KEYS if not field_flags(BASE)[k]["weights"]} == {
         "data.root",
+        "validation.root",
+        "validation.low_resolution",
+        "data.low_resolution",
+        "data.low_resolution_name",
         "data.source",
         "data.strict",
         "data.download",

@@ -102,11 +102,14 @@ def check_machines(prepared: "Prepared", storage: str, tracking_uri: str) -> lis
 
 def unready(machine: Machine, prepared: "Prepared", here: Mapping[str, str]) -> list[str]:
     """Why a machine cannot take part, line by line; `here` are the driver's versions."""
+    # it imports numpy and the decoders, and a machine may be asked without
+    from ganforge.data.sources import source_setting
+
     found = [*machine.problems, *different(machine, here)]
     expected = prepared.facts.fingerprint
     if machine.fingerprint and machine.fingerprint != expected:
         message = (
-            f"data.root = {prepared.settings.data.root}: other images there "
+            f"{source_setting(prepared.settings.data)}: other images there "
             f"({machine.fingerprint[:12]}) than here ({expected[:12]})"
         )
         found.append(Problem(message, "copy the folder again"))

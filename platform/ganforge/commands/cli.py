@@ -43,6 +43,7 @@ from ganforge.commands.options import (
     Target,
     TrustCode,
     Uri,
+    Validation,
     Version,
     Workers,
 )
@@ -87,9 +88,9 @@ def train(
     from ganforge.commands.train import train as run
 
     options = CliOptions(
-        system=system, preset=preset, settings_file=settings, data=data, workers=workers, gpu=gpu,
-        seed=seed, start=start, target=target, scale=scale, changes=changes or [],
-        strict=strict,
+        system=system, preset=preset, settings_file=settings, data=tuple(data or ()),
+        workers=workers, gpu=gpu, seed=seed, start=start, target=target, scale=scale,
+        changes=changes or [], strict=strict,
         initial_weights=_initial(begin_with, begin_part, tracking_uri, trust_code),
     )  # fmt: skip
     how = TrainOptions(
@@ -181,7 +182,7 @@ def tune(
         system,
         preset,
         settings,
-        data,
+        tuple(data or ()),
         workers,
         gpu,
         None,
@@ -239,7 +240,7 @@ def plan(
     """Measure what a search will take."""
     command = _module("plan")
     settings_options = CliOptions(
-        system, preset, settings, data, workers, gpu, None,
+        system, preset, settings, tuple(data or ()), workers, gpu, None,
         start, target, scale, changes or [], strict, rungs=rungs,
     )  # fmt: skip
     options = command.PlanOptions(
@@ -256,6 +257,7 @@ def reproduce(
     experiment: Experiment = "ganforge",
     tracking_uri: Uri = None,
     data: Data = None,
+    validation: Validation = None,
     metric: MetricName = None,
     from_stage: Annotated[int | None, typer.Option(min=0, help="begin at a stored state")] = None,
     storage: Annotated[str | None, typer.Option(help="where that state is stored")] = None,
@@ -270,7 +272,8 @@ def reproduce(
         run,
         experiment,
         tracking_uri,
-        data,
+        tuple(data or ()),
+        validation,
         metric,
         from_stage,
         storage,
@@ -435,11 +438,11 @@ def doctor(
 
 @app.command()
 def scan(
-    folder: Annotated[str, typer.Argument(help="folder of images", metavar="DIR")],
+    folders: Annotated[list[str], typer.Argument(help="folder of images", metavar="DIR...")],
     strict: Strict = False,
 ) -> None:
-    """List which images of a folder are used, and which are not."""
-    _command("scan")(folder, strict)
+    """List which images of folders are used, and which are not."""
+    _command("scan")(folders, strict)
 
 
 @app.command()

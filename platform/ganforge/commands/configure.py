@@ -37,7 +37,7 @@ class CliOptions:
     system: str | None = None
     preset: str | None = None
     settings_file: str | None = None
-    data: str | None = None
+    data: tuple[str, ...] = ()
     workers: int | None = None
     gpu: bool = False
     seed: int | None = None
@@ -101,10 +101,16 @@ def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str,
 
 def absolute(settings: "SystemSettings") -> "SystemSettings":
     """Paths of this machine made absolute: workers have another working directory."""
+    named = {
+        "data.root": settings.data.root,
+        "data.cache_directory": settings.data.cache_directory,
+        "data.low_resolution": settings.data.low_resolution,
+        "validation.root": settings.validation.root,
+        "validation.low_resolution": settings.validation.low_resolution,
+    }
+    named |= {f"data.roots.{number}": path for number, path in enumerate(settings.data.roots)}
     changes = {
-        f"data.{key}": str(_expanded(f"data.{key}", value).absolute())
-        for key in ("root", "cache_directory")
-        if (value := getattr(settings.data, key)) is not None
+        key: str(_expanded(key, path).absolute()) for key, path in named.items() if path is not None
     }
     return override(settings, changes)
 
@@ -201,15 +207,16 @@ def _changes(options: CliOptions) -> tuple[dict[str, Any], list[str]]:
     """The changes that options and --set ask for, and a line for each that contradicts another."""
     named, (pairs, problems) = _named(options), _pairs(options.changes)
     for key in sorted(named.keys() & pairs.keys()):
+        says = ", ".join(options.data) if key == "data.roots" else named[key]
         if str(named[key]) != pairs[key]:
             problems.append(
-                f"--set {key}={shown_key(pairs[key])}: {_OPTION_OF[key]} says {named[key]}; "
+                f"--set {key}={shown_key(pairs[key])}: {_OPTION_OF[key]} says {says}; "
                 "give one of the two"
             )
-    if options.data not in (None, BUILT_IN) and "data.source" in pairs:
+    if options.data not in ((), (BUILT_IN,)) and "data.source" in pairs:
         problems.append(
             f"--set data.source={shown_key(pairs['data.source'])}: --data (GANFORGE_DATA) "
-            f"{options.data} names the images; give one of the two, or --data {BUILT_IN}"
+            f"{', '.join(options.data)} names the images; give one of the two, or --data {BUILT_IN}"
         )
     return pairs | named, problems
 
@@ -217,6 +224,7 @@ def _changes(options: CliOptions) -> tuple[dict[str, Any], list[str]]:
 #: the options that stand for a setting
 _OPTION_OF = {
     "data.root": "--data (GANFORGE_DATA)",
+    "data.roots": "--data (GANFORGE_DATA)",
     "workers": "--workers",
     "device": "--gpu (GANFORGE_GPU)",
     "seed": "--seed",
@@ -226,10 +234,21 @@ _OPTION_OF = {
 }
 
 
+def folder_changes(folders: Sequence[str]) -> dict[str, Any]:
+    """The settings that `--data` stands for, given once or several times; none without it."""
+    if not folders:
+        return {}
+    if len(folders) > 1 and BUILT_IN in folders:
+        raise SettingsError(
+            f"--data {BUILT_IN}: stands for the built-in images, and is given with other folders; "
+            "leave one of the two out"
+        )
+    one = folders[0] if len(folders) == 1 and folders[0] != BUILT_IN else None
+    return {"data.root": one, "data.roots": tuple(folders) if len(folders) > 1 else ()}
+
+
 def _named(options: CliOptions) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if options.data is not None:
-        found["data.root"] = None if options.data == BUILT_IN else options.data
+    found = folder_changes(options.data)
     if options.workers is not None:
         found["workers"] = options.workers
     if options.gpu:
@@ -322,10 +341,10 @@ def check_terms(kind: "type[System]", settings: "SystemSettings") -> None:
 def check_images(system: str, settings: "SystemSettings") -> tuple[str, ...]:
     """Refuse images that a system cannot be trained on. The lines before a run: what is used,
     converted and skipped, and which images look like copies."""
-    from ganforge.data.kinds import kind_of
+    from ganforge.data.folders import find_images
     from ganforge.data.scan import report
 
-    return tuple(report(kind_of(load_system(system).Data).find(settings), settings.data))
+    return tuple(report(find_images(load_system(system).Data, settings), settings.data))
 
 
 def print_images(lines: Sequence[str]) -> None:

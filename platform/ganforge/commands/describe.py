@@ -1,5 +1,6 @@
 """The rows that `ganforge settings` lists."""
 
+from collections.abc import Iterator
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -9,20 +10,32 @@ from ganforge.settings import flatten
 
 
 def describe(settings: BaseModel) -> list[dict[str, str]]:
-    """One row per key of `flatten`: key, type, range, default, meaning."""
+    """One row per key of `flatten` and per empty list: key, type, range, default, meaning."""
     rows = []
-    for key, value in flatten(settings).items():
+    for key, value in _listed(settings, flatten(settings), ""):
         field = _field(settings, key.split("."))
         rows.append(
             {
                 "key": key,
                 "type": _type_name(field, value),
                 "range": _range(field),
-                "default": "none" if value is None else str(value),
+                "default": "none" if value in (None, ()) else str(value),
                 "meaning": (field.description or "") if field else "",
             }
         )
     return rows
+
+
+def _listed(group: BaseModel, leaves: dict[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    """`leaves` in order, and the lists without an item, which have no leaf."""
+    for name in type(group).model_fields:
+        key, value = above + name, getattr(group, name)
+        if value == ():
+            yield key, value
+        elif isinstance(value, BaseModel):
+            yield from _listed(value, leaves, f"{key}.")
+        else:
+            yield from ((k, v) for k, v in leaves.items() if f"{k}.".startswith(f"{key}."))
 
 
 def _field(value: Any, parts: list[str]) -> FieldInfo | None:

@@ -1,5 +1,6 @@
 """The options that several commands share."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -21,9 +22,24 @@ Version = Annotated[
 ]
 System = Annotated[str | None, typer.Argument(help="system; default: progressive_gan_sr")]
 Preset = Annotated[str | None, typer.Option(help="named settings, such as quick or described")]
+
+
+def _folders(given: list[str] | None) -> list[str]:
+    """Those given, or the one of GANFORGE_DATA, whose name may have spaces: a list that is read
+    from the environment would be divided at them."""
+    named = os.environ.get("GANFORGE_DATA")
+    return given or ([named] if named else [])
+
+
 Data = Annotated[
-    str | None,
-    typer.Option(envvar="GANFORGE_DATA", help="folder of images; default: built-in photographs"),
+    list[str] | None,
+    typer.Option(
+        callback=_folders,
+        help="folder of images; repeatable; default: GANFORGE_DATA, or built-in photographs",
+    ),
+]
+Validation = Annotated[
+    str | None, typer.Option(help="folder of the validation images, where the run had its own")
 ]
 File = Annotated[str | None, typer.Option("--settings", help="a settings.json")]
 Workers = Annotated[int | None, typer.Option(help="training processes of a run")]

@@ -1,12 +1,17 @@
 """`ganforge reproduce`: train a recorded run again, and prove that it comes out the same."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganforge.assets import keep_bytes, present
-from ganforge.cluster.variables import BUILT_IN
-from ganforge.commands.configure import check_images, choose_metric, print_images
+from ganforge.commands.configure import (
+    check_images,
+    choose_metric,
+    folder_changes,
+    print_images,
+)
 from ganforge.commands.start import check_accept
 from ganforge.console import Console, Table
 from ganforge.settings import SettingsError, override, validated
@@ -24,7 +29,8 @@ def reproduce(
     run_id: str | None,
     experiment: str,
     tracking_uri: str | None,
-    data: str | None,
+    data: Sequence[str],
+    validation: str | None,
     metric: str | None,
     from_stage: int | None,
     storage: str | None,
@@ -47,6 +53,7 @@ def reproduce(
     )
 
     check_accept(accept)
+    folders = folder_changes(data) | ({"validation.root": validation} if validation else {})
     uri = existing_uri(tracking_uri)
     if run_id is None:
         chosen = choose_metric(
@@ -62,7 +69,7 @@ def reproduce(
                 "of a trial, or --experiment for its best one"
             )
         raise SettingsError(f"run {run_id}: no stage is finished, so nothing can be compared")
-    prepared = _prepared(uri, run_id, fetch_settings(uri, run_id), data, trust_code)
+    prepared = _prepared(uri, run_id, fetch_settings(uri, run_id), folders, trust_code)
     console = Console()
     name = recorded_name(prepared.system)  # and not where its file was put on this machine
     many = "1 stage of {} is" if len(results) == 1 else f"{len(results)} stages of {{}} are"
@@ -80,7 +87,7 @@ def reproduce(
 
 
 def _prepared(
-    uri: str, run_id: str, record: dict[str, Any], data: str | None, trust_code: bool
+    uri: str, run_id: str, record: dict[str, Any], folders: dict[str, Any], trust_code: bool
 ) -> "Prepared":
     """The recorded settings, with the images and frozen networks of this machine."""
     from ganforge.tracking.artifacts import fetch_asset, fetch_system
@@ -89,9 +96,8 @@ def _prepared(
     system = fetch_system(uri, run_id, record["system"], trust_code=trust_code)
     settings = validated(load_system(system).Settings, record["settings"])
     # one process computes all shards: the bits do not depend on the number of workers
-    root = {"data.root": None if data == BUILT_IN else data} if data else {}
     # nor is anything written into a folder because a record names it
-    settings = override(settings, {"workers": 1, "data.cache_directory": None} | root)
+    settings = override(settings, {"workers": 1, "data.cache_directory": None} | folders)
     network = getattr(getattr(settings, "perceptual", None), "network", "none")
     for asset in (network, settings.initial_weights):
         if asset.startswith("sha256:") and not present(asset):

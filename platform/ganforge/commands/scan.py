@@ -4,14 +4,14 @@ import sys
 
 from ganforge.console import complain, show
 from ganforge.data.inventory import counted
-from ganforge.data.scan import Scan, scan_folder
+from ganforge.data.scan import Scan, scan_folders
 
 _WIDTH = 14
 
 
-def scan(folder: str, strict: bool) -> None:
+def scan(folders: list[str], strict: bool) -> None:
     """Print it by kind; exit code 1 where files cannot be read, or `strict` refuses something."""
-    found = scan_folder(folder)
+    found = scan_folders(folders)
     for line in lines(found):
         show(line)
     for line in found.unreadable:
@@ -29,6 +29,7 @@ def lines(found: Scan) -> list[str]:
     rows = [("used", f"{len(inventory.used)} images")]
     for head, kinds in (("converted", inventory.converted), ("skipped", inventory.skipped)):
         rows += [(head, counted(why, names)) for why, names in kinds.items()]
+    rows += [("shared", f"{name} is {other}") for name, other in found.shared.items()]
     rows += [("look alike", str(copies)) for copies in found.copies]
     if found.notes:
         rows.append(("note", found.notes))

@@ -10,7 +10,7 @@ from ganforge.data.base import ImageSettings
 from ganforge.data.batch import Batch, numbered, to_tensor
 from ganforge.data.cache import open_views
 from ganforge.data.images import Pixels, to_image, to_pixels
-from ganforge.data.sampling import Prefetch, draw_window, item, sample_numbers
+from ganforge.data.sampling import Prefetch, draw_window, epoch_of, sample_numbers
 from ganforge.data.split import Catalog, mirrors
 from ganforge.data.views import Bounded, Reduced, View, bounded, cells, resized
 from ganforge.draws import Draws
@@ -52,8 +52,13 @@ class ImageData:
         ]
         sets = open_views(dict.fromkeys(views, catalog.images), settings)
         self._sets = [sets[view] for view in views]
-        self._items = np.repeat(catalog.train, self._shares(data.max_side))
-        self.epoch_images = (len(self._items),) * len(stages)
+        shares = self._shares(data.max_side)
+        self._epoch = epoch_of(
+            np.repeat(catalog.train, shares).tolist(),
+            np.repeat(catalog.roots, shares if catalog.roots else []).tolist(),
+            data.weights,
+        )
+        self.epoch_images = (len(self._epoch),) * len(stages)
 
         count = len(catalog.validation)
         self.num_measured = held_out.images
@@ -105,9 +110,7 @@ class ImageData:
 
     def _make(self, index: int, step: int, shard: int) -> Batch:
         numbers = sample_numbers(self._stages[index], step, shard)
-        chosen = [
-            int(self._items[item(len(self._items), self._seed, number)]) for number in numbers
-        ]
+        chosen = [self._epoch.at(self._seed, number) for number in numbers]
         planes = [
             self._sample(index, item, number) for item, number in zip(chosen, numbers, strict=True)
         ]

@@ -26,7 +26,8 @@ class SourceImage:
 
     `name` is its path below the root, in POSIX form; images that show one scene share a `scene`
     and stay on one side of the split. `label` is the number of its class, where it has one. An item
-    has its `pixels`, (H, W) or (H, W, 3) uint8, and its `path` is only a name.
+    has its `pixels`, (H, W) or (H, W, 3) uint8, and its `path` is only a name. `low` is its
+    low-resolution image, where the user has one.
     """
 
     name: str
@@ -34,6 +35,7 @@ class SourceImage:
     scene: str = ""
     label: int | None = None
     pixels: Pixels | None = field(default=None, compare=False, repr=False)
+    low: "SourceImage | None" = None
 
     @property
     def group(self) -> str:

@@ -9,8 +9,9 @@ from typing import Protocol
 
 from ganforge.data.base import Data, ImageSettings
 from ganforge.data.image_dataset import ImageData, LabelledData
+from ganforge.data.low_resolution import find_super_resolution
 from ganforge.data.paired_sources import find_paired, find_unpaired
-from ganforge.data.sources import Source, find_labelled, find_unlabelled
+from ganforge.data.sources import Folder, Source, check_classes, find_labelled, find_unlabelled
 from ganforge.data.split import Catalog
 from ganforge.data.super_resolution import SuperResolutionData
 from ganforge.data.translation import PairedData, UnpairedData
@@ -33,11 +34,13 @@ class _Open(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """`find` gives the images from names and headers alone, or one clear SettingsError; `open`
-    makes the data set."""
+    """`find` gives the images of a folder, or without one those of `data.source`, from names and
+    headers alone, or one clear SettingsError. `open` makes the data set. `check` refuses what the
+    images of all folders together are not."""
 
-    find: Callable[[ImageSettings], Source]
+    find: Callable[[ImageSettings, Folder | None], Source]
     open: _Open
+    check: Callable[[ImageSettings, Source], None] = lambda settings, source: None
 
 
 def kind_of(name: str) -> Kind:
@@ -50,9 +53,9 @@ def kind_of(name: str) -> Kind:
 
 
 KINDS = {
-    "super_resolution": Kind(find_unlabelled, SuperResolutionData),
+    "super_resolution": Kind(find_super_resolution, SuperResolutionData),
     "images": Kind(find_unlabelled, ImageData),
-    "labelled": Kind(find_labelled, LabelledData),
+    "labelled": Kind(find_labelled, LabelledData, check_classes),
     "paired": Kind(find_paired, PairedData),
     "unpaired": Kind(find_unpaired, UnpairedData),
 }

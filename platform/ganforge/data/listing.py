@@ -24,6 +24,10 @@ OTHER_NAME = "an image under a suffix that is not an image's"
 AGAIN = "a link to a folder that is read already"
 NOT_A_FILE = "a pipe, socket or device"
 NOT_AN_IMAGE = "not an image"
+_INSTEAD = {
+    "data.root": ", or none for the built-in images",
+    "validation.root": ", or none to hold out a part of the training images",
+}
 
 
 @dataclass
@@ -44,8 +48,8 @@ def list_folder(root: str, key: str = "data.root") -> Listing:
     folder = Path(root).expanduser()
     if not folder.exists():
         raise SettingsError(
-            f"{key} = {root}: there is no such folder; give an existing one, on every machine, "
-            "or none for the built-in images"
+            f"{key} = {root}: there is no such folder; give an existing one, on every machine"
+            + _INSTEAD.get(key, "")
         )
     if not folder.is_dir():
         raise SettingsError(f"{key} = {root}: is a file; give the folder that holds the images")

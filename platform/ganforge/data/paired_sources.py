@@ -12,10 +12,12 @@ from ganforge.data.listing import list_folder
 from ganforge.data.raster import Header
 from ganforge.data.settings import PairedSettings
 from ganforge.data.sources import (
+    Folder,
     Source,
     builtin_photographs,
     check_channels,
     largest_resolution,
+    source_setting,
     usable_source,
 )
 from ganforge.data.views import bounded
@@ -47,10 +49,10 @@ def pairing_of(data: PairedSettings) -> str:
     """How pairs are made: `data.pairing` with auto resolved."""
     if data.pairing != "auto":
         return data.pairing
-    return "edges" if data.root is None else "folders"
+    return "folders" if data.root is not None or data.roots else "edges"
 
 
-def find_paired(settings: ImageSettings) -> Source:
+def find_paired(settings: ImageSettings, folder: Folder | None) -> Source:
     """Images that are pairs: two files of one scene, or one file; else SettingsError."""
     data = settings.data
     assert isinstance(data, PairedSettings)
@@ -58,31 +60,31 @@ def find_paired(settings: ImageSettings) -> Source:
     if pairing == "edges":
         if data.view == "resize":
             data = data.model_copy(update={"smaller": "enlarge"})
-        return usable_source(data, settings.channels, side)
-    if data.root is None:
+        return usable_source(data, settings.channels, side, folder)
+    if folder is None:
         raise SettingsError(
             f"data.pairing = {pairing}: needs data.root, the folder with the pairs; the built-in "
             "photographs can only be used with edges"
         )
     if pairing == "side_by_side":
-        return _side_by_side(settings, data, side)
-    sources, targets, inventory = _two_folders(settings)
-    found = _pairs(sources, targets, data.root)
+        return _side_by_side(settings, data, folder, side)
+    sources, targets, inventory = _two_folders(settings, folder)
+    found = _pairs(sources, targets, folder)
     headers = read_headers(found)
     for source, target in zip(found[::2], found[1::2], strict=True):
         one, other = headers[source.name], headers[target.name]
         if data.view == "crop" and (one.width, one.height) != (other.width, other.height):
             raise SettingsError(
-                f"data.root = {data.root}: {source.name} is {_size(one)}, "
+                f"{folder}: {source.name} is {_size(one)}, "
                 f"{target.name} {_size(other)}: windows of data.view = crop need "
                 "equal sides; set data.view = resize"
             )
-    _check(settings, found, _sides(headers), side)
+    _check(settings, folder, found, _sides(headers), side)
     return Source(found, _NAMES, inventory=inventory + converted(headers))
 
 
 def _pairs(
-    sources: Sequence[SourceImage], targets: Sequence[SourceImage], root: str
+    sources: Sequence[SourceImage], targets: Sequence[SourceImage], folder: Folder
 ) -> tuple[SourceImage, ...]:
     """Source, target, source, target, …: two files of one name are a pair, with its suffix or, if
     there is only one on each side, without."""
@@ -107,22 +109,22 @@ def _pairs(
             (unclear if stems[0][_key(target)] else alone).append(target.name)
     if unclear:
         raise SettingsError(
-            f"data.root = {root}: {len(unclear)} images could belong to several of the other "
+            f"{folder}: {len(unclear)} images could belong to several of the other "
             f"folder (the first is {min(unclear)}): where source/ or target/ holds a name with two "
             "suffixes, pairs need the same suffix; rename or remove them"
         )
     if alone:
         raise SettingsError(
-            f"data.root = {root}: {len(alone)} images are in only one of source/ and "
+            f"{folder}: {len(alone)} images are in only one of source/ and "
             f"target/ (the first is {min(alone)}); give both the same name, or remove them"
         )
     return tuple(found)
 
 
-def find_unpaired(settings: ImageSettings) -> Source:
+def find_unpaired(settings: ImageSettings, folder: Folder | None) -> Source:
     """Images of two sets, by their labels; else SettingsError."""
     inventory = Inventory()
-    if settings.data.root is None:
+    if folder is None:
         known = {image.name: image for image in builtin_photographs()}
         found = [
             replace(known[name], label=label)
@@ -130,39 +132,37 @@ def find_unpaired(settings: ImageSettings) -> Source:
             for name in DOMAINS[domain]
         ]
     else:
-        sources, targets, inventory = _two_folders(settings)
+        sources, targets, inventory = _two_folders(settings, folder)
         found = [*sources, *targets]
         for name, images in zip(_NAMES, (sources, targets), strict=True):
-            if len(images) < 2:
+            if len(images) < folder.least:
                 raise SettingsError(
-                    f"data.root = {settings.data.root}: {name}/ has {len(images)} image; at "
-                    "least 2 are needed, one to train and one held out; add images"
+                    f"{folder}: {name}/ has {len(images)} image; at least 2 are needed, one to "
+                    "train and one held out; add images"
                 )
     headers = read_headers(found)
-    _check(settings, found, _sides(headers), largest_resolution(settings))
+    _check(settings, folder, found, _sides(headers), largest_resolution(settings))
     return Source(tuple(found), _NAMES, inventory=inventory + converted(headers))
 
 
 def _two_folders(
-    settings: ImageSettings,
+    settings: ImageSettings, folder: Folder
 ) -> tuple[list[SourceImage], list[SourceImage], Inventory]:
-    root = settings.data.root
-    assert root is not None
-    folder, found, inventory = Path(root).expanduser(), [], Inventory()
-    if folder.is_dir() and not all((folder / name).is_dir() for name in _NAMES):
+    root, found, inventory = Path(folder.path).expanduser(), [], Inventory()
+    if root.is_dir() and not all((root / name).is_dir() for name in _NAMES):
         other = (
             "; or set data.pairing = side_by_side for files with both images, or edges for "
             "photographs alone"
         )
         raise SettingsError(
-            f"data.root = {root}: has no folders source/ and target/; put what the generator is "
+            f"{folder}: has no folders source/ and target/; put what the generator is "
             "given into source/ and what it should make into target/"
             + (other if isinstance(settings.data, PairedSettings) else "")
         )
     for label, name in enumerate(_NAMES):
-        listing = list_folder(str(folder / name) if folder.is_dir() else root)
+        listing = list_folder(str(root / name) if root.is_dir() else folder.path, folder.key)
         if not listing.images:
-            raise SettingsError(f"data.root = {root}: {name}/ has no images")
+            raise SettingsError(f"{folder}: {name}/ has no images")
         found.append(
             [
                 SourceImage(f"{name}/{below}", path, label=label)
@@ -173,12 +173,13 @@ def _two_folders(
     return found[0], found[1], inventory
 
 
-def _side_by_side(settings: ImageSettings, data: PairedSettings, side: int) -> Source:
-    assert data.root is not None
-    listing = list_folder(data.root)
+def _side_by_side(
+    settings: ImageSettings, data: PairedSettings, folder: Folder, side: int
+) -> Source:
+    listing = list_folder(folder.path, folder.key)
     images = [SourceImage(name, path) for name, path in listing.images.items()]
     if not images:
-        raise SettingsError(f"data.root = {data.root}: has no images")
+        raise SettingsError(f"{folder}: has no images")
     headers = read_headers(images)
     narrower: dict[str, tuple[int, int]] = {}
     for image in images:
@@ -191,29 +192,30 @@ def _side_by_side(settings: ImageSettings, data: PairedSettings, side: int) -> S
                 f"must lie inside{equal}; change it, or remove the file"
             )
         narrower[image.name] = min(column, width - column), height
-    _check(settings, images, narrower, side)
+    _check(settings, folder, images, narrower, side)
     return Source(tuple(images), inventory=skipped(listing) + converted(headers))
 
 
 def _check(
     settings: ImageSettings,
+    folder: Folder | None,
     images: Sequence[SourceImage],
     sides: Mapping[str, tuple[int, int]],
     needed: int,
 ) -> None:
-    """Colour or grey, large enough, and at least two of them."""
+    """Colour or grey, large enough, and enough of them."""
     data = settings.data
-    root = "none" if data.root is None else data.root
+    here = source_setting(data) if folder is None else str(folder)
     check_channels(settings.channels)
-    if len({image.group for image in images}) < 2:
+    if len({image.group for image in images}) < (folder.least if folder else 2):
         raise SettingsError(
-            f"data.root = {root}: has one pair; at least 2 are needed, one to train and one held "
+            f"{here}: has one pair; at least 2 are needed, one to train and one held "
             "out; add images"
         )
     for name, (width, height) in sides.items():
         if data.view == "crop" and min(bounded(height, width, data.max_side)) < needed:
             raise SettingsError(
-                f"data.root = {root}: {name} is {width}×{height}, smaller than the windows of the "
+                f"{here}: {name} is {width}×{height}, smaller than the windows of the "
                 f"stages ({needed}); remove it, set data.view = resize, or end at a smaller "
                 "resolution"
             )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ganforge.data.base import Data, ImageSettings
 from ganforge.data.cache import cache_directory
+from ganforge.data.folders import find_images
 from ganforge.data.kinds import kind_of
 from ganforge.data.remembered import remember
 from ganforge.data.scan import examine
@@ -45,13 +46,13 @@ def prepare_data(kind: str, settings: ImageSettings, scale: int, seed: int) -> D
                 f"scale ({scale})"
             )
     if settings.data.strict:
-        examine(kind_of(kind).find(settings), settings.data)
+        examine(find_images(kind, settings), settings.data)
     catalog = _catalog(kind, settings, seed)
     held_out = [catalog.images[number] for number in catalog.validation]
     stages = [Stage(stage.resolution, 1, 0, 1, 1) for stage in settings.stages]
     data = kind_of(kind).open(catalog, settings, stages, scale, seed, prefetch=False)
     sizes = sorted(((p.width, p.height) for p in catalog.images), key=lambda s: (s[0] * s[1], s))
-    digests = {known.image.name: known.digest for known in catalog.images}
+    digests = {known.image.name: known.digest for known in (*catalog.images, *catalog.low)}
     remember(catalog.fingerprint, digests, cache_directory(settings.data))
     return DataFacts(
         fingerprint=catalog.fingerprint,
@@ -93,6 +94,6 @@ def open_data(
 
 
 def _catalog(kind: str, settings: ImageSettings, seed: int) -> Catalog:
-    source = kind_of(kind).find(settings)
+    source = find_images(kind, settings)
     directory = cache_directory(settings.data)
     return open_catalog(source, settings.validation.fraction, seed, directory)

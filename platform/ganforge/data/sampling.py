@@ -6,14 +6,18 @@ borders of epochs and a set may be smaller than a batch.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganforge.data.batch import Batch
-from ganforge.draws import Draws, permutation
+from ganforge.draws import Draws, derive, permutation
 from ganforge.schedule import Stage
+
+T = TypeVar("T")
 
 
 def sample_numbers(stage: Stage, step: int, shard: int) -> range:
@@ -29,7 +33,53 @@ def item(count: int, seed: int, number: int) -> int:
     return int(_order(count, seed, epoch)[position])
 
 
-@lru_cache(maxsize=8)
+@dataclass(frozen=True)
+class Epoch(Generic[T]):
+    """The items that an epoch shows: those of each group, and how many samples it has of each.
+
+    One group has as many samples as items. Of several, each goes through its items in an order of
+    its own, from epoch to epoch, so that every item is shown as often as the others of its group,
+    also where an epoch has fewer samples than the group has items.
+    """
+
+    groups: tuple[Sequence[T], ...]
+    counts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    def at(self, seed: int, number: int) -> T:
+        """What sample `number` shows: a function of (seed, number)."""
+        slot = item(len(self), seed, number)
+        if len(self.groups) == 1:
+            return self.groups[0][slot]
+        epoch, group = number // len(self), 0
+        while slot >= self.counts[group]:
+            slot -= self.counts[group]
+            group += 1
+        items, shown = self.groups[group], epoch * self.counts[group] + slot
+        return items[item(len(items), derive(seed, "root", group), shown)]
+
+
+def epoch_of(items: Sequence[T], roots: Sequence[int], weights: Sequence[float]) -> Epoch[T]:
+    """An epoch of all items, or with `weights` of those of each root in these parts, at least one
+    sample of each. `roots` has the root of every item, numbers into `weights`."""
+    if not weights:
+        return Epoch((items,), (len(items),))
+    groups = tuple(
+        [one for one, root in zip(items, roots, strict=True) if root == number]
+        for number in range(len(weights))
+    )
+    exact = [len(items) * weight / sum(weights) for weight in weights]
+    counts = [int(part) for part in exact]
+    order = sorted(range(len(exact)), key=lambda n: (counts[n] - exact[n], n))
+    for number in order[: len(items) - sum(counts)]:
+        counts[number] += 1
+    return Epoch(groups, tuple(max(1, count) for count in counts))
+
+
+# several sets of several folders are gone through at a time
+@lru_cache(maxsize=32)
 def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     order = permutation(count, seed, "epoch", epoch).numpy()
     order.flags.writeable = False

@@ -48,6 +48,14 @@ class DataSettings(Strict):
     """Which images, and what is done to them."""
 
     root: str | None = setting(None, "folder of images; none: data.source", weights=False)
+    roots: tuple[str, ...] = setting(
+        (), "several folders of images, in place of data.root", weights=False, added=True
+    )
+    weights: tuple[float, ...] = setting(
+        (),
+        "parts of an epoch that the folders of data.roots have; none: each image counts alike",
+        added=True,
+    )
     source: Literal[
         "photographs",
         "digits",
@@ -83,6 +91,18 @@ class DataSettings(Strict):
     degradation: Degradation = setting(
         Degradation(), "what is done to low-resolution images besides the reduction"
     )
+    low_resolution: str | None = setting(
+        None,
+        "folder of the low-resolution images that belong to the images; none: they are reduced",
+        weights=False,
+        added=True,
+    )
+    low_resolution_name: str = setting(
+        "{name}",
+        "name of the low-resolution image of {name}, such as {name}x2, without its suffix",
+        weights=False,
+        added=True,
+    )
     low_resolution_from: Literal["original", "target"] = setting(
         "target", "what the low resolution of view = resize is computed from"
     )
@@ -95,14 +115,73 @@ class DataSettings(Strict):
 
     @model_validator(mode="after")
     def _check_paths(self) -> Self:
+        named = {
+            "root": self.root,
+            "low_resolution": self.low_resolution,
+            "cache_directory": self.cache_directory,
+        }
         problems = [
             f"{key} = {shown(path)}: must be the path of a folder, or none"
-            for key, path in (("root", self.root), ("cache_directory", self.cache_directory))
+            for key, path in named.items()
             if path is not None and not _is_path(path)
         ]
+        problems += [
+            f"roots.{number} = {shown(path)}: must be the path of a folder"
+            for number, path in enumerate(self.roots)
+            if not _is_path(path)
+        ]
+        if self.root is not None and self.roots:
+            problems.append(
+                f"roots = {shown(list(self.roots))}: root = {shown(self.root)} names a folder too; "
+                "give one of the two"
+            )
+        problems += [*self._weight_problems(), *self._pair_problems()]
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def given_pairs(self) -> bool:
+        """Whether low-resolution images are the user's own, and not reduced from the others."""
+        return self.low_resolution is not None or self.low_resolution_name != "{name}"
+
+    def _pair_problems(self) -> list[str]:
+        """What contradicts low-resolution images that are given."""
+        if not self.given_pairs:
+            return []
+        name, problems = self.low_resolution_name, []
+        if name.count("{name}") != 1:
+            problems.append(
+                f"low_resolution_name = {shown(name)}: must have {{name}} once, such as {{name}}x2"
+            )
+        if self.low_resolution is not None and len(self.roots) > 1:
+            problems.append(
+                f"low_resolution = {shown(self.low_resolution)}: is one folder, and roots names "
+                f"{len(self.roots)}; put low-resolution images into the folders of the others, and "
+                "give low_resolution_name"
+            )
+        said = f"low_resolution = {shown(self.low_resolution)}: "
+        if self.low_resolution is None:
+            said = f"low_resolution_name = {shown(name)}: "
+        if self.view != "crop":
+            problems.append(f"{said}pairs are cut, not resized; set data.view = crop")
+        if self.max_side is not None:
+            problems.append(f"{said}pairs are not reduced; set data.max_side = none")
+        if self.degradation.active:
+            problems.append(f"{said}given images are not degraded; leave data.degradation out")
+        return problems
+
+    def _weight_problems(self) -> list[str]:
+        if self.weights and len(self.weights) != len(self.roots):
+            return [
+                f"weights = {shown(list(self.weights))}: must be one number for each folder of "
+                f"data.roots, which names {len(self.roots)}; change one of the two"
+            ]
+        return [
+            f"weights.{number} = {weight}: must be above 0; leave the folder out instead"
+            for number, weight in enumerate(self.weights)
+            if weight <= 0
+        ]
 
 
 class TranslationSettings(DataSettings):
@@ -141,6 +220,18 @@ class ValidationSettings(Strict):
     """The images held out, and what is measured on them."""
 
     fraction: float = setting(0.1, "part of the images that is held out", gt=0, lt=1)
+    root: str | None = setting(
+        None,
+        "folder of validation images; none: a part of the training images is held out",
+        weights=False,
+        added=True,
+    )
+    low_resolution: str | None = setting(
+        None,
+        "folder of the low-resolution images of validation.root",
+        weights=False,
+        added=True,
+    )
     images: int = setting(
         16, "images measured at most, the first of those held out", ge=1, weights=False
     )
@@ -161,3 +252,14 @@ class ValidationSettings(Strict):
         weights=False,
     )
     samples: int = setting(6, "images in the sample grid", ge=1, le=64, weights=False)
+
+    @model_validator(mode="after")
+    def _check_root(self) -> Self:
+        problems = [
+            f"{key} = {shown(path)}: must be the path of a folder, or none"
+            for key, path in (("root", self.root), ("low_resolution", self.low_resolution))
+            if path is not None and not _is_path(path)
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self

@@ -28,7 +28,9 @@ class Source:
 
     `mirror`: a mirrored image is still a valid one, which is not true of digits. `enlarge`: the
     images are smaller than the networks' inputs and are always enlarged. `inventory` says what is
-    done to the files of a folder, and which are skipped.
+    done to the files of a folder, and which are skipped. `roots` are the numbers of the images'
+    folders where there are several. `held_out` are images of a folder of their own; without any, a
+    part of `images` is held out.
     """
 
     images: tuple[SourceImage, ...]
@@ -36,22 +38,48 @@ class Source:
     mirror: bool = True
     enlarge: bool = False
     inventory: Inventory = field(default=Inventory(), compare=False)
+    roots: tuple[int, ...] = ()
+    held_out: tuple[SourceImage, ...] = ()
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder by the setting that names it, and how many images it needs: one to train on and one
+    to hold out, unless it is for one of the two."""
+
+    key: str
+    path: str
+    least: int = 2
+
+    def __str__(self) -> str:
+        return f"{self.key} = {self.path}"
+
+
+def root_folders(data: DataSettings) -> list[Folder]:
+    """The folders of training images; none where `data.source` names them."""
+    if data.root is not None:
+        return [Folder("data.root", data.root)]
+    return [Folder(f"data.roots.{number}", path) for number, path in enumerate(data.roots)]
 
 
 def source_setting(data: DataSettings) -> str:
     """The setting that says where the images are, for messages."""
+    if data.roots:
+        return f"data.roots = {', '.join(data.roots)}"
     return f"data.source = {data.source}" if data.root is None else f"data.root = {data.root}"
 
 
-def find_source(data: DataSettings, *, labelled: bool = False) -> Source:
-    """The images that settings name; `labelled` needs classes, which a folder has as sub-folders.
-
-    `data.root` comes first; `data.source` is used without one.
-    """
-    if data.root is not None:
-        listing = list_folder(data.root)
+def find_source(
+    data: DataSettings, folder: Folder | None = None, *, labelled: bool = False
+) -> Source:
+    """The images of a folder, without one of `data.root`, and without that of `data.source`;
+    `labelled` needs classes, which a folder has as sub-folders."""
+    if folder is None and data.root is not None:
+        folder = Folder("data.root", data.root)
+    if folder is not None:
+        listing = list_folder(folder.path, folder.key)
         images = [SourceImage(name, path) for name, path in listing.images.items()]
-        source = _by_folder(data, images) if labelled else Source(tuple(images))
+        source = _by_folder(folder, images) if labelled else Source(tuple(images))
         return replace(source, inventory=skipped(listing))
     if data.source == "digits":
         return Source(tuple(builtin_digits()), DIGITS, mirror=False, enlarge=True)
@@ -61,17 +89,17 @@ def find_source(data: DataSettings, *, labelled: bool = False) -> Source:
         source = torchvision_source(data)
     if labelled and not source.classes:
         raise SettingsError(
-            f"{source_setting(data)}: these images have no classes; set data.root to a folder with "
-            "a sub-folder for each class, or data.source to digits"
+            f"data.source = {data.source}: these images have no classes; set data.root to a folder "
+            "with a sub-folder for each class, or data.source to digits"
         )
     return source
 
 
-def _by_folder(data: DataSettings, images: list[SourceImage]) -> Source:
+def _by_folder(folder: Folder, images: list[SourceImage]) -> Source:
     outside = [image.name for image in images if "/" not in image.name]
     if outside:
         raise SettingsError(
-            f"{source_setting(data)}: {len(outside)} of {len(images)} images lie outside of "
+            f"{folder}: {len(outside)} of {len(images)} images lie outside of "
             f"sub-folders (the first is {outside[0]}), so their class is not known; put each image "
             "into the folder of its class"
         )
@@ -82,26 +110,39 @@ def _by_folder(data: DataSettings, images: list[SourceImage]) -> Source:
 
 
 def usable_source(
-    data: DataSettings, channels: int, needed_side: int, *, labelled: bool = False
+    data: DataSettings,
+    channels: int,
+    needed_side: int,
+    folder: Folder | None = None,
+    *,
+    labelled: bool = False,
 ) -> Source:
-    """The images, if they can be used for targets of side `needed_side`; else SettingsError.
+    """What `find_source` finds, if targets of side `needed_side` can be made of it; else
+    SettingsError.
 
     Only headers are read, so that thousands of images take seconds.
     """
+    source = find_source(data, folder, labelled=labelled)
+    return checked_source(source, data, channels, needed_side, folder)
+
+
+def checked_source(
+    source: Source, data: DataSettings, channels: int, needed_side: int, folder: Folder | None
+) -> Source:
+    """The images of `folder` that can be used, with what their headers say; else SettingsError."""
     check_channels(channels)
-    source = find_source(data, labelled=labelled)
+    here = source_setting(data) if folder is None else str(folder)
     if not source.images:
         raise SettingsError(
-            f"{source_setting(data)}: has no images; put PNG, JPEG, WebP, TIFF or BMP files "
-            "there or below it"
+            f"{here}: has no images; put PNG, JPEG, WebP, TIFF or BMP files there or below it"
         )
     headers = read_headers(source.images)
     enlarging = source.enlarge or data.smaller == "enlarge"
     if not (enlarging and data.view == "resize"):
-        source = _large_enough(source, headers, data, needed_side)
-    if len({image.group for image in source.images}) < 2:
+        source = _large_enough(source, headers, data, here, needed_side)
+    if len({image.group for image in source.images}) < (folder.least if folder else 2):
         raise SettingsError(
-            f"{source_setting(data)}: has {len(source.images)} image; at least 2 are needed, "
+            f"{here}: has {len(source.images)} image; at least 2 are needed, "
             "one to train and one held out; add images"
         )
     used = {image.name: headers[image.name] for image in source.images}
@@ -109,7 +150,7 @@ def usable_source(
 
 
 def _large_enough(
-    source: Source, headers: dict[str, Header], data: DataSettings, needed_side: int
+    source: Source, headers: dict[str, Header], data: DataSettings, here: str, needed_side: int
 ) -> Source:
     """The images of at least `needed_side`: all of them, unless smaller ones are skipped."""
     reduce = data.max_side if data.view == "crop" else None
@@ -127,25 +168,29 @@ def _large_enough(
         return replace(source, images=tuple(large), inventory=inventory)
     first = headers[left_out[0]]
     raise SettingsError(
-        f"{source_setting(data)}: {small} of {len(source.images)} images are smaller than "
+        f"{here}: {small} of {len(source.images)} images are smaller than "
         f"the target side of the last stage, {needed_side} (the first is {left_out[0]}, "
         f"{first.width}×{first.height}); remove them, set data.smaller = skip, or "
         "end the stages at a smaller resolution"
     )
 
 
-def find_unlabelled(settings: ImageSettings) -> Source:
+def find_unlabelled(settings: ImageSettings, folder: Folder | None) -> Source:
     """Images of which no label is used; else SettingsError."""
-    return usable_source(settings.data, settings.channels, largest_resolution(settings))
+    return usable_source(settings.data, settings.channels, largest_resolution(settings), folder)
 
 
-def find_labelled(settings: ImageSettings) -> Source:
-    """Images of as many classes as the system has labels for (`num_classes`, if it has that
-    setting); else SettingsError."""
-    source = usable_source(
-        settings.data, settings.channels, largest_resolution(settings), labelled=True
-    )
+def find_labelled(settings: ImageSettings, folder: Folder | None) -> Source:
+    """Images with the numbers of their classes; else SettingsError."""
+    side = largest_resolution(settings)
+    return usable_source(settings.data, settings.channels, side, folder, labelled=True)
+
+
+def check_classes(settings: ImageSettings, source: Source) -> None:
+    """SettingsError unless there are as many classes as the system has labels for (`num_classes`,
+    if it has that setting), each with enough images."""
     here = source_setting(settings.data)
+    least = 1 if source.held_out else 2
     wanted = getattr(settings, "num_classes", len(source.classes))
     if len(source.classes) != wanted:
         names = ", ".join(source.classes[:5]) + (", …" if len(source.classes) > 5 else "")
@@ -155,12 +200,11 @@ def find_labelled(settings: ImageSettings) -> Source:
         )
     labels = [image.label for image in source.images]
     for number, name in enumerate(source.classes):
-        if labels.count(number) < 2:
+        if labels.count(number) < least:
             raise SettingsError(
                 f"{here}: class {name} has {labels.count(number)} usable images; at least 2 are "
                 "needed, one to train and one held out; add images or remove the class"
             )
-    return source
 
 
 def largest_resolution(settings: ImageSettings) -> int:

@@ -12,6 +12,7 @@ from ganforge.data.images import Decoded
 from ganforge.data.settings import DataSettings
 from ganforge.data.sources import Source
 from ganforge.draws import permutation
+from ganforge.settings import SettingsError
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,9 @@ class Catalog:
 
     `train` and `validation` are numbers into `images`; those held out are in drawn order, so that
     the first few are a fair sample. `classes` are named where images have labels; `mirror` says
-    that a mirrored image is still a valid one.
+    that a mirrored image is still a valid one. `roots` are the numbers of the training images'
+    folders, in the order of `train`, where there are several. `low` are the low-resolution images
+    of `images`, in their order, where the user has them.
     """
 
     images: tuple[Decoded, ...]
@@ -29,6 +32,8 @@ class Catalog:
     fingerprint: str
     classes: tuple[str, ...] = ()
     mirror: bool = True
+    roots: tuple[int, ...] = ()
+    low: tuple[Decoded, ...] = ()
 
 
 def mirrors(data: DataSettings, catalog: Catalog) -> bool:
@@ -39,20 +44,58 @@ def mirrors(data: DataSettings, catalog: Catalog) -> bool:
 def open_catalog(source: Source, fraction: float, seed: int, directory: Path) -> Catalog:
     """Decode every image, or look up its hash in the cache `directory`, and split them.
 
-    The fingerprint changes with a pixel, a label, the order or the split; not with the folder's
-    path or with a file that was encoded again without loss.
+    The fingerprint changes with a pixel, a label, the order, the split or the folder that an image
+    is in; not with a folder's path or with a file that was encoded again without loss.
     """
-    images = source.images
+    images = (*source.images, *source.held_out)
     known = identify(images, directory)
+    low = identify([image.low for image in images if image.low is not None], directory)
     labels = [image.label for image in images]
-    train, validation = split([image.group for image in images], fraction, seed, labels)
+    train, validation = _divided(source, fraction, seed)
     listing: list[object] = [[item.digest for item in known], train, validation]
     if source.classes or not source.mirror:
         listing += [labels, source.mirror]
+    if source.roots:
+        listing.append(list(source.roots))
+    if low:
+        listing.append({"low": [item.digest for item in low]})
     fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
     return Catalog(
-        known, tuple(train), tuple(validation), fingerprint, source.classes, source.mirror
+        known,
+        tuple(train),
+        tuple(validation),
+        fingerprint,
+        source.classes,
+        source.mirror,
+        tuple(source.roots[number] for number in train) if source.roots else (),
+        low,
     )
+
+
+def _divided(source: Source, fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Numbers of the images to train on and of those held out: the user's own, or a part of each
+    class of each folder."""
+    count, groups = len(source.images), [image.group for image in source.images]
+    if source.held_out:
+        own = [image.group for image in source.held_out]
+        return list(range(count)), [count + number for number in _drawn(own, seed)]
+    labels = [image.label for image in source.images]
+    if source.roots:
+        # both images of a pair count for their folder, of which whole pairs are held out
+        pairs = len({*groups}) < len({*zip(groups, labels, strict=True)})
+        classes = max(1, len(source.classes))
+        labels = [
+            root * classes + (0 if pairs else label or 0)
+            for root, label in zip(source.roots, labels, strict=True)
+        ]
+    train, held = split(groups, fraction, seed, labels)
+    empty = set(source.roots) - {source.roots[number] for number in train if source.roots}
+    if empty:
+        raise SettingsError(
+            f"validation.fraction = {fraction}: holds out all images of folder {min(empty)} of "
+            "data.roots; lower it, or name validation images by validation.root"
+        )
+    return train, held
 
 
 def split(
@@ -66,19 +109,29 @@ def split(
     """
     wanted = min(max(1, round(fraction * len(groups))), len(groups) - 1)
     labels = labels or [None] * len(groups)
+    left = _quotas(labels, wanted)
+    held: list[int] = []
+    for scene in _scenes(groups, seed):
+        label = labels[scene[0]]
+        if len(scene) <= left[label]:
+            held += scene
+            left[label] -= len(scene)
+    kept = set(held)
+    return [number for number in range(len(groups)) if number not in kept], held
+
+
+def _scenes(groups: Sequence[str], seed: int) -> list[list[int]]:
+    """The numbers of each group, the groups in drawn order."""
     members: dict[str, list[int]] = {}
     for number, group in enumerate(groups):
         members.setdefault(group, []).append(number)
     scenes = list(members.values())
-    left = _quotas(labels, wanted)
-    held: list[int] = []
-    for drawn in permutation(len(scenes), seed, "split").tolist():
-        label = labels[scenes[drawn][0]]
-        if len(scenes[drawn]) <= left[label]:
-            held += scenes[drawn]
-            left[label] -= len(scenes[drawn])
-    kept = set(held)
-    return [number for number in range(len(groups)) if number not in kept], held
+    return [scenes[drawn] for drawn in permutation(len(scenes), seed, "split").tolist()]
+
+
+def _drawn(groups: Sequence[str], seed: int) -> list[int]:
+    """All numbers, group by group in drawn order."""
+    return [number for scene in _scenes(groups, seed) for number in scene]
 
 
 def _quotas(labels: Sequence[int | None], wanted: int) -> dict[int | None, int]:

@@ -8,11 +8,12 @@ from ganforge.data.base import ImageSettings
 from ganforge.data.batch import Batch, paired_batch
 from ganforge.data.cache import Planes, open_views
 from ganforge.data.degrade import degrade, degraded_window
+from ganforge.data.given_pairs import CentrePairs, GivenPairs
 from ganforge.data.images import Pixels
-from ganforge.data.sampling import Prefetch, draw_window, item, sample_numbers
+from ganforge.data.sampling import Epoch, Prefetch, draw_window, epoch_of, sample_numbers
 from ganforge.data.settings import DataSettings
 from ganforge.data.split import Catalog, mirrors
-from ganforge.data.views import Centre, Square, View, Whole, bounded, cells
+from ganforge.data.views import Bounded, Centre, Square, View, Whole, bounded, cells
 from ganforge.draws import Draws
 from ganforge.schedule import Stage
 
@@ -43,11 +44,10 @@ class SuperResolutionData:
         self.num_train = len(catalog.train)
         resolutions = [stage.resolution for stage in stages]
         self._sets, self._measured = open_sets(catalog, settings, resolutions, scale)
-        self._items = [
-            np.repeat(catalog.train, shares(catalog, settings.data, resolution, scale))
-            for resolution in resolutions
+        self._epochs = [
+            _epoch(catalog, settings.data, resolution, scale) for resolution in resolutions
         ]
-        self.epoch_images = tuple(len(items) for items in self._items)
+        self.epoch_images = tuple(len(epoch) for epoch in self._epochs)
         self.num_validation = self.num_measured = len(self._measured)
         self._grid = catalog.validation[: settings.validation.samples]
         self._grid_low = resolutions[-1] // scale if settings.data.view == "crop" else None
@@ -89,8 +89,7 @@ class SuperResolutionData:
     def sample(self, index: int, number: int) -> Pair:
         """Sample `number` of stage `index`; its crop, flip, turn and degradation are drawn from
         these two."""
-        items = self._items[index]
-        target, source = self._sets[index][items[item(len(items), self._seed, number)]]
+        target, source = self._sets[index][self._epochs[index].at(self._seed, number)]
         parts = (self._seed, "sample", index, number)
         draws, how = Draws(*parts), self._data.degradation
         top, left, low = 0, 0, source.shape[0]
@@ -135,6 +134,16 @@ def stage_views(data: DataSettings, resolutions: Sequence[int], scale: int) -> l
     return [Square(size, scale, data.low_resolution_from) for size in resolutions]
 
 
+def _epoch(catalog: Catalog, data: DataSettings, resolution: int, scale: int) -> Epoch[int]:
+    """The training images of an epoch, each as often as it counts."""
+    counts = shares(catalog, data, resolution, scale)
+    return epoch_of(
+        np.repeat(catalog.train, counts).tolist(),
+        np.repeat(catalog.roots, counts if catalog.roots else []).tolist(),
+        data.weights,
+    )
+
+
 def shares(catalog: Catalog, data: DataSettings, resolution: int, scale: int) -> list[int]:
     """How many items of an epoch each training image is: 1, or its non-overlapping crops."""
     known = [catalog.images[number] for number in catalog.train]
@@ -149,10 +158,16 @@ def open_sets(
 ) -> tuple[list[Planes], Planes]:
     """All images as each stage sees them, and those that are measured: packed, or on demand if
     together they need more than `data.cache_bytes`."""
+    held_out = catalog.validation[: settings.validation.images]
+    if catalog.low:
+        everything: View = Bounded()
+        planes = open_views({everything: [*catalog.images, *catalog.low]}, settings)[everything]
+        pairs = GivenPairs(planes, scale)
+        measured = CentrePairs(pairs, held_out, settings.validation.max_side, scale)
+        return [pairs] * len(resolutions), measured
     views = stage_views(settings.data, resolutions, scale)
     reduce = settings.data.max_side if settings.data.view == "crop" else None
     centre = Centre(settings.validation.max_side, scale, reduce)
-    held_out = catalog.validation[: settings.validation.images]
     sets = open_views(
         {
             **dict.fromkeys(views, catalog.images),

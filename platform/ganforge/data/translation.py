@@ -12,7 +12,14 @@ from ganforge.data.cache import Planes, open_views
 from ganforge.data.images import Pixels, to_image, to_pixels
 from ganforge.data.paired_sources import SOURCE, TARGET, pairing_of
 from ganforge.data.paired_views import Edges, SideBySide
-from ganforge.data.sampling import Prefetch, between, draw_window, item, sample_numbers
+from ganforge.data.sampling import (
+    Epoch,
+    Prefetch,
+    between,
+    draw_window,
+    epoch_of,
+    sample_numbers,
+)
 from ganforge.data.settings import PairedSettings, TranslationSettings
 from ganforge.data.split import Catalog, mirrors
 from ganforge.data.views import Bounded, Reduced, View, cells
@@ -57,11 +64,11 @@ class TranslationData(ABC):
         )
         self._trained = [found[trained] for trained, _ in views]
         self._measured = [found[measured] for _, measured in views]
-        self._items = [
-            [self._shares(view, stage.resolution, numbers) for numbers in self.sets]
+        self._epochs = [
+            [self._epoch(view, stage.resolution, numbers) for numbers in self.sets]
             for stage, (view, _) in zip(stages, views, strict=True)
         ]
-        self.epoch_images = tuple(max(map(len, items)) for items in self._items)
+        self.epoch_images = tuple(max(map(len, epochs)) for epochs in self._epochs)
         self.num_measured = settings.validation.images
         if settings.data.view == "resize":
             self.num_measured = min(self.num_measured, len(self.held))
@@ -139,6 +146,13 @@ class TranslationData(ABC):
         """Of two files the only plane of each; of one file its two planes, target and source."""
         return opened[chosen[0]][0], opened[chosen[1]][-1]
 
+    def _epoch(self, view: View, side: int, numbers: Sequence[Numbers]) -> Epoch[Numbers]:
+        items = self._shares(view, side, numbers)
+        if not self._catalog.roots:
+            return epoch_of(items, (), ())
+        root = dict(zip(self._catalog.train, self._catalog.roots, strict=True))
+        return epoch_of(items, [root[pair[0]] for pair in items], self._data.weights)
+
     def _shares(self, view: View, side: int, numbers: Sequence[Numbers]) -> list[Numbers]:
         """Each as often as it counts in an epoch."""
         if self._data.view == "resize":
@@ -170,8 +184,8 @@ class PairedData(TranslationData):
         return [train], [pair for pair in pairs if pair[0] in held]
 
     def _chosen(self, index: int, number: int) -> Numbers:
-        (items,) = self._items[index]
-        return items[item(len(items), self._seed, number)]
+        (epoch,) = self._epochs[index]
+        return epoch.at(self._seed, number)
 
     def _draws(self, *parts: int | str) -> tuple[Draws, Draws]:
         return Draws(*parts), Draws(*parts)
@@ -214,8 +228,8 @@ class UnpairedData(TranslationData):
 
     def _chosen(self, index: int, number: int) -> Numbers:
         found = []
-        for items, name in zip(self._items[index], ("target", "source"), strict=True):
-            found.append(items[item(len(items), derive(self._seed, name), number)][0])
+        for epoch, name in zip(self._epochs[index], ("target", "source"), strict=True):
+            found.append(epoch.at(derive(self._seed, name), number)[0])
         return found[0], found[1]
 
     def _draws(self, *parts: int | str) -> tuple[Draws, Draws]:

@@ -27,7 +27,7 @@ from ganforge.training.source_code import ROOT, Key, Sources, user_sources
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run, settled: picklable, and free of this machine but for `settings.data.root`.
+    """A run, settled: picklable, and free of this machine but for the folders that settings name.
 
     `sources` are the files of a system that is in no installed package: they travel along, and are
     written down where this is unpickled. `measurement` is the code that measures, by name.

@@ -1,6 +1,5 @@
 """Settings to a running loop: the only place where data, system, plan and store meet."""
 
-import json
 import logging
 import os
 import socket
@@ -15,7 +14,7 @@ from ganforge.data.base import Data
 from ganforge.data.prepare import open_data
 from ganforge.precision import full_float32
 from ganforge.schedule import Plan
-from ganforge.settings import SettingsError, to_json
+from ganforge.settings import SettingsError, validated
 from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import SystemSettings
 from ganforge.training.checkpoint import Snapshot, Store, state_hashes
@@ -188,10 +187,15 @@ def repeats(settings: SystemSettings, device: torch.device) -> bool:
 
 def measured_alike(prepared: Prepared, manifest: Mapping[str, Any]) -> bool:
     """Whether a stored state was measured by the same code, on the same images, as a run does."""
-    here = json.loads(to_json(prepared.settings))["settings"]["validation"]
+    here = prepared.settings.validation
     recorded = manifest["settings"].get("settings", {}).get("validation")
     measurement = manifest["stages"][-1].get("measurement_id")
-    return recorded == here and measurement == digest(prepared.measurement)
+    try:
+        # as settings: a record has none of those that were added since
+        same = validated(type(here), recorded) == here
+    except SettingsError:
+        same = False
+    return same and measurement == digest(prepared.measurement)
 
 
 def choose_device(settings: SystemSettings, gpu: bool | None = None) -> torch.device:
