@@ -4,11 +4,15 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from ray import tune
+from small import SYSTEM, tiny
 
-from ganforge.search.plan import ONCE, Repeats, estimate, play
+from ganforge.search.plan import ONCE, Repeats, estimate, play, probe_all
 from ganforge.search.sampler import Sampler
 from ganforge.search.strategies.halving import Halving, Whole
+from ganforge.settings import SettingsError
+from ganforge.training.prepare import prepare
 from ganforge.training.probe import StageProbe
 
 SPACE = {"generator.learning_rate": tune.loguniform(1e-4, 1e-2)}
@@ -61,3 +65,11 @@ def test_rungs_let_a_stage_be_left_earlier() -> None:
 
     assert seconds(1) == pytest.approx(20 * probe.seconds)
     assert np.diff([seconds(rungs) for rungs in (1, 2, 4)]).max() < 0
+
+
+def test_what_cannot_be_trained_here_is_one_line() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    prepared = prepare(SYSTEM, tiny(device="cuda"))
+    with pytest.raises(SettingsError, match=r"^device = cuda: this machine has no CUDA device"):
+        probe_all(prepared, 1.0)

@@ -26,7 +26,7 @@ from ganforge.search.strategies.base import (
     Seen,
     Strategy,
 )
-from ganforge.settings import read_json, to_json, validated
+from ganforge.settings import SettingsError, read_json, to_json, validated
 from ganforge.training.probe import StageProbe, probe_stage
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: how often a search is played
 _PLAYS = 20
+#: the exit code of a process that measures a stage, and may not
+_REFUSED = 2
 #: how much of a final score is known at the first rung: a correlation
 _FIRST_CORRELATION = 0.7
 
@@ -74,7 +76,8 @@ ONCE = Repeats()
 
 def probe_all(prepared: "Prepared", seconds: float) -> list[StageProbe]:
     """Measure every stage in about `seconds`, each in a process of its own, as a worker is: the
-    memory that one stage has held says nothing of another one's."""
+    memory that one stage has held says nothing of another one's. SettingsError where this machine
+    cannot train under these settings."""
     count = len(prepared.settings.stages)
     found = []
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +85,10 @@ def probe_all(prepared: "Prepared", seconds: float) -> list[StageProbe]:
         given.write_text(to_json(prepared.settings))
         for index in range(count):
             words = [prepared.system, str(given), str(index), str(seconds / count), str(answer)]
-            subprocess.run([sys.executable, "-m", __name__, *words], check=True)
+            child = subprocess.run([sys.executable, "-m", __name__, *words], check=False)
+            if child.returncode == _REFUSED:
+                raise SettingsError(answer.read_text())
+            child.check_returncode()
             found.append(StageProbe.from_json(json.loads(answer.read_text())))
     return found
 
@@ -231,7 +237,11 @@ def _child(system: str, given: str, index: str, seconds: str, answer: str) -> No
 
     record = read_json(Path(given).read_text())
     settings = validated(load_own_system(system).Settings, record["settings"])
-    found = probe_stage(prepare(system, settings), int(index), float(seconds))
+    try:
+        found = probe_stage(prepare(system, settings), int(index), float(seconds))
+    except SettingsError as error:
+        Path(answer).write_text(str(error))
+        sys.exit(_REFUSED)
     Path(answer).write_text(json.dumps(asdict(found)))
 
 
