@@ -222,7 +222,7 @@ def test_precedence_of_preset_file_ladder_and_set(tmp_path):
 
 def test_paths_are_absolute_and_files_may_give_a_part_of_a_group(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settled = flagship(data="my photos", changes=["data.cache_directory=c"])
+    settled = flagship(data=("my photos",), changes=["data.cache_directory=c"])
     assert settled.data.root == str(tmp_path / "my photos")
     assert settled.data.cache_directory == str(tmp_path / "c")
     part = {"system": "progressive_gan_sr", "settings": {"generator": {"learning_rate": 0.01}}}

@@ -56,15 +56,17 @@ def test_what_decides_the_first_stages_is_the_same_exactly_where_they_are() -> N
     for parent in points[:3]:
         made = [branch_point(OPENED, parent, stages, generator, set()) for stages in (1, 2)]
         points += [found for found in made if found is not None]
+    plans = [build_plan(override(SETTINGS, p), (8, 8, 8)).stages for p in points]
+    trained = [
+        [(name, stage.steps) for name, stage in zip(stage_ids(p), plan, strict=True)]
+        for p, plan in zip(points, plans, strict=True)
+    ]
     equal = 0
-    for one in points:
-        for other in points:
+    for one, mine in zip(points, trained, strict=True):
+        for other, theirs in zip(points, trained, strict=True):
             for stages in (1, 2, 3):
                 early = candidates.early(one, stages) == candidates.early(other, stages)
-                steps = [build_plan(override(SETTINGS, p), (8, 8, 8)).stages for p in (one, other)]
-                trained = stage_ids(one)[:stages] == stage_ids(other)[:stages]
-                lengths = len({tuple(s.steps for s in found[:stages]) for found in steps}) == 1
-                assert early == (trained and lengths), (one, other, stages)
+                assert early == (mine[:stages] == theirs[:stages]), (one, other, stages)
                 equal += early and one is not other
     assert equal > 10
     alone = SpaceCandidates(axes({"stages.1.critic_steps": tune.choice([1, 2])}), set())

@@ -9,7 +9,7 @@ from safetensors.torch import save
 from ganforge.commands.models import find_model
 from ganforge.console import show
 from ganforge.inference.interpolation import interpolated
-from ganforge.inference.model import SOURCES
+from ganforge.inference.model import SOURCES, stored_generators
 from ganforge.output_files import check_output, make_output_folder, output_file
 from ganforge.settings import SettingsError, to_json
 from ganforge.systems.catalog import written_sources
@@ -67,7 +67,7 @@ def interpolate(options: InterpolateOptions) -> None:
         f"stages/{second.stage}/generator.safetensors": content,
     }
     make_output_folder(folder)
-    others = {file for file in folder.rglob("generator.safetensors")} - {folder / n for n in files}
+    others = set(stored_generators(folder)) - {folder / n for n in files}
     if others:  # the last stage is what a folder is used by
         raise SettingsError(
             f"--output {options.output}: holds {min(others)} of another stage, which would be used "

@@ -1,5 +1,6 @@
 """A trained generator from where it was recorded or stored, ready to be used."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,8 @@ def admitted(name: str, origin: str, near: Path | None = None, *, trust_code: bo
 
 
 def _texts(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
     try:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
         return {
             path.relative_to(folder).as_posix(): read_file(path, MOST_SOURCE).decode()
             for path in files
@@ -153,8 +154,15 @@ def _weights(path: Path) -> bytes:
         raise SettingsError(f"model = {path}: {error.strerror}") from None
 
 
+def stored_generators(folder: Path) -> list[Path]:
+    """The files below a folder that hold a stage's generator. What vanishes while it is read, or
+    may not be read, is not there."""
+    name = "generator.safetensors"
+    return [Path(top, name) for top, _, files in os.walk(folder) if name in files]
+
+
 def _newest(folder: Path, stage: int | None) -> Path:
-    found = sorted(folder.rglob("generator.safetensors"), key=_stage_number)
+    found = sorted(sorted(stored_generators(folder)), key=_stage_number)
     if stage is not None:
         numbers = ", ".join(str(_stage_number(file)) for file in found)
         found = [file for file in found if _stage_number(file) == stage]
