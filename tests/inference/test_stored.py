@@ -1,6 +1,7 @@
 """A checkpoint in use: the network of its step, in a fade too."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from generators import write_untrained
 
-from ganforge.inference.model import from_folder
+from ganforge.inference.model import from_folder, stored_generators
 from ganforge.inference.stored import from_store
 from ganforge.schedule import Position
 from ganforge.settings import SettingsError, to_json
@@ -176,3 +177,19 @@ def test_stages_are_numbers(tmp_path, name):
     folder = write_untrained(tmp_path, "dcgan", features=4, latent_size=8)
     (folder / "stages" / "0").rename(folder / "stages" / name[:255])
     assert from_folder(folder).stage == 0  # the last of the settings
+
+
+def test_a_folder_that_vanishes_while_it_is_searched_is_not_there(tmp_path, monkeypatch):
+    """As temporary folders of other programs do, where a model is looked for above them."""
+    for name in ("gone", "stages/0"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "generator.safetensors").touch()
+    listed = os.scandir
+
+    def vanishing(path):
+        if Path(path).name == "gone":
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert stored_generators(tmp_path) == [tmp_path / "stages" / "0" / "generator.safetensors"]
