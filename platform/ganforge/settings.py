@@ -290,7 +290,7 @@ def _build(kind: type[S], tree: Any, before: BaseModel | None = None) -> tuple[S
     if not isinstance(tree, dict):
         return None, lines
     right, corrected = _plain(before or _defaults(kind)), _plain(tree)
-    wrong = [problem["loc"] for problem in found if problem["loc"]]
+    wrong = [path for problem in found for path in _wrong(problem) if path]
     for path in wrong:
         _correct(corrected, right, path)
     # a rule of a group hides those of the whole: what it names is replaced too, and the rest asked
@@ -315,6 +315,21 @@ def _build(kind: type[S], tree: Any, before: BaseModel | None = None) -> tuple[S
 
 #: groups within groups, and the whole
 _ROUNDS = 4
+
+
+def _wrong(problem: Any) -> list[tuple[int | str, ...]]:
+    """Where a mistake is. One that a group's own rule has found is at the keys that it names, so
+    that what else is wrong in the group is not lost with the whole of it."""
+    where = problem["loc"]
+    if problem["type"] != "value_error":
+        return [where]
+    heads = [_head(line) for line in str(problem["ctx"]["error"]).split("\n")]
+    if not all(heads):
+        return [where]
+    return [
+        (*where, *(int(part) if part.isdecimal() else part for part in head.split(".")))
+        for head in heads
+    ]
 
 
 def _head(line: str) -> str:

@@ -122,6 +122,16 @@ def test_all_mistakes_are_named_at_once_whatever_their_kind():
     assert not [head for head in heads if not any(line.startswith(head) for line in lines)], lines
 
 
+def test_a_mistake_that_a_groups_own_rule_finds_hides_no_other_in_the_group():
+    changes = {"stages.0.batch_size": "-1", "stages.0.resolution": "9" * 30}
+    with pytest.raises(SettingsError) as caught:
+        override(QUICK, changes)
+    assert [line.partition(" = ")[0] for line in str(caught.value).split("\n")] == [
+        "stages.0.resolution",
+        "stages.0.batch_size",
+    ]
+
+
 def test_what_follows_from_a_named_mistake_is_not_named():
     (line,) = refused("shards=x", "batch_size=15")
     assert line.startswith("shards = 'x'")
