@@ -29,6 +29,11 @@ class OptionalAverageSettings(SystemSettings):
         added=True,
     )
 
+    @property
+    def averaged(self) -> bool:
+        """Whether an average of the generator is kept."""
+        return self.average_images is not None
+
 
 def decay_of(settings: Any) -> float:
     """The decay of one step of the generator, in [0, 1).

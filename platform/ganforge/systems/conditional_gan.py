@@ -69,11 +69,14 @@ class ConditionalGAN(LatentSystem):
         )
         self.init_networks("generator", "critic")
         iterate(self.critic, FIRST_ITERATIONS)
-        averaged = settings.average_images is not None
         self.players = (
             make_player(settings, "critic", self.critic, after_step=iterate),
             make_player(
-                settings, "generator", self.generator, every="critic_steps", averaged=averaged
+                settings,
+                "generator",
+                self.generator,
+                every="critic_steps",
+                averaged=settings.averaged,
             ),
         )
 

@@ -5,12 +5,7 @@ ganforge train dcgan --preset quick
 
 from typing import Any, ClassVar, Literal
 
-import torch
-from torch import Tensor
-
 from ganforge.assets import Assets
-from ganforge.data.batch import Batch
-from ganforge.losses import binary_discriminator, non_saturating
 from ganforge.networks.convolutional import (
     ConvolutionalCritic,
     ConvolutionalGenerator,
@@ -18,14 +13,13 @@ from ganforge.networks.convolutional import (
     Norm,
 )
 from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
-from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.adversarial import AdversarialSettings, discriminator_term, generator_term
-from ganforge.systems.latent import ConvolutionalSettings, LatentSystem
+from ganforge.systems.adversarial import AdversarialSettings
+from ganforge.systems.latent import ConvolutionalSettings
 from ganforge.systems.optimizers import Adam
-from ganforge.systems.penalties import penalties
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings
+from ganforge.systems.two_players import TwoPlayers
 
 ADAM = Adam(learning_rate=2e-4, betas=(0.5, 0.999))
 
@@ -57,7 +51,7 @@ class Settings(ConvolutionalSettings, AdversarialSettings):
         )
 
 
-class DCGAN(LatentSystem):
+class DCGAN(TwoPlayers):
     """Figure 1 and section 4 of arXiv:1511.06434, with the objectives of arXiv:1406.2661."""
 
     Settings = Settings
@@ -99,27 +93,7 @@ class DCGAN(LatentSystem):
         )
         self.init_networks("generator", "discriminator")
         iterate(self.discriminator, FIRST_ITERATIONS)
-        averaged = settings.average_images is not None
         self.players = (
             make_player(settings, "discriminator", self.discriminator, after_step=iterate),
-            make_player(settings, "generator", self.generator, averaged=averaged),
+            make_player(settings, "generator", self.generator, averaged=settings.averaged),
         )
-
-    def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        s: Settings = progress.settings
-        latent = self.draw_latents(batch)
-        if player == "generator":
-            fake = s.augment(self.generator(latent))
-            if s.objective == "binary":
-                return {"adversarial": non_saturating(self.discriminator(fake))}
-            real = s.augment(batch.target)
-            return {"adversarial": generator_term(self.discriminator, real, fake, s.objective)}
-        with torch.no_grad():
-            fake = s.augment(self.generator(latent))
-        real = s.augment(batch.target)
-        if s.objective == "binary":
-            real_logits = self.discriminator(real)
-            value = binary_discriminator(real_logits, self.discriminator(fake))
-        else:
-            value = discriminator_term(self.discriminator, real, fake, s.objective)
-        return {"adversarial": value} | penalties(self.discriminator, real, fake, s)

@@ -5,24 +5,19 @@ ganforge train simple_gan --preset quick
 
 from typing import Any, ClassVar, Self
 
-import torch
 from pydantic import model_validator
-from torch import Tensor
 
 from ganforge.assets import Assets
-from ganforge.data.batch import Batch
-from ganforge.losses import binary_discriminator, non_saturating
 from ganforge.networks.mlp import MLPDiscriminator, MLPGenerator
-from ganforge.schedule import Progress
 from ganforge.settings import setting
-from ganforge.systems.adversarial import AdversarialSettings, discriminator_term, generator_term
+from ganforge.systems.adversarial import AdversarialSettings
 from ganforge.systems.augmented import AugmentedSettings
 from ganforge.systems.averages import OptionalAverageSettings
-from ganforge.systems.latent import LatentSettings, LatentSystem
+from ganforge.systems.latent import LatentSettings
 from ganforge.systems.optimizers import Adam
-from ganforge.systems.penalties import penalties
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings, constant_problems
+from ganforge.systems.two_players import TwoPlayers
 
 ADAM = Adam(learning_rate=3e-4, betas=(0.9, 0.999))
 
@@ -46,7 +41,7 @@ class Settings(LatentSettings, AdversarialSettings, AugmentedSettings, OptionalA
         return self
 
 
-class SimpleGAN(LatentSystem):
+class SimpleGAN(TwoPlayers):
     """Equation 1 of arXiv:1406.2661; the generator's objective does not saturate (section 3)."""
 
     Settings = Settings
@@ -69,27 +64,7 @@ class SimpleGAN(LatentSystem):
         self.generator = MLPGenerator(settings.latent_size, settings.channels, side)
         self.discriminator = MLPDiscriminator(settings.channels, side)
         self.init_networks("generator", "discriminator")
-        averaged = settings.average_images is not None
         self.players = (
             make_player(settings, "discriminator", self.discriminator),
-            make_player(settings, "generator", self.generator, averaged=averaged),
+            make_player(settings, "generator", self.generator, averaged=settings.averaged),
         )
-
-    def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        s: Settings = progress.settings
-        latent = self.draw_latents(batch)
-        if player == "generator":
-            fake = s.augment(self.generator(latent))
-            if s.objective == "binary":
-                return {"adversarial": non_saturating(self.discriminator(fake))}
-            real = s.augment(batch.target)
-            return {"adversarial": generator_term(self.discriminator, real, fake, s.objective)}
-        with torch.no_grad():
-            fake = s.augment(self.generator(latent))
-        real = s.augment(batch.target)
-        if s.objective == "binary":
-            real_logits = self.discriminator(real)
-            value = binary_discriminator(real_logits, self.discriminator(fake))
-        else:
-            value = discriminator_term(self.discriminator, real, fake, s.objective)
-        return {"adversarial": value} | penalties(self.discriminator, real, fake, s)

@@ -69,7 +69,6 @@ class WGAN(LatentSystem):
             settings.features, settings.channels, side, settings.critic_norm
         )
         self.init_networks("generator", "critic")
-        averaged = settings.average_images is not None
         self.players = (
             make_player(
                 settings,
@@ -78,7 +77,11 @@ class WGAN(LatentSystem):
                 after_step=lambda critic: clip_weights(critic, settings.clip),
             ),
             make_player(
-                settings, "generator", self.generator, every="critic_steps", averaged=averaged
+                settings,
+                "generator",
+                self.generator,
+                every="critic_steps",
+                averaged=settings.averaged,
             ),
         )
 
