@@ -26,7 +26,7 @@ that have not reported at all count less: sixty-four workers do not start sixty-
 idea.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,7 +34,6 @@ from scipy.special import ndtr, ndtri
 
 from ganforge.search.strategies.base import (
     Begin,
-    Branch,
     Candidates,
     Continue,
     Curve,
@@ -43,6 +42,7 @@ from ganforge.search.strategies.base import (
     Point,
     Seen,
 )
+from ganforge.search.strategies.branching import begin, common, origins, stages_done
 from ganforge.search.strategies.curve_model import Array, CurveModel, Indices, Observed, rank_scores
 
 #: how likely a look is at least this good, from the best looks down: a trial of a good search is
@@ -88,7 +88,7 @@ class FreezeThaw:
         spares the start of its processes. What a branch has in common with another is passed
         through."""
         curve = seen.curve(number)
-        if curve.rung <= _common(curve):
+        if curve.rung <= common(curve):
             return True
         curves = tuple(replace(c, state="paused") if c.number == number else c for c in seen.curves)
         seen = replace(seen, curves=curves)
@@ -107,7 +107,8 @@ class FreezeThaw:
         if seen.fresh and (len(seen.curves) < self.startup or generator.random() < self.explore):
             drawn = candidates.draw(generator, 1)
             if drawn:
-                return _begin(seen, candidates, drawn[0])
+                origin, rung = origins(seen, candidates, drawn)
+                return begin(seen, drawn[0], origin[0], rung[0])
         if not any(c.scores for c in seen.curves):
             # nothing to compare with: all failed, or have yet to report
             if paused:
@@ -139,13 +140,13 @@ class FreezeThaw:
         rate = {c.number: sum(c.costs) / sum(seen.work[: c.rung]) for c in seen.curves if c.rung}
         rate = {number: found for number, found in rate.items() if found > 0}
         usual = float(np.mean(list(rate.values()))) if rate else 1.0
-        first = sum(c.costs[_common(c)] for c in seen.curves if c.rung > _common(c))
-        spent = sum(sum(c.costs[_common(c) :]) for c in seen.curves)
+        first = sum(c.costs[common(c)] for c in seen.curves if c.rung > common(c))
+        spent = sum(sum(c.costs[common(c) :]) for c in seen.curves)
         for curve in seen.curves:
             if curve.state == "running" and curve.rung < seen.rungs:
-                rung = max(curve.rung, _common(curve))
+                rung = max(curve.rung, common(curve))
                 spent += seen.work[rung] * usual
-                first += seen.work[rung] * usual if rung == _common(curve) else 0.0
+                first += seen.work[rung] * usual if rung == common(curve) else 0.0
         low, high = self.first
         if not waiting or (seen.fresh and first < low * spent):
             return None
@@ -179,7 +180,7 @@ class FreezeThaw:
         points = list(candidates.draw(generator, self.drawn))
         for curve in outlook.leading(self.parents):
             points += candidates.near(curve.point, generator, self.near)
-            for stages in range(1, _stages_done(outlook.seen, curve) + 1):
+            for stages in range(1, stages_done(outlook.seen, curve) + 1):
                 for _ in range(self.branched):
                     branch = candidates.branch(curve.point, stages, generator)
                     if branch is None:
@@ -251,7 +252,7 @@ class _Outlook:
         """The best of the new points, with where it begins."""
         features = self._candidates.encode(points)
         rates = np.exp(self._level + (features - self._middle) @ self._slope)
-        trial, first = _origins(self.seen, self._candidates, points)
+        trial, first = origins(self.seen, self._candidates, points)
         rest = 1 - np.concatenate([[0.0], np.cumsum(self._work)])[first] / self._work.sum()
         mean, variance = self.model.final(features, trial)
         apart = self._apart(features)
@@ -267,7 +268,7 @@ class _Outlook:
             self._work,
         )
         best = int(keep[int((index * apart[keep] / rates[keep]).argmax())])
-        return _begin(self.seen, self._candidates, points[best])
+        return begin(self.seen, points[best], trial[best], first[best])
 
     def _apart(self, features: Array) -> Array:
         """Between 0 and 1, how far each new point is from those that run without a score yet."""
@@ -277,47 +278,6 @@ class _Outlook:
                 squares = ((features - row) ** 2).mean(1) / _SAME_IDEA**2
                 found *= -np.expm1(-0.5 * squares)
         return found
-
-
-def _common(curve: Curve) -> int:
-    """How many rungs a trial has from the one that it branched from."""
-    return curve.branch.rung if curve.branch is not None else 0
-
-
-def _stages_done(seen: Seen, curve: Curve) -> int:
-    """The stages of a trial at whose ends others may begin: all that it has trained but the last of
-    a run."""
-    size = seen.stage_rungs
-    return min(curve.rung, seen.rungs - size) // size
-
-
-def _origins(
-    seen: Seen, candidates: Candidates, points: Sequence[Point]
-) -> tuple[Indices, Indices]:
-    """The curve whose first stages each point has, the oldest of those with most in common, and
-    the rung where they end: (points,) each; -1 and 0 where there is none."""
-    ends: dict[tuple[int, Hashable], int] = {}
-    for k, curve in enumerate(seen.curves):
-        for stages in range(1, _stages_done(seen, curve) + 1):
-            ends.setdefault((stages, candidates.early(curve.point, stages)), k)
-    origin = np.full(len(points), -1)
-    rung = np.zeros(len(points), dtype=np.int64)
-    deepest = max((stages for stages, _ in ends), default=0)
-    for k, point in enumerate(points):
-        for stages in range(deepest, 0, -1):
-            found = ends.get((stages, candidates.early(point, stages)))
-            if found is not None:
-                origin[k], rung[k] = found, stages * seen.stage_rungs
-                break
-    return origin, rung
-
-
-def _begin(seen: Seen, candidates: Candidates, point: Point) -> Begin:
-    """A new trial, as a branch where it has stages in common with another."""
-    origin, rung = _origins(seen, candidates, [point])
-    if not rung[0]:
-        return Begin(point)
-    return Begin(point, Branch(seen.curves[origin[0]].number, int(rung[0])))
 
 
 def _heads(seen: Seen) -> list[tuple[Curve, float]]:
