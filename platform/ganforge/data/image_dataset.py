@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 import torch
 
 from ganforge.data.base import ImageSettings
 from ganforge.data.batch import Batch, numbered, to_tensor
 from ganforge.data.cache import open_views
 from ganforge.data.images import Pixels, to_image, to_pixels
-from ganforge.data.sampling import Prefetch, draw_window, epoch_of, sample_numbers
+from ganforge.data.sampling import Prefetch, draw_window, repeated, sample_numbers
 from ganforge.data.split import Catalog, mirrors
 from ganforge.data.views import Bounded, Reduced, View, bounded, cells, resized
 from ganforge.draws import Draws
@@ -53,11 +52,7 @@ class ImageData:
         sets = open_views(dict.fromkeys(views, catalog.images), settings)
         self._sets = [sets[view] for view in views]
         shares = self._shares(data.max_side)
-        self._epoch = epoch_of(
-            np.repeat(catalog.train, shares).tolist(),
-            np.repeat(catalog.roots, shares if catalog.roots else []).tolist(),
-            data.weights,
-        )
+        self._epoch = repeated(catalog.train, catalog.roots, shares, data.weights)
         self.epoch_images = (len(self._epoch),) * len(stages)
 
         count = len(catalog.validation)

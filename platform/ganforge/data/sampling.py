@@ -78,6 +78,14 @@ def epoch_of(items: Sequence[T], roots: Sequence[int], weights: Sequence[float])
     return Epoch(groups, tuple(max(1, count) for count in counts))
 
 
+def repeated(
+    train: Sequence[int], roots: Sequence[int], counts: Sequence[int], weights: Sequence[float]
+) -> Epoch[int]:
+    """An epoch of images, each as often as it counts; `roots` are theirs, or none."""
+    items = np.repeat(train, counts).tolist()
+    return epoch_of(items, np.repeat(roots, counts if roots else []).tolist(), weights)
+
+
 # several sets of several folders are gone through at a time
 @lru_cache(maxsize=32)
 def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -141,6 +141,11 @@ class DataSettings(Strict):
         return self
 
     @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of training images, in order; none of images that come with packages."""
+        return self.roots if self.root is None else (self.root,)
+
+    @property
     def given_pairs(self) -> bool:
         """Whether low-resolution images are the user's own, and not reduced from the others."""
         return self.low_resolution is not None or self.low_resolution_name != "{name}"

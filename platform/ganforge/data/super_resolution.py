@@ -10,7 +10,7 @@ from ganforge.data.cache import Planes, open_views
 from ganforge.data.degrade import degrade, degraded_window
 from ganforge.data.given_pairs import CentrePairs, GivenPairs
 from ganforge.data.images import Pixels
-from ganforge.data.sampling import Epoch, Prefetch, draw_window, epoch_of, sample_numbers
+from ganforge.data.sampling import Prefetch, draw_window, repeated, sample_numbers
 from ganforge.data.settings import DataSettings
 from ganforge.data.split import Catalog, mirrors
 from ganforge.data.views import Bounded, Centre, Square, View, Whole, bounded, cells
@@ -44,8 +44,9 @@ class SuperResolutionData:
         self.num_train = len(catalog.train)
         resolutions = [stage.resolution for stage in stages]
         self._sets, self._measured = open_sets(catalog, settings, resolutions, scale)
+        counts = [shares(catalog, settings.data, resolution, scale) for resolution in resolutions]
         self._epochs = [
-            _epoch(catalog, settings.data, resolution, scale) for resolution in resolutions
+            repeated(catalog.train, catalog.roots, each, settings.data.weights) for each in counts
         ]
         self.epoch_images = tuple(len(epoch) for epoch in self._epochs)
         self.num_validation = self.num_measured = len(self._measured)
@@ -132,16 +133,6 @@ def stage_views(data: DataSettings, resolutions: Sequence[int], scale: int) -> l
     if data.view == "crop":
         return [Whole(scale, data.max_side)] * len(resolutions)
     return [Square(size, scale, data.low_resolution_from) for size in resolutions]
-
-
-def _epoch(catalog: Catalog, data: DataSettings, resolution: int, scale: int) -> Epoch[int]:
-    """The training images of an epoch, each as often as it counts."""
-    counts = shares(catalog, data, resolution, scale)
-    return epoch_of(
-        np.repeat(catalog.train, counts).tolist(),
-        np.repeat(catalog.roots, counts if catalog.roots else []).tolist(),
-        data.weights,
-    )
 
 
 def shares(catalog: Catalog, data: DataSettings, resolution: int, scale: int) -> list[int]:

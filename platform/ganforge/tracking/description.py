@@ -94,15 +94,9 @@ def _code(text: str) -> str:
     return "`" + plain(text).replace("`", "'") + "`"
 
 
-def image_folders(settings: Any) -> tuple[str, ...]:
-    """The folders of training images, in order; none of images that come with packages."""
-    root = settings.data.root
-    return settings.data.roots if root is None else (root,)
-
-
 def data_name(settings: Any) -> str:
     """What the images are called: their folders, or the set that is used without one."""
-    source, roots = settings.data.source, image_folders(settings)
+    source, roots = settings.data.source, settings.data.folders
     if roots:
         return " + ".join(os.path.basename(os.path.normpath(root)) for root in roots)
     return source.removeprefix("torchvision:") if ":" in source else f"built-in {source}"

@@ -13,7 +13,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 
 from ganforge.settings import to_json
 from ganforge.tracking.client import experiment_id, open_client
-from ganforge.tracking.description import data_name, image_folders
+from ganforge.tracking.description import data_name
 from ganforge.tracking.named_store import check_artifact_uri
 from ganforge.tracking.process import identity, is_dead
 from ganforge.tracking.run_ref import RunRef
@@ -168,11 +168,10 @@ def essentials(settings: Any) -> dict[str, Any]:
 
 
 def _dataset(opening: Opening) -> dict[str, str]:
-    roots = image_folders(opening.settings)
     return {
         "name": data_name(opening.settings),
         "digest": opening.fingerprint[:36],
-        "source": ", ".join(roots) or "scikit-image and scikit-learn",
+        "source": ", ".join(opening.settings.data.folders) or "scikit-image and scikit-learn",
     }
 
 
