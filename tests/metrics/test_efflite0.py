@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from ganforge.inference.benchmark import evaluate_benchmark, table
 from ganforge.metrics import efflite0
-from ganforge.metrics.efflite0 import load_weights, perceptual, precision_recall
+from ganforge.metrics.efflite0 import load_weights, perceptual
 from ganforge.metrics.features import resolve_features
+from ganforge.metrics.fid_kid import precision_recall
 from ganforge.metrics.set_metrics import chosen
 from ganforge.networks.efficientnet_lite import EfficientNetLite0, tensor_names
 from ganforge.settings import SettingsError, override

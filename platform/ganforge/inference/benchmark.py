@@ -253,17 +253,14 @@ def _row(
     batch = Batch(target[None, :, :height, :width], _with_channels(source, len(target))[None])
     generated = _with_channels(generated, len(target))
     metrics = measure(generated[None], batch, scale)
-    enlarged = bicubic(_with_channels(source, len(target))[None], scale)[0]
-    baseline = efflite0.measured(enlarged, batch.target[0])
-    return ImageMetrics(
-        target_path.name,
-        **{name: values.item() for name, values in metrics.items()},
-        measured_on=measured_on,
-        perceptual_efflite0=(
-            baseline if network is None else efflite0.measured(generated, batch.target[0])
-        ),
-        perceptual_efflite0_bicubic=baseline,
-    )
+    found = {name: values.item() for name, values in metrics.items()}
+    if (features := efflite0.network()) is not None:
+        seen = baseline = efflite0.measured(features, generated, batch.target[0])
+        if network is not None:
+            enlarged = bicubic(_with_channels(source, len(target))[None], scale)[0]
+            baseline = efflite0.measured(features, enlarged, batch.target[0])
+        found |= {"perceptual_efflite0": seen, "perceptual_efflite0_bicubic": baseline}
+    return ImageMetrics(target_path.name, **found, measured_on=measured_on)
 
 
 def _grey(image: Tensor) -> Tensor:

