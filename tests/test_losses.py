@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ganforge.losses import (
     binary_cross_entropy,
     binary_discriminator,
+    directions_apart,
     drift,
     feature_matching,
     gradient_penalty,
@@ -100,8 +101,8 @@ def test_perceptual_is_zero_only_for_equal_images_and_moves_only_the_fake():
     real = torch.randn(1, 3, 8, 8, requires_grad=True)
     fake = torch.randn(1, 3, 8, 8, requires_grad=True)
     square = lambda x: x.square()  # noqa: E731
-    assert perceptual(square, real, real.detach()).item() == 0
-    value = perceptual(square, real, fake)
+    assert perceptual(square, real, real.detach(), mean_squared).item() == 0
+    value = perceptual(square, real, fake, mean_squared)
     assert value.item() > 0
     value.backward()
     assert real.grad is None and fake.grad is not None and fake.grad.abs().sum() > 0
@@ -202,6 +203,24 @@ def test_perceptual_distance_can_be_absolute():
     real, fake = random(2, 3, 4, 4), random(2, 3, 4, 4)
     value = perceptual(lambda x: 2 * x, real, fake, mean_absolute)
     torch.testing.assert_close(value, 2 * (real - fake).abs().mean())
+
+
+def test_directions_at_one_position_by_hand():
+    """Features (3, 4) and (4, 3) are (0.6, 0.8) and (0.8, 0.6) at length 1: 0.04 + 0.04."""
+    first, second = (torch.tensor(v).reshape(1, 2, 1, 1) for v in ((3.0, 4.0), (8.0, 6.0)))
+    assert directions_apart([first], [second]).item() == pytest.approx(0.08)
+    assert directions_apart([first], [7 * first]).item() == pytest.approx(0, abs=1e-12)
+    assert directions_apart([first], [-first]).item() == pytest.approx(4)
+    assert directions_apart([first, first], [first, second]).item() == pytest.approx(0.04)
+
+
+def test_directions_gradient_equals_finite_differences_and_is_finite_at_zero():
+    wanted = [random(2, 3, 2, 2), random(2, 5, 1, 1)]
+    found = [random(2, 3, 2, 2).requires_grad_(), random(2, 5, 1, 1).requires_grad_()]
+    assert torch.autograd.gradcheck(lambda *f: directions_apart(f, wanted), found)
+    nothing = torch.zeros(1, 3, 2, 2, requires_grad=True)
+    directions_apart([nothing], [random(1, 3, 2, 2)]).backward()
+    assert nothing.grad is not None and torch.isfinite(nothing.grad).all()
 
 
 def test_hinge_by_hand():

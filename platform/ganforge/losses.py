@@ -1,10 +1,14 @@
 """Objectives: pure functions of tensors with a scalar result, without their weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+#: of a frozen network: those of one layer, or of several depths
+Features = TypeVar("Features")
 
 
 def wasserstein_critic(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
@@ -138,10 +142,10 @@ def mean_absolute(first: Tensor, second: Tensor) -> Tensor:
 
 
 def perceptual(
-    features: Callable[[Tensor], Tensor],
+    features: Callable[[Tensor], Features],
     real: Tensor,
     fake: Tensor,
-    distance: Callable[[Tensor, Tensor], Tensor] = mean_squared,
+    distance: Callable[[Features, Features], Tensor],
 ) -> Tensor:
     """Difference of a frozen network's features (arXiv:1609.04802, equation 5).
 
@@ -150,6 +154,21 @@ def perceptual(
     with torch.no_grad():
         wanted = features(real)
     return distance(features(fake), wanted)
+
+
+def directions_apart(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+    """How differently the features of several depths point, a number from 0 to 4.
+
+    Equation 1 of arXiv:1801.03924 with equal weights: at each depth the features of a position,
+    (N, C, H, W), are scaled to length 1, and their squared distances averaged over images and
+    positions; then averaged over depths. Zero features stay zero, and give no gradient.
+    """
+    return torch.stack([_apart(a, b) for a, b in zip(first, second, strict=True)]).mean()
+
+
+def _apart(first: Tensor, second: Tensor) -> Tensor:
+    first, second = (F.normalize(_wide(features), dim=1, eps=1e-10) for features in (first, second))
+    return (first - second).square().sum(dim=1).mean()
 
 
 def _wide(values: Tensor) -> Tensor:

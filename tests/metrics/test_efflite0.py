@@ -70,13 +70,6 @@ def test_equal_pictures_are_at_zero_and_the_order_does_not_matter(
     assert 0 < there.item() < 4 and torch.equal(there, back)
 
 
-def test_one_position_by_hand() -> None:
-    """Features (3, 4) and (4, 3) are (0.6, 0.8) and (0.8, 0.6) at length 1: 0.04 + 0.04."""
-    first, second = (torch.tensor(v).reshape(1, 2, 1, 1) for v in ((3.0, 4.0), (8.0, 6.0)))
-    assert efflite0._apart(first, second).item() == pytest.approx(0.08)
-    assert efflite0._apart(first, 7 * first).item() == pytest.approx(0, abs=1e-12)
-
-
 def test_a_picture_has_the_same_bits_in_any_batch(network: EfficientNetLite0) -> None:
     first = torch.stack([picture(seed=k) for k in range(3)])
     second = first.flip(0)

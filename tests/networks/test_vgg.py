@@ -5,7 +5,7 @@ import torch
 
 from ganforge.networks.vgg import DEVIATION, MEAN, VGGFeatures, layer_numbers, tensor_names
 from ganforge.settings import SettingsError
-from ganforge.systems.perceptual import resolve_vgg
+from ganforge.systems.perceptual import resolve_network
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_features_are_torchvisions_first_modules(theirs, tensors, layer, before,
 def test_a_file_need_only_hold_the_layers_that_are_used(tensors, tmp_path):
     path = tmp_path / "vgg.pt"
     torch.save({name: tensors[name] for name in tensor_names("block2_conv1")}, path)
-    name, assets, _ = resolve_vgg(str(path), "perceptual.network", "block2_conv1")
+    name, assets, _ = resolve_network(str(path), "perceptual.network", "block2_conv1")
     assert VGGFeatures(assets[name], "block2_conv1")(torch.zeros(1, 3, 8, 8)).shape == (
         1,
         128,
@@ -52,9 +52,9 @@ def test_a_file_need_only_hold_the_layers_that_are_used(tensors, tmp_path):
         4,
     )
     with pytest.raises(SettingsError, match=r"has no features\.7\.weight.*layer block2_conv2"):
-        resolve_vgg(str(path), "perceptual.network", "block2_conv2")
+        resolve_network(str(path), "perceptual.network", "block2_conv2")
     with pytest.raises(SettingsError, match=r"has no features\.7\.weight.*layer block5_conv4"):
-        resolve_vgg(name, "perceptual.network", "block5_conv4")
+        resolve_network(name, "perceptual.network", "block5_conv4")
 
 
 def test_layers_that_are_not_used_do_not_enter_the_name(tensors, tmp_path):
@@ -62,7 +62,7 @@ def test_layers_that_are_not_used_do_not_enter_the_name(tensors, tmp_path):
     for layer in ("block1_conv2", "block2_conv1"):
         path = tmp_path / f"{layer}.pt"
         torch.save({name: tensors[name] for name in tensor_names(layer)}, path)
-        names.append(resolve_vgg(str(path), "k", "block1_conv2")[0])
+        names.append(resolve_network(str(path), "k", "block1_conv2")[0])
     assert names[0] == names[1]
 
 

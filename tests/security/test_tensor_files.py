@@ -12,7 +12,7 @@ from safetensors.torch import save
 from ganforge import assets
 from ganforge.assets import from_cache, from_path, keep, keep_bytes, present, tensors_sha256
 from ganforge.settings import SettingsError
-from ganforge.systems.perceptual import resolve_vgg
+from ganforge.systems.perceptual import resolve_network
 from ganforge.tracking.artifacts import asset_path
 from ganforge.training.checkpoint import MANIFEST, Damaged, Store, _manifest_bytes
 
@@ -44,7 +44,7 @@ def test_a_hash_that_is_a_path_leaves_the_cache_nowhere(name: str, cache: Path) 
     with pytest.raises(SettingsError, match="64 hexadecimal digits"):
         keep(name, TENSORS)
     with pytest.raises(SettingsError, match=r"perceptual\.network = .*64 hexadecimal digits"):
-        resolve_vgg(name, "perceptual.network")
+        resolve_network(name, "perceptual.network")
     assert not list(cache.parent.rglob("*.safetensors"))
 
 

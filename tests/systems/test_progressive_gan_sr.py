@@ -11,7 +11,7 @@ from ganforge.layers import fade_real, upsample_bicubic
 from ganforge.networks.vgg import VGGFeatures, layer_numbers
 from ganforge.schedule import Progress, Stage
 from ganforge.settings import SettingsError, override
-from ganforge.systems.perceptual import resolve_vgg
+from ganforge.systems.perceptual import resolve_network
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR, Settings
 from ganforge.systems.settings import ladder
 
@@ -314,20 +314,20 @@ def test_vgg_features_by_hand_and_cut():
 def test_networks_resolve_by_content(tmp_path, monkeypatch):
     path = tmp_path / "a.pt"
     torch.save(fake_vgg() | {"classifier.0.weight": torch.zeros(1)}, path)
-    name, assets, _ = resolve_vgg(str(path), "perceptual.network")
+    name, assets, _ = resolve_network(str(path), "perceptual.network")
     other = tmp_path / "b.pt"
     torch.save(fake_vgg(), other)
-    assert resolve_vgg(str(other), "perceptual.network")[0] == name
-    again, found, _ = resolve_vgg(name, "perceptual.network")  # from the cache, by its hash
+    assert resolve_network(str(other), "perceptual.network")[0] == name
+    again, found, _ = resolve_network(name, "perceptual.network")  # from the cache, by its hash
     assert again == name and all(torch.equal(found[name][k], v) for k, v in assets[name].items())
-    assert resolve_vgg("none", "k") == ("none", {}, [])
+    assert resolve_network("none", "k") == ("none", {}, [])
     with pytest.raises(SettingsError, match="not on this machine"):
-        resolve_vgg("sha256:" + hashlib.sha256().hexdigest(), "perceptual.network")
+        resolve_network("sha256:" + hashlib.sha256().hexdigest(), "perceptual.network")
     with pytest.raises(SettingsError, match="no such file"):
-        resolve_vgg(str(tmp_path / "c.pt"), "perceptual.network")
+        resolve_network(str(tmp_path / "c.pt"), "perceptual.network")
     torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, other)
     with pytest.raises(SettingsError, match=r"has no features\.0\.bias"):
-        resolve_vgg(str(other), "perceptual.network")
+        resolve_network(str(other), "perceptual.network")
     keep(name, assets[name])  # already there: nothing happens
 
 
@@ -338,7 +338,7 @@ def test_auto_continues_without_weights_that_are_unavailable(monkeypatch):
         raise OSError("no route")
 
     monkeypatch.setattr(room, "_imagenet", unreachable)
-    name, assets, warnings = resolve_vgg("auto", "perceptual.network")
+    name, assets, warnings = resolve_network("auto", "perceptual.network")
     assert (name, assets) == ("none", {}) and "no route" in warnings[0]
     with pytest.raises(SettingsError, match="are unavailable"):
-        resolve_vgg("imagenet", "perceptual.network")
+        resolve_network("imagenet", "perceptual.network")

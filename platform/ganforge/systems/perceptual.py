@@ -10,11 +10,16 @@ from torch import Tensor
 
 from ganforge.assets import Assets, from_cache, from_path, keep, tensors_sha256
 from ganforge.local_files import cache_directory
-from ganforge.losses import mean_absolute, mean_squared, perceptual
+from ganforge.losses import directions_apart, mean_absolute, mean_squared, perceptual
+from ganforge.metrics.efflite0 import load_weights
+from ganforge.networks.efficientnet_lite import EfficientNetLite0, is_efflite0
+from ganforge.networks.efficientnet_lite import tensor_names as efflite0_names
 from ganforge.networks.vgg import VGGFeatures, layer_numbers, tensor_names
 from ganforge.settings import SettingsError, Strict, override, setting, shown_key
 
 S = TypeVar("S", bound=Any)
+#: how EfficientNet-Lite0 is called in `perceptual.network`: as in metrics, and in full
+EFFLITE0 = ("efflite0", "efficientnet-lite0")
 
 
 class Comparison(NamedTuple):
@@ -25,10 +30,13 @@ class Comparison(NamedTuple):
     distance: Callable[[Tensor, Tensor], Tensor]
 
 
-class VGGTerm(Strict):
-    """λ · the mean squared distance between the features of VGG-19's first block."""
+class FeatureTerm(Strict):
+    """λ · the mean squared distance between the features of VGG-19's first block; with the weights
+    of EfficientNet-Lite0, λ · how differently its features point at five depths."""
 
-    network: str = setting("auto", "VGG-19 weights: auto, imagenet, none, or a file")
+    network: str = setting(
+        "auto", "VGG-19 weights: auto, imagenet, none, or a file; efflite0: EfficientNet-Lite0"
+    )
     weight: float = setting(1.0, "weight of the term", ge=0, per_stage=True)
 
     @property
@@ -36,12 +44,14 @@ class VGGTerm(Strict):
         return Comparison("block1_conv2", False, mean_squared)
 
 
-class Perceptual(VGGTerm):
+class Perceptual(FeatureTerm):
     """λ · the mean distance between VGG-19 features of the target and of the generated image."""
 
-    layer: str = setting("block5_conv4", "convolution whose features are compared")
-    before_activation: bool = setting(False, "features before the ReLU of that convolution")
-    distance: Literal["mse", "l1"] = setting("mse", "how features are compared")
+    layer: str = setting("block5_conv4", "of VGG-19: convolution whose features are compared")
+    before_activation: bool = setting(
+        False, "of VGG-19: features before the ReLU of that convolution"
+    )
+    distance: Literal["mse", "l1"] = setting("mse", "of VGG-19: how features are compared")
 
     @property
     def comparison(self) -> Comparison:
@@ -60,53 +70,64 @@ class Perceptual(VGGTerm):
 class PerceptualTerm:
     """The frozen network, outside of the module tree: in no state dict, average or hash."""
 
-    def __init__(self, term: VGGTerm, assets: Assets):
+    def __init__(self, term: FeatureTerm, assets: Assets):
         layer, before_activation, _ = term.comparison
-        self._features = None
+        self._network: EfficientNetLite0 | VGGFeatures | None = None
         if term.network in assets:
             tensors = assets[term.network]
-            self._features = VGGFeatures(tensors, layer, before_activation=before_activation)
+            if is_efflite0(tensors):
+                self._network = EfficientNetLite0(tensors)
+            else:
+                self._network = VGGFeatures(tensors, layer, before_activation=before_activation)
 
     def terms(
-        self, term: VGGTerm, real: Tensor, fake: Tensor, dtype: torch.dtype | None = None
+        self, term: FeatureTerm, real: Tensor, fake: Tensor, dtype: torch.dtype | None = None
     ) -> dict[str, Tensor]:
         """{"perceptual": its weighted value}, or nothing without a network or a weight.
 
         The features are computed in `dtype`, or in that of the network's weights.
         """
-        if self._features is None or not term.weight:
+        if self._network is None or not term.weight:
             return {}
-        features = self._features.to(device=fake.device, dtype=dtype)
-        return {
-            "perceptual": term.weight * perceptual(features, real, fake, term.comparison.distance)
-        }
+        network = self._network.to(device=fake.device, dtype=dtype)
+        if isinstance(network, EfficientNetLite0):
+            value = perceptual(network.depths, real, fake, directions_apart)
+        else:
+            value = perceptual(network, real, fake, term.comparison.distance)
+        return {"perceptual": term.weight * value}
 
 
 def resolve_perceptual(settings: S) -> tuple[S, Assets, list[str]]:
     """Settings with `perceptual.network` by the hash of its content; that content; warnings."""
-    term: VGGTerm = settings.perceptual
+    term: FeatureTerm = settings.perceptual
     if term.weight == 0 and not any(stage.overrides for stage in settings.stages):
         name, assets, warnings = "none", {}, []
     else:
         layer = term.comparison.layer
-        name, assets, warnings = resolve_vgg(term.network, "perceptual.network", layer)
+        name, assets, warnings = resolve_network(term.network, "perceptual.network", layer)
     return override(settings, {"perceptual.network": name}), assets, warnings
 
 
-def resolve_vgg(
+def resolve_network(
     network: str, key: str, layer: str = "block1_conv2"
 ) -> tuple[str, Assets, list[str]]:
-    """The VGG-19 tensors that `network` names: ("sha256:…" or "none", those tensors, warnings).
+    """The tensors that `network` names: ("sha256:…" or "none", those tensors, warnings).
 
-    `network` is auto, imagenet, none, a path or "sha256:…" of tensors resolved before; `key` is the
-    setting's name for errors. Tensors of layers beyond `layer` are left out, and a file need not
-    have them. With `auto` the term is left out where torchvision's weights are unavailable.
+    `network` is auto, imagenet, none, efflite0, a path or "sha256:…" of tensors resolved before;
+    `key` is the setting's name for errors. Of VGG-19, tensors of layers beyond `layer` are left
+    out, and a file need not have them. With `auto` the term is left out where torchvision's weights
+    are unavailable.
     """
     if network == "none":
         return "none", {}, []
     if network.startswith("sha256:"):
-        return network, {network: _up_to(layer, from_cache(network, key), network, key)}, []
-    if network in ("auto", "imagenet"):
+        found = from_cache(network, key)
+        tensors = dict(found) if is_efflite0(found) else _up_to(layer, found, network, key)
+        return network, {network: tensors}, []
+    if network in EFFLITE0:
+        whole = load_weights(key, network)
+        tensors = {name: whole[name].float() for name in sorted(efflite0_names())}
+    elif network in ("auto", "imagenet"):
         try:
             tensors = _imagenet(layer)
         except (OSError, RuntimeError) as error:
@@ -119,7 +140,7 @@ def resolve_vgg(
                 ) from None
             return "none", {}, [f"{key} = auto: training without the perceptual term, {reason}"]
     else:
-        found = from_path(network, key, "auto, imagenet, none or a path")
+        found = from_path(network, key, "auto, imagenet, none, efflite0 or a path")
         tensors = _up_to(layer, found, network, key)
     name = "sha256:" + tensors_sha256(tensors)
     keep(name, tensors)

@@ -27,13 +27,13 @@ from ganforge.settings import setting
 from ganforge.systems.averages import AverageSettings
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.penalties import PenaltySettings
-from ganforge.systems.perceptual import PerceptualTerm, VGGTerm, resolve_perceptual
+from ganforge.systems.perceptual import FeatureTerm, PerceptualTerm, resolve_perceptual
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings, doubling_problems, ladder
 from ganforge.systems.super_resolution import SuperResolution
 
 
-class GatedPerceptual(VGGTerm):
+class GatedPerceptual(FeatureTerm):
     """The VGG-19 block-1 term, λ·mean((φ(hr) - φ(G(lr)))²), from images of a least size on."""
 
     min_size: int = setting(32, "smallest side at which the term is used", ge=1)
