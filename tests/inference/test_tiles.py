@@ -38,11 +38,11 @@ def test_tiles_are_the_whole(dtype, scale, stage):
     settings = {"scale": scale, "stages": ladder(8, 16 * scale, scale=scale)}
     network = small_model(stage, **settings).network.to(dtype)
     most = 1e-12 if dtype == torch.float64 else 1e-6
-    for height, width in ((1, 1), (7, 90), (64, 64), (81, 70)):
+    for height, width in ((1, 1), (7, 90), (64, 51)):
         image = noise(height, width, dtype)
         whole = assembled(network, image, scale, None)
         assert not whole.isnan().any()
-        for tile in (1, 16, 27, 64, 100) if height * width < 100 else (16, 27, 64, 100):
+        for tile in (1, 16, 27, 100) if height * width < 100 else (16, 27, 64, 100):
             parts = assembled(network, image, scale, tile)
             assert (parts - whole).abs().max() <= most, (height, width, tile)
 
