@@ -101,6 +101,7 @@ class ProgressiveGANSR(SuperResolution):
         },
         "quick": {
             "width": 16,
+            "growth": "preserving",
             "batch_size": 8,
             "shards": 2,
             "critic_steps": 1,
@@ -121,6 +122,7 @@ class ProgressiveGANSR(SuperResolution):
         "distortion": {
             "width": 64,
             "plan": "compact",
+            "growth": "preserving",
             "critic_steps": 1,
             "generator": {"learning_rate": 3e-3, "betas": (0.9, 0.99), "epsilon": 1e-8},
             "bicubic_skip": True,
