@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from ganforge.networks.discriminators import PatchGAN, RefinementCritic, VGGStyleDiscriminator
+from ganforge.layers import leaky
+from ganforge.networks.discriminators import (
+    PatchGAN,
+    RefinementCritic,
+    UNetDiscriminator,
+    VGGStyleDiscriminator,
+)
 
 
 def count(module: torch.nn.Module) -> int:
@@ -17,6 +23,7 @@ def test_published_parameter_counts():
         assert count(VGGStyleDiscriminator()) == 23_563_649
         assert count(VGGStyleDiscriminator(norm="all", prelu=True)) == 23_565_633
         assert count(VGGStyleDiscriminator(norm="none")) == 23_561_793
+        assert count(UNetDiscriminator()) == count(UNetDiscriminator(spectral=False)) == 4_376_897
         for size, kind in ((128, "valid"), (128, "patch"), (64, "global")):
             assert count(RefinementCritic(size=size, kind=kind)) == 2_763_776
 
@@ -49,6 +56,21 @@ def test_refinement_grids(kind, size, grid):
         assert network.features(torch.empty(2, 3, size, size)).shape[-1] == side
 
 
+def test_a_u_net_scores_pixels_and_adds_what_the_way_down_had():
+    torch.manual_seed(0)
+    network = UNetDiscriminator(3, 4, spectral=False)
+    images = torch.rand(2, 3, 24, 40)
+    assert network(images).shape == (2, 1, 24, 40)
+    before = network(images)
+    for conv in network.up:
+        torch.nn.init.zeros_(conv.weight)
+    features = leaky(network.entry(images))  # all that is left
+    for conv in network.last:
+        features = leaky(conv(features))
+    torch.testing.assert_close(network(images), network.exit(features))
+    assert not torch.allclose(before, network(images))
+
+
 @pytest.mark.parametrize("size", [16, 32, 48, 64, 96, 128, 192])
 def test_vgg_style_takes_any_multiple_of_sixteen(size):
     with torch.device("meta"):
@@ -61,10 +83,11 @@ def test_vgg_style_takes_any_multiple_of_sixteen(size):
     [
         PatchGAN(3, 4, "instance"),
         VGGStyleDiscriminator(size=64, width=4, dense=8, norm="none"),
+        UNetDiscriminator(3, 4),
         RefinementCritic(size=64, width=4),
         RefinementCritic(size=128, width=4, kind="global"),
     ],
-    ids=["patch", "vgg", "refinement", "global"],
+    ids=["patch", "vgg", "unet", "refinement", "global"],
 )
 def test_every_quadrant_counts(network):
     torch.manual_seed(0)

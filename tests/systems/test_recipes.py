@@ -280,6 +280,17 @@ def test_spectral_norm_in_place_of_batch_norm_only():
     assert "critic_spectral_norm = true: batch norm" in message and "critic_norm = false" in message
 
 
+def test_a_u_net_has_no_batch_norm():
+    for name, norm in (("srgan", "discriminator_norm = batch"), ("esrgan", "critic_norm = true")):
+        form = "discriminator_form" if name == "srgan" else "critic_form"
+        assert f"{norm}: {form} = unet has no batch norm" in refused(name, {form: "unet"})
+        system = grown(name, PLAIN[name] | {form: "unet"})
+        scores = system.players[0].module(torch.rand(2, 3, SIDE, SIDE, dtype=torch.float64))
+        assert scores.shape == (2, 1, SIDE, SIDE)
+    kind = load_system("esrgan")
+    assert not any("critic_form" in key for key in kind.Settings().identity(0))
+
+
 def test_objectives_and_penalties_are_settings_of_a_stage():
     kind = load_system("srgan")
     changes = {
@@ -307,7 +318,16 @@ RECIPES: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("simple_gan", {"objective": "hinge", "augment": {"color": 1.0, "translation": 0.125}}),
-    ("esrgan", PLAIN["esrgan"] | {"objective": "relativistic_pairs", "r1_weight": 1.0}),
+    (
+        "esrgan",
+        {
+            "critic_form": "unet",
+            "critic_norm": False,
+            "critic_spectral_norm": True,
+            "objective": "relativistic_pairs",
+            "r1_weight": 1.0,
+        },
+    ),
     ("srgan", {"objective": "hinge", "discriminator_norm": "spectral"}),
     ("wgan_gp", {"critic_norm": "spectral", "gradient_penalty_sigma": 0.1}),
     ("progan_a", {"gradient_penalty_sigma": 0.1, "augment": {"color": 1.0, "cutout": 0.5}}),

@@ -1,8 +1,9 @@
-"""Convolutional discriminators and critics: PatchGAN, SRGAN's, and SuperResGANUnet's.
+"""Convolutional discriminators and critics: PatchGAN, SRGAN's, a U-Net, and SuperResGANUnet's.
 
 None ends in a sigmoid: objectives take logits or scores.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -101,6 +102,47 @@ class VGGStyleDiscriminator(nn.Module):
         if self.pool > 1:
             features = F.avg_pool2d(features, self.pool)
         return self.exit(leaky(self.dense(features.flatten(1))))
+
+
+class UNetDiscriminator(nn.Module):
+    """A logit for each pixel (arXiv:2107.10833, section 3.3 and figure 6; after arXiv:2002.12655).
+
+    Three convolutions of stride 2 lead to 8 · width channels, three bilinear enlargements back,
+    each followed by a convolution and by adding what the way down had at that size; three
+    convolutions end it. `spectral` divides the weights of all layers but the first and the last by
+    their largest singular value. (N, C, H, W) to (N, 1, H, W), H and W multiples of 8; 4,376,897
+    parameters at width 64 and three channels.
+    """
+
+    def __init__(self, channels: int = 3, width: int = 64, *, spectral: bool = True):
+        super().__init__()
+        conv = SpectralConv2d if spectral else nn.Conv2d
+        widths = [width * 2**level for level in range(4)]
+        self.entry = nn.Conv2d(channels, width, 3, 1, 1)
+        self.down = nn.ModuleList(
+            conv(before, after, 4, 2, 1, bias=False) for before, after in pairwise(widths)
+        )
+        self.up = nn.ModuleList(
+            conv(before, after, 3, 1, 1, bias=False) for before, after in pairwise(reversed(widths))
+        )
+        self.last = nn.ModuleList(conv(width, width, 3, 1, 1, bias=False) for _ in range(2))
+        self.exit = nn.Conv2d(width, 1, 3, 1, 1)
+
+    def initialise(self) -> None:
+        """Torch's defaults."""
+        initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        levels = [leaky(self.entry(images))]
+        for conv in self.down:
+            levels.append(leaky(conv(levels[-1])))
+        features = levels.pop()
+        for conv in self.up:
+            features = F.interpolate(features, scale_factor=2.0, mode="bilinear")
+            features = leaky(conv(features)) + levels.pop()
+        for conv in self.last:
+            features = leaky(conv(features))
+        return self.exit(features)
 
 
 class RefinementCritic(nn.Module):

@@ -18,7 +18,7 @@ from ganforge.losses import (
     wasserstein_critic,
     wasserstein_generator,
 )
-from ganforge.networks.discriminators import VGGStyleDiscriminator
+from ganforge.networks.discriminators import UNetDiscriminator, VGGStyleDiscriminator
 from ganforge.networks.residual import RRDBNet
 from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.schedule import Progress
@@ -46,6 +46,11 @@ class Settings(CropSettings, ZeroCentredSettings):
     growth: int = setting(32, "channels that each convolution of a dense block adds", ge=1)
     blocks: int = setting(23, "residual-in-residual dense blocks of the generator", ge=1)
     initial_scale: float = setting(0.1, "first weights are Kaiming's times this", gt=0)
+    critic_form: Literal["published", "unet"] = setting(
+        "published",
+        "of the critic; unet: a score for each pixel (arXiv:2107.10833), without batch norm",
+        added=True,
+    )
     critic_norm: bool = setting(True, "batch norm in the critic; not with a gradient penalty")
     critic_spectral_norm: bool = setting(
         False,
@@ -88,6 +93,11 @@ class Settings(CropSettings, ZeroCentredSettings):
 
     @model_validator(mode="after")
     def _check_form(self) -> Self:
+        if self.critic_form == "unet" and self.critic_norm:
+            raise ValueError(
+                "critic_norm = true: critic_form = unet has no batch norm; set critic_norm = false "
+                "(and critic_spectral_norm = true, as published)"
+            )
         if self.critic_spectral_norm and self.critic_norm:
             raise ValueError(
                 "critic_spectral_norm = true: batch norm scales what the critic's weights are "
@@ -102,6 +112,15 @@ class Settings(CropSettings, ZeroCentredSettings):
 
     def batch_norm(self) -> tuple[str, str] | None:
         return ("critic_norm = true", "critic_norm = false") if self.critic_norm else None
+
+
+def make_critic(s: Settings) -> UNetDiscriminator | VGGStyleDiscriminator:
+    """The critic that the settings describe, for crops of the first stage's size."""
+    if s.critic_form == "unet":
+        return UNetDiscriminator(s.channels, s.critic_width, spectral=s.critic_spectral_norm)
+    norm = "inner" if s.critic_norm else "spectral" if s.critic_spectral_norm else "none"
+    side = s.stages[0].resolution
+    return VGGStyleDiscriminator(s.channels, side, s.critic_width, s.critic_dense, norm=norm)
 
 
 class ESRGAN(SuperResolution):
@@ -167,13 +186,7 @@ class ESRGAN(SuperResolution):
         self.generator = RRDBNet(
             s.channels, s.width, s.growth, s.blocks, s.scale, bicubic_skip=s.bicubic_skip
         )
-        self.critic = VGGStyleDiscriminator(
-            s.channels,
-            s.stages[0].resolution,
-            s.critic_width,
-            s.critic_dense,
-            norm="inner" if s.critic_norm else "spectral" if s.critic_spectral_norm else "none",
-        )
+        self.critic = make_critic(s)
         self.init_block(0, "generator", lambda: self.generator.initialise(s.initial_scale))
         self.init_block(0, "critic", self.critic.initialise)
         iterate(self.critic, FIRST_ITERATIONS)

@@ -3,9 +3,10 @@
 ganforge train srgan --data photos
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from ganforge.assets import Assets
@@ -17,7 +18,7 @@ from ganforge.losses import (
     mean_squared,
     smoothed,
 )
-from ganforge.networks.discriminators import VGGStyleDiscriminator
+from ganforge.networks.discriminators import UNetDiscriminator, VGGStyleDiscriminator
 from ganforge.networks.residual import SRResNet
 from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.schedule import Progress
@@ -43,9 +44,10 @@ class Settings(CropSettings, AdversarialSettings):
     system: str = setting("srgan", "this system")
     blocks: int = setting(16, "residual blocks of the generator", ge=1)
     tanh: bool = setting(False, "the generator ends in tanh (described) or is linear (published)")
-    discriminator_form: Literal["published", "reference"] = setting(
+    discriminator_form: Literal["published", "reference", "unet"] = setting(
         "published",
-        "of the discriminator; reference: also batch norm after the first convolution, and PReLU",
+        "of the discriminator; reference: also batch norm after the first convolution, and PReLU; "
+        "unet: a logit for each pixel (arXiv:2107.10833), without batch norm",
     )
     discriminator_norm: Literal["batch", "none", "spectral"] = setting(
         "batch",
@@ -73,9 +75,33 @@ class Settings(CropSettings, AdversarialSettings):
         "the stages, in order: on pixels alone, then adversarial",
     )
 
+    @model_validator(mode="after")
+    def _check_form(self) -> Self:
+        if self.discriminator_form == "unet" and self.discriminator_norm == "batch":
+            raise ValueError(
+                "discriminator_norm = batch: discriminator_form = unet has no batch norm; set "
+                "discriminator_norm = spectral (as published) or none"
+            )
+        return self
+
     def batch_norm(self) -> tuple[str, str] | None:
         norm = "discriminator_norm"
         return (f"{norm} = batch", f"{norm} = none") if self.discriminator_norm == "batch" else None
+
+
+def make_discriminator(s: Settings) -> UNetDiscriminator | VGGStyleDiscriminator:
+    """The discriminator that the settings describe, for crops of the first stage's size."""
+    if s.discriminator_form == "unet":
+        spectral = s.discriminator_norm == "spectral"
+        return UNetDiscriminator(s.channels, s.critic_width, spectral=spectral)
+    reference = s.discriminator_form == "reference"
+    norm = "all" if reference else "inner"
+    if s.discriminator_norm != "batch":
+        norm = s.discriminator_norm
+    side = s.stages[0].resolution
+    return VGGStyleDiscriminator(
+        s.channels, side, s.critic_width, s.critic_dense, norm=norm, prelu=reference
+    )
 
 
 class SRGAN(SuperResolution):
@@ -154,18 +180,7 @@ class SRGAN(SuperResolution):
         self.generator = SRResNet(
             s.channels, s.width, s.blocks, s.scale, tanh=s.tanh, bicubic_skip=s.bicubic_skip
         )
-        reference = s.discriminator_form == "reference"
-        norm = "all" if reference else "inner"
-        if s.discriminator_norm != "batch":
-            norm = s.discriminator_norm
-        self.discriminator = VGGStyleDiscriminator(
-            s.channels,
-            s.stages[0].resolution,
-            s.critic_width,
-            s.critic_dense,
-            norm=norm,
-            prelu=reference,
-        )
+        self.discriminator = make_discriminator(s)
         self.init_block(0, "generator", self.generator.initialise)
         self.init_block(0, "discriminator", self.discriminator.initialise)
         iterate(self.discriminator, FIRST_ITERATIONS)
