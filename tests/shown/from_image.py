@@ -13,6 +13,7 @@ from shown.command import (
     pytest_file,
     reproductions,
     run,
+    script,
     searches,
 )
 
@@ -82,6 +83,10 @@ def _mean(table: str) -> float:
 
 CHECKS = {
     "foreign": Check("15.1: a published model is measured, and taken home", foreign),
+    "own-data": Check(
+        "15.7: pairs, folders, validation images: trained, searched, reproduced, refused",
+        script("tests/stress/own_data.py", seconds=1500),
+    ),
     "image-systems": Check(
         "7.1: every promise of the thirteen; exact parameter counts",
         pytest_file("tests/systems", "tests/networks"),

@@ -22,6 +22,7 @@ from ganforge.commands.options import (
     From,
     FromPart,
     Gpu,
+    LowResolution,
     MetricName,
     MetricNames,
     Model,
@@ -44,6 +45,7 @@ from ganforge.commands.options import (
     TrustCode,
     Uri,
     Validation,
+    ValidationLowResolution,
     Version,
     Workers,
 )
@@ -258,6 +260,8 @@ def reproduce(
     tracking_uri: Uri = None,
     data: Data = None,
     validation: Validation = None,
+    low_resolution: LowResolution = None,
+    validation_low_resolution: ValidationLowResolution = None,
     metric: MetricName = None,
     from_stage: Annotated[int | None, typer.Option(min=0, help="begin at a stored state")] = None,
     storage: Annotated[str | None, typer.Option(help="where that state is stored")] = None,
@@ -268,12 +272,17 @@ def reproduce(
     trust_code: TrustCode = False,
 ) -> None:
     """Train a recorded run again and compare the two bit for bit."""
+    others = {
+        "validation.root": validation,
+        "data.low_resolution": low_resolution,
+        "validation.low_resolution": validation_low_resolution,
+    }
     _command("reproduce")(
         run,
         experiment,
         tracking_uri,
         tuple(data or ()),
-        validation,
+        others,
         metric,
         from_stage,
         storage,

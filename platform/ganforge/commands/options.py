@@ -41,6 +41,12 @@ Data = Annotated[
 Validation = Annotated[
     str | None, typer.Option(help="folder of the validation images, where the run had its own")
 ]
+LowResolution = Annotated[
+    str | None, typer.Option(help="folder of the run's low-resolution images, where it had some")
+]
+ValidationLowResolution = Annotated[
+    str | None, typer.Option(help="folder of those of the validation images")
+]
 File = Annotated[str | None, typer.Option("--settings", help="a settings.json")]
 Workers = Annotated[int | None, typer.Option(help="training processes of a run")]
 Gpu = Annotated[bool, typer.Option("--gpu", envvar="GANFORGE_GPU", help="one GPU for each worker")]

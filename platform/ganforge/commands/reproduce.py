@@ -1,7 +1,7 @@
 """`ganforge reproduce`: train a recorded run again, and prove that it comes out the same."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ def reproduce(
     experiment: str,
     tracking_uri: str | None,
     data: Sequence[str],
-    validation: str | None,
+    others: Mapping[str, str | None],
     metric: str | None,
     from_stage: int | None,
     storage: str | None,
@@ -40,7 +40,9 @@ def reproduce(
 ) -> None:
     """Exit code 0 when every state came out equal, 1 when one did not, 2 when it cannot be tried.
 
-    Other code and another environment are listed and tried, but for `strict`.
+    `others` are folders besides that of the training images, by their setting, such as
+    validation.root, where they are elsewhere than recorded. Other code and another environment are
+    listed and tried, but for `strict`.
     """
     from ganforge.tracking.artifacts import fetch_images, system_of
     from ganforge.tracking.client import existing_uri
@@ -53,7 +55,7 @@ def reproduce(
     )
 
     check_accept(accept)
-    folders = folder_changes(data) | ({"validation.root": validation} if validation else {})
+    folders = folder_changes(data) | {key: where for key, where in others.items() if where}
     uri = existing_uri(tracking_uri)
     if run_id is None:
         chosen = choose_metric(
