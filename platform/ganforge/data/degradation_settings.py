@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from ganforge.settings import Strict, setting, shown
 
-Filter = Literal["bicubic", "bilinear", "box", "lanczos"]
+Filter = Literal["bicubic", "bilinear", "area", "lanczos"]
 
 _RANGES = {
     "blur": (0, 32),
@@ -24,8 +24,8 @@ _RANGES = {
 
 _KINDS = {"anisotropic": 0.28, "sinc": 0.1}
 _NOISES = {"poisson": 0.5, "grey_noise": 0.4}
-_ALL = ("bicubic", "bilinear", "box", "lanczos")
-_PAPER = ("bicubic", "bilinear", "box")
+_ALL = ("bicubic", "bilinear", "area", "lanczos")
+_PAPER = ("bicubic", "bilinear", "area")
 
 #: What may be given in place of the group, such as data.degradation = mild.
 DEGRADATIONS: Mapping[str, Mapping[str, Any]] = {

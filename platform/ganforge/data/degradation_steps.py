@@ -17,19 +17,20 @@ from ganforge.data.images import to_image, to_pixels
 from ganforge.data.kernels import (
     SINC_RADIUS,
     Kernel,
+    averaged,
     convolve,
     gaussian_kernel,
     gaussian_radius,
     sinc_kernel,
 )
 
-#: Pillow's filters, and the pixels to each side that one uses, of the smaller of the two images.
-_FILTERS: dict[Filter, tuple[Image.Resampling, float]] = {
-    "bicubic": (Image.Resampling.BICUBIC, 2),
-    "bilinear": (Image.Resampling.BILINEAR, 1),
-    "box": (Image.Resampling.BOX, 0.5),
-    "lanczos": (Image.Resampling.LANCZOS, 3),
+_PILLOWS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
 }
+#: Pixels to each side that a filter uses, of the smaller of the two images.
+_SUPPORT: dict[Filter, int] = {"bicubic": 2, "bilinear": 1, "area": 1, "lanczos": 3}
 #: The level at which Poisson noise has the deviation that is asked for.
 _MIDDLE = 128
 #: the smallest sigma of an anisotropic Gaussian, which then is one pixel wide
@@ -82,20 +83,22 @@ class Sinc:
 
 @dataclass(frozen=True)
 class Resize:
-    """To `size` times the sides of the low resolution, by one of Pillow's filters, antialiased.
-    The corners of the area stay where they are, so that images remain aligned."""
+    """To `size` times the sides of the low resolution, by Pillow's filters, which are antialiased,
+    or by areas. The corners stay where they are, so that images remain aligned."""
 
     size: float
     filter: Filter
 
     @property
-    def support(self) -> float:
+    def support(self) -> int:
         """Pixels of the smaller image, to each side, that it uses."""
-        return _FILTERS[self.filter][1]
+        return _SUPPORT[self.filter]
 
     def __call__(self, image: Image.Image, width: int, height: int) -> Image.Image:
-        sides = max(1, round(width * self.size)), max(1, round(height * self.size))
-        return image.resize(sides, _FILTERS[self.filter][0])
+        width, height = (max(1, round(side * self.size)) for side in (width, height))
+        if self.filter == "area":
+            return to_image(averaged(to_pixels(image), height, width))
+        return image.resize((width, height), _PILLOWS[self.filter])
 
 
 @dataclass(frozen=True)

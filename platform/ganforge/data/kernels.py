@@ -1,4 +1,4 @@
-"""Kernels that blur images, and convolution with them.
+"""Kernels that blur images, convolution with them, and reduction by areas.
 
 As in Real-ESRGAN (arXiv:2107.10833): Gaussians of section 3.1, the sinc filter of section 3.3.
 """
@@ -62,6 +62,25 @@ def convolve(pixels: Pixels, kernel: Kernel) -> Pixels:
     inside = np.s_[:, 2 * radius : 2 * radius + height, 2 * radius : 2 * radius + width]
     result = np.fft.irfft2(found, size)[inside]
     return np.moveaxis(result.round().clip(0, 255).astype(np.uint8), 0, 2)
+
+
+def averaged(pixels: Pixels, height: int, width: int) -> Pixels:
+    """(H, W, C) pixels to (height, width, C): each the mean of the area that it covers, parts of
+    pixels included, rounded. Pillow's box takes or leaves whole pixels, which moves what is there
+    by up to half a pixel of the result."""
+    rows = _means(pixels.astype(np.float64), height)
+    columns = _means(np.swapaxes(rows, 0, 1), width)
+    return np.swapaxes(columns, 0, 1).round().astype(np.uint8)
+
+
+def _means(levels: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """Means over `length` equal parts of the first axis: differences of the running sum."""
+    sums = np.concatenate([np.zeros_like(levels[:1]), levels.cumsum(0)])
+    borders = np.arange(length + 1) * (len(levels) / length)
+    whole = np.minimum(borders.astype(int), len(levels) - 1)
+    part = (borders - whole).reshape(-1, *[1] * (levels.ndim - 1))
+    at_borders = sums[whole] + part * levels[whole]
+    return np.diff(at_borders, axis=0) * (length / len(levels))
 
 
 def _offsets(radius: int) -> tuple[Kernel, Kernel]:
