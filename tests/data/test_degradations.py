@@ -1,7 +1,9 @@
 """Degradations of practice: kernels and noises against their formulas, and how they are drawn."""
 
 import itertools
+import runpy
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -193,6 +195,7 @@ def test_a_setting_of_one_step_leaves_the_draws_of_the_others():
 @pytest.mark.parametrize(("scale", "channels"), [(2, 3), (3, 1), (4, 3)])
 def test_sides_are_exact_and_draws_depend_on_parts_alone(name, scale, channels):
     pixels = field(18 * scale, 13 * scale, channels)
+    low = pixels
     for number in range(6):
         low = degrade(pixels, scale, named(name), 3, number)
         assert low.shape == (18, 13, channels) and low.dtype == np.uint8
@@ -379,3 +382,13 @@ def test_ranges_of_recorded_settings_may_be_reversed():
 def test_each_name_is_complete():
     assert tuple(DEGRADATIONS) == NAMES
     assert named("bicubic") == Degradation() and SecondPass().probability == 0
+
+
+def test_the_example_draws_a_row_for_each_name(tmp_path):
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "degradations.py"))
+    found = example["rows"](field(208, 208), 4)
+    assert {name: len(windows) for name, windows in found.items()} == dict(
+        zip(NAMES, (1, 4, 4), strict=True)
+    )
+    assert all(window.shape == (48, 48, 3) for windows in found.values() for window in windows)
+    example["sheet"](found).save(tmp_path / "sheet.png")

@@ -68,14 +68,15 @@ def averaged(pixels: Pixels, height: int, width: int) -> Pixels:
     """(H, W, C) pixels to (height, width, C): each the mean of the area that it covers, parts of
     pixels included, rounded. Pillow's box takes or leaves whole pixels, which moves what is there
     by up to half a pixel of the result."""
-    rows = _means(pixels.astype(np.float64), height)
+    rows = _means(pixels, height)
     columns = _means(np.swapaxes(rows, 0, 1), width)
     return np.swapaxes(columns, 0, 1).round().astype(np.uint8)
 
 
-def _means(levels: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+def _means(levels: Pixels | NDArray[np.float64], length: int) -> NDArray[np.float64]:
     """Means over `length` equal parts of the first axis: differences of the running sum."""
-    sums = np.concatenate([np.zeros_like(levels[:1]), levels.cumsum(0)])
+    sums = np.zeros((len(levels) + 1, *levels.shape[1:]))
+    np.cumsum(levels, 0, np.float64, sums[1:])
     borders = np.arange(length + 1) * (len(levels) / length)
     whole = np.minimum(borders.astype(int), len(levels) - 1)
     part = (borders - whole).reshape(-1, *[1] * (levels.ndim - 1))
