@@ -176,8 +176,9 @@ def test_every_setting_has_a_meaning_and_a_type():
     assert [row["key"] for row in rows if row["key"] not in flatten(Settings())] == [
         "data.roots",
         "data.weights",
+        "data.degradation",  # a group that can be given by a name
     ]
-    assert len(rows) == len(flatten(Settings())) + 2
+    assert len(rows) == len(flatten(Settings())) + 3
     assert all(row["meaning"] and row["type"] for row in rows)
 
 

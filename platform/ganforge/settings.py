@@ -8,7 +8,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -19,6 +19,7 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from ganforge.migrations import SCHEMA, migrate
 
@@ -66,6 +67,8 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
     )
+    #: names that may be given in place of a whole group, and the values that each stands for
+    by_name: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     @model_validator(mode="wrap")
     @classmethod
@@ -89,9 +92,20 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _parse_strings(cls, given: Any) -> Any:
+        if isinstance(given, str) and cls.by_name:
+            given = cls._named(given)
         if not isinstance(given, Mapping):
             return given
         return {key: cls._parsed(key, value) for key, value in given.items()}
+
+    @classmethod
+    def _named(cls, name: str) -> Mapping[str, Any]:
+        if name in cls.by_name:
+            return cls.by_name[name]
+        near = nearest(name, cls.by_name)
+        hint = f"; did you mean '{near}'?" if near else "; single settings are given by their keys"
+        rule = f"must be {' or '.join(cls.by_name)}{hint}"
+        raise PydanticCustomError("unknown_name", "{rule}", {"rule": rule})
 
     @classmethod
     def _parsed(cls, key: str, value: Any) -> Any:
@@ -186,15 +200,38 @@ def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def override(settings: S, changes: Mapping[str, Any]) -> S:
-    """`settings` with dotted keys replaced; every mistake in `changes` in one SettingsError."""
+    """`settings` with dotted keys replaced; every mistake in `changes` in one SettingsError.
+
+    A group that is given by name comes first, so that single keys stand above it in any order.
+    """
     tree = _plain(settings)
+    groups = named_groups(settings)
+    named = {
+        key: groups[key].model_validate(value)
+        for key, value in changes.items()
+        if key in groups and isinstance(value, str) and value in groups[key].by_name
+    }
     unknown_keys = [
-        line for key, value in changes.items() if (line := _set(settings, tree, key, value))
+        line
+        for key, value in (
+            named | dict(changes) | named
+        ).items()  # these first, and as what they stand for
+        if (line := _set(settings, tree, key, value))
     ]
     made, problems = _build(type(settings), tree, settings)
     if unknown_keys or made is None:
         raise _error([*unknown_keys, *problems])
     return made
+
+
+def named_groups(settings: BaseModel) -> dict[str, type[Strict]]:
+    """The groups that may be given by a name, by dotted key."""
+    found: dict[str, type[Strict]] = {}
+    for name, value in settings:
+        if isinstance(value, Strict):
+            found |= {name: type(value)} if value.by_name else {}
+            found |= {f"{name}.{key}": kind for key, kind in named_groups(value).items()}
+    return found
 
 
 def _set(settings: BaseModel, tree: dict[str, Any], key: Any, value: Any) -> str | None:

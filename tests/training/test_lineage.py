@@ -47,6 +47,9 @@ OTHER = {
     "data.horizontal_flip": False,
     "validation.fid_network": "proxy",
     "data.max_side": 64,
+    "data.degradation.resize.1": 2.0,
+    "data.degradation.filters.0": "area",
+    "data.degradation.second.filters.0": "lanczos",
     "images_per_epoch": 48,
     "checkpoint_every": 3,
     "validation.every_epochs": 2,
@@ -98,6 +101,8 @@ def test_a_setting_counts_exactly_when_it_is_marked(key):
         base = override(BASE, {f"{player}.schedule.{k}": v for k, v in NEEDED[rest[1]].items()})
     if key.startswith("data.low_resolution") and key != "data.low_resolution_from":
         base = override(BASE, {"data.view": "crop"})  # pairs are cut alone
+    if key.startswith("data.degradation.second."):
+        base = override(BASE, {"data.degradation": "strong"})  # else its ranges are points
     value = flatten(base)[key]
     changed = override(base, {key: other(key, value)})
     assert flatten(changed)[key] != value

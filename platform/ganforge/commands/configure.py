@@ -1,6 +1,6 @@
 """From options to settings: defaults < preset < file < ladder < --set."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from ganforge.local_files import MOST_RECORD, read_file
 from ganforge.settings import (
     SettingsError,
     flatten,
+    named_groups,
     nearest,
     override,
     read_json,
@@ -83,7 +84,7 @@ def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str,
     if record is not None:
         settings = validated(kind.Settings, _merged(settings.model_dump(), record["settings"]))
     settings = _with_ladder(settings, options)
-    changes, problems = _changes(options)
+    changes, problems = _changes(options, named_groups(settings))
     try:
         settings = override(settings, changes)
     except SettingsError as error:
@@ -203,9 +204,10 @@ def _resized(settings: "SystemSettings", options: CliOptions) -> "SystemSettings
     return override(settings, {"scale": scale, "stages": rows})
 
 
-def _changes(options: CliOptions) -> tuple[dict[str, Any], list[str]]:
-    """The changes that options and --set ask for, and a line for each that contradicts another."""
-    named, (pairs, problems) = _named(options), _pairs(options.changes)
+def _changes(options: CliOptions, groups: Container[str]) -> tuple[dict[str, Any], list[str]]:
+    """The changes that options and --set ask for, and a line for each that contradicts another.
+    `groups` may be given by name, and single settings of them as well."""
+    named, (pairs, problems) = _named(options), _pairs(options.changes, groups)
     for key in sorted(named.keys() & pairs.keys()):
         says = ", ".join(options.data) if key == "data.roots" else named[key]
         if str(named[key]) != pairs[key]:
@@ -264,7 +266,7 @@ def _named(options: CliOptions) -> dict[str, Any]:
     return found
 
 
-def _pairs(changes: list[str]) -> tuple[dict[str, str], list[str]]:
+def _pairs(changes: list[str], groups: Container[str]) -> tuple[dict[str, str], list[str]]:
     """What --set asks for, by key, and a line for each that cannot be meant."""
     found: dict[str, str] = {}
     problems = []
@@ -278,7 +280,8 @@ def _pairs(changes: list[str]) -> tuple[dict[str, str], list[str]]:
         else:
             found[key] = value
     for key in list(found):
-        group = next((name for name in found if key.startswith(f"{name}.")), None)
+        above = (name for name in found if key.startswith(f"{name}.") and name not in groups)
+        group = next(above, None)
         if group is not None:
             del found[key]
             problems.append(

@@ -6,11 +6,12 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ganforge.settings import flatten
+from ganforge.settings import Strict, flatten
 
 
 def describe(settings: BaseModel) -> list[dict[str, str]]:
-    """One row per key of `flatten` and per empty list: key, type, range, default, meaning."""
+    """One row per key of `flatten`, per empty list and per group that can be given by a name: key,
+    type, range, default, meaning."""
     rows = []
     for key, value in _listed(settings, flatten(settings), ""):
         field = _field(settings, key.split("."))
@@ -19,7 +20,7 @@ def describe(settings: BaseModel) -> list[dict[str, str]]:
                 "key": key,
                 "type": _type_name(field, value),
                 "range": _range(field),
-                "default": "none" if value in (None, ()) else str(value),
+                "default": _default(value),
                 "meaning": (field.description or "") if field else "",
             }
         )
@@ -27,12 +28,14 @@ def describe(settings: BaseModel) -> list[dict[str, str]]:
 
 
 def _listed(group: BaseModel, leaves: dict[str, Any], above: str) -> Iterator[tuple[str, Any]]:
-    """`leaves` in order, and the lists without an item, which have no leaf."""
+    """`leaves` in order, and what has no leaf: lists without an item, groups by their name."""
     for name in type(group).model_fields:
         key, value = above + name, getattr(group, name)
         if value == ():
             yield key, value
         elif isinstance(value, BaseModel):
+            if isinstance(value, Strict) and value.by_name:
+                yield key, value
             yield from _listed(value, leaves, f"{key}.")
         else:
             yield from ((k, v) for k, v in leaves.items() if f"{k}.".startswith(f"{key}."))
@@ -51,7 +54,16 @@ def _field(value: Any, parts: list[str]) -> FieldInfo | None:
     return field
 
 
+def _default(value: Any) -> str:
+    if isinstance(value, Strict):
+        names = (n for n in value.by_name if type(value).model_validate(n) == value)
+        return next(names, "of its own")
+    return "none" if value in (None, ()) else str(value)
+
+
 def _type_name(field: FieldInfo | None, value: Any) -> str:
+    if isinstance(value, Strict):
+        return " | ".join(value.by_name)
     kinds = get_args(field.annotation) if field else ()
     if kinds and all(isinstance(kind, str | int) for kind in kinds):
         return " | ".join(map(str, kinds))

@@ -105,6 +105,11 @@ def between(draws: Draws, limits: Sequence[float]) -> float:
     return low + (high - low) * draws.below(1 << 20) / (1 << 20)
 
 
+def chance(draws: Draws, probability: float) -> bool:
+    """True with this probability: never with 0, always with 1."""
+    return between(draws, (0, 1)) < probability
+
+
 Key = tuple[int, int, int]  # stage, step, shard
 Make = Callable[[int, int, int], Batch]
 

@@ -5,35 +5,8 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from ganforge.data.degradation_settings import Degradation
 from ganforge.settings import Strict, setting, shown
-
-
-class Degradation(Strict):
-    """What is done to low-resolution images besides the bicubic reduction; nothing by default.
-    Each is drawn evenly from its range, sample by sample."""
-
-    blur: tuple[float, float] = setting(
-        (0.0, 0.0), "sigma of a Gaussian before the reduction, in target pixels"
-    )
-    noise: tuple[float, float] = setting(
-        (0.0, 0.0), "deviation of Gaussian noise after it, in levels of 0 to 255"
-    )
-    jpeg: tuple[float, float] = setting(
-        (100.0, 100.0), "quality of JPEG compression after that; 100: none"
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        bounds = {"blur": (0, 32), "noise": (0, 128), "jpeg": (1, 100)}
-        for key, (least, most) in bounds.items():
-            for number, limit in enumerate(getattr(self, key)):
-                if not least <= limit <= most:
-                    raise ValueError(f"{key}.{number} = {limit}: must be from {least} to {most}")
-        return self
-
-    @property
-    def active(self) -> bool:
-        return max(self.blur) > 0 or max(self.noise) > 0 or min(self.jpeg) < 100
 
 
 def _is_path(text: str) -> bool:
@@ -89,7 +62,7 @@ class DataSettings(Strict):
     )
     rotate: bool = setting(False, "turn samples by 0, 90, 180 or 270 degrees")
     degradation: Degradation = setting(
-        Degradation(), "what is done to low-resolution images besides the reduction"
+        Degradation(), "what is done to low-resolution images besides the reduction, all at once"
     )
     low_resolution: str | None = setting(
         None,
