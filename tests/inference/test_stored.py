@@ -12,7 +12,7 @@ from generators import write_untrained
 from ganforge.inference.model import from_folder, stored_generators
 from ganforge.inference.stored import from_store
 from ganforge.schedule import Position
-from ganforge.settings import SettingsError, to_json
+from ganforge.settings import SettingsError, override, to_json
 from ganforge.training.checkpoint import Store, _manifest_bytes, pack
 from ganforge.training.files import join
 from ganforge.training.prepare import prepare
@@ -22,7 +22,6 @@ from ganforge.training.run import run
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, images):
     """A run of two stages, every state kept: its place, and its states' own averaged networks."""
-    from ganforge.settings import override
     from ganforge.systems.progressive_gan_sr import Settings
     from ganforge.systems.settings import ladder
 
@@ -105,6 +104,35 @@ def test_damage_is_passed_over_in_a_run_and_refused_by_name(trained, tmp_path):
     with pytest.raises(SettingsError, match="no end of stage 5 is kept"):
         from_store(str(place), 5)
     assert from_store(str(tmp_path / "nothing")) is None
+
+
+def test_the_best_measured_state_is_kept_inside_a_stage_too(trained, tmp_path):
+    """Measured each epoch and trained at a rate that harms later: the best is not an end."""
+    _, settings, _ = trained
+    changes = {"keep": "best:1", "validation.every_epochs": 1, "generator.learning_rate": 0.05}
+    prepared = prepare("progressive_gan_sr", override(settings, changes))
+    place = tmp_path / "runs" / "one"
+    measured: dict[Position, float] = {}
+    for report in run(prepared, store=str(place)):
+        if report.position.step and "validation/psnr" in report.metrics:
+            measured[report.position] = report.metrics["validation/psnr"]
+    best = max(measured, key=lambda where: (measured[where], where))
+    found = Store(str(place)).best()
+    assert found is not None and found.position == best
+    assert len(measured) > 2 and found.manifest["score"] == max(measured.values())
+    chosen, named = from_store(f"{place}/best"), from_store(join(str(place), by_name(place)[best]))
+    assert chosen is not None and named is not None
+    images = torch.rand(1, 3, 8, 8, generator=torch.manual_seed(0)) * 2 - 1
+    assert torch.equal(chosen.network(images), named.network(images))
+    unmeasured = tmp_path / "unmeasured"
+    shutil.copytree(place, unmeasured)
+    for name in Store(str(unmeasured)).names():
+        forged = Store(str(unmeasured)).manifest(name)["score"]
+        if forged is not None:
+            shutil.rmtree(unmeasured / name)
+    if Store(str(unmeasured)).names():
+        with pytest.raises(SettingsError, match=r"/best: no state that was measured.*keep=best:1"):
+            from_store(f"{unmeasured}/best")
 
 
 def forge(place: Path, **changes: object) -> str:

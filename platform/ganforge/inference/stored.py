@@ -10,12 +10,15 @@ from ganforge.settings import SettingsError, read_json
 from ganforge.training.checkpoint import CHECKPOINT_NAME, Damaged, Snapshot, Store, restore
 from ganforge.training.old_manifest import settings_and_stage
 
+#: after a run's storage: the state of it that measured best
+BEST = "best"
+
 
 def from_store(uri: str, stage: int | None = None, *, trust_code: bool = False) -> Model | None:
     """The model of a checkpoint, or of the newest one in a run's storage that verifies.
 
-    With `stage`, of the kept end of that stage. None where `uri` is neither. A system in a file is
-    loaded where it is trusted, or with `trust_code`.
+    STORAGE/best is the one that measured best. With `stage`, of the kept end of that stage. None
+    where `uri` is neither. A system in a file is loaded where it is trusted, or with `trust_code`.
     """
     try:
         return _from_store(uri, stage, trust_code)
@@ -31,12 +34,24 @@ def from_store(uri: str, stage: int | None = None, *, trust_code: bool = False) 
 
 
 def snapshot_in(uri: str) -> Snapshot | None:
-    """The state in a checkpoint's folder, or the newest that verifies in a run's storage; None
-    where it is neither."""
+    """The state in a checkpoint's folder, or the newest that verifies in a run's storage, or with
+    /best after it the one that measured best; None where it is none of these."""
     store, name = _located(uri)
+    if name == BEST:
+        return _best(store)
     if name is not None:
         return _load(store, name)
     return store.newest() if store.names() else None
+
+
+def _best(store: Store) -> Snapshot:
+    found = store.best()
+    if found is None:
+        raise SettingsError(
+            f"model = {store.uri}/{BEST}: no state that was measured is kept there; train with "
+            "--set keep=best:1, and --set validation.every_epochs=1 to measure inside stages too"
+        )
+    return found
 
 
 def _located(uri: str) -> tuple[Store, str | None]:
@@ -45,6 +60,10 @@ def _located(uri: str) -> tuple[Store, str | None]:
     parent, _, name = path.rstrip("/").rpartition("/")
     if CHECKPOINT_NAME.fullmatch(name):
         return Store((parent or ".") + mark + query), name
+    if name == BEST and parent:
+        store = Store(parent + mark + query)
+        if store.names():
+            return store, name
     return Store(uri), None
 
 
@@ -69,7 +88,7 @@ def _from_store(uri: str, stage: int | None, trust_code: bool) -> Model | None:
 
 
 def _named(store: Store, name: str, stage: int | None, trust_code: bool) -> Model:
-    found = _load(store, name)
+    found = _best(store) if name == BEST else _load(store, name)
     if stage not in (None, found.position.index):
         raise SettingsError(f"stage = {stage}: checkpoint {name} is of {found.position.index}")
     return from_snapshot(found, f"checkpoint {name} in {store.uri}", trust_code=trust_code)

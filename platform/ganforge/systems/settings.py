@@ -94,7 +94,11 @@ class SystemSettings(Strict):
     checkpoint_every: int | None = setting(
         None, "steps between checkpoints inside a stage; none: at reports", ge=1, weights=False
     )
-    keep: str = setting("last", "checkpoints kept: all, last, or best:N", weights=False)
+    keep: str = setting(
+        "last",
+        "checkpoints kept: all, last, or best:N, which adds the N best that were measured",
+        weights=False,
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

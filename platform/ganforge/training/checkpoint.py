@@ -223,6 +223,16 @@ class Store:
             logger.warning("%s: no checkpoint verifies; starting from the beginning", self.uri)
         return None
 
+    def best(self) -> Snapshot | None:
+        """The state with the best score, by the system's metric, of those that are kept and
+        verify; of equal ones the newest. None where none was measured."""
+        for name in self._measured(self.names()):
+            try:
+                return self.load(name)
+            except Damaged as damage:
+                logger.warning("checkpoint %s: passed over", damage)
+        return None
+
     def before(self, position: Position) -> Snapshot | None:
         """The newest state that verifies of those before `position`."""
         for name in self.names():
@@ -248,7 +258,7 @@ class Store:
 
     def _retain(self, saved: str, keep: str) -> None:
         """`last` keeps the newest two (a damaged one needs one before it), `best:N` also the N best
-        stage ends by the system's metric, `all` everything.
+        of those that were measured, by the system's metric, `all` everything.
 
         Whatever lies at or after the state just saved did not verify, else the run had continued
         from there: it is deleted, so that it never counts among the newest.
@@ -258,22 +268,22 @@ class Store:
         older = [name for name in names if name not in newer]
         kept = set(older if keep == "all" else older[:2])
         if keep.startswith("best:"):
-            kept |= set(self._best(older)[: int(keep[5:])])
+            kept |= set(self._measured(older)[: int(keep[5:])])
         for name in names:
             if name not in kept:
                 self.folders.delete(name)
 
-    def _best(self, names: list[str]) -> list[str]:
-        """Stage ends that have a score, the best first; of equal ones the newest."""
-        ends = []
+    def _measured(self, names: list[str]) -> list[str]:
+        """Those that have a score, the best first; of equal ones the newest."""
+        found = []
         for name in names:
             try:
                 score = self.manifest(name).get("score")
             except Damaged:
                 continue
             if score is not None:
-                ends.append((score, _stands_at(name), name))
-        return [name for *_, name in sorted(ends, reverse=True)]
+                found.append((score, _stands_at(name), name))
+        return [name for *_, name in sorted(found, reverse=True)]
 
 
 def _stands_at(name: str) -> tuple[int, int]:

@@ -138,7 +138,7 @@ class RunRecord:
     def manifest(self, report: Report, training: Training) -> dict[str, Any]:
         """What a checkpoint's manifest says next to its files."""
         metric = load_system(self.prepared.system).metric
-        score = report.metrics.get(metric.name) if report.kind == "stage" else None
+        score = report.metrics.get(metric.name)
         if score is not None:
             score = None if math.isnan(score) else score * (1 if metric.mode == "max" else -1)
         start = self.lineage.start
