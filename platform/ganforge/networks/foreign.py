@@ -140,7 +140,8 @@ class TrainableForeign(ForeignGenerator):
 
     def initialise(self) -> None:
         """Draw the weights anew by the rule of the family's own class."""
-        self.network.load_state_dict(self._new().state_dict())
+        with quiet():
+            self.network.load_state_dict(self._new().state_dict())
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

@@ -129,8 +129,8 @@ class System(nn.Module):
 
     @classmethod
     def weights_in(cls, settings: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of a file under names that a system's own networks have, where other trainers
-        call them otherwise."""
+        """The tensors of a file by `player/parameter`, where other trainers call them otherwise;
+        else as they are."""
         return tensors
 
     @classmethod

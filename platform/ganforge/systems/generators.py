@@ -73,6 +73,7 @@ def resolve_generator(settings: S) -> S:
     arguments = settings.foreign_arguments()
     shape = json.dumps(arguments, sort_keys=True) if arguments else "default"
     settings = override(settings, {"generator_shape": shape})
+    _check_family(settings.generator_architecture)
     kept = settings.initial_weights != "none"
     for index, stage in enumerate(settings.stages):
         here = settings.at(index)
@@ -129,6 +130,15 @@ def _built(settings: CropSettings, *, keep_statistics: bool) -> TrainableForeign
 def _network(
     name: str, shape: Mapping[str, Any], scale: int, channels: int, kept: bool
 ) -> TrainableForeign:
+    family = _check_family(name)
+    try:
+        return foreign.build(family, shape, scale, channels, keep_statistics=kept)
+    except ForeignError as error:
+        raise SettingsError(f"{KEY} = {name}: {family} {error}") from None
+
+
+def _check_family(name: str) -> str:
+    """The family that `generator_architecture` names, if there is one here."""
     family = name.removeprefix(FOREIGN)
     if not foreign.installed():
         raise SettingsError(
@@ -143,10 +153,7 @@ def _network(
         raise SettingsError(
             f"{KEY} = {shown(name)}: the family must be one of {', '.join(known)}{hint}"
         )
-    try:
-        return foreign.build(family, shape, scale, channels, keep_statistics=kept)
-    except ForeignError as error:
-        raise SettingsError(f"{KEY} = {name}: {family} {error}") from None
+    return family
 
 
 def known_weights(weights: str) -> Known | None:
@@ -191,5 +198,7 @@ class CropSystem(SuperResolution):
         try:
             known = foreign.recognise(tensors)
         except ForeignError:
+            known = None
+        if known is None:
             return tensors
-        return tensors if known is None else known.tensors
+        return {f"generator/network.{name}": tensor for name, tensor in known.tensors.items()}

@@ -148,8 +148,6 @@ def networks_of(name: str, settings: SystemSettings, assets: Assets) -> Networks
         for key, own in _found(_deployed(system, settings, index), numbers):
             names.setdefault(key, own)
             names.setdefault(key.removeprefix("network."), own)
-            # of a published generator, in a module of its own
-            names.setdefault(key.removeprefix("network.network."), own)
     return Networks(tensors, names)
 
 
