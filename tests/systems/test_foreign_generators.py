@@ -306,7 +306,7 @@ def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_scale_that_is_not_the_files_is_refused(tmp_path: Path) -> None:
     path = str(file_of("Compact", tmp_path))
     options = CliOptions(system="srgan", initial_weights=path, scale=4)
-    with pytest.raises(SettingsError, match="scale = 4: .* with scale = 2; leave scale out"):
+    with pytest.raises(SettingsError, match=r"scale = 4: .* with scale = 2; leave scale out"):
         configure(options)
     # an architecture that is chosen must be that of the file
     with pytest.raises(SettingsError, match="tensors fit a network of srgan"):
