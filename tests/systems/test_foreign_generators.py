@@ -233,7 +233,7 @@ def test_measuring_a_network_that_writes_its_own_weights_does_not_change_it() ->
     assert tensors_sha256(generator.state_dict()) == before
     with torch.no_grad():
         torch.testing.assert_close(generator.train()(image), evaluated, atol=1e-3, rtol=0)
-    generator.settle()
+    generator.write_derived()
     assert tensors_sha256(generator.state_dict()) != before
 
 

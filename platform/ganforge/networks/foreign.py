@@ -165,7 +165,7 @@ class TrainableForeign(ForeignGenerator):
             if name in self._constants:
                 buffer.copy_(self._constants[name])
 
-    def settle(self) -> None:
+    def write_derived(self) -> None:
         """Let the network write the weights that it derives from others, for good: to deploy it."""
         if self._derived:
             self._derived = ()
@@ -293,7 +293,7 @@ def recognise(tensors: Mapping[str, Tensor]) -> Known | None:
 
     try:
         with quiet():
-            found = _load(bare(tensors))
+            found = _load(family_names(tensors))
     except UnsupportedModelError:
         return None
     except Exception as error:  # tensors of a known family that do not make a network
@@ -312,7 +312,7 @@ def recognise(tensors: Mapping[str, Tensor]) -> Known | None:
     made = build(*known[:4], keep_statistics=True)
     try:
         made.network.load_state_dict(known.tensors)
-        made.settle()
+        made.write_derived()
     except RuntimeError as error:
         raise ForeignError(
             f"is a network of {name} that its arguments do not make again ({_reason(error)}); give "
@@ -328,7 +328,7 @@ def recognise(tensors: Mapping[str, Tensor]) -> Known | None:
     return known
 
 
-def bare(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def family_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors under the names that a family gives them."""
     for prefix in _PREFIXES:
         inner = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}

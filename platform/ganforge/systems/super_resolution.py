@@ -178,7 +178,7 @@ class ClampedGenerator(nn.Module):
         super().__init__()
         self.network, self.multiple = copy.deepcopy(network), multiple
         if isinstance(self.network, TrainableForeign):
-            self.network.settle()
+            self.network.write_derived()
 
     def forward(self, images: Tensor) -> Tensor:
         if self.multiple == 1:
