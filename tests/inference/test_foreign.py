@@ -59,7 +59,7 @@ def test_it_is_the_network_on_images_between_minus_one_and_one(
 
 
 def test_sides_that_a_network_does_not_take_are_padded_and_cropped(tmp_path: Path) -> None:
-    from ganforge.inference.foreign import ForeignGenerator
+    from ganforge.networks.foreign import ForeignGenerator
 
     found = spandrel.ModelLoader().load_from_state_dict(compact().state_dict())
     generator = ForeignGenerator(found)

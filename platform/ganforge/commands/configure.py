@@ -85,6 +85,9 @@ def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str,
         settings = validated(kind.Settings, _merged(settings.model_dump(), record["settings"]))
     settings = _with_ladder(settings, options)
     changes, problems = _changes(options, named_groups(settings))
+    given = {"scale"} & set(record["settings"] if record else ())
+    given |= set() if options.scale is None else {"scale"}
+    changes |= _generator_changes(settings, changes, given)
     try:
         settings = override(settings, changes)
     except SettingsError as error:
@@ -98,6 +101,37 @@ def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str,
     if problems:
         raise SettingsError("\n".join(problems))
     return name, absolute(settings.model_copy(update={"system": recorded_name(name)}))
+
+
+def _generator_changes(
+    settings: "SystemSettings", changes: dict[str, Any], given: set[str]
+) -> dict[str, Any]:
+    """The settings that make the network of the weights to begin with, where these are another
+    trainer's and no generator is chosen; says so. What is `given` already must agree."""
+    key, weights = "generator_architecture", changes.get("initial_weights", "none")
+    field = type(settings).model_fields.get(key)
+    chosen = key in changes or field is None or getattr(settings, key) != field.default
+    if chosen or weights == "none":
+        return {}
+    from ganforge.systems.generators import changes_for, known_weights
+
+    known = known_weights(weights)
+    if known is None:
+        return {}
+    found = changes_for(known)
+    for name in ("scale", "channels"):
+        said = changes.get(name, getattr(settings, name) if name in given else found[name])
+        if str(said) != str(found[name]):
+            raise SettingsError(
+                f"{name} = {said}: {shown_path(weights)} is a network of {found[key]} with {name} "
+                f"= {found[name]}; leave {name} out, or begin with other weights"
+            )
+    show(
+        f"generator     {found[key]} of {shown_path(weights)}: enlarges {known.scale} times, "
+        f"{known.channels} channels, {found['generator_shape']}",
+        errors=True,
+    )
+    return found
 
 
 def absolute(settings: "SystemSettings") -> "SystemSettings":

@@ -135,7 +135,7 @@ def _differences(
     found = obstacles(prepared, results, images)
     device = choose_device(prepared.settings)
     be_deterministic(prepared.settings, device)
-    here = environment(device, prepared.settings.threads)
+    here = environment(device, prepared.settings.threads, prepared.settings.packages)
     return found | {"environment": differences(results[0].environment, here)}
 
 
@@ -197,7 +197,9 @@ def _again(
     from ganforge.training.run import choose_device, run
 
     recorded, verdicts = {result.index: result for result in results}, list[Verdict]()
-    here = environment(choose_device(prepared.settings), prepared.settings.threads)
+    here = environment(
+        choose_device(prepared.settings), prepared.settings.threads, prepared.settings.packages
+    )
     with closing(run(prepared, start=start)) as reports:
         for report in reports:
             position, again = report.position, report.stage

@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ganforge.inference.foreign import ForeignGenerator
 from ganforge.inference.tiles import upscale
+from ganforge.networks.foreign import ForeignGenerator
 from ganforge.quiet import quiet
 from ganforge.settings import SettingsError
+from ganforge.systems.super_resolution import ClampedGenerator
 
 Size = tuple[int, int, int]
 #: The largest difference from torch that a written file may have.
@@ -65,8 +66,11 @@ def trace(network: nn.Module, channels: int, side: tuple[int, int] | None = None
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
-    """The weights of a deployed network, under the names that its own trainer gave them."""
-    inner = network.network if isinstance(network, ForeignGenerator) else network
+    """The weights of a deployed network; those of a published architecture under the names that
+    its own code gives them."""
+    inner = network
+    if isinstance(network, ClampedGenerator) and isinstance(network.network, ForeignGenerator):
+        inner = network.network.network
     return {name: tensor.detach().cpu().contiguous() for name, tensor in inner.state_dict().items()}
 
 

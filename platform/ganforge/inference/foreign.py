@@ -2,18 +2,13 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from ganforge.assets import from_path
 from ganforge.inference.model import Model
+from ganforge.networks.foreign import ForeignGenerator
 from ganforge.precision import full_float32
 from ganforge.settings import SettingsError, shown_path
-
-if TYPE_CHECKING:
-    from spandrel import ImageModelDescriptor
+from ganforge.systems.super_resolution import ClampedGenerator
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 
@@ -62,33 +57,6 @@ def from_foreign(path: Path) -> Model:
             "model that enlarges grey or colour images"
         )
     full_float32()
-    network = ForeignGenerator(found).eval().requires_grad_(False)  # pyright: ignore
+    generator = ForeignGenerator(found)  # pyright: ignore[reportArgumentType]
+    network = ClampedGenerator(generator).eval().requires_grad_(False)
     return Model(network, None, 0, found.scale, family, channels=channels)
-
-
-class ForeignGenerator(nn.Module):
-    """Another trainer's network, which knows images in [0, 1]: (N, C, H, W) in [-1, 1] in and out.
-
-    Sides that it does not take are padded at the right and below, and the output is cropped.
-    """
-
-    def __init__(self, found: "ImageModelDescriptor"):
-        super().__init__()
-        self.network, self.scale = found.model.float(), found.scale
-        needed = found.size_requirements
-        self.least, self.multiple, self.square = needed.minimum, needed.multiple_of, needed.square
-
-    def forward(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        tall, wide = (self._side(side) for side in (height, width))
-        if self.square:
-            tall = wide = max(tall, wide)
-        source = (images + 1) / 2
-        if (tall, wide) != (height, width):
-            source = F.pad(source, (0, wide - width, 0, tall - height), mode="replicate")
-        made: Tensor = self.network(source)[..., : height * self.scale, : width * self.scale]
-        return (made * 2 - 1).clamp(-1, 1)
-
-    def _side(self, side: int) -> int:
-        side = max(side, self.least)
-        return side + -side % max(self.multiple, 1)

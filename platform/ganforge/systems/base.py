@@ -128,6 +128,12 @@ class System(nn.Module):
         return settings, {}, []
 
     @classmethod
+    def weights_in(cls, settings: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a file by `player/parameter`, where other trainers call them otherwise;
+        else as they are."""
+        return tensors
+
+    @classmethod
     def source_scale(cls, settings: Any) -> int:
         """Side of a target image by side of its source."""
         return 1

@@ -19,21 +19,23 @@ from ganforge.losses import (
     wasserstein_generator,
 )
 from ganforge.networks.discriminators import UNetDiscriminator, VGGStyleDiscriminator
-from ganforge.networks.residual import RRDBNet
 from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.adversarial import discriminator_term, generator_term
+from ganforge.systems.generators import (
+    CropSystem,
+    initialise,
+    make_generator,
+    restore_constants,
+)
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.penalties import ZeroCentredSettings, penalties
-from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
+from ganforge.systems.perceptual import Perceptual, PerceptualTerm
 from ganforge.systems.players import make_player
 from ganforge.systems.rates import halved
 from ganforge.systems.settings import StageSettings
-from ganforge.systems.super_resolution import (
-    CropSettings,
-    SuperResolution,
-)
+from ganforge.systems.super_resolution import CropSettings
 
 _ADAM = Adam(learning_rate=1e-4, betas=(0.9, 0.999))
 _VGG = Perceptual(weight=1.0, before_activation=True, distance="l1")
@@ -43,6 +45,12 @@ class Settings(CropSettings, ZeroCentredSettings):
     """Defaults are those of section 4.1 and its published configuration."""
 
     system: str = setting("esrgan", "this system")
+    generator_architecture: str = setting(
+        "rrdbnet",
+        "the generator: rrdbnet, srresnet, or spandrel:FAMILY, a published network such as "
+        "spandrel:SwinIR",
+        added=True,
+    )
     growth: int = setting(32, "channels that each convolution of a dense block adds", ge=1)
     blocks: int = setting(23, "residual-in-residual dense blocks of the generator", ge=1)
     initial_scale: float = setting(0.1, "first weights are Kaiming's times this", gt=0)
@@ -123,7 +131,7 @@ def make_critic(s: Settings) -> UNetDiscriminator | VGGStyleDiscriminator:
     return VGGStyleDiscriminator(s.channels, side, s.critic_width, s.critic_dense, norm=norm)
 
 
-class ESRGAN(SuperResolution):
+class ESRGAN(CropSystem):
     """Equation 3 of arXiv:1809.00219 as the generator's objective, equation 1 as the critic's."""
 
     Settings = Settings
@@ -183,21 +191,22 @@ class ESRGAN(SuperResolution):
         super().__init__(settings, assets)
         s = settings
         self._perceptual = PerceptualTerm(s.perceptual, assets)
-        self.generator = RRDBNet(
-            s.channels, s.width, s.growth, s.blocks, s.scale, bicubic_skip=s.bicubic_skip
-        )
+        self.generator = make_generator(s)
         self.critic = make_critic(s)
-        self.init_block(0, "generator", lambda: self.generator.initialise(s.initial_scale))
+        self.init_block(0, "generator", lambda: initialise(self.generator, s))
         self.init_block(0, "critic", self.critic.initialise)
         iterate(self.critic, FIRST_ITERATIONS)
         self.players = (
             make_player(s, "critic", self.critic, factor=_factor, after_step=iterate),
-            make_player(s, "generator", self.generator, factor=_factor, averaged=True),
+            make_player(
+                s,
+                "generator",
+                self.generator,
+                factor=_factor,
+                after_step=restore_constants,
+                averaged=True,
+            ),
         )
-
-    @classmethod
-    def resolve(cls, settings: Settings) -> tuple[Settings, Assets, list[str]]:
-        return resolve_perceptual(settings)
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         s: Settings = progress.settings

@@ -169,6 +169,11 @@ class SystemSettings(Strict):
         groups = (getattr(self, name) for name in type(self).model_fields)
         return any(g.schedule.by_length for g in groups if isinstance(g, Optimized))
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages that these settings use and most do not, whose versions can change bits."""
+        return ()
+
     def at(self, index: int) -> Self:
         """The settings in force at stage `index`: its overrides applied, `stages` without any."""
         bare = tuple(stage.model_copy(update={"overrides": {}}) for stage in self.stages)

@@ -19,20 +19,22 @@ from ganforge.losses import (
     smoothed,
 )
 from ganforge.networks.discriminators import UNetDiscriminator, VGGStyleDiscriminator
-from ganforge.networks.residual import SRResNet
 from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.schedule import Progress
 from ganforge.settings import setting
 from ganforge.systems.adversarial import AdversarialSettings, discriminator_term, generator_term
+from ganforge.systems.generators import (
+    CropSystem,
+    initialise,
+    make_generator,
+    restore_constants,
+)
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.penalties import penalties
-from ganforge.systems.perceptual import Perceptual, PerceptualTerm, resolve_perceptual
+from ganforge.systems.perceptual import Perceptual, PerceptualTerm
 from ganforge.systems.players import make_player
 from ganforge.systems.settings import StageSettings
-from ganforge.systems.super_resolution import (
-    CropSettings,
-    SuperResolution,
-)
+from ganforge.systems.super_resolution import CropSettings
 
 _ADAM = Adam(learning_rate=1e-4, betas=(0.9, 0.999))
 _SLOWER = {"generator.learning_rate": 1e-5, "discriminator.learning_rate": 1e-5}
@@ -104,7 +106,7 @@ def make_discriminator(s: Settings) -> UNetDiscriminator | VGGStyleDiscriminator
     )
 
 
-class SRGAN(SuperResolution):
+class SRGAN(CropSystem):
     """Equations 2 and 3 of arXiv:1609.04802: adversarial term, content term of VGG features."""
 
     Settings = Settings
@@ -177,21 +179,17 @@ class SRGAN(SuperResolution):
         super().__init__(settings, assets)
         s = settings
         self._perceptual = PerceptualTerm(s.perceptual, assets)
-        self.generator = SRResNet(
-            s.channels, s.width, s.blocks, s.scale, tanh=s.tanh, bicubic_skip=s.bicubic_skip
-        )
+        self.generator = make_generator(s)
         self.discriminator = make_discriminator(s)
-        self.init_block(0, "generator", self.generator.initialise)
+        self.init_block(0, "generator", lambda: initialise(self.generator, s))
         self.init_block(0, "discriminator", self.discriminator.initialise)
         iterate(self.discriminator, FIRST_ITERATIONS)
         self.players = (
             make_player(s, "discriminator", self.discriminator, after_step=iterate),
-            make_player(s, "generator", self.generator, averaged=True),
+            make_player(
+                s, "generator", self.generator, after_step=restore_constants, averaged=True
+            ),
         )
-
-    @classmethod
-    def resolve(cls, settings: Settings) -> tuple[Settings, Assets, list[str]]:
-        return resolve_perceptual(settings)
 
     def losses(self, player: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         s: Settings = progress.settings

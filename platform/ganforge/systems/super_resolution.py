@@ -1,7 +1,7 @@
 """What the super-resolution systems share: settings of the data, metrics, samples, deployment."""
 
 import copy
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 from torch import Tensor, nn
@@ -11,14 +11,19 @@ from ganforge.data.batch import Batch
 from ganforge.data.settings import DataSettings
 from ganforge.layers import upsample_bicubic, upsample_nearest
 from ganforge.metrics.image_quality import measure
+from ganforge.networks.foreign import TrainableForeign
 from ganforge.networks.residual import RRDBNet, SRResNet
 from ganforge.reach import Span
 from ganforge.schedule import Progress
-from ganforge.settings import setting
+from ganforge.settings import nearest, parse_json, setting, shown
 from ganforge.systems.averages import AverageSettings
 from ganforge.systems.base import Metric, System
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.perceptual import Perceptual
+
+#: generators of this package, and what a published one's name begins with
+OWN = ("srresnet", "rrdbnet")
+FOREIGN = "spandrel:"
 
 
 class SuperResolutionSettings(AverageSettings):
@@ -57,6 +62,18 @@ class SuperResolutionSettings(AverageSettings):
 class CropSettings(SuperResolutionSettings):
     """What SRGAN and ESRGAN share: crops for a critic of 16-fold reduction, and three terms."""
 
+    generator_architecture: str = setting(
+        "srresnet",
+        "the generator: srresnet, rrdbnet, or spandrel:FAMILY, a published network such as "
+        "spandrel:SwinIR",
+        added=True,
+    )
+    generator_shape: str = setting(
+        "default",
+        "of spandrel:FAMILY, what differs from its class: default, or arguments as JSON, such as "
+        '{"embed_dim": 60}',
+        added=True,
+    )
     bicubic_skip: bool = setting(False, "the generator adds to the bicubic enlargement")
     critic_width: int = setting(64, "channels of the critic's first convolution", ge=1)
     critic_dense: int = setting(1024, "width of the critic's dense layer", ge=1)
@@ -78,6 +95,43 @@ class CropSettings(SuperResolutionSettings):
         if side % 16:
             raise ValueError(f"stages.0.resolution = {side}: must be a multiple of 16")
         return self
+
+    @model_validator(mode="after")
+    def _check_generator(self) -> Self:
+        named, shape = self.generator_architecture, self.generator_shape
+        if named not in OWN and not named.startswith(FOREIGN):
+            near = nearest(named, OWN)
+            hint = f"; did you mean {near}?" if near else ""
+            raise ValueError(
+                f"generator_architecture = {shown(named)}: must be {', '.join(OWN)}, or "
+                f"{FOREIGN}FAMILY, such as {FOREIGN}SwinIR{hint}"
+            )
+        if shape != "default" and named in OWN:
+            raise ValueError(
+                f"generator_shape = {shown(shape)}: is for {FOREIGN}FAMILY; {named} has width and "
+                "blocks"
+            )
+        self.foreign_arguments()
+        return self
+
+    def foreign_arguments(self) -> dict[str, Any]:
+        """What `generator_shape` says; ValueError where it is not such a text."""
+        if self.generator_shape == "default":
+            return {}
+        try:
+            found = parse_json(self.generator_shape)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ValueError(
+                f"generator_shape = {shown(self.generator_shape)}: must be default, or arguments "
+                'of the family\'s class as JSON, such as {"embed_dim": 60}'
+            )
+        return found
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return () if self.generator_architecture in OWN else ("spandrel", "einops")
 
 
 class SuperResolution(System):
@@ -123,6 +177,8 @@ class ClampedGenerator(nn.Module):
     def __init__(self, network: nn.Module, multiple: int = 1):
         super().__init__()
         self.network, self.multiple = copy.deepcopy(network), multiple
+        if isinstance(self.network, TrainableForeign):
+            self.network.write_derived()
 
     def forward(self, images: Tensor) -> Tensor:
         if self.multiple == 1:

@@ -51,9 +51,10 @@ def resolve_initial_weights(
         return NONE, {}, []
     known = given.startswith("sha256:")
     found = from_cache(given, KEY) if known else from_path(given, KEY, "none or a file of tensors")
+    fitted_before = known and bool(found) and all("/" in key for key in found)
     networks = networks_of(name, settings, assets)
     prefix = f"{KEY} = {shown_path(given)}"
-    if known and found and all("/" in key for key in found):
+    if fitted_before:
         for key, tensor in found.items():
             if difference := _difference(key, tensor, networks):
                 raise SettingsError(
@@ -61,6 +62,7 @@ def resolve_initial_weights(
                     "with other weights"
                 )
         return given, {given: found}, []
+    found = load_system(name).weights_in(settings, found)
     fitted = fit(found, networks)
     if 2 * len(fitted) < max(len(found), 1):
         wrong = [line for key, t in found.items() if (line := _difference(key, t, networks))]

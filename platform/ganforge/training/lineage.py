@@ -120,10 +120,13 @@ def lineage(
     return Lineage(tuple(rows), data, plan.seed, code, left_at, start, recorded)
 
 
-def environment(device: torch.device, threads: int) -> dict[str, Any]:
-    """What, next to a stage's identity, decides the bits of its results."""
+def environment(
+    device: torch.device, threads: int, packages: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """What, next to a stage's identity, decides the bits of its results. `packages` are those that
+    its settings use besides."""
     found: dict[str, Any] = {}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *packages):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

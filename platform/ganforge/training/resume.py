@@ -201,7 +201,7 @@ def replay(
     lines = [f"code {line}" for line in code]
     past, present = (
         found.manifest["environment"],
-        environment(plan.device, prepared.settings.threads),
+        environment(plan.device, prepared.settings.threads, prepared.settings.packages),
     )
     lines += [f"environment {line}" for line in environment_differences(past, present)]
     raise SettingsError(

@@ -89,7 +89,9 @@ def run(
             equivalent = equivalent_code(found, prepared)
         lineage = prepared.lineage(began, equivalent.stage_ids if equivalent else ())
         snapshot = found or start
-        present = environment_from(environment(device, settings.threads), snapshot)
+        present = environment_from(
+            environment(device, settings.threads, settings.packages), snapshot
+        )
         training = begin(prepared, plan, snapshot)
         record = RunRecord(prepared, plan, lineage, present, snapshot, rank, equivalent)
         if found is not None and found.manifest["kind"] not in NOTICES:
