@@ -134,7 +134,7 @@ def check(case: Case) -> str:
         words += [part for one in case.data for part in ("--data", one)]
         trained = expect(0, folder, "train", *words)
         searched = expect(0, folder, "tune", *words, "--trials", "2", "--experiment", "search")
-        run = re.search(r"of run (\w+)", trained)
+        run = re.search(r"reproduce --run (\w+)", trained)
         assert run is not None and "best" in searched
         moved = folder / "moved"
         moved.mkdir()
