@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 _SECONDS = 300.0
+PRESET = ("--preset", "quick")
 _SMALL = (
     "scale=2", "width=4", "blocks=1", "critic_width=4", "critic_dense=8", "batch_size=4",
     "images_per_epoch=16", "stages.0.resolution=32", "stages.1.resolution=32",
@@ -130,7 +131,7 @@ def check(case: Case) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_images(folder)
-        words = ["srgan", "--preset", "quick", *settings([*_SMALL, *case.settings])]
+        words = ["srgan", *PRESET, *settings([*_SMALL, *case.settings])]
         words += [part for one in case.data for part in ("--data", one)]
         trained = expect(0, folder, "train", *words)
         searched = expect(0, folder, "tune", *words, "--trials", "2", "--experiment", "search")
@@ -169,7 +170,7 @@ def refused() -> str:
         folder = Path(name)
         make_images(folder)
         for words, named in MISTAKES:
-            text = expect(2, folder, "train", "srgan", *settings(_SMALL), *words)
+            text = expect(2, folder, "train", "srgan", *PRESET, *settings(_SMALL), *words)
             if named not in text or "Traceback" in text or "mlflow" in text:
                 raise SystemExit(f"{words}: {named} is not named\n{text}")
     return f"{len(MISTAKES)} mistakes refused by name"

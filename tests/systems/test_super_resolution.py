@@ -314,6 +314,16 @@ def test_minibatch_discrimination_is_in_the_critic():
     assert more[1] - more[0] == flat * 6 * 5 + 6 * 16
 
 
+def test_a_side_that_differs_is_named_once_where_a_stage_has_settings_of_its_own():
+    kind = load_system("srgan")
+    with pytest.raises(SettingsError) as refused:
+        override(kind.Settings(), {"stages.0.resolution": 32, "stages.1.resolution": 32})
+    assert str(refused.value) == (
+        "stages.2.resolution = 96: must be that of stage 0 (32), since this system's networks do "
+        "not grow"
+    )
+
+
 def test_mistakes_are_named():
     with pytest.raises(SettingsError, match=r"stages\.1\.resolution = 64: must be that of stage 0"):
         grown("srgan", stages=(StageSettings(resolution=32), StageSettings(resolution=64)))

@@ -127,9 +127,10 @@ class SystemSettings(Strict):
                 stage.overrides.update({key: typed[key] for key in stage.overrides})
             except SettingsError as error:
                 for line in str(error).split("\n"):
-                    # what is wrong without these overrides too is named without the stage
-                    own = line.startswith(tuple(stage.overrides))
-                    (problems if own else others).append(f"stages.{number}.{line}")
+                    # what is wrong with the stages themselves is wrong without overrides too
+                    if not line.startswith("stages."):
+                        own = line.startswith(tuple(stage.overrides))
+                        (problems if own else others).append(f"stages.{number}.{line}")
         return problems or others
 
     def _shard_problems(self) -> list[str]:
