@@ -76,7 +76,7 @@ MISTAKES = (
         ("--data", "a", "--data", "b", "--set", "data.low_resolution=a_low"),
         "low_resolution",
     ),
-    (("--data", "a", "--set", "data.low_resolution=wrong_low"), "32×32"),
+    (("--data", "a", "--set", "data.low_resolution=wrong_low"), "must be 32 × 32"),
     (("--data", "a", "--set", "validation.root=nowhere"), "nowhere"),
     (
         ("--data", "a", "--set", "data.low_resolution=a_low", "--set",
