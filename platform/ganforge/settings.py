@@ -211,12 +211,10 @@ def override(settings: S, changes: Mapping[str, Any]) -> S:
         for key, value in changes.items()
         if key in groups and isinstance(value, str) and value in groups[key].by_name
     }
+    # groups first, and as what they stand for
+    ordered = {**named, **changes, **named}
     unknown_keys = [
-        line
-        for key, value in (
-            named | dict(changes) | named
-        ).items()  # these first, and as what they stand for
-        if (line := _set(settings, tree, key, value))
+        line for key, value in ordered.items() if (line := _set(settings, tree, key, value))
     ]
     made, problems = _build(type(settings), tree, settings)
     if unknown_keys or made is None:
