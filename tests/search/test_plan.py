@@ -8,7 +8,7 @@ import torch
 from ray import tune
 from small import SYSTEM, tiny
 
-from ganforge.search.plan import ONCE, Repeats, estimate, play, probe_all
+from ganforge.search.plan import MOST_TRIALS, ONCE, Repeats, estimate, play, probe_all
 from ganforge.search.sampler import Sampler
 from ganforge.search.strategies.halving import Halving, Whole
 from ganforge.settings import SettingsError
@@ -65,6 +65,24 @@ def test_rungs_let_a_stage_be_left_earlier() -> None:
 
     assert seconds(1) == pytest.approx(20 * probe.seconds)
     assert np.diff([seconds(rungs) for rungs in (1, 2, 4)]).max() < 0
+
+
+@pytest.mark.parametrize("strategy", [Whole(), Halving()])
+def test_a_search_of_very_many_trials_is_played_in_part(strategy: Whole | Halving) -> None:
+    """A plan of 36,740 trials under freeze-thaw took hours. What is confirmed does not multiply."""
+    probe = StageProbe(0, 8, 100, 0, (0.0, 0.0), (1.0, 0.0), 0, 0, 0.0, 0.0, 1)
+    candidates = Sampler(SPACE, "max", 0).candidates
+
+    def seconds(trials: int, repeats: Repeats = ONCE) -> float:
+        found = estimate(
+            strategy, candidates, [probe], num_trials=trials, workers=1, slots=2,
+            start_seconds=START, rungs=2, repeats=repeats,
+        )  # fmt: skip
+        return found.device_seconds.value
+
+    assert seconds(250) == pytest.approx(2.5 * seconds(MOST_TRIALS))
+    confirmed = seconds(36_740, Repeats(1, 3, 2)) - seconds(36_740)
+    assert confirmed == pytest.approx(6 * (START + probe.seconds))
 
 
 def test_what_cannot_be_trained_here_is_one_line() -> None:

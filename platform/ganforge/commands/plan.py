@@ -49,7 +49,7 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
 
     start = prepare_start(settings_options, None, False, "paper" if named else "quick", examine)
     assert start is not None  # it was no dry run
-    from ganforge.search.plan import Repeats, estimate, probe_all, start_seconds
+    from ganforge.search.plan import MOST_TRIALS, Repeats, estimate, probe_all, start_seconds
     from ganforge.search.sampler import Sampler
     from ganforge.search.strategies.catalog import STRATEGIES
 
@@ -92,6 +92,8 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
         table.add_row(*row)
     console.print(table)
     console.print("in brackets: nine of ten lie between these")
+    if options.trials > MOST_TRIALS:
+        console.print(f"played with {MOST_TRIALS} trials; the times are multiplied")
     for line in left_out:
         console.print(line, highlight=False, soft_wrap=True)
 

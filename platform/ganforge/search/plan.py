@@ -32,8 +32,11 @@ from ganforge.training.probe import StageProbe, probe_stage
 if TYPE_CHECKING:
     from ganforge.training.prepare import Prepared
 
-#: how often a search is played
-_PLAYS = 20
+#: how often a search is played, and how often one of more trials than `_QUICK`
+_PLAYS, _FEW_PLAYS, _QUICK = 20, 8, 40
+#: of a search of more trials so many are played, and their times multiplied: the strategies' own
+#: work grows faster than the number of trials
+MOST_TRIALS = 100
 #: the exit code of a process that measures a stage, and may not
 _REFUSED = 2
 #: how much of a final score is known at the first rung: a correlation
@@ -106,7 +109,8 @@ def estimate(
     rungs: int = 1,
     repeats: Repeats = ONCE,
 ) -> SearchEstimate:
-    """Play a search of `num_trials` on scores that are drawn at random, twenty times.
+    """Play a search of `num_trials` on scores that are drawn at random, eight to twenty times; of
+    more than `MOST_TRIALS` that many, whose times are multiplied.
 
     Each stage has as many `rungs`; trials that finish are repeated as `repeats` says. `slots`
     trials run at a time, each on `workers` devices; `start_seconds` pass before a trial's first
@@ -115,9 +119,19 @@ def estimate(
     """
     stages = [probe.seconds for probe in probes]
     parts = [seconds / rungs for seconds in stages for _ in range(rungs)]
+    count, last = min(num_trials, MOST_TRIALS), 0
+    if count < num_trials:
+        # what is confirmed at the end is no more than in a search of few trials
+        last = replace(repeats, seeds=1).runs(num_trials)
+        repeats = replace(repeats, confirm=0)
+    times, whole = num_trials / count, start_seconds + sum(parts)
+    plays = [
+        play(strategy, candidates, parts, count, slots, start_seconds, seed + number, repeats)
+        for number in range(_PLAYS if count <= _QUICK else _FEW_PLAYS)
+    ]
     played = [
-        play(strategy, candidates, parts, num_trials, slots, start_seconds, seed + number, repeats)
-        for number in range(_PLAYS)
+        (held * times + last * whole, wall * times + math.ceil(last / slots) * whole)
+        for held, wall in plays
     ]
     low = sum(p.interval[0] for p in probes) / sum(stages)
     high = sum(p.interval[1] for p in probes) / sum(stages)
