@@ -1,6 +1,5 @@
 """Degradations of practice: kernels and noises against their formulas, and how they are drawn."""
 
-import itertools
 import runpy
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.special
 import torch
-from conftest import Open, noise
+from conftest import noise
 from PIL import Image
 
 from ganforge.commands.configure import CliOptions, configure
@@ -284,23 +283,6 @@ def test_the_margin_follows_from_what_is_drawn():
     drawn = [Anisotropic(3.0, 1.0, 0.0), Resize(0.5, "lanczos"), Resize(1.0, "lanczos"), Sinc(0.5)]
     assert margin_of(drawn, 4) == 3 + 6 + 6 + 10
     assert max(margin_of(steps(named("strong"), n), 4) for n in range(300)) < 40
-
-
-@pytest.mark.parametrize("view", ["resize", "crop"])
-def test_data_sets_are_degraded_by_name(opened: Open, view: str) -> None:
-    clean, found = opened(view=view), opened(view=view, degradation="strong")
-    again = opened(view=view, degradation="strong", prefetch=False)
-    batches = [
-        [data.batch(*key) for data in (clean, found, again)]
-        for key in itertools.product((0, 1), range(2), range(2))
-    ]
-    batches += [[data.validation(0, 0) for data in (clean, found, again)]]
-    batches += [[data.samples(1) for data in (clean, found, again)]]
-    for one, other, same in batches:
-        assert torch.equal(one.target, other.target)
-        assert one.source is not None and other.source is not None and same.source is not None
-        assert not torch.equal(one.source, other.source)
-        assert torch.equal(other.source, same.source)
 
 
 # Settings

@@ -1,7 +1,6 @@
 """Published networks as generators of SRGAN and ESRGAN: from a file, from scratch, or refused."""
 
 import json
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 from run_files import log_files
 from safetensors.torch import load, save_file
+from stored_states import states
 from torch import Tensor, nn
 
 from ganforge.assets import tensors_sha256
@@ -18,7 +18,6 @@ from ganforge.commands.export import ExportOptions, export
 from ganforge.commands.models import find_model
 from ganforge.inference.tiles import upscale
 from ganforge.networks import foreign
-from ganforge.schedule import Position
 from ganforge.settings import SettingsError, override
 from ganforge.systems.catalog import load_system
 from ganforge.systems.settings import StageSettings, SystemSettings
@@ -29,7 +28,7 @@ from ganforge.tracking.recorder import Recorder
 from ganforge.tracking.runs import Opening, end_run, open_run
 from ganforge.training.checkpoint import Store
 from ganforge.training.lineage import environment
-from ganforge.training.prepare import Prepared, prepare
+from ganforge.training.prepare import prepare
 from ganforge.training.run import run
 
 spandrel = pytest.importorskip("spandrel", reason="spandrel has the published networks")
@@ -103,17 +102,6 @@ def begun_with(path: Path, system: str = "srgan", **changes: Any) -> SystemSetti
     named = configure(options)[1].model_dump()
     keys = ("generator_architecture", "generator_shape", "initial_weights", "scale")
     return tiny(system, **{key: named[key] for key in keys})
-
-
-def states(prepared: Prepared, folder: Path, most: int = 99) -> dict[Position, str]:
-    found: dict[Position, str] = {}
-    with closing(run(prepared, store=str(folder), resume=True)) as reports:
-        for report in reports:
-            if report.state is not None:
-                found[report.position] = report.state["state_sha256"]
-            if len(found) == most:
-                break
-    return found
 
 
 # ---- from a file ----

@@ -3,7 +3,6 @@
 import copy
 import pickle
 import shutil
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load, save_file
 from small import SYSTEM, tiny
+from stored_states import states
 from torch import Tensor
 
 from ganforge.assets import from_path
 from ganforge.commands.initial_weights import initial_weights
-from ganforge.schedule import Position, finished
+from ganforge.schedule import finished
 from ganforge.search.space import check_space
 from ganforge.settings import SettingsError, override
 from ganforge.systems import SYSTEMS
@@ -114,17 +114,6 @@ def test_it_is_part_of_every_stage_by_content(trained, tmp_path) -> None:
 
 def weights(path: Path | str) -> dict[str, Any]:
     return {"initial_weights": str(path)}
-
-
-def states(prepared: Prepared, folder: Path, most: int = 99) -> dict[Position, str]:
-    found: dict[Position, str] = {}
-    with closing(run(prepared, store=str(folder), resume=True)) as reports:
-        for report in reports:
-            if report.state is not None:
-                found[report.position] = report.state["state_sha256"]
-            if len(found) == most:
-                break
-    return found
 
 
 def test_it_trains_resumes_and_repeats(trained, tmp_path) -> None:

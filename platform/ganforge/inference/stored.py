@@ -37,21 +37,9 @@ def snapshot_in(uri: str) -> Snapshot | None:
     """The state in a checkpoint's folder, or the newest that verifies in a run's storage, or with
     /best after it the one that measured best; None where it is none of these."""
     store, name = _located(uri)
-    if name == BEST:
-        return _best(store)
     if name is not None:
         return _load(store, name)
     return store.newest() if store.names() else None
-
-
-def _best(store: Store) -> Snapshot:
-    found = store.best()
-    if found is None:
-        raise SettingsError(
-            f"model = {store.uri}/{BEST}: no state that was measured is kept there; train with "
-            "--set keep=best:1, and --set validation.every_epochs=1 to measure inside stages too"
-        )
-    return found
 
 
 def _located(uri: str) -> tuple[Store, str | None]:
@@ -68,6 +56,16 @@ def _located(uri: str) -> tuple[Store, str | None]:
 
 
 def _load(store: Store, name: str) -> Snapshot:
+    """The checkpoint of that name, or the one that measured best."""
+    if name == BEST:
+        found = store.best()
+        if found is None:
+            raise SettingsError(
+                f"model = {store.uri}/{BEST}: no state that was measured is kept there; train with "
+                "--set keep=best:1, and --set validation.every_epochs=1 to measure inside stages "
+                "too"
+            )
+        return found
     try:
         return store.load(name)
     except Damaged as damage:
@@ -88,7 +86,7 @@ def _from_store(uri: str, stage: int | None, trust_code: bool) -> Model | None:
 
 
 def _named(store: Store, name: str, stage: int | None, trust_code: bool) -> Model:
-    found = _best(store) if name == BEST else _load(store, name)
+    found = _load(store, name)
     if stage not in (None, found.position.index):
         raise SettingsError(f"stage = {stage}: checkpoint {name} is of {found.position.index}")
     return from_snapshot(found, f"checkpoint {name} in {store.uri}", trust_code=trust_code)

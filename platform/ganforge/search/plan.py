@@ -121,7 +121,7 @@ def estimate(
     parts = [seconds / rungs for seconds in stages for _ in range(rungs)]
     count, last = min(num_trials, MOST_TRIALS), 0
     if count < num_trials:
-        # what is confirmed at the end is no more than in a search of few trials
+        # as many are confirmed at the end as in a search of few trials
         last = replace(repeats, seeds=1).runs(num_trials)
         repeats = replace(repeats, confirm=0)
     times, whole = num_trials / count, start_seconds + sum(parts)
