@@ -149,7 +149,8 @@ class Plan:
 
     def progress(self, index: int, step: int) -> Progress:
         stage = self.stages[index]
-        alpha = torch.tensor(stage.alpha(step), device=self.device)
+        # filled in place: a number that is copied to a GPU would wait for the kernels before it
+        alpha = torch.full((), stage.alpha(step), device=self.device)
         fading = stage.fading(step)
         return Progress(index, stage, step, self.settings[index], fading, alpha, self.rate)
 

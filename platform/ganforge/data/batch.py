@@ -27,12 +27,30 @@ class Batch:
         return len(self.target)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Batch":
-        """On `device`, images in `dtype` where one is given."""
+        """On `device`, images in `dtype` where one is given. What goes to a GPU is pinned first:
+        else the copy would wait for the kernels before it."""
         moved = {}
+        pinned = torch.device(device).type == "cuda"
         for name, tensor in self._tensors().items():
             image = dtype if name in ("target", "source") else None
+            if pinned and tensor.device.type == "cpu":
+                tensor = tensor.pin_memory()
             moved[name] = tensor.to(device=device, dtype=image, non_blocking=True)
         return replace(self, **moved)
+
+    def clone(self) -> "Batch":
+        """The same values in memory of their own."""
+        return replace(self, **{name: tensor.clone() for name, tensor in self._tensors().items()})
+
+    def copy_(self, other: "Batch") -> None:
+        """Take another batch's values; it has the same tensors, of the same shapes."""
+        theirs = other._tensors()
+        for name, tensor in self._tensors().items():
+            tensor.copy_(theirs[name])
+
+    def shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Its tensors by name, and their shapes."""
+        return tuple((name, tuple(tensor.shape)) for name, tensor in self._tensors().items())
 
     def _tensors(self) -> dict[str, Tensor]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}

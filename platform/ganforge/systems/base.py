@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
 from ganforge.data.batch import Batch
 from ganforge.draws import reseed
@@ -57,6 +57,9 @@ class Player:
             if parameter in kept:
                 self.optimizer.state[parameter] = kept[parameter]
         self.optimizer.param_groups[0]["params"] = self.parameters
+        if isinstance(self.optimizer, Adam) and self.parameters:
+            # on a GPU one kernel in place of a dozen; its count of steps is there too
+            self.optimizer.param_groups[0]["fused"] = self.parameters[0].is_cuda
         if self.average is not None:
             known = self.average.state_dict()
             self.average = copy.deepcopy(self.module).requires_grad_(False).eval()
@@ -108,6 +111,9 @@ class System(nn.Module):
     set_metrics: ClassVar[tuple[str, ...]] = ("swd",)
     sample_titles: ClassVar[tuple[str, ...]] = ()
     shard_buffers: ClassVar[tuple[str, ...]] = ()
+    #: whether `losses` is a function of weights, buffers, batch, alpha and draws on the device: then
+    #: a GPU may replay what it recorded of them once (training/capture.py). Not inherited.
+    capturable: ClassVar[bool] = False
     takes: ClassVar[Literal["image", "latent"]] = "image"  # what `deploy`'s network is given
     players: Sequence[Player]
 

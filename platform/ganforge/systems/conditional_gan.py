@@ -37,6 +37,7 @@ class ConditionalGAN(LatentSystem):
     """Equation 2 of arXiv:1411.1784 with the objectives of arXiv:1704.00028, Algorithm 1."""
 
     Settings = Settings
+    capturable = True
     Data = "labelled"
     settings: Settings
 

@@ -55,6 +55,7 @@ class DCGAN(TwoPlayers):
     """Figure 1 and section 4 of arXiv:1511.06434, with the objectives of arXiv:1406.2661."""
 
     Settings = Settings
+    capturable = True
     settings: Settings
 
     #: `described`: the reference networks have batch norm switched off. `modern`: relativistic

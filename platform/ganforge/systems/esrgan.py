@@ -135,6 +135,7 @@ class ESRGAN(CropSystem):
     """Equation 3 of arXiv:1809.00219 as the generator's objective, equation 1 as the critic's."""
 
     Settings = Settings
+    capturable = True
     settings: Settings
 
     #: `described`: WGAN-GP as objective, and squared distances of features. `modern`: relativistic

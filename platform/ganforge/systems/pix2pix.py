@@ -53,6 +53,7 @@ class Pix2Pix(System):
     """Equation 4 of arXiv:1611.07004: the conditional GAN of equation 1 and λ times L1."""
 
     Settings = Settings
+    capturable = True
     Data = "paired"
     generator_weights = ("adversarial_weight", "l1_weight")
     metric = Metric("validation/psnr", "max")

@@ -248,6 +248,7 @@ class ProGANA(ProGAN):
     """ProGAN-A: progressive growing from noise, width 128, batches from 32 (arXiv:1710.10196)."""
 
     Settings = SettingsA
+    capturable = True
     #: `described`: reference networks, mixed precision, and the description's first resolution.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
@@ -268,6 +269,7 @@ class ProGANT(ProGAN):
     """ProGAN-T: progressive growing from noise, width 256, batches from 8 (arXiv:1710.10196)."""
 
     Settings = SettingsT
+    capturable = True
     #: `described`: reference networks, mixed precision, and the description's first resolution.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},

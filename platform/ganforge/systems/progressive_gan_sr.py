@@ -86,6 +86,7 @@ class ProgressiveGANSR(SuperResolution):
     terms: pixels, and features of VGG-19."""
 
     Settings = Settings
+    capturable = True
     settings: Settings
 
     #: `paper` is the defaults. `described` is the description's own numbers.

@@ -65,8 +65,10 @@ class SystemSettings(Strict):
     )
     alpha_unit: Literal["step", "epoch"] = setting("step", "how often the fade-in weight moves")
     reset_optimizer: bool = setting(False, "forget the optimizers' moments at each growth")
-    precision: Literal["float32", "bfloat16"] = setting(
-        "float32", "bfloat16: autocast with float32 weights, penalty and losses"
+    precision: Literal["float32", "tf32", "bfloat16"] = setting(
+        "float32",
+        "of training. tf32: a GPU's matrix products and convolutions round their inputs to 11 "
+        "bits; bfloat16: autocast with float32 weights, penalty and losses",
     )
     on_divergence: Literal["stop", "rollback"] = setting(
         "stop",
@@ -86,6 +88,12 @@ class SystemSettings(Strict):
     exact_world_size: bool = setting(True, "same bits for any number of workers")
     deterministic: bool = setting(
         True, "only algorithms that repeat their bits on a GPU; off: faster", weights=False
+    )
+    cuda_graphs: bool = setting(
+        True,
+        "on a GPU, replay each shard's pass as one CUDA graph where the system allows it: the same "
+        "bits, faster",
+        weights=False,
     )
     reports_per_stage: int = setting(10, "progress reports in a stage", ge=1, weights=False)
     rungs: int = setting(

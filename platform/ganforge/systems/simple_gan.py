@@ -45,6 +45,7 @@ class SimpleGAN(TwoPlayers):
     """Equation 1 of arXiv:1406.2661; the generator's objective does not saturate (section 3)."""
 
     Settings = Settings
+    capturable = True
     settings: Settings
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {

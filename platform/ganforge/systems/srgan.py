@@ -110,6 +110,7 @@ class SRGAN(CropSystem):
     """Equations 2 and 3 of arXiv:1609.04802: adversarial term, content term of VGG features."""
 
     Settings = Settings
+    capturable = True
     settings: Settings
 
     #: `described`: the description's tanh and its 100 epochs. `distortion`: pixels alone. `modern`:

@@ -43,6 +43,7 @@ class WGAN(LatentSystem):
     """Algorithm 1 of arXiv:1701.07875: equation 2 as objective, the critic's weights clipped."""
 
     Settings = Settings
+    capturable = True
     settings: Settings
 
     #: `described`: the latent of the description's table. `plain`: the paper's own critic.

@@ -44,6 +44,7 @@ class WGANGP(LatentSystem):
     """Algorithm 1 of arXiv:1704.00028: equation 3 as the critic's objective."""
 
     Settings = Settings
+    capturable = True
     settings: Settings
 
     #: `modern`: the penalty without a double backward pass, DiffAugment as published, an average.

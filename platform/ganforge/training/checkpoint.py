@@ -80,11 +80,14 @@ def restore(system: System, groups: Groups) -> None:
         for key, value in groups[f"optimizer.{player.name}"].items():
             name, _, part = key.rpartition("/")
             parameter = parameters[name]
-            # like Adam's own: moments next to their parameter, in its layout; the step on the CPU
+            # like Adam's own: moments next to their parameter, in its layout; the step on the CPU,
+            # but on the device for the fused one
             if part != "step" and value.shape != parameter.shape:
                 raise RuntimeError(f"{key} has the shape {list(value.shape)}")
             if part != "step":
                 value = parameter.detach().clone().copy_(value)
+            elif player.optimizer.param_groups[0].get("fused"):
+                value = value.to(parameter.device)
             player.optimizer.state[parameter][part] = value.clone()
 
 

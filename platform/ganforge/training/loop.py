@@ -3,17 +3,21 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ganforge.data.base import Data
+from ganforge.data.batch import Batch
 from ganforge.draws import reseed
+from ganforge.precision import tf32
 from ganforge.schedule import Kind, Plan, Position, Progress
 from ganforge.systems.base import Player, System
+from ganforge.training.capture import Captures, captures
 from ganforge.training.report import Report
-from ganforge.training.workers import Workers
+from ganforge.training.workers import ShardPass, Turn, Workers, shard_pass
 
 _ADVICE = "lower the learning rates, or raise the penalty's weight"
 
@@ -65,20 +69,29 @@ class Loop:
     data: Data
     workers: Workers
     means: Means
+    #: where passes are replayed as CUDA graphs
+    captures: Captures | None = None
 
     def turn(self, player: Player, progress: Progress) -> None:
         """One player's update: its shards' gradients, their fixed sum, one optimizer step."""
         seed, device = self.plan.seed, self.plan.device
         index, step, shards = progress.index, progress.step, progress.stage.shards
-        autocast = progress.settings.precision == "bfloat16"
-        with self.workers.turn(self.system, player, shards) as turn:
+        rounded = device.type == "cuda" and progress.settings.precision == "tf32"
+        with self.workers.turn(self.system, player, shards) as turn, tf32(rounded):
+            compute = partial(self._pass, player)
             for shard in self.workers.shards(shards):
                 batch = self.data.batch(index, step, shard).to(device)
-                turn.begin_shard()
-                reseed(seed, index, step, player.name, shard)
-                with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                    terms = self.system.losses(player.name, batch, progress)
-                turn.backward(shard, terms)
+
+                def begin(shard: int = shard, turn: Turn = turn) -> None:
+                    turn.begin_shard()
+                    reseed(seed, index, step, player.name, shard)
+
+                if self.captures is None:
+                    begin()
+                    found = compute(batch, progress)
+                else:
+                    found = self.captures.run(player.name, compute, batch, progress, begin)
+                turn.take(shard, found)
         if not turn.names:
             return
         gradients, terms = self.workers.reduce(turn)
@@ -86,6 +99,13 @@ class Loop:
             check_finite(player, terms, progress)
         player.step(gradients, progress)
         self.means.add(player.name, terms)
+
+    def _pass(self, player: Player, batch: Batch, progress: Progress) -> ShardPass | None:
+        """One shard's losses and gradients."""
+        autocast = progress.settings.precision == "bfloat16"
+        with torch.autocast(batch.target.device.type, torch.bfloat16, enabled=autocast):
+            terms = self.system.losses(player.name, batch, progress)
+        return shard_pass(player, terms)
 
     def report(self, position: Position) -> Report:
         """The bare report at a position at which the plan yields.
@@ -126,7 +146,9 @@ def train(
     yield a notice at the same batch: nothing that the training computes depends on where that is.
     """
     plan = replace(plan, rate=0.5 ** len(training.rollbacks))
-    loop = Loop(training.system, plan, data, workers, training.means)
+    settings = plan.settings[training.position.index]
+    recorded = captures(training.system, settings, plan.device)
+    loop = Loop(training.system, plan, data, workers, training.means, recorded)
     for index, stage in plan.stages_from(training.position):
         first = training.position.step_in(index)
         if first == 0:

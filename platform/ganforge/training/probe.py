@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from ganforge.schedule import Plan, Position
 from ganforge.systems.catalog import load_system
+from ganforge.training.capture import captures
 from ganforge.training.checkpoint import collect, pack, state_hashes
 from ganforge.training.loop import Loop, Training, due, grow
 from ganforge.training.measure import measure
@@ -82,7 +83,8 @@ def probe_stage(prepared: Prepared, index: int, seconds: float) -> StageProbe:
         for number in range(index + 1):
             grow(system, plan, number)
         training = Training(system, Position(index, 0))
-        loop = Loop(system, plan, data, workers, training.means)
+        recorded = captures(system, settings, device)
+        loop = Loop(system, plan, data, workers, training.means, recorded)
         stage = plan.stages[index]
         fading = sum(1 for step in range(min(stage.steps, 10**6)) if stage.fading(step))
         parts = [part for part in (fading > 0, fading < stage.steps) if part]

@@ -248,5 +248,7 @@ def be_deterministic(settings: SystemSettings, device: torch.device) -> None:
         torch.use_deterministic_algorithms(deterministic)  # imports the compiler: 3.5 s (measured)
     full_float32()
     if device.type == "cuda":
+        # nothing reads memory before it is written; filling it takes a kernel for each tensor
+        torch.utils.deterministic.fill_uninitialized_memory = False
         # without it deterministic matrix products are refused; read when cuBLAS is first used
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -70,6 +70,40 @@ def add(nodes: dict[Node, Tensor], node: Node, value: Tensor, shards: int) -> No
         node = parent
 
 
+class ShardPass(NamedTuple):
+    """One shard's gradients, floating buffers and terms as one vector, in this order; the terms'
+    names, and which parameters have a gradient."""
+
+    vector: Tensor
+    names: tuple[str, ...]
+    used: tuple[bool, ...]
+
+
+def shard_pass(player: Player, terms: dict[str, Tensor]) -> ShardPass | None:
+    """Gradients of the summed terms of one shard; None where there are none."""
+    if not terms:
+        return None
+    parameters = player.parameters
+    total = torch.stack([term.sum() for term in terms.values()]).sum()
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    used = tuple(gradient is not None for gradient in gradients)
+    dtype = parameters[0].dtype
+    with torch.no_grad():
+        pairs = zip(gradients, parameters, strict=True)
+        parts = [in_memory_order(g, p) for g, p in pairs if g is not None]
+        parts += [b.reshape(-1).to(dtype) for b in floating(player.module).values()]
+        parts += [term.detach().reshape(1).to(dtype) for term in terms.values()]
+        return ShardPass(torch.cat(parts), tuple(terms), used)
+
+
+def in_memory_order(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """The elements of a gradient, (n,), in the order in which its parameter's lie in memory: there
+    an optimizer's step reads both in a row, and a gradient that lies so already is not copied."""
+    if gradient.stride() != parameter.stride():
+        gradient = torch.empty_like(parameter).copy_(gradient)
+    return gradient.as_strided((gradient.numel(),), (1,))
+
+
 @dataclass
 class Turn:
     """One player's update at one step: what its shards leave behind."""
@@ -89,21 +123,16 @@ class Turn:
 
     def backward(self, shard: int, terms: dict[str, Tensor]) -> None:
         """Gradients of the summed terms of one shard; an empty dict sits the turn out."""
-        if not terms:
+        self.take(shard, shard_pass(self.player, terms))
+
+    def take(self, shard: int, found: ShardPass | None) -> None:
+        """What one shard's pass left behind; None sits the turn out."""
+        if found is None:
             return
-        parameters = self.player.parameters
-        total = torch.stack([term.sum() for term in terms.values()]).sum()
-        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-        used = tuple(gradient is not None for gradient in gradients)
-        if self.names and (tuple(terms), used) != (self.names, self.used):
+        if self.names and (found.names, found.used) != (self.names, self.used):
             raise RuntimeError(f"{self.player.name}: terms or parameters differ between shards")
-        self.names, self.used = tuple(terms), used
-        dtype = parameters[0].dtype
-        with torch.no_grad():
-            parts = [g.reshape(-1) for g in gradients if g is not None]
-            parts += [b.reshape(-1).to(dtype) for b in floating(self.player.module).values()]
-            parts += [term.detach().reshape(1).to(dtype) for term in terms.values()]
-            add(self.nodes, (shard, shard + 1), torch.cat(parts), self.shards)
+        self.names, self.used = found.names, found.used
+        add(self.nodes, (shard, shard + 1), found.vector, self.shards)
         if shard == 0:
             self.integers = {n: b.clone() for n, b in integers(self.player.module).items()}
 
@@ -158,15 +187,16 @@ class Workers:
 
         def take(like: Tensor) -> Tensor:
             nonlocal offset
-            part = total[offset : offset + like.numel()].reshape(like.shape)
+            part = total[offset : offset + like.numel()]
             offset += like.numel()
             return part
 
         for parameter, used in zip(turn.player.parameters, turn.used, strict=True):
-            gradients.append(take(parameter) if used else None)
+            like = (parameter.shape, parameter.stride())
+            gradients.append(take(parameter).as_strided(*like) if used else None)
         with torch.no_grad():
             for buffer in floating(turn.player.module).values():
-                buffer.copy_(take(buffer))
+                buffer.copy_(take(buffer).reshape(buffer.shape))
             for name, buffer in integers(turn.player.module).items():
                 buffer.copy_(self._from_first(turn.integers.get(name, buffer)))
         return gradients, dict(zip(turn.names, total[offset:], strict=True))
