@@ -16,28 +16,27 @@ Batches lie in pinned memory, so that the table is of the step; images are noise
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ganforge.data.batch import Batch
-from ganforge.schedule import Plan
+from ganforge.schedule import Plan, Progress
 from ganforge.settings import override
-from ganforge.systems.base import System
+from ganforge.systems.base import Player, System
 from ganforge.systems.catalog import load_system
 from ganforge.training.capture import captures
 from ganforge.training.lineage import environment
-from ganforge.training.loop import Loop, Means, due, grow
+from ganforge.training.loop import Loop, Means, grow, memory_format
 from ganforge.training.prepare import build_plan
 from ganforge.training.run import be_deterministic
 from ganforge.training.workers import Workers
@@ -64,6 +63,12 @@ CASES = (
     Case("ProGAN, width 128, 4 shards", "progan_a", "paper"),
     Case("SRGAN ×4", "srgan", "paper", {"perceptual.network": "none"}),
     Case("ESRGAN ×4", "esrgan", "paper", {"perceptual.network": "none"}),
+    Case(
+        "flagship, 1 shard",
+        "progressive_gan_sr",
+        "paper",
+        {"perceptual.network": "none", "shards": 1},
+    ),
 )
 TINY = {"width": 8, "features": 8, "blocks": 1}
 
@@ -109,19 +114,21 @@ class Bench:
     def settings(self, **changes: Any) -> Any:
         return override(self.plan.settings[self.index], changes)
 
-    def iteration(self, settings: Any) -> tuple[Callable[[], None], int]:
-        """What turns every player at least once, and how many batches it is."""
+    def turns(self, settings: Any) -> list[tuple[Callable[[], None], float]]:
+        """What gives each player one turn, and how many turns it has for a batch."""
         loop, plan = self.loop(settings)
-        cycle = math.lcm(*(player.every(settings) for player in self.system.players))
-        first = -(-self.first // cycle) * cycle
+        format = memory_format(plan.device, settings.precision)
+        self.system.to(memory_format=format)  # pyright: ignore[reportCallIssue]
+        found = []
+        for player in self.system.players:
+            player.follow(reset=True)
+            progress = plan.progress(self.index, self.first)
 
-        def run() -> None:
-            for step in range(first, first + cycle):
-                progress = plan.progress(self.index, step)
-                for player in due(self.system.players, progress):
-                    loop.turn(player, progress)
+            def turn(player: Player = player, progress: Progress = progress) -> None:
+                loop.turn(player, progress)
 
-        return run, cycle
+            found.append((turn, 1 / player.every(settings)))
+        return found
 
 
 def benches(case: Case, device: torch.device, dry: bool) -> Iterator[tuple[int, Bench]]:
@@ -155,18 +162,30 @@ def wait(device: torch.device) -> None:
 
 
 def timed(run: Callable[[], None], device: torch.device, seconds: float) -> float:
-    """Seconds of one call: the mean of those that fit, after three that record and warm up."""
-    for _ in range(1 if seconds == 0 else 3):
-        run()
+    """Seconds of one call: the mean of those that fit, after two that record and warm up."""
+    run()
     wait(device)
+    began = time.perf_counter()
+    run()
+    wait(device)
+    slow = time.perf_counter() - began > seconds
+    if not slow:
+        run()  # of one shard a step, the second recorded
+        wait(device)
     began, count = time.perf_counter(), 0
-    while count < (1 if seconds == 0 else 3) or time.perf_counter() - began < seconds:
+    while count < (1 if slow else 3) or time.perf_counter() - began < seconds:
         run()
         count += 1
         if count % 5 == 0:
             wait(device)  # else the host is a queue ahead, and the clock is the host's
     wait(device)
     return (time.perf_counter() - began) / count
+
+
+def by_image(bench: Bench, settings: Any, measured: Callable[[Callable[[], None]], float]) -> float:
+    """What `measured` finds of each player's turn, for one image that the critic is shown."""
+    turns = bench.turns(settings)
+    return sum(measured(turn) * share for turn, share in turns) / settings.batch_size
 
 
 class Flops(TorchDispatchMode):
@@ -217,44 +236,50 @@ def facts(device: torch.device, seconds: float) -> dict[str, Any]:
     return found
 
 
-def table(device: torch.device, seconds: float, dry: bool) -> list[dict[str, Any]]:
+#: columns of the table: precision, of the penalty, whether as CUDA graphs
+COLUMNS = {
+    "float32": ("float32", "float32", False),
+    "float32 graphs": ("float32", "float32", True),
+    "tf32": ("tf32", "float32", False),
+    "tf32 graphs": ("tf32", "float32", True),
+    "bfloat16 graphs": ("bfloat16", "float32", True),
+    "bfloat16, penalty tf32, graphs": ("bfloat16", "tf32", True),
+    "all bfloat16, graphs": ("bfloat16", "bfloat16", True),
+}
+
+
+def table(device: torch.device, seconds: float, dry: bool, until: float) -> list[dict[str, Any]]:
     rows = []
     for case in CASES:
         for resolution, bench in benches(case, device, dry):
+            if time.perf_counter() > until:
+                print("the time is over: what is missing was not measured", flush=True)
+                return rows
             row: dict[str, Any] = {"case": case.name, "resolution": resolution}
-            for graphs in (False, True):
-                for precision in PRECISIONS:
-                    settings = bench.settings(precision=precision, cuda_graphs=graphs)
-                    row["batch"] = settings.batch_size
-                    if device.type == "cuda":
-                        torch.cuda.empty_cache()
-                        torch.cuda.reset_peak_memory_stats()
-                    try:
-                        run, cycle = bench.iteration(settings)
-                        if "gflop" not in row:
-                            row["gflop"] = flops(run) / cycle / settings.batch_size / 1e9
-                        took = timed(run, device, seconds) / (cycle * settings.batch_size)
-                    except torch.OutOfMemoryError:
-                        continue
-                    key = precision + (" graphs" if graphs else "")
-                    row[key] = took * 1000
-                    if device.type == "cuda":
-                        row["gib " + key] = torch.cuda.max_memory_reserved() / 2**30
-                    del run
+            row["batch"] = bench.settings().batch_size
+            row["gflop"] = by_image(bench, bench.settings(), flops) / 1e9
+            penalised = "gradient_penalty_precision" in type(bench.settings()).model_fields
+            for title, (precision, penalty, graphs) in COLUMNS.items():
+                changes = {"precision": precision, "cuda_graphs": graphs}
+                if penalised:
+                    changes["gradient_penalty_precision"] = penalty
+                elif penalty != "float32":
+                    continue
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()
+                    torch.cuda.reset_peak_memory_stats()
+                settings = bench.settings(**changes)
+                took = by_image(bench, settings, lambda turn: timed(turn, device, seconds))
+                row[title] = took * 1000
+                if device.type == "cuda":
+                    row["gib " + title] = torch.cuda.max_memory_reserved() / 2**30
             print(json.dumps(row), flush=True)
             rows.append(row)
     return rows
 
 
-@contextmanager
-def layout(bench: Bench, order: torch.memory_format) -> Iterator[None]:
-    bench.system.to(memory_format=order)  # pyright: ignore[reportCallIssue]
-    for player in bench.system.players:
-        player.follow(reset=True)
-    yield
-
-
 def layouts(device: torch.device, seconds: float, dry: bool) -> list[dict[str, Any]]:
+    """Both orders of memory, whatever the loop would take, and algorithms that need not repeat."""
     rows = []
     for case, wanted in ((CASES[0], (32, 128)), (CASES[1], (16, 64)), (CASES[4], None)):
         for resolution, bench in benches(case, device, dry):
@@ -262,22 +287,17 @@ def layouts(device: torch.device, seconds: float, dry: bool) -> list[dict[str, A
                 continue
             row: dict[str, Any] = {"case": case.name, "resolution": resolution}
             for title, order in (("NCHW", torch.contiguous_format), ("NHWC", torch.channels_last)):
-                with layout(bench, order):
-                    for precision in PRECISIONS:
-                        settings = bench.settings(precision=precision)
-                        run, cycle = bench.iteration(settings)
-                        took = timed(run, device, seconds) / (cycle * settings.batch_size)
-                        row[f"{title} {precision}"] = took * 1000
-                        del run
-            if device.type == "cuda":
                 for precision in PRECISIONS:
-                    settings = bench.settings(precision=precision)
-                    be_deterministic(override(settings, {"deterministic": False}), device)
-                    run, cycle = bench.iteration(settings)
-                    took = timed(run, device, seconds) / (cycle * settings.batch_size)
-                    row[f"any algorithm {precision}"] = took * 1000
-                    be_deterministic(settings, device)
-                    del run
+                    with patch(f"{__name__}.memory_format", lambda *_, order=order: order):
+                        settings = bench.settings(precision=precision)
+                        took = by_image(bench, settings, lambda turn: timed(turn, device, seconds))
+                    row[f"{title} {precision}"] = took * 1000
+            for precision in PRECISIONS if device.type == "cuda" else ():
+                settings = bench.settings(precision=precision)
+                be_deterministic(override(settings, {"deterministic": False}), device)
+                took = by_image(bench, settings, lambda turn: timed(turn, device, seconds))
+                row[f"any algorithm {precision}"] = took * 1000
+                be_deterministic(settings, device)
             print(json.dumps(row), flush=True)
             rows.append(row)
     return rows
@@ -294,45 +314,47 @@ def launches(device: torch.device, dry: bool) -> list[dict[str, Any]]:
             if wanted is not None and resolution not in wanted and not dry:
                 continue
             for graphs in (False, True):
-                run, cycle = bench.iteration(bench.settings(cuda_graphs=graphs))
-                for _ in range(3):
-                    run()
-                wait(device)
-                activities = [ProfilerActivity.CPU]
-                if device.type == "cuda":
-                    activities.append(ProfilerActivity.CUDA)
-                with profile(activities=activities) as found:
-                    run()
+                turns = bench.turns(bench.settings(cuda_graphs=graphs))
+                for player, (run, _) in zip(bench.system.players, turns, strict=True):
+                    for _ in range(3):
+                        run()
                     wait(device)
-                averages = found.key_averages()
-                calls = {
-                    e.key: e.count
-                    for e in averages
-                    if e.key.startswith(("cudaLaunch", "cuLaunch", "cudaGraphLaunch"))
-                    or e.key in ("cudaMemcpyAsync", "cudaMemsetAsync")
-                }
-                busiest = sorted(averages, key=lambda e: -e.self_device_time_total)[:12]
-                rows.append(
-                    {
-                        "case": case.name,
-                        "resolution": resolution,
-                        "batches": cycle,
-                        "graphs": graphs,
-                        "calls": calls,
-                        "busiest": [
-                            (e.key[:90], round(e.self_device_time_total), e.count) for e in busiest
-                        ],
+                    activities = [ProfilerActivity.CPU]
+                    if device.type == "cuda":
+                        activities.append(ProfilerActivity.CUDA)
+                    with profile(activities=activities) as found:
+                        run()
+                        wait(device)
+                    averages = found.key_averages()
+                    calls = {
+                        e.key: e.count
+                        for e in averages
+                        if e.key.startswith(("cudaLaunch", "cuLaunch", "cudaGraphLaunch"))
+                        or e.key in ("cudaMemcpyAsync", "cudaMemsetAsync")
                     }
-                )
-                print(json.dumps(rows[-1] | {"busiest": rows[-1]["busiest"][:4]}), flush=True)
-                del run
+                    busiest = sorted(averages, key=lambda e: -e.self_device_time_total)[:12]
+                    rows.append(
+                        {
+                            "case": case.name,
+                            "resolution": resolution,
+                            "player": player.name,
+                            "graphs": graphs,
+                            "calls": calls,
+                            "busiest": [
+                                (e.key[:90], round(e.self_device_time_total), e.count)
+                                for e in busiest
+                            ],
+                        }
+                    )
+                    print(json.dumps(rows[-1] | {"busiest": []}), flush=True)
     return rows
 
 
-def tests() -> dict[str, Any]:
+def tests(chosen: str) -> dict[str, Any]:
     began = time.perf_counter()
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "gpu", "-W", "default",
-               "--timeout", "600", "-rs", "--maxfail", "8", "tests/training/test_gpu.py"]  # fmt: skip
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "gpu", "-W", "default"]
+    command += ["-rs", "--timeout", "600", "tests/training/test_gpu.py"]
+    command += ["-k", chosen] if chosen else []
     done = subprocess.run(command, capture_output=True, text=True)
     print(done.stdout[-6000:], done.stderr[-2000:], flush=True)
     last = done.stdout.strip().splitlines()[-1:] or [""]
@@ -347,7 +369,7 @@ def as_markdown(found: dict[str, Any]) -> str:
     """The table as it stands in docs/benchmarks.md."""
     lines: list[str] = []
     if rows := found.get("table"):
-        columns = [*PRECISIONS, *(f"{precision} graphs" for precision in PRECISIONS)]
+        columns = list(COLUMNS)
         lines += ["| system | px | batch | GFLOP an image | " + " | ".join(columns) + " |"]
         lines += ["|" + "---|" * (len(columns) + 4)]
         for row in rows:
@@ -371,6 +393,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, with tiny networks")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each cell of the tables")
+    parser.add_argument("--budget", type=float, default=600, help="seconds of the table")
+    parser.add_argument("--tests", default="", help="which of the tests, as for pytest -k")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args(arguments)
@@ -384,8 +408,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found: dict[str, Any] = {}
     sections: dict[str, Callable[[], Any]] = {
         "facts": lambda: facts(device, seconds),
-        "tests": tests,
-        "table": lambda: table(device, seconds, dry),
+        "tests": lambda: tests(options.tests),
+        "table": lambda: table(device, seconds, dry, time.perf_counter() + options.budget),
         "layout": lambda: layouts(device, seconds, dry),
         "launches": lambda: launches(device, dry),
     }

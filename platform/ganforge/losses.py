@@ -1,7 +1,8 @@
 """Objectives: pure functions of tensors with a scalar result, without their weights."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -66,21 +67,31 @@ def drift(real_scores: Tensor) -> Tensor:
 
 
 def gradient_penalty(
-    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, sigma: float = 0.0
+    critic: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    sigma: float = 0.0,
+    autocast: bool = False,
 ) -> Tensor:
     """Mean squared deviation of the critic's gradient norm from 1.
 
     Equation 3 of arXiv:1704.00028, without the weight: one random point between each real and fake
     image, the norm over channels, height and width. (N, C, H, W) in, scalar out. Runs in float32
-    (or wider) under mixed precision, and draws from the default generator. With `sigma` above 0
-    its gradient is one of finite differences: see `mean_over_gradients`.
+    (or wider) under mixed precision, unless `autocast` leaves the critic its own, and draws from
+    the default generator. With `sigma` above 0 its gradient is one of finite differences: see
+    `mean_over_gradients`.
     """
-    with torch.autocast(real.device.type, enabled=False):
+    with _precision(real.device, autocast):
         dtype = torch.promote_types(real.dtype, torch.float32)
         real, fake = real.to(dtype), fake.detach().to(dtype)
         mix = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=dtype)
         between = (mix * real + (1 - mix) * fake).requires_grad_()
         return mean_over_gradients(critic, between, _excess, sigma)
+
+
+def _precision(device: torch.device, autocast: bool) -> AbstractContextManager[Any]:
+    """Out of mixed precision, or as it is outside."""
+    return nullcontext() if autocast else torch.autocast(device.type, enabled=False)
 
 
 def _excess(squares: Tensor) -> Tensor:
@@ -89,16 +100,19 @@ def _excess(squares: Tensor) -> Tensor:
 
 
 def zero_centred_penalty(
-    critic: Callable[[Tensor], Tensor], images: Tensor, sigma: float = 0.0
+    critic: Callable[[Tensor], Tensor],
+    images: Tensor,
+    sigma: float = 0.0,
+    autocast: bool = False,
 ) -> Tensor:
     """½ mean ‖∇D‖² at `images`: R1 at real images and R2 at fake ones, without the weight γ.
 
     Equations 9 and 10 of arXiv:1801.04406 (both in arXiv:2501.05441), the norm over channels,
-    height and width. (N, C, H, W) in, scalar out. Runs in float32 (or wider) under mixed precision;
-    the gradient reaches the critic's weights, and not what made the images. With `sigma` above 0
+    height and width. (N, C, H, W) in, scalar out. Runs in float32 (or wider) under mixed precision,
+    unless `autocast` leaves the critic its own; the gradient reaches the critic's weights, and not what made the images. With `sigma` above 0
     it is one of finite differences: see `mean_over_gradients`.
     """
-    with torch.autocast(images.device.type, enabled=False):
+    with _precision(images.device, autocast):
         inputs = _wide(images).detach().requires_grad_()
         return mean_over_gradients(critic, inputs, lambda squares: squares / 2, sigma)
 

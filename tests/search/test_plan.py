@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from command_line import ganforge
 from ray import tune
 from small import SYSTEM, tiny
 
@@ -91,3 +92,12 @@ def test_what_cannot_be_trained_here_is_one_line() -> None:
     prepared = prepare(SYSTEM, tiny(device="cuda"))
     with pytest.raises(SettingsError, match=r"^device = cuda: this machine has no CUDA device"):
         probe_all(prepared, 1.0)
+
+
+def test_a_gpu_that_is_missing_is_named_before_any_image_is_read(capsys) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert ganforge("plan", SYSTEM, "--gpu") == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: device = cuda: this machine has no CUDA device")
+    assert "images" not in printed.out

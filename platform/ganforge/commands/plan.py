@@ -45,6 +45,9 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
     domains: dict[str, Any] = {}
 
     def examine(system: str, settings: Any) -> None:
+        from ganforge.training.run import choose_device
+
+        choose_device(settings)  # before any image is read
         domains.update(load_space(options.space, system, settings, settings_options)[0])
 
     start = prepare_start(settings_options, None, False, "paper" if named else "quick", examine)

@@ -30,13 +30,20 @@ class Batch:
         """On `device`, images in `dtype` where one is given. What goes to a GPU is pinned first:
         else the copy would wait for the kernels before it."""
         moved = {}
-        pinned = torch.device(device).type == "cuda"
-        for name, tensor in self._tensors().items():
+        given = self.pinned() if torch.device(device).type == "cuda" else self
+        for name, tensor in given._tensors().items():
             image = dtype if name in ("target", "source") else None
-            if pinned and tensor.device.type == "cpu":
-                tensor = tensor.pin_memory()
             moved[name] = tensor.to(device=device, dtype=image, non_blocking=True)
         return replace(self, **moved)
+
+    def pinned(self) -> "Batch":
+        """In memory that a GPU reads by itself, where there is one."""
+        if not torch.cuda.is_available():
+            return self
+        tensors = self._tensors().items()
+        return replace(
+            self, **{n: t.pin_memory() if t.device.type == "cpu" else t for n, t in tensors}
+        )
 
     def clone(self) -> "Batch":
         """The same values in memory of their own."""
@@ -46,7 +53,7 @@ class Batch:
         """Take another batch's values; it has the same tensors, of the same shapes."""
         theirs = other._tensors()
         for name, tensor in self._tensors().items():
-            tensor.copy_(theirs[name])
+            tensor.copy_(theirs[name], non_blocking=True)
 
     def shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """Its tensors by name, and their shapes."""

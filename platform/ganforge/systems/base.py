@@ -111,8 +111,8 @@ class System(nn.Module):
     set_metrics: ClassVar[tuple[str, ...]] = ("swd",)
     sample_titles: ClassVar[tuple[str, ...]] = ()
     shard_buffers: ClassVar[tuple[str, ...]] = ()
-    #: whether `losses` is a function of weights, buffers, batch, alpha and draws on the device: then
-    #: a GPU may replay what it recorded of them once (training/capture.py). Not inherited.
+    #: whether `losses` is a function of weights, buffers, batch, alpha and draws on the device:
+    #: then a GPU may replay what it recorded of it once (training/capture.py); not inherited
     capturable: ClassVar[bool] = False
     takes: ClassVar[Literal["image", "latent"]] = "image"  # what `deploy`'s network is given
     players: Sequence[Player]

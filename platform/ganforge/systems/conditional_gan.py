@@ -100,7 +100,7 @@ class ConditionalGAN(LatentSystem):
             lambda between: self.critic(between, labels),
             real,
             fake,
-            s.gradient_penalty_sigma,
+            *s.penalty_options,
         )
         return {
             "wasserstein": wasserstein_critic(real_scores, fake_scores),

@@ -225,7 +225,7 @@ class ESRGAN(CropSystem):
             real_scores, fake_scores = self.critic(batch.target), self.critic(fake)
             if s.objective == "relativistic":
                 return {"relativistic": relativistic_average(real_scores, fake_scores)} | added
-            penalty = gradient_penalty(self.critic, batch.target, fake, s.gradient_penalty_sigma)
+            penalty = gradient_penalty(self.critic, batch.target, fake, *s.penalty_options)
             return {
                 "wasserstein": wasserstein_critic(real_scores, fake_scores),
                 "gradient_penalty": s.gradient_penalty_weight * penalty,

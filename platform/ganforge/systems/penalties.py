@@ -1,7 +1,7 @@
 """Penalties of a critic's gradient as settings: R1, R2, and how any of them is differentiated."""
 
 from collections.abc import Callable
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 from torch import Tensor
@@ -22,6 +22,27 @@ class PenaltySettings(SystemSettings):
         per_stage=True,
         added=True,
     )
+    gradient_penalty_precision: Literal["float32", "tf32", "bfloat16"] = setting(
+        "float32",
+        "of penalties, where precision = bfloat16: float32, or less for speed (tf32 on a GPU)",
+        added=True,
+    )
+
+    @property
+    def penalty_options(self) -> tuple[float, bool]:
+        """The last arguments of the penalties in losses.py: sigma, and whether they are in bfloat16
+        too."""
+        return self.gradient_penalty_sigma, self.gradient_penalty_precision == "bfloat16"
+
+    @model_validator(mode="after")
+    def _check_penalty_precision(self) -> Self:
+        given = self.gradient_penalty_precision
+        if given != "float32" and self.precision != "bfloat16":
+            raise ValueError(
+                f"gradient_penalty_precision = {given}: is for precision = bfloat16, and precision "
+                f"is {self.precision}, which holds for penalties too; leave it at float32"
+            )
+        return self
 
 
 class ZeroCentredSettings(PenaltySettings):
@@ -57,11 +78,11 @@ def penalties(
     critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, settings: ZeroCentredSettings
 ) -> dict[str, Tensor]:
     """The weighted terms `r1` and `r2`, each where its weight is not 0."""
-    terms, sigma = {}, settings.gradient_penalty_sigma
+    terms = {}
     for name, weight, images in (
         ("r1", settings.r1_weight, real),
         ("r2", settings.r2_weight, fake),
     ):
         if weight:
-            terms[name] = weight * zero_centred_penalty(critic, images, sigma)
+            terms[name] = weight * zero_centred_penalty(critic, images, *settings.penalty_options)
     return terms

@@ -220,7 +220,7 @@ class ProGAN(LatentSystem):
         real = s.augment(real)
         real_scores = self.critic(real, *where)
         penalty = gradient_penalty(
-            lambda between: self.critic(between, *where), real, fake, s.gradient_penalty_sigma
+            lambda between: self.critic(between, *where), real, fake, *s.penalty_options
         )
         terms = {
             "wasserstein": wasserstein_critic(real_scores, self.critic(fake, *where)),

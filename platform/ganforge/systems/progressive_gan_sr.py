@@ -191,7 +191,7 @@ class ProgressiveGANSR(SuperResolution):
                 fake = self.generator(batch.source, *where)
             real_scores = self.critic(real, *where)
             penalty = gradient_penalty(
-                lambda images: self.critic(images, *where), real, fake, s.gradient_penalty_sigma
+                lambda images: self.critic(images, *where), real, fake, *s.penalty_options
             )
             terms = {
                 "wasserstein": wasserstein_critic(real_scores, self.critic(fake, *where)),

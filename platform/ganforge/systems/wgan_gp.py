@@ -97,7 +97,7 @@ class WGANGP(LatentSystem):
         with torch.no_grad():
             fake = s.augment(self.generator(latent))
         real = s.augment(batch.target)
-        penalty = gradient_penalty(self.critic, real, fake, s.gradient_penalty_sigma)
+        penalty = gradient_penalty(self.critic, real, fake, *s.penalty_options)
         return {
             "wasserstein": wasserstein_critic(self.critic(real), self.critic(fake)),
             "gradient_penalty": s.gradient_penalty_weight * penalty,

@@ -9,7 +9,7 @@ is refused with its reason, then runs kernel by kernel.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -30,7 +30,7 @@ class NotCapturable(RuntimeError):
 
 
 class StagePart(Progress):
-    """Progress as far as a recorded pass may know it: the step's number would be the first one's."""
+    """Progress as far as a recorded pass may know it: the step's number would stay the first."""
 
     def __getattribute__(self, name: str) -> Any:
         if name in ("step", "rate"):
@@ -59,7 +59,7 @@ class Captured:
 
     def __call__(self, batch: Batch, progress: Progress) -> ShardPass:
         """The pass on another batch. The vector is a copy: the next replay writes the same one."""
-        self.batch.copy_(batch)
+        self.batch.copy_(batch.pinned())
         self.alpha.copy_(progress.alpha)
         self.graph.replay()
         return self.found._replace(vector=self.found.vector.clone())
@@ -84,7 +84,8 @@ class Captures:
         progress: Progress,
         begin: Callable[[], None],
     ) -> ShardPass | None:
-        """`compute(batch, progress)`. `begin` puts back what a pass changes: seeds and buffers.
+        """`compute` for a batch in the host's memory. `begin` puts back what a pass changes: seeds
+        and buffers.
 
         The first pass of a part runs as it is: memory, handles and networks that move to the device
         when they are first used are made then.
@@ -97,7 +98,9 @@ class Captures:
         self.seen.add(key)
         begin()
         captured = self.found.get(key)
-        return compute(batch, progress) if captured is None else captured(batch, progress)
+        if captured is not None:
+            return captured(batch, progress)
+        return compute(batch.to(progress.alpha.device), progress)
 
     def _capture(
         self,
@@ -107,7 +110,8 @@ class Captures:
         progress: Progress,
         begin: Callable[[], None],
     ) -> Captured | None:
-        batch, alpha = batch.clone(), progress.alpha.clone()
+        alpha = progress.alpha.clone()
+        batch = batch.to(alpha.device).clone()
         values = {name: getattr(progress, name) for name in ("index", "stage", "step", "settings")}
         part = StagePart(**values, fading=progress.fading, alpha=alpha)
         try:
