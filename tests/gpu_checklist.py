@@ -257,7 +257,7 @@ def table(device: torch.device, seconds: float, dry: bool, until: float) -> list
                 return rows
             row: dict[str, Any] = {"case": case.name, "resolution": resolution}
             row["batch"] = bench.settings().batch_size
-            row["gflop"] = by_image(bench, bench.settings(), flops) / 1e9
+            row["gflop"] = by_image(bench, bench.settings(cuda_graphs=False), flops) / 1e9
             penalised = "gradient_penalty_precision" in type(bench.settings()).model_fields
             for title, (precision, penalty, graphs) in COLUMNS.items():
                 changes = {"precision": precision, "cuda_graphs": graphs}

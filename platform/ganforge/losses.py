@@ -109,8 +109,9 @@ def zero_centred_penalty(
 
     Equations 9 and 10 of arXiv:1801.04406 (both in arXiv:2501.05441), the norm over channels,
     height and width. (N, C, H, W) in, scalar out. Runs in float32 (or wider) under mixed precision,
-    unless `autocast` leaves the critic its own; the gradient reaches the critic's weights, and not what made the images. With `sigma` above 0
-    it is one of finite differences: see `mean_over_gradients`.
+    unless `autocast` leaves the critic its own; the gradient reaches the critic's weights, and not
+    what made the images. With `sigma` above 0 it is one of finite differences: see
+    `mean_over_gradients`.
     """
     with _precision(images.device, autocast):
         inputs = _wide(images).detach().requires_grad_()

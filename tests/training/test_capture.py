@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from ganforge.schedule import Progress
+from ganforge.schedule import Progress, finished
 from ganforge.settings import override
 from ganforge.systems.catalog import SYSTEMS, load_system
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
 from ganforge.testing import small
 from ganforge.training import capture, loop
 from ganforge.training.capture import Captures, NotCapturable, StagePart, check
+from ganforge.training.prepare import prepare
 from ganforge.training.run import run
 
 
@@ -34,8 +35,10 @@ class Again:
 class Recorder:
     def __init__(self):
         self.recorded: list[Again] = []
+        self.others: list[Again | None] = []
 
-    def __call__(self, compute):
+    def __call__(self, compute, other):
+        self.others.append(other)
         drawn = torch.default_generator.get_state()
         found = compute()
         torch.default_generator.set_state(drawn)
@@ -76,20 +79,19 @@ def test_a_replayed_run_has_the_bits_of_a_computed_one(name, monkeypatch):
 
 
 def test_a_fade_and_what_follows_it_are_recorded_apart(recorder, tiny):
-    from ganforge.training.prepare import prepare
-
     prepared = prepare("progressive_gan_sr", tiny())
     replayed = hashes(prepared)
     players, parts = 2, 3  # stage 0, the fade of stage 1, the rest of stage 1
     assert len(recorded := recorder.recorded) == players * parts
     assert all(again.replays for again in recorded)
+    # the memory of a stage that is over is gone: the first of the next one shares none
+    assert [recorder.others.index(None), recorder.others[players]] == [0, None]
+    assert all(other in recorded[players:] for other in recorder.others[players + 1 :])
     loop.captures = capture.captures
     assert hashes(prepared) == replayed
 
 
 def progress(**changes: Any) -> Progress:
-    from ganforge.schedule import finished
-
     settings = override(ProgressiveGANSR.Settings(), ProgressiveGANSR.PRESETS["quick"])
     return replace(finished(settings, 0), **changes)
 
@@ -111,8 +113,6 @@ def test_draws_on_the_cpu_are_refused():
 
 def test_what_is_refused_runs_as_it_is(monkeypatch, tiny):
     """The reason is kept by player, and the run has the bits of one without captures."""
-    from ganforge.training.prepare import prepare
-
     prepared = prepare("progressive_gan_sr", tiny())
     plain = hashes(prepared)
     made = Captures(Recorder())
@@ -132,3 +132,13 @@ def test_the_promise_is_not_inherited_and_needs_a_gpu():
     assert capture.captures(built_in, settings, torch.device("cpu")) is None
     off = override(settings, {"cuda_graphs": False})
     assert capture.captures(built_in, off, gpu) is None
+
+
+def test_a_recording_that_fails_ends_the_run_with_the_fix(monkeypatch, tiny):
+    def failing(compute, other):
+        raise RuntimeError("use_count > 0 INTERNAL ASSERT FAILED")
+
+    monkeypatch.setattr(capture, "check", lambda compute: compute())
+    monkeypatch.setattr(loop, "captures", lambda *_: Captures(failing))
+    with pytest.raises(RuntimeError, match=r"critic: .*INTERNAL ASSERT.*Fix: cuda_graphs = false"):
+        hashes(prepare("progressive_gan_sr", tiny()))

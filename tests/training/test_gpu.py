@@ -15,11 +15,11 @@ from ganforge.settings import override
 from ganforge.systems.catalog import SYSTEMS, load_system
 from ganforge.testing import small
 from ganforge.training import loop
-from ganforge.training.capture import CudaGraphs, NotCapturable, check
+from ganforge.training.capture import NotCapturable, check, cuda_graph
 from ganforge.training.checkpoint import Store, state_hashes
 from ganforge.training.loop import NotFinite
 from ganforge.training.run import run
-from ganforge.training.workers import Workers
+from ganforge.training.workers import ShardPass, Workers
 
 pytestmark = [
     pytest.mark.gpu,
@@ -86,18 +86,15 @@ def test_reading_a_tensor_back_is_refused():
 
 def test_replays_draw_anew_from_their_seed():
     size = 1000
-    compute = CudaGraphs()
     vector = {}
 
     def draw():
-        from ganforge.training.workers import ShardPass
-
         vector["out"] = torch.rand(size, device="cuda")
         return ShardPass(vector["out"], (), ())
 
     torch.cuda.manual_seed(0)
     torch.rand(size, device="cuda")
-    graph, _ = compute(draw)
+    graph, _ = cuda_graph(draw, None)
     for seed in (3, 4, 3):
         torch.cuda.manual_seed(seed)
         graph.replay()

@@ -44,8 +44,10 @@ class Replay(Protocol):
         ...
 
 
-#: records a function's kernels: what replays them, and what the function returned
-Record = Callable[[Callable[[], ShardPass | None]], tuple[Replay, ShardPass | None]]
+Compute = Callable[[], ShardPass | None]
+#: records a function's kernels: what replays them, and what the function returned; next to another
+#: recorded pass of the stage, if there is one
+Record = Callable[[Compute, Replay | None], tuple[Replay, ShardPass | None]]
 
 
 @dataclass
@@ -117,14 +119,20 @@ class Captures:
         try:
             begin()
             check(lambda: compute(batch, part))
-            begin()
-            graph, found = self.record(lambda: compute(batch, part))
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            if not isinstance(error, NotCapturable):
-                logger.warning("%s runs without CUDA graphs: %s", player, reason)
-            self.refused[player] = reason
+        except NotCapturable as error:
+            if player not in self.refused:
+                logger.info("%s: no CUDA graphs, %s", player, error)
+            self.refused[player] = str(error)
             return None
+        begin()
+        others = (captured.graph for captured in self.found.values() if captured is not None)
+        try:
+            graph, found = self.record(lambda: compute(batch, part), next(others, None))
+        except RuntimeError as error:
+            # not to be continued from: torch's generator still counts as recorded
+            raise RuntimeError(
+                f"{player}: recording a CUDA graph failed: {error}. Fix: cuda_graphs = false"
+            ) from error
         return None if found is None else Captured(graph, batch, alpha, found)
 
 
@@ -147,20 +155,15 @@ def check(compute: Callable[[], Any]) -> None:
         raise NotCapturable("its losses draw on the CPU")
 
 
-@dataclass
-class CudaGraphs:
-    """Records CUDA graphs that share one pool of memory: one is replayed at a time, and what it
-    leaves is copied before the next."""
-
-    pool: Any = None
-
-    def __call__(self, compute: Callable[[], ShardPass | None]) -> tuple[Replay, ShardPass | None]:
-        self.pool = self.pool or torch.cuda.graph_pool_handle()
-        graph = torch.cuda.CUDAGraph()
-        # the thread that loads images may allocate meanwhile
-        with torch.cuda.graph(graph, self.pool, capture_error_mode="thread_local"):
-            found = compute()
-        return graph, found
+def cuda_graph(compute: Compute, other: Replay | None) -> tuple[Replay, ShardPass | None]:
+    """Record a CUDA graph in the memory of another, as long as that one lives: one is replayed at a
+    time, and what it leaves is copied before the next."""
+    graph = torch.cuda.CUDAGraph()
+    pool = other.pool() if isinstance(other, torch.cuda.CUDAGraph) else None
+    # the thread that loads images may allocate meanwhile
+    with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):
+        found = compute()
+    return graph, found
 
 
 def captures(system: System, settings: Any, device: torch.device) -> Captures | None:
@@ -168,4 +171,4 @@ def captures(system: System, settings: Any, device: torch.device) -> Captures | 
     promise it. A class that derives from one makes the promise anew."""
     promised = bool(vars(type(system)).get("capturable", False))
     wanted = device.type == "cuda" and settings.cuda_graphs and promised
-    return Captures(CudaGraphs()) if wanted else None
+    return Captures(cuda_graph) if wanted else None
