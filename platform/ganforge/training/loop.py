@@ -187,8 +187,8 @@ def grow(system: System, plan: Plan, index: int) -> None:
 def memory_format(device: torch.device, precision: str) -> torch.memory_format:
     """The order in which weights, and so features, lie in memory.
 
-    Channels last, but for full float32 on a GPU: there cuDNN's convolutions took 5 to 37 % less
-    time in NCHW for three of four networks (measured on an H100, docs/benchmarks.md).
+    Channels last, but for full float32 on a GPU: there NCHW took 5 to 37 % less time for two of
+    three systems, and 3 to 16 % more for one (measured on an H100, docs/benchmarks.md).
     """
     plain = device.type == "cuda" and precision == "float32"
     return torch.contiguous_format if plain else torch.channels_last
