@@ -117,15 +117,7 @@ def _strategy(
 
 def _stages(probes: "list[StageProbe]") -> Table:
     table = Table(title="stages of one trial")
-    for column in (
-        "stage",
-        "pixels",
-        "batches",
-        "seconds a batch",
-        "time",
-        "nine of ten",
-        "memory",
-    ):
+    for column in ("stage", "pixels", "batches", "s a batch", "time", "memory"):
         table.add_column(column, no_wrap=True)
     for probe in probes:
         seconds = probe.whole[0] or probe.fading[0]
