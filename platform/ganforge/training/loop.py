@@ -41,7 +41,11 @@ class Means:
             self.counts[key] = self.counts.get(key, 0) + 1
 
     def values(self) -> dict[str, float]:
-        return {key: (value / self.counts[key]).item() for key, value in self.sums.items()}
+        """The means, read back at once: a GPU is waited for each time."""
+        if not self.sums:
+            return {}
+        means = torch.stack([value / self.counts[key] for key, value in self.sums.items()])
+        return dict(zip(self.sums, means.tolist(), strict=True))
 
     def take(self) -> dict[str, float]:
         means = self.values()
@@ -217,10 +221,11 @@ def read_at_once(device: torch.device, turn: int) -> bool:
 
 
 def check_finite(player: Player, terms: dict[str, Tensor], progress: Progress) -> None:
-    for name, value in terms.items():
-        if not torch.isfinite(value):
+    values = torch.stack(list(terms.values())).tolist()
+    for name, value in zip(terms, values, strict=True):
+        if not math.isfinite(value):
             raise NotFinite(
-                f"{player.name}/{name} is {value.item()} at stage {progress.index}, "
+                f"{player.name}/{name} is {value} at stage {progress.index}, "
                 f"step {progress.step}: {_ADVICE}"
             )
 
@@ -235,8 +240,10 @@ def check_means(means: dict[str, float], position: Position) -> None:
 def check_weights(system: System, position: Position) -> None:
     """The weights that are about to be stored: the last step's gradients are in no term."""
     for player in system.players:
-        for name, weights in player.module.named_parameters():
-            if not torch.isfinite(weights).all():
+        named = dict(player.module.named_parameters())
+        finite = torch.stack([torch.isfinite(weights).all() for weights in named.values()])
+        for name, right in zip(named, finite.tolist(), strict=True):
+            if not right:
                 raise NotFinite(
                     f"{player.name}: the weights {name} are not finite at {position}: {_ADVICE}"
                 )
