@@ -14,7 +14,13 @@ from ganforge.metrics.features import (
     RandomFeatures,
     resolve_features,
 )
-from ganforge.metrics.fid_kid import Distances, frechet_distance, kernel_distance, moments
+from ganforge.metrics.fid_kid import (
+    Distances,
+    diversity,
+    frechet_distance,
+    kernel_distance,
+    moments,
+)
 from ganforge.metrics.ms_ssim import Diversity, ms_ssim, num_scales
 from ganforge.metrics.set_metrics import chosen
 from ganforge.metrics.swd import SlicedWasserstein
@@ -220,8 +226,33 @@ def test_inception_that_cannot_be_fetched_is_one_clear_error(tmp_path: Path, mon
         resolve_features("inception")
 
 
+def test_diversity_is_a_ratio_of_distances():
+    """Features drawn together to a c-th around any point are a c-th as far from each other."""
+    real = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
+    assert diversity(real, real) == pytest.approx(1)
+    assert diversity(real, 0.25 * real + 3) == pytest.approx(0.25)
+    assert diversity(real, real[:1].expand(5, 8)) == 0
+    points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 8.0]])  # 5, 8 and 5 apart
+    line = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    assert diversity(points, line) == pytest.approx(1 / 6)
+    assert math.isnan(diversity(line[:1].expand(2, 2), line))
+
+
+def test_images_that_are_alike_are_told_from_images_that_vary():
+    measure, index = Distances(RandomFeatures(), ("diversity",), "_proxy"), torch.arange(8)
+    varied = [
+        torch.cat([blobs(1, 32, seed) for seed in range(start, start + 8)]) for start in (0, 50)
+    ]
+    alike = varied[0][:1] + 0.01 * varied[1]
+    real, other, collapsed = (measure.describe(images, index) for images in (*varied, alike))
+    assert measure.compare([real], [other])["diversity_proxy"] > 0.5
+    assert measure.compare([real], [collapsed])["diversity_proxy"] < 0.1
+
+
 def test_unknown_figures_are_named():
-    with pytest.raises(ValueError, match="unknown 'lpips'; there are swd, ms_ssim, fid, kid"):
+    with pytest.raises(
+        ValueError, match="unknown 'lpips'; there are swd, ms_ssim, fid, kid, diversity"
+    ):
         chosen(("swd", "lpips"), SystemSettings(), 0, {})
 
 

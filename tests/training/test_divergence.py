@@ -8,9 +8,11 @@ import pytest
 from ganforge.data.prepare import open_data
 from ganforge.schedule import Position
 from ganforge.settings import override
+from ganforge.systems.latent import LatentSystem
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
+from ganforge.testing import small
 from ganforge.training.checkpoint import Store, state_hashes
-from ganforge.training.loop import NotFinite, train
+from ganforge.training.loop import Collapsed, NotFinite, train
 from ganforge.training.multiprocess import run_multiprocess
 from ganforge.training.prepare import prepare
 from ganforge.training.resume import begin
@@ -171,3 +173,23 @@ def test_the_length_of_an_epoch_counts_where_it_says_when_to_store(settings):
     assert every.identity(0) == shorter.identity(0)
     ids = [prepare(SYSTEM, s).lineage().stage_ids[0] for s in (every, shorter)]
     assert ids[0] != ids[1]
+
+
+@pytest.mark.parametrize("rollback", [False, True])
+def test_a_collapsed_generator_ends_the_run_where_it_is_asked_for(monkeypatch, rollback):
+    """At the first validation; it is no divergence that a run goes back from."""
+    images = LatentSystem.images
+
+    def one_image(self, network, latent, batch, progress):
+        return images(self, network, latent[:1].expand_as(latent), batch, progress)
+
+    changes = {"validation.fid_network": "proxy", "validation.images": 8}
+    changes |= {"on_divergence": "rollback"} if rollback else {}
+    healthy = list(run(small("wgan", changes | {"on_collapse": "stop"})))
+    assert healthy[-1].metrics["validation/diversity_proxy"] > 0.03
+    monkeypatch.setattr(LatentSystem, "images", one_image)
+    reported = list(run(small("wgan", changes)))
+    assert reported[-1].metrics["validation/diversity_proxy"] == pytest.approx(0, abs=1e-6)
+    message = r"diversity_proxy is .* at stage 0, step \d+, below collapse_below = 0\.03: .*Fix: "
+    with pytest.raises(Collapsed, match=message):
+        list(run(small("wgan", changes | {"on_collapse": "stop"})))

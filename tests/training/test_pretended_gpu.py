@@ -1,4 +1,4 @@
-"""Each system trains on a GPU that is pretended: nothing is left on the CPU, little is read back."""
+"""Each system trains on a pretended GPU: nothing is left on the CPU, and little is read back."""
 
 from collections.abc import Iterator
 from dataclasses import replace

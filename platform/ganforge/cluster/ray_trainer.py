@@ -50,6 +50,7 @@ _CUT_OFF = (
 # Errors whose message is complete without the name of their type.
 _COMPLETE = (
     "SettingsError",
+    "Collapsed",
     "NotFinite",
     "OutOfMemory",
     "DiskFull",

@@ -68,9 +68,21 @@ def precision_recall(real: Tensor, fake: Tensor, neighbours: int = 3) -> tuple[f
     return precision.item(), recall.item()
 
 
+def diversity(real: Tensor, fake: Tensor) -> float:
+    """How far generated images are from each other, by how far real ones are: the ratio of mean
+    Euclidean distances of all pairs of features (n, d), (m, d), n, m ≥ 2.
+
+    About 1 where the two sets vary alike, 0 where all generated images are one: a generator that
+    has collapsed. NaN where all real images are one.
+    """
+    spread, among = (torch.pdist(features.double()).mean() for features in (fake, real))
+    return (spread / among).item() if among > 0 else float("nan")
+
+
 class Distances:
     """FID and KID between two sets, by the features of one network; `suffix` ends their names, and
-    `frechet` begins that of the first: FID is Inception's. `names` may have `precision_recall`."""
+    `frechet` begins that of the first: FID is Inception's. `names` may have `precision_recall` and
+    `diversity`."""
 
     def __init__(
         self, network: nn.Module, names: Sequence[str], suffix: str = "", frechet: str = "fid"
@@ -92,6 +104,9 @@ class Distances:
             )
         if "kid" in self.names:
             found[f"kid{self.suffix}"] = kernel_distance(first, second)
+        if "diversity" in self.names:
+            value = diversity(first, second)
+            found |= {f"diversity{self.suffix}": value} if value == value else {}
         if "precision_recall" in self.names:
             both = precision_recall(first, second)
             parts = zip(("precision", "recall"), both, strict=True)

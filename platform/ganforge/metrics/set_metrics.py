@@ -16,7 +16,7 @@ from ganforge.networks.efficientnet_lite import EfficientNetLite0, is_efflite0
 Description = TypeVar("Description")
 
 #: What `System.set_metrics` may name.
-SET_METRICS = ("swd", "ms_ssim", "fid", "kid")
+SET_METRICS = ("swd", "ms_ssim", "fid", "kid", "diversity")
 
 
 class SetMetric(Protocol[Description]):
@@ -47,7 +47,7 @@ def chosen(
         found.append(SlicedWasserstein(seed))
     if "ms_ssim" in names:
         found.append(Diversity())
-    if {"fid", "kid"} & set(names) and held_out.fid_network != "none":
+    if {"fid", "kid", "diversity"} & set(names) and held_out.fid_network != "none":
         found.append(Distances(RandomFeatures(), names, "_proxy"))
         if held_out.fid_network in assets:
             found.append(_distances(assets[held_out.fid_network], names))

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import model_validator
@@ -29,6 +29,21 @@ class LatentSettings(SystemSettings):
     data: DataSettings = setting(DataSettings(source="digits"), "images")
     validation: ValidationSettings = setting(
         ValidationSettings(images=64, samples=32), "held-out images"
+    )
+    on_collapse: Literal["report", "stop"] = setting(
+        "report",
+        "when generated images are nearly all alike at a validation: train on, or end the run",
+        weights=False,
+        added=True,
+    )
+    collapse_below: float = setting(
+        0.03,
+        "validation/diversity_proxy below which a generator has collapsed: the distances between "
+        "generated images by those between real ones",
+        gt=0,
+        lt=1,
+        weights=False,
+        added=True,
     )
 
 
@@ -57,7 +72,7 @@ class LatentSystem(System):
     Data = "images"
     metric = Metric("validation/swd", "min")
     metrics = (Metric("validation/fid_proxy", "min"), Metric("validation/kid_proxy", "min"))
-    set_metrics = ("swd", "ms_ssim", "fid", "kid")
+    set_metrics = ("swd", "ms_ssim", "fid", "kid", "diversity")
     sample_titles = ("generated", "real")
     takes = "latent"
     settings: Any

@@ -26,6 +26,10 @@ class NotFinite(RuntimeError):
     """A term left the real numbers: the run cannot continue from here."""
 
 
+class Collapsed(NotFinite):
+    """All that a generator makes is nearly one image: training on seldom brings it back."""
+
+
 @dataclass
 class Means:
     """Means of the terms since the plan's last report. They are part of a state that is stored

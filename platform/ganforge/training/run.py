@@ -21,7 +21,7 @@ from ganforge.training.checkpoint import Snapshot, Store, state_hashes
 from ganforge.training.divergence import LastGood
 from ganforge.training.ledger import Ledger
 from ganforge.training.lineage import digest, environment
-from ganforge.training.loop import NotFinite, Notice, Training, train
+from ganforge.training.loop import Collapsed, NotFinite, Notice, Training, train
 from ganforge.training.measure import measure
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import NOTICES, Report
@@ -40,6 +40,8 @@ from ganforge.training.reuse import Departing, Reuse
 from ganforge.training.run_record import RunRecord
 from ganforge.training.workers import Workers
 
+#: how much generated images vary, by how much real ones do
+DIVERSITY = "validation/diversity_proxy"
 logger = logging.getLogger("ganforge")
 
 
@@ -57,7 +59,8 @@ def run(
 ) -> Generator[Report]:
     """Train; yield reports, each after rank 0 has stored its state if it is to be stored.
 
-    A run that diverges ends with NotFinite, or goes back, as its settings say.
+    A run that diverges ends with NotFinite, or goes back, as its settings say; one whose generator
+    collapses may end with Collapsed.
 
     With `resume` the run continues from the newest state in `store` that verifies, whose report
     comes first, again; other code than its own must give its bits. `start` begins at any state:
@@ -120,6 +123,7 @@ def run(
                         yield kept.notice(report, training)
                         continue
                     report = measure(training, plan, data, workers, report, prepared.assets)
+                    check_collapse(report, settings)
                     report = record.describe(training, report)
                     if plan.stores(report.position):
                         kept.keep(report, training)
@@ -133,7 +137,7 @@ def run(
                 yield Report(position, "departure", plan.images_before(position), {})
                 return
             except NotFinite as error:
-                if good is None:
+                if good is None or isinstance(error, Collapsed):
                     raise
                 training = good.go_back(prepared, plan, training, error)
                 if rank == 0:
@@ -173,6 +177,21 @@ class Kept:
         report = replace(report, state=state_hashes(training.system))
         self.states.save(training, self.record.manifest(report, training), self.names)
         return report
+
+
+def check_collapse(report: Report, settings: SystemSettings) -> None:
+    """Raise Collapsed, where the settings ask for it, for images that are nearly all alike. Going
+    back is not offered: what is measured would then decide weights."""
+    found = report.metrics.get(DIVERSITY)
+    if found is None or getattr(settings, "on_collapse", "report") != "stop":
+        return
+    least = getattr(settings, "collapse_below", 0.0)
+    if found < least:
+        raise Collapsed(
+            f"{DIVERSITY} is {found:.3g} at {report.position}, below collapse_below = {least:g}: "
+            "the generated images are nearly all alike. Fix: lower the generator's learning rate, "
+            "or raise critic_steps or the penalty's weight; on_collapse = report trains on"
+        )
 
 
 def open_run_data(prepared: Prepared, plan: Plan) -> Data:
