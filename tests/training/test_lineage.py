@@ -33,6 +33,7 @@ OTHER = {
     "workers": 2,
     "alpha_unit": "epoch",
     "precision": "bfloat16",
+    "gradient_penalty_precision": "bfloat16",
     "plan": "compact",
     "data.view": "crop",
     "data.smaller": "skip",
@@ -101,6 +102,8 @@ def test_a_setting_counts_exactly_when_it_is_marked(key):
         base = override(BASE, {f"{player}.schedule.{k}": v for k, v in NEEDED[rest[1]].items()})
     if key.startswith("data.low_resolution") and key != "data.low_resolution_from":
         base = override(BASE, {"data.view": "crop"})  # pairs are cut alone
+    if key == "gradient_penalty_precision":
+        base = override(BASE, {"precision": "bfloat16"})  # else it has no effect, and is refused
     if key.startswith("data.degradation.second."):
         base = override(BASE, {"data.degradation": "strong"})  # else its ranges are points
     value = flatten(base)[key]
@@ -135,6 +138,7 @@ def test_every_setting_is_marked_or_listed():
         "threads",
         "device",
         "deterministic",
+        "cuda_graphs",
         "workers",
         "reports_per_stage",
         "rungs",
