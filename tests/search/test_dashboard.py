@@ -1,5 +1,6 @@
 """optuna-dashboard opens the mirror of a search, in a real browser."""
 
+import io
 import socket
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 from chromium import CHROMIUM
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from PIL import Image
 
 from ganforge.schedule import Plan, Stage
-from ganforge.search.mirror import Mirror
+from ganforge.search.mirror import ARTIFACTS, Mirror
 from ganforge.search.trial import Trial
 from ganforge.systems.base import Metric
 
@@ -41,11 +43,15 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         trial = Trial(number, point, None, plan, state="finished")  # pyright: ignore
         trial.scores = {1: 25.0 + number % 3, 2: 30.0 - abs(number - 5)}
         mirror.follow([trial])
+        pixels = io.BytesIO()
+        Image.new("RGB", (30 + number, 20), (200, 40, 40)).save(pixels, "png")
+        mirror.add_grid(trial, pixels.getvalue())
     assert not mirror.trouble
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [Path(sys.executable).with_name("optuna-dashboard"), file, "--port", str(port)]
+    command += ["--artifact-dir", str(file.with_name(ARTIFACTS))]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(120):
@@ -81,6 +87,11 @@ def test_the_study_its_best_trial_and_its_plots_are_shown(address: str, tmp_path
         page.get_by_text("critic_steps").first.wait_for()
         text = page.locator("body").inner_text()
         assert text.count("Complete") >= TRIALS
+        # the grid of the first trial is shown, and is its own
+        shown = page.locator("img[src*='/artifacts/']").first
+        shown.wait_for()
+        shown.evaluate("image => image.decode()")
+        assert shown.evaluate("image => image.naturalWidth") == 30
         page.screenshot(path=tmp_path / "dashboard.png")
         browser.close()
     assert not errors

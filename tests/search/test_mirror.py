@@ -92,6 +92,18 @@ def test_a_link_in_its_place_leads_nowhere(tmp_path: Path) -> None:
     assert len(load(path).trials) == 1
 
 
+def test_numbers_are_those_of_the_search_whichever_trial_starts_first(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.log"
+    mirror = Mirror(path, "a search", METRIC, SPACE)
+    mirror.follow([trial(1, "running")])
+    mirror.follow([trial(2, "finished", 1.0, 2.0)])
+    assert not load(path).trials
+    mirror.follow([trial(0, "running")])
+    found = load(path).trials
+    assert [t.user_attrs["trial"] for t in found] == [t.number for t in found] == [0, 1, 2]
+    assert found[2].value == 2.0
+
+
 def test_a_grid_is_an_artifact_of_its_trial(tmp_path: Path) -> None:
     file = tmp_path / "optuna.log"
     over = trial(0, "finished", 20.0, 30.0)

@@ -69,6 +69,7 @@ class Mirror:
         metrics = (metric, *further)
         self._several = len(metrics) > 1
         self._numbers: dict[int, int] = {}
+        self._waiting: dict[int, Trial] = {}
         self._reported: dict[int, int] = {}
         try:
             self._storage = JournalStorage(_Appended(path))
@@ -80,12 +81,16 @@ class Mirror:
             self._failed(error)
 
     def follow(self, trials: Iterable[Trial]) -> None:
-        """Write down what has changed."""
-        for trial in trials:
+        """Write down what has changed. Optuna numbers trials as they come: one that starts before
+        those of lower numbers waits for them."""
+        self._waiting |= {trial.number: trial for trial in trials}
+        for number in sorted(self._waiting):
             if self.trouble:
                 return
+            if number > len(self._numbers):
+                break
             try:
-                self._follow(trial)
+                self._follow(self._waiting.pop(number))
             except Exception as error:
                 self._failed(error)
 
@@ -107,10 +112,10 @@ class Mirror:
         state = _STATES.get(trial.state)
         if state is not None and trial.rungs_done:
             # Optuna lets nothing be added to a trial that is over: the file comes later
-            name = _grid_name(trial)
-            facts = {"artifact_id": name, "filename": name, "mimetype": "image/png"}
+            name, known = f"trial-{trial.number:04d}.png", _grid_id(trial)
+            facts = {"artifact_id": known, "filename": name, "mimetype": "image/png"}
             self._storage.set_trial_system_attr(
-                number, f"artifacts:{name}", json.dumps(facts | {"encoding": None})
+                number, f"artifacts:{known}", json.dumps(facts | {"encoding": None})
             )
         if state is not None:
             scored = trial.state in ("finished", "stopped") and trial.last_score is not None
@@ -127,7 +132,7 @@ class Mirror:
             folder = self.path.with_name(ARTIFACTS)
             check_own_folder(folder)
             folder.mkdir(exist_ok=True)
-            with replacing(folder / _grid_name(trial), durable=False) as file:
+            with replacing(folder / _grid_id(trial), durable=False) as file:
                 file.write(content)
         except Exception as error:
             self._failed(error)
@@ -161,8 +166,9 @@ class Mirror:
         logger.warning("%s: not written for Optuna (%s)", self.path, self.trouble)
 
 
-def _grid_name(trial: Trial) -> str:
-    return f"trial-{trial.number:04d}.png"
+def _grid_id(trial: Trial) -> str:
+    """The name of the file: the dashboard serves those of hexadecimal digits alone."""
+    return f"{trial.number:08d}"
 
 
 def load(path: Path) -> optuna.Study:

@@ -327,6 +327,7 @@ class _Search:
         note = summary_note(trials, best, metric.name, state.sampler.axes, self.objectives)
         if self.objectives is not None:
             tracking.mark_front(trials)
+        self.mirror.follow(trials)
         if best is not None:
             tracking.log_report(trials, best, state.sampler.study, costs)
             # after the report, for which the record was made complete
