@@ -98,10 +98,14 @@ def test_numbers_are_those_of_the_search_whichever_trial_starts_first(tmp_path: 
     mirror.follow([trial(1, "running")])
     mirror.follow([trial(2, "finished", 1.0, 2.0)])
     assert not load(path).trials
-    mirror.follow([trial(0, "running")])
+    first = trial(0, "finished", 1.0, 3.0)
+    first.seconds = 90.0  # of a search that is resumed
+    mirror.follow([first])
     found = load(path).trials
     assert [t.user_attrs["trial"] for t in found] == [t.number for t in found] == [0, 1, 2]
     assert found[2].value == 2.0
+    duration = found[0].duration
+    assert duration is not None and 90 <= duration.total_seconds() < 120
 
 
 def test_a_grid_is_an_artifact_of_its_trial(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -147,12 +147,14 @@ class Mirror:
             attributes["mlflow_run"] = trial.run.run_id
         if trial.branch is not None:
             attributes["branched_from"] = trial.branched_from
+        now = datetime.now(UTC).replace(tzinfo=None)
         return FrozenTrial(
             number=trial.number,
             trial_id=trial.number,
             state=TrialState.RUNNING,
             value=None,
-            datetime_start=datetime.now(UTC).replace(tzinfo=None),
+            # the journal has no clock: of a search that is resumed the durations alone are right
+            datetime_start=now - timedelta(seconds=trial.seconds),
             datetime_complete=None,
             params={key: trial.params[key] for key in found},
             distributions=found,
