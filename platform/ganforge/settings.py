@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from ganforge.errors import GanforgeError
 from ganforge.migrations import SCHEMA, migrate
 
 S = TypeVar("S", bound="Strict")
@@ -37,7 +38,7 @@ _DEPTH = 12
 _LARGEST = 2**63
 
 
-class SettingsError(ValueError):
+class SettingsError(GanforgeError, ValueError):
     """Bad input: one line per mistake, naming the key, the value, the rule and the fix."""
 
 

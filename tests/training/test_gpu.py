@@ -137,10 +137,10 @@ def test_memory_of_a_stage_that_is_over_is_given_back():
     """Graphs of an earlier stage hold memory: none may be left of them after the next growth."""
     settings = {"device": "cuda", "reports_per_stage": 1}
     prepared = small("progressive_gan_sr", settings)
+    held = 0
     for report in run(prepared):
         if report.stage:
             held = torch.cuda.memory_allocated()
-    del report
     torch.cuda.empty_cache()
     assert torch.cuda.memory_allocated() < 2 * held
 

@@ -19,6 +19,7 @@ from ganforge.cluster.placement import release
 from ganforge.cluster.ray_trainer import FAILURES, Trainer, cause, reason
 from ganforge.cluster.session import TERMINATED, graceful, terminated, worker_resources
 from ganforge.cluster.variables import read_machine_file
+from ganforge.errors import TrainingFailed
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
 from ganforge.tracking.run_ref import RunRef
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 
 Listener = Callable[[Summary], None]
 _RAY_FOLDER = "ray"
-
-
-class TrainingFailed(RuntimeError):
-    """A run ended with an error; the message is one line."""
 
 
 @dataclass(frozen=True)

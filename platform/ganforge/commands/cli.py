@@ -99,7 +99,13 @@ def train(
         metric=metric, experiment=experiment, tracking_uri=tracking_uri, storage=storage,
         resume=resume, accept=accept or [], dry_run=dry_run,
     )  # fmt: skip
-    run(options, how)
+    from ganforge.errors import TrainingFailed
+
+    try:
+        run(options, how)
+    except TrainingFailed as error:
+        complain(str(error))
+        sys.exit(1)
 
 
 def _initial(
@@ -177,7 +183,7 @@ def tune(
     accept: Accept = None, dry_run: DryRun = False,
 ) -> None:  # fmt: skip
     """Search a system's settings."""
-    from ganforge.commands.tune import TuneOptions
+    from ganforge.commands.tune import TuneOptions, exit_code
     from ganforge.commands.tune import tune as search
 
     settings_options = CliOptions(
@@ -220,7 +226,7 @@ def tune(
         accept=accept or [],
         dry_run=dry_run,
     )
-    search(settings_options, options)
+    sys.exit(exit_code(search(settings_options, options)))
 
 
 @app.command()

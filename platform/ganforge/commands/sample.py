@@ -42,7 +42,7 @@ def sample(options: SampleOptions) -> None:
     """
     found = find_model(options.model, options.tracking_uri, trust_code=options.trust_code)
     network = found.model.network
-    labels = _labels(network, options.model, options.count, options.label)
+    labels = labels_for(network, options.model, options.count, options.label)
     folder = Path(options.output).expanduser()
     make_output_folder(folder)
     names = [
@@ -66,6 +66,11 @@ def sample(options: SampleOptions) -> None:
     )
 
 
+def sampled(network: nn.Module, seed: int, number: int, label: int | None) -> Image.Image:
+    """One image of a generator from noise, by its number."""
+    return _shown(to_bytes(_image(network, seed, number, label)[0]).permute(1, 2, 0))
+
+
 @torch.inference_mode()
 def _image(network: nn.Module, seed: int, number: int, label: int | None) -> Tensor:
     """One image (1, C, H, W) in [-1, 1]: alone, so that others leave no trace in its bits."""
@@ -74,7 +79,7 @@ def _image(network: nn.Module, seed: int, number: int, label: int | None) -> Ten
     return network(*given).float()
 
 
-def _labels(network: nn.Module, model: str, count: int, label: int | None) -> list[int] | None:
+def labels_for(network: nn.Module, model: str, count: int, label: int | None) -> list[int] | None:
     """The label of each image, or None for a generator without labels. A label that the model does
     not have is refused."""
     if not hasattr(network, "latent_size"):
@@ -99,5 +104,9 @@ def _labels(network: nn.Module, model: str, count: int, label: int | None) -> li
 
 def _write(file: BinaryIO, pixels: Tensor) -> None:
     """Pixels (H, W, 1 or 3) uint8 as a PNG file."""
+    _shown(pixels).save(file, "PNG")
+
+
+def _shown(pixels: Tensor) -> Image.Image:
     levels = pixels.cpu().contiguous().numpy()
-    Image.fromarray(levels if levels.shape[-1] == 3 else levels[..., 0]).save(file, "PNG")
+    return Image.fromarray(levels if levels.shape[-1] == 3 else levels[..., 0])

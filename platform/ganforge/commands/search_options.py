@@ -1,7 +1,7 @@
 """What `tune` and `plan` have in common: the space that is searched, and the points tried first."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ _FILES = (".json", ".jsonl", ".csv")
 
 
 def load_space(
-    given: str | None,
+    given: str | Mapping[str, Any] | None,
     system: str,
     settings: "SystemSettings",
     options: CliOptions,
@@ -38,7 +38,10 @@ def load_space(
     from ganforge.search.by_stage import space_for
     from ganforge.search.space import check_space, without
 
-    space = search_spaces.load(given or system, len(settings.stages))
+    if isinstance(given, Mapping):
+        space = dict(given)
+    else:
+        space = search_spaces.load(given or system, len(settings.stages))
     check_space(space, settings)
     fixed = [change.partition("=")[0] for change in options.changes]
     left, removed = without(space, fixed, settings)

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,7 +20,8 @@ from ganforge.commands.start import (
     ui_lines,
     use_line,
 )
-from ganforge.console import Console, complain, show
+from ganforge.console import Console, show
+from ganforge.errors import TrainingFailed
 from ganforge.local_files import Linked, check_own_folder
 from ganforge.run_names import new_name, newest_first
 from ganforge.settings import SettingsError, to_json
@@ -29,6 +29,7 @@ from ganforge.settings import SettingsError, to_json
 if TYPE_CHECKING:
     from ganforge.cluster.coordinator import Summary
     from ganforge.cluster.train import Trained
+    from ganforge.systems.base import Metric
     from ganforge.tracking.driver import DriverClient
     from ganforge.tracking.run_ref import RunRef
     from ganforge.tracking.runs import Opening
@@ -53,12 +54,26 @@ class TrainOptions:
     dry_run: bool = False
 
 
-def train(options: CliOptions, how: TrainOptions) -> None:
-    """Check, open the run or resume it, train, end the run, print where everything is."""
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run that has ended: its id in the tracking store `uri` (empty where that could not be
+    reached), where its states are, and what came out."""
+
+    run_id: str
+    uri: str
+    store: str
+    metric: "Metric"
+    metrics: dict[str, float]
+    stages: "tuple[StageResult, ...]"
+
+
+def train(options: CliOptions, how: TrainOptions) -> TrainedRun | None:
+    """Check, open the run or resume it, train, end the run, print where everything is. None after
+    a dry run; TrainingFailed, or SettingsError, once the run has ended with it."""
     check_addresses(how.tracking_uri, how.storage)
     start = prepare_start(options, how.metric, how.dry_run, accept=how.accept)
     if start is None:
-        return
+        return None
     # Ray and MLflow take seconds to import: not before the input is known to be good
     from ganforge.cluster.machines import wait_for_slots
     from ganforge.cluster.preflight import check_machines
@@ -92,6 +107,8 @@ def train(options: CliOptions, how: TrainOptions) -> None:
         trouble = run.client.trouble or trained.tracking_trouble
         show(f"warning       the tracking store failed: {trouble}")
         show(f"              {sync_command(storage, uri)}   sends the rest")
+    ref = run.ref
+    return TrainedRun(ref.run_id, ref.uri, run.store, start.metric, trained.metrics, trained.stages)
 
 
 @dataclass
@@ -222,17 +239,14 @@ def _opening(start: Start, name: str, store: str) -> "Opening":
 
 @contextmanager
 def _ending(start: Start, run: _Run, listener: _Listener) -> Iterator[None]:
-    """End the run however the block ends; a failed training exits with one line."""
-    from ganforge.cluster.train import TrainingFailed
-
+    """End the run however the block ends."""
     outcome, status = "interrupted", "KILLED"
     try:
         yield
         outcome, status = "finished", "FINISHED"
     except (TrainingFailed, SettingsError) as error:
         outcome, status = f"failed: {error}", "FAILED"
-        complain(str(error))
-        sys.exit(2 if isinstance(error, SettingsError) else 1)
+        raise
     finally:
         run.ref = run.client.known(run.ref)
         stages = [listener.stages[index] for index in sorted(listener.stages)]

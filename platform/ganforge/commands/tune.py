@@ -2,7 +2,7 @@
 
 import os
 import shlex
-import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 class TuneOptions:
     """The options of `ganforge tune`, besides those about settings."""
 
-    space: str | None = None
+    space: str | Mapping[str, Any] | None = None
     strategy: str = "halving"
     sampler: str = "tpe"
     population: int | None = None
@@ -67,8 +67,18 @@ class TuneOptions:
     dry_run: bool = False
 
 
-def tune(settings_options: CliOptions, options: TuneOptions) -> None:
-    """Check, search, report which trial is best and what can be done with it.
+@dataclass(frozen=True)
+class Searched:
+    """A search that is over, or was interrupted, and what its trials were compared by."""
+
+    result: "SearchResult"
+    metric: "Metric"
+    uri: str
+    system: str
+
+
+def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
+    """Check, search, report which trial is best and what can be done with it; None after a dry run.
 
     Without a system, a preset and a settings file, the flagship's `quick` preset is searched.
     """
@@ -117,7 +127,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
         settings_options, metric, options.dry_run, preset, examine, options.accept
     )
     if start is None:
-        return
+        return None
     if objectives:
         start = replace(start, metric=objectives[0])
         check_computed(start.prepared, objectives)
@@ -198,9 +208,16 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> None:
         reasons = {trial.reason for trial in result.trials if trial.reason}
         reasons |= {result.ended_early} - {""}
         complain("no trial finished a stage: " + "; ".join(sorted(reasons)))
-        sys.exit(1)
-    if result.interrupted:
-        sys.exit(130)
+    return Searched(result, start.metric, uri, start.prepared.system)
+
+
+def exit_code(searched: Searched | None) -> int:
+    """0 where a search has a best trial, 1 where it has none, 130 where it was interrupted."""
+    if searched is None:
+        return 0
+    if searched.result.best is None:
+        return 1
+    return 130 if searched.result.interrupted else 0
 
 
 def finish(console: Console, run_id: str, start: Start, model_name: str, uri: str) -> None:

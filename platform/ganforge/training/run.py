@@ -268,6 +268,6 @@ def be_deterministic(settings: SystemSettings, device: torch.device) -> None:
     full_float32()
     if device.type == "cuda":
         # nothing reads memory before it is written; filling it takes a kernel for each tensor
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
         # without it deterministic matrix products are refused; read when cuBLAS is first used
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

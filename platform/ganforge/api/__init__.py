@@ -1,0 +1,1 @@
+"""The commands for Python and notebooks: what `import ganforge` offers by name."""

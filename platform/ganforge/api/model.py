@@ -1,0 +1,194 @@
+"""A trained generator in Python: enlarge, sample, measure, take home."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from ganforge.inference.images import Photo
+    from ganforge.inference.model import Model
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What `--model` names, loaded. `model.network` is the generator: one tensor in, one out."""
+
+    reference: str
+    model: "Model"
+    stage: int | None = None
+    tracking_uri: str | None = None
+    trust_code: bool = False
+
+    @property
+    def scale(self) -> int:
+        """Side of an enlarged image by side of its source."""
+        return self.model.scale
+
+    def upscale(self, image: Any, output: str | Path | None = None, tile: int | None = None) -> Any:
+        """An enlarged image of the kind that was given.
+
+        A PIL image, a path of an image file (a PIL image comes back), an array uint8 or uint16 of
+        (H, W) or (H, W, C), or a tensor (N, C, H, W) in [-1, 1]. With `output` the path may be a
+        folder: its images are written there, as `ganforge upscale` does. `tile` is the side of
+        tiles in source pixels: the same pixels in less memory.
+        """
+        import torch
+
+        if output is not None:
+            return self._folder(image, output, tile)
+        self._check_images("upscale")
+        if isinstance(image, torch.Tensor):
+            from ganforge.inference.tiles import upscale_tiles
+
+            return torch.stack([_whole(upscale_tiles, self.model, one, tile) for one in image])
+        from ganforge.inference.enlarge import enlarge
+
+        photo, back = _photo(image)
+        model = self.model
+        levels = enlarge(
+            model.network, photo, scale=model.scale, channels=model.channels, tile=tile
+        )
+        return back(levels)
+
+    def sample(self, count: int = 1, label: int | None = None, seed: int = 0) -> "list[Image]":
+        """Images of a generator from noise: image k is a function of weights, seed and k."""
+        from ganforge.commands.sample import labels_for, sampled
+
+        labels = labels_for(self.model.network, self.reference, count, label)
+        return [
+            sampled(self.model.network, seed, number, None if labels is None else labels[number])
+            for number in range(count)
+        ]
+
+    def evaluate(self, benchmark: str | Path) -> "pd.DataFrame":
+        """PSNR and SSIM of the Y channel of each image of a benchmark folder (HR/ and LR/), next to
+        bicubic's; the last row has the means."""
+        import pandas as pd
+
+        from ganforge.inference.benchmark import evaluate_benchmark, means
+
+        self._check_images("measure on a benchmark")
+        model = self.model
+        rows = evaluate_benchmark(model.network, benchmark, model.scale, model.channels)
+        return pd.DataFrame([vars(row) for row in [*rows, means(rows)]])
+
+    def export(self, path: str | Path, *, overwrite: bool = False, size: str | None = None) -> Path:
+        """Write a file whose ending says its kind (.onnx, .pt2, .safetensors, .pth), checked
+        against this model; its path."""
+        from ganforge.commands.export import ExportOptions, export
+        from ganforge.inference.export import FORMATS
+
+        suffix = Path(path).suffix.removeprefix(".")
+        kinds = {suffix: name for name, (suffix, _) in FORMATS.items()}
+        export(
+            ExportOptions(
+                self.reference,
+                str(path),
+                kinds.get(suffix, suffix),
+                self.stage,
+                overwrite,
+                self.tracking_uri,
+                self.trust_code,
+                size,
+            )
+        )
+        return Path(path)
+
+    def _folder(self, images: Any, output: str | Path, tile: int | None) -> list[Path]:
+        from ganforge.commands.upscale import UpscaleOptions, upscale
+
+        upscale(
+            UpscaleOptions(
+                str(images),
+                self.reference,
+                str(output),
+                tile,
+                stage=self.stage,
+                tracking_uri=self.tracking_uri,
+                trust_code=self.trust_code,
+            )
+        )
+        return sorted(path for path in Path(output).rglob("*") if path.is_file())
+
+    def _check_images(self, action: str) -> None:
+        from ganforge.commands.models import FoundModel, needs_images
+
+        needs_images(FoundModel(self.model, self.reference), action)
+
+
+def load(
+    reference: str | Path,
+    *,
+    stage: int | None = None,
+    tracking_uri: str | None = None,
+    trust_code: bool = False,
+) -> TrainedModel:
+    """What `--model` takes: the id of a run, models:/NAME@champion, a folder of states or a file of
+    weights, also of another trainer. SettingsError where there is none."""
+    from ganforge.commands.models import find_model
+
+    found = find_model(str(reference), tracking_uri, stage, trust_code=trust_code)
+    return TrainedModel(str(reference), found.model, stage, tracking_uri, trust_code)
+
+
+def _whole(upscale_tiles: Any, model: "Model", image: "Tensor", tile: int | None) -> "Tensor":
+    """One tensor (C, s·H, s·W) of its tiles."""
+    height, width = (side * model.scale for side in image.shape[-2:])
+    made = image.new_empty(model.channels, height, width)
+    for top, left, part in upscale_tiles(model.network, image, model.scale, tile):
+        made[:, top : top + part.shape[1], left : left + part.shape[2]] = part
+    return made
+
+
+def _photo(image: Any) -> "tuple[Photo, Any]":
+    """An image as the decoder gives it, and what turns levels into its kind again."""
+    import numpy as np
+    import torch
+    from PIL import Image as Images
+
+    from ganforge.inference.images import Photo, read_photo
+    from ganforge.settings import SettingsError
+
+    if isinstance(image, str | Path):
+        return read_photo(Path(image)), _as_image
+    if isinstance(image, Images.Image):
+        if image.mode not in ("L", "LA", "RGB", "RGBA"):
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        levels, back = np.asarray(image), _as_image
+    elif isinstance(image, np.ndarray):
+        flat = image.ndim == 2
+        levels, back = image, (lambda made: made[..., 0] if flat else made)
+    else:
+        raise SettingsError(
+            f"image: a {type(image).__name__} is not enlarged; give a path, a PIL image, an array "
+            "(H, W, C) uint8 or uint16, or a tensor (N, C, H, W) in [-1, 1]"
+        )
+    if levels.dtype not in (np.uint8, np.uint16) or levels.ndim not in (2, 3):
+        raise SettingsError(
+            f"image: an array {levels.dtype} of shape {levels.shape}; it must be uint8 or uint16, "
+            "(H, W) or (H, W, C)"
+        )
+    levels = levels[..., None] if levels.ndim == 2 else levels
+    if levels.shape[-1] not in (1, 2, 3, 4):
+        raise SettingsError(f"image: has {levels.shape[-1]} channels; 1 to 4 are enlarged")
+    depth = 8 if levels.dtype == np.uint8 else 16
+    planes = torch.from_numpy(levels.astype(np.float32)).permute(2, 0, 1)
+    planes = (planes / ((2**depth - 1) / 2) - 1).contiguous()
+    colours = 3 if len(planes) > 2 else 1
+    alpha = planes[colours:] if len(planes) > colours else None
+    return Photo(planes[:colours], alpha, depth), back
+
+
+def _as_image(levels: "np.ndarray[Any, Any]") -> "Image":
+    """Levels (H, W, C) as a PIL image; 16 bits become 8, which PIL has in colour."""
+    import numpy as np
+    from PIL import Image as Images
+
+    if levels.dtype == np.uint16:
+        levels = ((levels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return Images.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)

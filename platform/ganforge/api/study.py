@@ -1,0 +1,68 @@
+"""A search: its trials as a table, its best one as a run."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ganforge.api.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ganforge.search.result import SearchResult
+    from ganforge.search.trial import Trial
+    from ganforge.systems.base import Metric
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a search found; of one that was interrupted, what it has so far."""
+
+    result: "SearchResult"
+    metric: "Metric"
+    uri: str
+
+    @property
+    def search_id(self) -> str:
+        """What `resume` takes."""
+        return self.result.search_id
+
+    @property
+    def interrupted(self) -> bool:
+        return self.result.interrupted
+
+    @property
+    def best(self) -> Run:
+        """The best trial. SettingsError where none has finished a stage."""
+        from ganforge.settings import SettingsError
+
+        if self.result.best is None:
+            raise SettingsError(f"search {self.search_id}: no trial finished a stage")
+        return self._run(self.result.best)
+
+    @property
+    def trials(self) -> list[Run]:
+        """All trials in the order of their numbers."""
+        return [self._run(trial) for trial in self.result.trials]
+
+    @property
+    def front(self) -> list[Run]:
+        """Of several metrics the Pareto front, the best by the first one first."""
+        return [self._run(trial) for trial in self.result.front]
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """A row for each trial: outcome, searched settings, scores, seconds and costs by stage."""
+        from ganforge.search.costs import stage_rates, trial_costs
+        from ganforge.search.report.collect import row
+        from ganforge.search.report.table import table
+
+        trials = self.result.trials
+        rates = stage_rates(trials)
+        rows = [row(trial, self.metric.name, trial_costs(trial, rates)) for trial in trials]
+        return table(rows, max((len(trial.plan.stages) for trial in trials), default=0))
+
+    def _run(self, trial: "Trial") -> Run:
+        run_id = trial.run.run_id if trial.run is not None else ""
+        return Run(run_id, self.uri, self.metric.name, trial.folder)
+
+    def _repr_html_(self) -> str:
+        return self.to_dataframe().to_html(index=False, max_rows=20)

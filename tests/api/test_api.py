@@ -1,0 +1,214 @@
+"""The Python API does what the commands do: equal records, equal pixels, equal messages."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from command_line import ganforge as command
+from PIL import Image
+from small import METRIC, SYSTEM
+
+import ganforge
+from ganforge.api.start import changes
+
+pytestmark = pytest.mark.ray
+
+
+#: two stages of four steps
+SETTINGS = {
+    "images_per_epoch": 16,
+    "width": 4,
+    "batch_size": 4,
+    "stages": {"0": {"epochs": 1}, "1": {"epochs": 1, "fade_epochs": 0.5}},
+    "validation": {"images": 1, "samples": 1, "max_side": 32, "sliced_wasserstein": False},
+    "reports_per_stage": 2,
+}
+GIVEN = {"system": SYSTEM, "preset": "quick", "target": 32, "settings": SETTINGS, "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("api")
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, images: Path) -> ganforge.Run:
+    given = {"tracking_uri": f"sqlite:///{folder}/mlflow.db", "storage": folder / "runs"}
+    return ganforge.train(images, **GIVEN, **given)
+
+
+def test_names_are_imported_when_they_are_used():
+    import subprocess
+    import sys
+
+    code = (
+        "import ganforge, sys; print([n for n in ('torch', 'ray', 'mlflow') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert {"train", "tune", "load", "Study", "Run"} <= set(dir(ganforge))
+    assert all(getattr(ganforge, name) for name in ganforge.__all__)
+    assert issubclass(ganforge.SettingsError, ganforge.GanforgeError)
+    assert issubclass(ganforge.TrainingFailed, ganforge.GanforgeError)
+
+
+def test_the_command_line_makes_the_same_record(run: ganforge.Run, folder: Path, images: Path):
+    words = ["--preset", "quick", "--target", 32]
+    words += [part for change in changes(SETTINGS) for part in ("--set", change)]
+    uri = f"sqlite:///{folder}/other.db"
+    options = ["--data", images, "--tracking-uri", uri, "--storage", folder / "others"]
+    assert command("train", SYSTEM, *options, *words) == 0
+    [other] = (folder / "others").glob("train-*")
+    recorded = json.loads((other / "about" / "run.json").read_text())["tracking"]
+    there = ganforge.Run(recorded["run_id"], uri, METRIC.name)
+    assert there.settings == run.settings
+    assert [s.hashes for s in there.stages] == [s.hashes for s in run.stages]
+    assert [s.stage_id for s in there.stages] == [s.stage_id for s in run.stages]
+
+
+def test_a_run_shows_its_stages_curves_and_images(run: ganforge.Run):
+    assert [stage.index for stage in run.stages] == [0, 1]
+    assert run.score == run.stages[-1].metrics[METRIC.name]
+    curves = run.curves()
+    assert curves.index.name == "images" and METRIC.name in curves
+    assert curves[METRIC.name].dropna().iloc[-1] == pytest.approx(run.score)
+    assert run.grid().tobytes() != run.grid(0).tobytes()
+    with pytest.raises(ganforge.SettingsError, match="no sample grid of stage 7"):
+        run.grid(7)
+    assert METRIC.name in run._repr_html_()
+
+
+def test_it_reproduces(run: ganforge.Run):
+    assert run.reproduce() is True
+
+
+def test_an_image_of_any_kind_is_enlarged(run: ganforge.Run, images: Path, tmp_path: Path):
+    model = run.model()
+    path = images / "0.png"
+    made = model.upscale(path)
+    written = model.upscale(path, output=tmp_path / "large")
+    assert [file.name for file in written] == ["0.png"]
+    with Image.open(path) as small, Image.open(written[0]) as large:
+        assert made.size == large.size == tuple(side * model.scale for side in small.size)
+        pixels = np.asarray(large.convert("RGB"))
+        assert np.array_equal(np.asarray(made), pixels)
+        assert np.array_equal(np.asarray(model.upscale(small)), pixels)
+        levels = np.asarray(small)
+        assert np.array_equal(model.upscale(levels), pixels)
+        assert np.array_equal(model.upscale(levels, tile=16), pixels)
+        planes = torch.from_numpy(levels.copy()).permute(2, 0, 1)[None] / 127.5 - 1
+        tensor = model.upscale(planes)
+    assert tensor.shape == (1, 3, *pixels.shape[:2])
+    assert (((tensor[0].permute(1, 2, 0) + 1) * 127.5).numpy() - pixels).__abs__().max() < 0.51
+    assert model.upscale(levels[..., 0]).shape == pixels.shape[:2]
+
+
+def test_what_is_no_image_is_refused(run: ganforge.Run):
+    model = run.model()
+    with pytest.raises(ganforge.SettingsError, match="a list is not enlarged; give a path"):
+        model.upscale([1, 2])
+    with pytest.raises(
+        ganforge.SettingsError, match=r"an array float64 .* must be uint8 or uint16"
+    ):
+        model.upscale(np.zeros((4, 4, 3)))
+    with pytest.raises(ganforge.SettingsError, match="has 5 channels"):
+        model.upscale(np.zeros((4, 4, 5), np.uint8))
+
+
+def test_a_model_is_taken_home(run: ganforge.Run, tmp_path: Path):
+    path = run.model().export(tmp_path / "generator.safetensors")
+    assert path.is_file()
+    with pytest.raises(ganforge.SettingsError, match="--output"):
+        run.model().export(tmp_path / "missing" / "generator.onnx")
+
+
+def test_a_benchmark_is_a_table_with_means(run: ganforge.Run, images: Path, tmp_path: Path):
+    for part in ("HR", "LR"):
+        (tmp_path / part).mkdir()
+    for name in ("0.png", "1.png"):
+        with Image.open(images / name) as image:
+            image.save(tmp_path / "HR" / name)
+            halved = (image.width // 2, image.height // 2)
+            image.resize(halved, Image.Resampling.BICUBIC).save(tmp_path / "LR" / name)
+    frame = run.model().evaluate(tmp_path)
+    assert len(frame) == 3
+    numbers = frame.select_dtypes("number")
+    assert numbers["psnr"].iloc[-1] == pytest.approx(numbers["psnr"].iloc[:2].mean())
+    assert (numbers["psnr_bicubic"] > 20).all()
+
+
+def test_samples_are_functions_of_their_number(tmp_path: Path):
+    given = {"tracking_uri": f"sqlite:///{tmp_path}/mlflow.db", "storage": tmp_path / "runs"}
+    settings = {
+        "images_per_epoch": 16,
+        "stages": {"0": {"epochs": 1}},
+        "shards": 1,
+        "batch_size": 8,
+    }
+    validation = {"images": 2, "samples": 2, "fid_network": "none"}
+    run = ganforge.train(
+        system="conditional_gan", preset="quick", quiet=True,
+        settings=settings | {"validation": validation}, **given,
+    )  # fmt: skip
+    model = run.model()
+    three, two = model.sample(3, label=7), model.sample(2, label=7)
+    assert [a.tobytes() for a in three[:2]] == [b.tobytes() for b in two]
+    assert three[0].tobytes() != three[1].tobytes()
+    with pytest.raises(ganforge.SettingsError, match="labels 0 to 9"):
+        model.sample(1, label=10)
+    with pytest.raises(ganforge.SettingsError, match="upscale"):
+        model.upscale(np.zeros((4, 4, 3), np.uint8))
+
+
+def test_bad_input_is_refused_with_the_words_of_the_command(folder: Path, images: Path):
+    given = {"tracking_uri": f"sqlite:///{folder}/mlflow.db", "storage": folder / "runs"}
+    with pytest.raises(
+        ganforge.SettingsError, match=r"unknown setting 'wdth'.*did you mean 'width'"
+    ):
+        ganforge.train(images, SYSTEM, settings={"wdth": 4}, **given)
+    with pytest.raises(ganforge.SettingsError, match=r"critic\.learning_rate = '-1'"):
+        ganforge.train(images, SYSTEM, settings={"critic": {"learning_rate": -1}}, **given)
+    with pytest.raises(ganforge.SettingsError, match="no such file or folder"):
+        ganforge.load("nothing/here")
+
+
+def test_a_search_over_a_dictionary_is_a_study(folder: Path, images: Path, tmp_path: Path):
+    from ray import tune
+
+    study = ganforge.tune(
+        images,
+        **GIVEN,
+        space={
+            "critic.learning_rate": tune.loguniform(1e-4, 1e-2),
+            "critic_steps": tune.choice([1]),
+        },
+        trials=2,
+        experiment="study",
+        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+        storage=tmp_path / "runs",
+    )
+    frame = study.to_dataframe()
+    assert isinstance(frame, pd.DataFrame) and list(frame["trial"]) == [0, 1]
+    assert not study.interrupted and len(study.trials) == 2
+    scores = [trial.score for trial in study.trials]
+    assert study.best.score == max(scores)
+    assert study.best.run_id in {trial.run_id for trial in study.trials}
+    assert "critic.learning_rate" in study._repr_html_()
+    # a search that is over is resumed to the same study
+    again = ganforge.tune(
+        images,
+        **GIVEN,
+        space={
+            "critic.learning_rate": tune.loguniform(1e-4, 1e-2),
+            "critic_steps": tune.choice([1]),
+        },
+        trials=2,
+        experiment="study",
+        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+        storage=tmp_path / "runs",
+        resume=study.search_id,
+    )
+    assert again.search_id == study.search_id and again.best == study.best
