@@ -122,6 +122,8 @@ BAD = [
         ["train", "--preset", "quick", "--set", "perceptual.network={root}/weights.pt"],
         "perceptual.network = ",
     ),
+    (["tune", "--preset", "quick", "--seed", "-1"], "seed = -1: must be from 0 to"),
+    (["plan", "--preset", "quick", "--seed", "4294967296"], "seed = 4294967296: must be from 0"),
     (["tune", "--space", "nothing"], "space = nothing: there is no such search space"),
     (["tune", "--space", "{root}/space_typo.py"], "did you mean 'generator.learning_rate'?"),
     (["tune", "--space", "{root}/space_range.py"], "generator.betas.0"),

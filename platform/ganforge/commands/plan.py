@@ -39,6 +39,9 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
     """Measure each stage on a few batches, and print memory, time and cost by strategy."""
     if options.seconds < _LEAST_SECONDS:
         raise SettingsError(f"seconds = {options.seconds}: must be at least {_LEAST_SECONDS:g}")
+    from ganforge.search.named_samplers import check_seed
+
+    check_seed(options.seed)
     if options.price is not None and not options.price > 0:
         raise SettingsError(f"price = {options.price}: must be above 0")
     named = settings_options.system or settings_options.settings_file

@@ -41,10 +41,17 @@ class SamplerKind:
     whole_space: bool = False
 
 
+def check_seed(seed: int) -> None:
+    """SettingsError for a seed that Optuna's samplers do not take."""
+    if not 0 <= seed < 2**32:
+        raise SettingsError(f"seed = {seed}: must be from 0 to {2**32 - 1}; give another one")
+
+
 def make_sampler(kind: str, seed: int, startup_trials: int) -> SamplerKind:
     """The sampler of a name in `KINDS`, or of module:Class or FILE.py:Class, a subclass of
     optuna.samplers.BaseSampler that is constructed with seed=. SettingsError where it is unknown
     or lacks a package."""
+    check_seed(seed)
     if ":" in kind:
         return SamplerKind(_own_sampler(kind, seed), constraints=False, ranks_pruned=False)
     if kind == "tpe":
