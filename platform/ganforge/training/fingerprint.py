@@ -61,6 +61,11 @@ _VALIDATORS = {"model_validator", "field_validator", "field_serializer", "model_
 _UNUSED_DUNDERS = {"__repr__", "__str__", "__doc__"}
 
 
+def _cut(module: str) -> bool:
+    """Whether a module, or the package that it is in, is not followed."""
+    return module in CUTS or module.partition(".")[0] in CUTS
+
+
 def code_fingerprint(system: type, sources: "Sources | None" = None) -> dict[str, str]:
     """sha256 of each definition that a system's weights depend on, by name.
 
@@ -140,7 +145,7 @@ class _Walk:
                 return
 
     def _define(self, key: Key) -> None:
-        if key.module in CUTS or f"{key.module}:{key.name}" in CUTS:
+        if _cut(key.module) or f"{key.module}:{key.name}" in CUTS:
             return
         module = self.sources.module(key.module)
         if module is None:
@@ -168,7 +173,7 @@ class _Walk:
 
     def _all_of(self, module: Module) -> None:
         """A whole module counts: every statement, and everything it uses."""
-        if module.name in CUTS or module.name in self._whole:
+        if _cut(module.name) or module.name in self._whole:
             return
         self._whole.add(module.name)
         self._count(Key(module.name, "(whole)"), module, module.tree.body)
@@ -213,7 +218,7 @@ class _Walk:
             here, base = waiting.pop()
             found = self.sources.target(here, base)
             if found is not None and found.module != "=library":
-                if found.module in CUTS:
+                if _cut(found.module):
                     pydantic = True
                     continue
                 other = self.sources.module(found.module)
