@@ -11,7 +11,7 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from ganforge.local_files import cache_directory, replacing
-from ganforge.settings import SettingsError
+from ganforge.settings import SettingsError, shown_path
 
 Assets = dict[str, dict[str, Tensor]]
 #: under which names a trainer's file has the state dict, and how many tables deep it is looked for
@@ -104,9 +104,15 @@ def from_path(text: str, key: str, rule: str = "a path") -> dict[str, Tensor]:
 
     `rule` says in errors which values the setting takes.
     """
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise SettingsError(f"{key} = {text}: no such file; give {rule}")
+    try:
+        path = Path(text).expanduser()
+        found_there = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, ~nobody, a zero byte
+        why = getattr(error, "strerror", None) or str(error)
+        where = f"{key} = {shown_path(text)}"
+        raise SettingsError(f"{where}: not a path ({why}); give {rule}") from None
+    if not found_there:
+        raise SettingsError(f"{key} = {shown_path(text)}: no such file; give {rule}")
     try:
         if path.suffix == ".safetensors":
             found = load_file(path)

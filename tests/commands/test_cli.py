@@ -248,3 +248,18 @@ def test_scale_four_and_start_four_build_their_ladders():
     assert [s.resolution for s in low.stages] == [8, 16, 32, 64, 128, 256, 512]
     with pytest.raises(SettingsError, match="target = 8"):
         configure(CliOptions(preset="paper", start=16, target=8))
+
+
+def test_weights_that_are_not_there_hide_no_other_mistake():
+    options = CliOptions(system="srgan", changes=["wdth=4", "initial_weights=nowhere.pth"])
+    with pytest.raises(SettingsError) as caught:
+        configure(options)
+    lines = str(caught.value).split("\n")
+    assert len(lines) == 2 and "unknown setting 'wdth'" in str(caught.value)
+    assert "initial_weights = nowhere.pth: no such file; give none or a file" in lines
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "~nobody-of-that-name/m.pth", "a\0b"])
+def test_weights_at_what_is_no_path_are_one_line(path):
+    with pytest.raises(SettingsError, match=r"initial_weights = .*not a path .*give none or a file"):
+        configure(CliOptions(system="srgan", changes=[f"initial_weights={path}"]))

@@ -87,7 +87,10 @@ def configure(options: CliOptions, default_preset: str = "paper") -> "tuple[str,
     changes, problems = _changes(options, named_groups(settings))
     given = {"scale"} & set(record["settings"] if record else ())
     given |= set() if options.scale is None else {"scale"}
-    changes |= _generator_changes(settings, changes, given)
+    try:
+        changes |= _generator_changes(settings, changes, given)
+    except SettingsError as error:
+        problems += str(error).split("\n")
     try:
         settings = override(settings, changes)
     except SettingsError as error:

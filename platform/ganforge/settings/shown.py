@@ -6,6 +6,7 @@ from typing import Any
 
 #: values and keys are cut in messages, names that are compared with others before that
 _SHOWN, _COMPARED = 80, 100
+_PATH = 600
 
 
 def shown(value: Any) -> str:
@@ -24,9 +25,11 @@ def shown_key(key: Any) -> str:
 
 
 def shown_path(path: object) -> str:
-    """A path in a message: whole, because its end says most."""
+    """A path in a message: whole, because its end says most; one that is too long to be a path
+    loses its middle."""
     text = str(path)
-    return text if text.isprintable() else ascii(text)[1:-1]
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text if len(text) <= _PATH else f"{text[: _PATH // 3]}…{text[-_PATH // 3 :]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
