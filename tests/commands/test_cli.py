@@ -261,5 +261,7 @@ def test_weights_that_are_not_there_hide_no_other_mistake():
 
 @pytest.mark.parametrize("path", ["x" * 300, "~nobody-of-that-name/m.pth"])
 def test_weights_at_what_is_no_path_are_one_line(path):
-    with pytest.raises(SettingsError, match=r"initial_weights = .*not a path .*give none or a file"):
+    with pytest.raises(
+        SettingsError, match=r"initial_weights = .*not a path .*give none or a file"
+    ):
         configure(CliOptions(system="srgan", changes=[f"initial_weights={path}"]))
