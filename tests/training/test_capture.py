@@ -142,3 +142,10 @@ def test_a_recording_that_fails_ends_the_run_with_the_fix(monkeypatch, tiny):
     monkeypatch.setattr(loop, "captures", lambda *_: Captures(failing))
     with pytest.raises(RuntimeError, match=r"critic: .*INTERNAL ASSERT.*Fix: cuda_graphs = false"):
         hashes(prepare("progressive_gan_sr", tiny()))
+
+
+def test_a_player_that_sits_out_records_nothing(recorder, tiny):
+    """The critic, where the adversarial term has no weight."""
+    list(run(prepare("progressive_gan_sr", tiny(adversarial_weight=0.0))))
+    parts = 3
+    assert len(recorder.recorded) == parts

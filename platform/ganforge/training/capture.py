@@ -118,7 +118,8 @@ class Captures:
         part = StagePart(**values, fading=progress.fading, alpha=alpha)
         try:
             begin()
-            check(lambda: compute(batch, part))
+            if check(lambda: compute(batch, part)) is None:
+                return None  # the player sits out: there is nothing to record
         except NotCapturable as error:
             if player not in self.refused:
                 logger.info("%s: no CUDA graphs, %s", player, error)
@@ -133,17 +134,18 @@ class Captures:
             raise RuntimeError(
                 f"{player}: recording a CUDA graph failed: {error}. Fix: cuda_graphs = false"
             ) from error
-        return None if found is None else Captured(graph, batch, alpha, found)
+        assert found is not None
+        return Captured(graph, batch, alpha, found)
 
 
-def check(compute: Callable[[], Any]) -> None:
-    """Run a pass once; NotCapturable where it needs the host."""
+def check(compute: Callable[[], Any]) -> Any:
+    """What a pass gives, run once; NotCapturable where it needs the host."""
     drawn = torch.default_generator.get_state()
     waiting = torch.cuda.get_sync_debug_mode() if torch.cuda.is_initialized() else None
     if waiting is not None:
         torch.cuda.set_sync_debug_mode("error")
     try:
-        compute()
+        found = compute()
     except RuntimeError as error:
         if waiting is not None and "synchronizing" in str(error):
             raise NotCapturable("its losses read a tensor of the GPU back") from None
@@ -153,6 +155,7 @@ def check(compute: Callable[[], Any]) -> None:
             torch.cuda.set_sync_debug_mode(waiting)
     if not torch.equal(drawn, torch.default_generator.get_state()):
         raise NotCapturable("its losses draw on the CPU")
+    return found
 
 
 def cuda_graph(compute: Compute, other: Replay | None) -> tuple[Replay, ShardPass | None]:
