@@ -343,3 +343,26 @@ def test_finite_differences_take_no_double_backward_and_are_finite_for_a_flat_cr
     assert not any(double)
     PENALTIES[name](critic, images, 0.0).backward()
     assert double[-1]
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.1])
+def test_penalties_have_a_precision_of_their_own(sigma: float) -> None:
+    """Under mixed precision in float32, unless they are left their caller's."""
+    seen: list[torch.dtype] = []
+    weight = torch.randn(6, 3, 3, 3, requires_grad=True)
+
+    def critic(images: torch.Tensor) -> torch.Tensor:
+        scores = F.conv2d(images, weight).square().sum(dim=(1, 2, 3))
+        seen.append(F.conv2d(images, weight).dtype)
+        return scores
+
+    images = torch.rand(2, 3, 5, 5)
+    for own, wanted in ((False, torch.float32), (True, torch.bfloat16)):
+        seen.clear()
+        with torch.autocast("cpu", torch.bfloat16):
+            first = gradient_penalty(critic, images, images.flip(0), sigma, own)
+            second = zero_centred_penalty(critic, images, sigma, own)
+        assert set(seen) == {wanted}
+        for value in (first, second):
+            (gradient,) = torch.autograd.grad(value, weight)
+            assert torch.isfinite(gradient).all() and gradient.dtype == torch.float32

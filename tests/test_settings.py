@@ -280,3 +280,12 @@ def test_iterations_are_batches_of_the_stage():
     assert [stage.images for stage in plan.stages] == [112, 72, 80]
     assert [plan.stages[1].fading(step) for step in (2, 3)] == [True, False]
     assert plan.stages[2].fade_images == 40
+
+
+def test_a_penalty_is_less_precise_only_where_the_rest_is():
+    from ganforge.systems.progan import SettingsA
+
+    override(SettingsA(), {"precision": "bfloat16", "gradient_penalty_precision": "tf32"})
+    for precision in ("float32", "tf32"):
+        with pytest.raises(SettingsError, match="gradient_penalty_precision = tf32: is for precis"):
+            override(SettingsA(), {"precision": precision, "gradient_penalty_precision": "tf32"})
