@@ -82,7 +82,7 @@ class Settings(AverageSettings, PenaltySettings):
 
 
 #: Longer than `distortion`: the last block trains on larger crops in smaller batches, while the
-#: learning rate falls along a cosine. About 40 minutes of two cores.
+#: learning rate falls along a cosine. About half an hour of two cores.
 FIDELITY: dict[str, Any] = {
     "width": 64,
     "plan": "compact",
