@@ -13,6 +13,8 @@ from small import METRIC, SYSTEM
 
 import ganforge
 from ganforge.api.start import changes
+from ganforge.testing import small as small_run
+from ganforge.training.run import run as run_prepared
 
 pytestmark = pytest.mark.ray
 
@@ -141,19 +143,8 @@ def test_a_benchmark_is_a_table_with_means(run: ganforge.Run, images: Path, tmp_
 
 
 def test_samples_are_functions_of_their_number(tmp_path: Path):
-    given = {"tracking_uri": f"sqlite:///{tmp_path}/mlflow.db", "storage": tmp_path / "runs"}
-    settings = {
-        "images_per_epoch": 16,
-        "stages": {"0": {"epochs": 1}},
-        "shards": 1,
-        "batch_size": 8,
-    }
-    validation = {"images": 2, "samples": 2, "fid_network": "none"}
-    run = ganforge.train(
-        system="conditional_gan", preset="quick", quiet=True,
-        settings=settings | {"validation": validation}, **given,
-    )  # fmt: skip
-    model = run.model()
+    list(run_prepared(small_run("conditional_gan"), store=str(tmp_path / "run")))
+    model = ganforge.load(tmp_path / "run")
     three, two = model.sample(3, label=7), model.sample(2, label=7)
     assert [a.tobytes() for a in three[:2]] == [b.tobytes() for b in two]
     assert three[0].tobytes() != three[1].tobytes()
@@ -197,18 +188,3 @@ def test_a_search_over_a_dictionary_is_a_study(folder: Path, images: Path, tmp_p
     assert study.best.score == max(scores)
     assert study.best.run_id in {trial.run_id for trial in study.trials}
     assert "critic.learning_rate" in study._repr_html_()
-    # a search that is over is resumed to the same study
-    again = ganforge.tune(
-        images,
-        **GIVEN,
-        space={
-            "critic.learning_rate": tune.loguniform(1e-4, 1e-2),
-            "critic_steps": tune.choice([1]),
-        },
-        trials=2,
-        experiment="study",
-        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
-        storage=tmp_path / "runs",
-        resume=study.search_id,
-    )
-    assert again.search_id == study.search_id and again.best == study.best
