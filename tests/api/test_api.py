@@ -13,6 +13,8 @@ from small import METRIC, SYSTEM
 
 import ganforge
 from ganforge.api.start import changes
+from ganforge.settings import override
+from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
 from ganforge.testing import small as small_run
 from ganforge.training.run import run as run_prepared
 
@@ -118,6 +120,121 @@ def test_what_is_no_image_is_refused(run: ganforge.Run):
         model.upscale(np.zeros((4, 4, 3)))
     with pytest.raises(ganforge.SettingsError, match="has 5 channels"):
         model.upscale(np.zeros((4, 4, 5), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r"a tensor torch\.uint8 .* must be of floats"),
+        (torch.zeros(3, 8, 8), r"of shape \(3, 8, 8\)"),
+        (torch.zeros(0, 3, 8, 8), r"of shape \(0, 3, 8, 8\)"),
+        (np.zeros((0, 4, 3), np.uint8), "must be uint8 or uint16"),
+        (Image.new("I;16", (8, 8), 30000), "PIL's mode I;16 is not enlarged"),
+        (Image.new("F", (8, 8)), "PIL's mode F is not enlarged"),
+    ],
+)
+def test_pixels_that_would_be_taken_for_others_are_refused(run: ganforge.Run, image, message):
+    with pytest.raises(ganforge.SettingsError, match=message):
+        run.model().upscale(image)
+
+
+def test_tiles_are_of_a_size_that_covers_the_image(run: ganforge.Run):
+    for tile in (-1, 0, 15, "x", 16.0):
+        with pytest.raises(
+            ganforge.SettingsError, match=r"tile = .*: must be a whole number from 16"
+        ):
+            run.model().upscale(np.zeros((40, 40, 3), np.uint8), tile=tile)
+
+
+def test_an_image_is_upright_however_it_is_given(run: ganforge.Run, images: Path, tmp_path: Path):
+    path = tmp_path / "turned.jpg"
+    with Image.open(images / "1.png") as image:
+        turned = Image.Exif()
+        turned[0x0112] = 6
+        image.convert("RGB").save(path, quality=95, exif=turned)
+    model = run.model()
+    with Image.open(path) as image:
+        assert model.upscale(image).size == model.upscale(path).size != image.size
+
+
+def test_what_is_loaded_is_what_is_taken_home(run: ganforge.Run, tmp_path: Path):
+    """And not what its reference names by then."""
+    import shutil
+
+    from safetensors.torch import load_file
+
+    for stage, name in ((0, "first"), (1, "second")):
+        run.model(stage).export(tmp_path / f"{name}.safetensors")
+    loaded = run.model()
+    elsewhere = ganforge.TrainedModel("moved/away", loaded.model)
+    elsewhere.export(tmp_path / "taken.safetensors")
+    wanted, taken = (load_file(tmp_path / f"{n}.safetensors") for n in ("second", "taken"))
+    assert all(torch.equal(wanted[key], taken[key]) for key in wanted)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.new("RGB", (20, 16), (200, 30, 30)).save(folder / "good.png")
+    shutil.copy(__file__, folder / "bad.png")
+    with pytest.raises(ganforge.GanforgeError, match=r"1 of 2 images are not upscaled: .*bad\.png"):
+        elsewhere.upscale(folder, output=tmp_path / "large")
+    assert [path.name for path in (tmp_path / "large").iterdir()] == ["good.png"]
+
+
+def test_a_trial_without_a_record_has_no_model(run: ganforge.Run, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nameless = ganforge.Run("", run.uri, run.metric)
+    for call in (nameless.model, nameless.curves, nameless.grid, lambda: ganforge.load("")):
+        with pytest.raises(ganforge.SettingsError):
+            call()
+    with pytest.raises(ganforge.SettingsError, match="deadbeef"):
+        ganforge.Run("deadbeef", run.uri, run.metric).curves()
+
+
+def test_images_that_are_others_are_not_trained_on(run: ganforge.Run, images: Path, tmp_path: Path):
+    import shutil
+
+    shutil.copytree(images, tmp_path / "more")
+    Image.new("RGB", (64, 64), (1, 2, 3)).save(tmp_path / "more" / "new.png")
+    with pytest.raises(ganforge.SettingsError, match="is not trained again"):
+        run.reproduce(tmp_path / "more")
+
+
+def test_settings_are_values_and_not_their_texts():
+    given = {
+        "stages": [{"resolution": 16, "epochs": 1}, {"resolution": 32, "epochs": np.int64(2)}],
+        "generator": {"betas": (np.float64(0.5), 0.9), "learning_rate": torch.tensor(0.25)},
+        "data": {"roots": ("one folder", "another, too")},
+        "perceptual.network": None,
+    }
+    settings = override(ProgressiveGANSR.Settings(), dict(c.split("=", 1) for c in changes(given)))
+    assert [row.epochs for row in settings.stages] == [1, 2]
+    assert settings.generator.betas == (0.5, 0.9) and settings.generator.learning_rate == 0.25
+    assert settings.data.roots == ("one folder", "another, too")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"settings": ["width=4"]}, "settings = .*must be a dictionary"),
+        ({"settings": {"nogroup": {}}}, "unknown setting 'nogroup'"),
+        ({"settings": {"width=4": 5}}, "width=4: a key must be the name of a setting"),
+        ({"trials": 0}, "trials = 0: must be a whole number from 1"),
+        ({"trials": 1.5}, r"trials = 1\.5: must be"),
+        ({"patience": -2}, "patience = -2: must be a whole number from 0"),
+        ({"concurrent": "a"}, "concurrent = 'a'"),
+        ({"budget": 30}, "budget = 30: must be a text"),
+        ({"seed": "x"}, "seed = 'x'"),
+        ({"metric": 3}, "metric = 3: must be a text, or several"),
+        ({"metric": [3]}, "metric = 3: must be a text"),
+        ({"space": 3}, "space = 3: must be a path or a text"),
+        ({"system": 3}, "system = 3: must be a text"),
+        ({"data": b"x"}, "data = b'x': must be a folder, or several"),
+        ({"data": 3}, "data = 3: must be a folder, or several"),
+        ({"begin_with": 3}, "begin_with = 3: must be a path or a text"),
+    ],
+)
+def test_arguments_of_other_types_are_refused(given: dict, message: str):
+    with pytest.raises(ganforge.SettingsError, match=message):
+        ganforge.tune(**{"system": SYSTEM, "preset": "quick"} | given)
 
 
 def test_a_model_is_taken_home(run: ganforge.Run, tmp_path: Path):

@@ -58,6 +58,7 @@ def test_optuna_reads_every_trial(tmp_path: Path) -> None:
     assert states == ["COMPLETE", "COMPLETE", "PRUNED", "FAIL", "RUNNING"]
     assert study.best_trial.number == 0 and study.best_value == 31.0
     assert study.trials[4].user_attrs["outcome"] == "paused after stage 0"
+    assert [trial(9, state).outcome for state in ("waiting", "running")] == ["waiting", "running"]
     frame = study.trials_dataframe()
     assert list(frame["value_validation/psnr"].dropna()) == [31.0, 30.0, 19.0]
 

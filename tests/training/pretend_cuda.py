@@ -7,7 +7,8 @@ and untagged tensors is a mix-up, as it is on a GPU, except copies, indices of t
 of the CPU in pointwise operations.
 
 It computes on the CPU: what a GPU has no kernel for, its own list of autocast operations, NCCL and
-memory cannot be seen here (tests/training/test_gpu.py sees them where there is a GPU).
+memory cannot be seen here (tests/training/test_gpu.py sees them where there is a GPU), and `.cpu()`
+ends a gradient's way, which it does not on a GPU.
 """
 
 import sys

@@ -130,6 +130,8 @@ def test_the_promise_is_not_inherited_and_needs_a_gpu():
     assert capture.captures(built_in, settings, gpu) is not None
     assert capture.captures(derived, settings, gpu) is None
     assert capture.captures(built_in, settings, torch.device("cpu")) is None
+    pooled = type("Pooled", (ProgressiveGANSR,), {"capturable": True, "shard_buffers": ("pool",)})
+    assert capture.captures(pooled.__new__(pooled), settings, gpu) is None
     off = override(settings, {"cuda_graphs": False})
     assert capture.captures(built_in, off, gpu) is None
 

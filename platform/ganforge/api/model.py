@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ganforge.api.checks import check_whole
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from PIL.Image import Image
     from torch import Tensor
 
+    from ganforge.commands.models import FoundModel
     from ganforge.inference.images import Photo
     from ganforge.inference.model import Model
 
@@ -34,17 +37,20 @@ class TrainedModel:
 
         A PIL image, a path of an image file (a PIL image comes back), an array uint8 or uint16 of
         (H, W) or (H, W, C), or a tensor (N, C, H, W) in [-1, 1]. With `output` the path may be a
-        folder: its images are written there, as `ganforge upscale` does. `tile` is the side of
-        tiles in source pixels: the same pixels in less memory.
+        folder: its images are written there, as `ganforge upscale` does, and their paths come back;
+        NotAllUpscaled where some failed. `tile` is the side of tiles in source pixels, 16 or more:
+        the same pixels in less memory.
         """
         import torch
 
+        check_whole("tile", tile, 16)
         if output is not None:
             return self._folder(image, output, tile)
         self._check_images("upscale")
         if isinstance(image, torch.Tensor):
             from ganforge.inference.tiles import upscale_tiles
 
+            _check_tensor(image, self.model.channels)
             return torch.stack([_whole(upscale_tiles, self.model, one, tile) for one in image])
         from ganforge.inference.enlarge import enlarge
 
@@ -59,6 +65,9 @@ class TrainedModel:
         """Images of a generator from noise: image k is a function of weights, seed and k."""
         from ganforge.commands.sample import labels_for, sampled
 
+        check_whole("count", count, 1)
+        check_whole("label", label, 0)
+        check_whole("seed", seed, 0)
         labels = labels_for(self.model.network, self.reference, count, label)
         return [
             sampled(self.model.network, seed, number, None if labels is None else labels[number])
@@ -95,30 +104,28 @@ class TrainedModel:
                 self.tracking_uri,
                 self.trust_code,
                 size,
-            )
+            ),
+            self._found,
         )
         return Path(path)
 
     def _folder(self, images: Any, output: str | Path, tile: int | None) -> list[Path]:
         from ganforge.commands.upscale import UpscaleOptions, upscale
 
-        upscale(
-            UpscaleOptions(
-                str(images),
-                self.reference,
-                str(output),
-                tile,
-                stage=self.stage,
-                tracking_uri=self.tracking_uri,
-                trust_code=self.trust_code,
-            )
-        )
-        return sorted(path for path in Path(output).rglob("*") if path.is_file())
+        options = UpscaleOptions(str(images), self.reference, str(output), tile)
+        return upscale(options, self._found)
+
+    @property
+    def _found(self) -> "FoundModel":
+        """The weights that are loaded: what the reference names may be others by now."""
+        from ganforge.commands.models import FoundModel
+
+        return FoundModel(self.model, self.reference)
 
     def _check_images(self, action: str) -> None:
-        from ganforge.commands.models import FoundModel, needs_images
+        from ganforge.commands.models import needs_images
 
-        needs_images(FoundModel(self.model, self.reference), action)
+        needs_images(self._found, action)
 
 
 def load(
@@ -136,6 +143,17 @@ def load(
     return TrainedModel(str(reference), found.model, stage, tracking_uri, trust_code)
 
 
+def _check_tensor(images: "Tensor", channels: int) -> None:
+    from ganforge.settings import SettingsError
+
+    right = images.ndim == 4 and images.shape[1] == channels and images.numel()
+    if not right or not images.is_floating_point():
+        raise SettingsError(
+            f"image: a tensor {images.dtype} of shape {tuple(images.shape)}; it must be of floats "
+            f"in [-1, 1], (N, {channels}, H, W)"
+        )
+
+
 def _whole(upscale_tiles: Any, model: "Model", image: "Tensor", tile: int | None) -> "Tensor":
     """One tensor (C, s·H, s·W) of its tiles."""
     height, width = (side * model.scale for side in image.shape[-2:])
@@ -150,6 +168,7 @@ def _photo(image: Any) -> "tuple[Photo, Any]":
     import numpy as np
     import torch
     from PIL import Image as Images
+    from PIL import ImageOps
 
     from ganforge.inference.images import Photo, read_photo
     from ganforge.settings import SettingsError
@@ -157,6 +176,12 @@ def _photo(image: Any) -> "tuple[Photo, Any]":
     if isinstance(image, str | Path):
         return read_photo(Path(image)), _as_image
     if isinstance(image, Images.Image):
+        if image.mode.startswith(("I", "F")):
+            raise SettingsError(
+                f"image: PIL's mode {image.mode} is not enlarged; give the path of the file, or an "
+                "array uint8 or uint16"
+            )
+        image = ImageOps.exif_transpose(image)  # upright, as a file is read
         if image.mode not in ("L", "LA", "RGB", "RGBA"):
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         levels, back = np.asarray(image), _as_image
@@ -168,7 +193,7 @@ def _photo(image: Any) -> "tuple[Photo, Any]":
             f"image: a {type(image).__name__} is not enlarged; give a path, a PIL image, an array "
             "(H, W, C) uint8 or uint16, or a tensor (N, C, H, W) in [-1, 1]"
         )
-    if levels.dtype not in (np.uint8, np.uint16) or levels.ndim not in (2, 3):
+    if levels.dtype not in (np.uint8, np.uint16) or levels.ndim not in (2, 3) or not levels.size:
         raise SettingsError(
             f"image: an array {levels.dtype} of shape {levels.shape}; it must be uint8 or uint16, "
             "(H, W) or (H, W, C)"

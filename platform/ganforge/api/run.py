@@ -46,17 +46,10 @@ class Run:
         """A row for each report, a column for each metric, by images shown to the critic."""
         import pandas as pd
 
-        from ganforge.tracking.client import open_client
+        from ganforge.tracking.queries import fetch_curves
 
-        client = open_client(self.uri)
-        names = client.get_run(self.run_id).data.metrics
-        columns = {
-            name: {
-                point.step: point.value for point in client.get_metric_history(self.run_id, name)
-            }
-            for name in sorted(names)
-        }
-        return pd.DataFrame(columns).sort_index().rename_axis("images")
+        found = fetch_curves(self.uri, self.run_id)
+        return pd.DataFrame(found).sort_index().rename_axis("images")
 
     def grid(self, stage: int | None = None) -> "Image":
         """The newest sample grid, or the newest of a stage."""
@@ -69,7 +62,8 @@ class Run:
         paths = in_order(list_files(self.uri, self.run_id, "grids"))
         chosen = [path for index, _, path in paths if stage in (None, index)]
         if not chosen:
-            raise SettingsError(f"run {self.run_id}: no sample grid of stage {stage} is recorded")
+            which = "" if stage is None else f" of stage {stage}"
+            raise SettingsError(f"run {self.run_id}: no sample grid{which} is recorded")
         with tempfile.TemporaryDirectory() as folder:
             image = Image.open(fetch_file(self.uri, self.run_id, chosen[-1], Path(folder)))
             image.load()  # and closes the file
@@ -79,12 +73,15 @@ class Run:
         """The averaged generator of the last finished stage, or of `stage`."""
         from ganforge.api.model import load
 
-        return load(self.run_id, stage=stage, tracking_uri=self.uri, trust_code=trust_code)
+        reference = f"runs:/{self.run_id}"
+        return load(reference, stage=stage, tracking_uri=self.uri, trust_code=trust_code)
 
     def reproduce(self, data: str | Path | Sequence[str] = (), *, strict: bool = False) -> bool:
         """Train it again and compare every stored state, as `ganforge reproduce` does: whether all
-        came out equal. `data` is where the images are now, if elsewhere."""
+        came out equal. `data` is where the images are now, if elsewhere. SettingsError where it is
+        not tried, because images or settings are others."""
         from ganforge.commands.reproduce import reproduce
+        from ganforge.settings import SettingsError
 
         folders = [str(data)] if isinstance(data, str | Path) else list(data)
         try:
@@ -92,6 +89,11 @@ class Run:
                 self.run_id, "", self.uri, folders, {}, self.metric, None, None, [], strict=strict
             )
         except SystemExit as stop:
+            if stop.code == 2:
+                raise SettingsError(
+                    f"run {self.run_id}: is not trained again, what differs is printed above; "
+                    "give the images that it was trained on"
+                ) from None
             return stop.code in (None, 0)
         return True
 

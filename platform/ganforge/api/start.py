@@ -2,14 +2,17 @@
 
 import contextlib
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ganforge.api.checks import as_text, check_table, check_text, check_whole
 from ganforge.api.run import Run
 from ganforge.api.study import Study
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.resumed_search import LimitOptions
+from ganforge.settings import SettingsError, shown, shown_key
 
 Folders = str | Path | Sequence[str | Path]
 
@@ -25,7 +28,7 @@ def train(
     seed: int | None = None,
     target: int | None = None,
     scale: int | None = None,
-    begin_with: str | None = None,
+    begin_with: str | Path | None = None,
     metric: str | None = None,
     experiment: str = "ganforge",
     tracking_uri: str | None = None,
@@ -45,6 +48,10 @@ def train(
     from ganforge.commands.train import TrainOptions
     from ganforge.commands.train import train as command
 
+    _check_common(system, preset, experiment, tracking_uri, metric)
+    _check_numbers(workers=workers, target=target, scale=scale)
+    check_whole("seed", seed, 0)
+    begin_with = as_text("begin_with", begin_with)
     with _printing(quiet):
         found = command(
             CliOptions(
@@ -89,7 +96,7 @@ def tune(
     seed: int = 0,
     target: int | None = None,
     scale: int | None = None,
-    begin_with: str | None = None,
+    begin_with: str | Path | None = None,
     metric: str | Sequence[str] | None = None,
     experiment: str = "ganforge",
     tracking_uri: str | None = None,
@@ -109,7 +116,21 @@ def tune(
     from ganforge.commands.tune import TuneOptions
     from ganforge.commands.tune import tune as command
 
-    metrics = [metric] if isinstance(metric, str) else list(metric or ())
+    metrics = [metric] if isinstance(metric, str) else metric or []
+    if not isinstance(metrics, Sequence):
+        raise SettingsError(f"metric = {shown(metric)}: must be a text, or several")
+    metrics = list(metrics)
+    _check_common(system, preset, experiment, tracking_uri, *metrics)
+    _check_numbers(
+        trials=trials, concurrent=concurrent, workers=workers, target=target, scale=scale
+    )
+    check_whole("patience", patience, 0)
+    check_whole("seed", seed, 0)
+    for name, value in (("budget", budget), ("strategy", strategy), ("sampler", sampler)):
+        check_text(name, value)
+    if not isinstance(space, Mapping):
+        space = as_text("space", space)
+    begin_with = as_text("begin_with", begin_with)
     with _printing(quiet):
         found = command(
             CliOptions(
@@ -124,7 +145,7 @@ def tune(
                 initial_weights=begin_with and initial_weights(begin_with, "all", tracking_uri),
             ),
             TuneOptions(
-                space=str(space) if isinstance(space, Path) else space,
+                space=space,
                 strategy=strategy,
                 sampler=sampler,
                 limits=LimitOptions(trials=trials, budget=budget, patience=patience),
@@ -143,23 +164,65 @@ def tune(
     return Study(found.result, found.metric, found.uri)
 
 
+def _check_common(
+    system: Any, preset: Any, experiment: Any, tracking_uri: Any, *metrics: Any
+) -> None:
+    names = ("system", "preset", "experiment", "tracking_uri")
+    for name, value in zip(names, (system, preset, experiment, tracking_uri), strict=True):
+        check_text(name, value)
+    for metric in metrics:
+        check_text("metric", metric)
+
+
+def _check_numbers(**values: Any) -> None:
+    for name, value in values.items():
+        check_whole(name, value, 1)
+
+
 def changes(settings: Mapping[str, Any] | None, before: str = "") -> list[str]:
     """Settings as `--set` has them; a dictionary in place of a value is a group."""
+    check_table("settings", settings)
     found: list[str] = []
     for key, value in (settings or {}).items():
         name = f"{before}{key}"
-        group = isinstance(value, Mapping)
-        found += changes(value, f"{name}.") if group else [f"{name}={value}"]
+        if not isinstance(key, str) or "=" in key:
+            raise SettingsError(f"{shown_key(name)}: a key must be the name of a setting, as text")
+        if isinstance(value, Mapping) and value:
+            found += changes(value, f"{name}.")
+        else:
+            found.append(f"{name}={_word(value)}")
     return found
+
+
+def _word(value: Any) -> str:
+    """A value as a word of the command line; lists and tables as JSON."""
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, default=_plain)
+    return str(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's or torch's as Python's; a path as text."""
+    item = getattr(value, "item", None)
+    if callable(item):
+        return item()
+    return str(value) if isinstance(value, Path) else value
 
 
 def _folders(data: Folders | None) -> tuple[str, ...]:
     if data is None:
         return ()
-    return (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
+    given = [data] if isinstance(data, str | Path) else data
+    if not isinstance(given, Sequence) or isinstance(given, bytes):
+        raise SettingsError(f"data = {shown(data)}: must be a folder, or several")
+    return tuple(as_text("data", one) or "" for one in given)
 
 
 @contextlib.contextmanager
 def _printing(quiet: bool) -> Iterator[None]:
-    with contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext():
+    """With `quiet` nothing is printed. (It holds for the process: other threads are quiet too.)"""
+    if not quiet:
+        yield
+        return
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield

@@ -46,7 +46,7 @@ class Study:
 
     @property
     def front(self) -> list[Run]:
-        """Of several metrics the Pareto front, the best by the first one first."""
+        """Of several metrics the Pareto front, the best by the first one first; of one, none."""
         return [self._run(trial) for trial in self.result.front]
 
     def to_dataframe(self) -> "pd.DataFrame":

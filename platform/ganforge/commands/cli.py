@@ -326,20 +326,22 @@ def upscale(
 ) -> None:
     """Put images through a trained generator."""
     command = _module("upscale")
-    command.upscale(
-        command.UpscaleOptions(
-            images,
-            model,
-            output,
-            tile,
-            file_format,
-            gpu,
-            stage,
-            overwrite,
-            tracking_uri,
-            trust_code,
-        )
+    options = command.UpscaleOptions(
+        images,
+        model,
+        output,
+        tile,
+        file_format,
+        gpu,
+        stage,
+        overwrite,
+        tracking_uri,
+        trust_code,
     )
+    try:
+        command.upscale(options)
+    except command.NotAllUpscaled:
+        sys.exit(1)  # what failed is printed already
 
 
 @app.command()

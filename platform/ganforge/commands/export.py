@@ -30,8 +30,9 @@ class ExportOptions:
     size: str | None = None
 
 
-def export(options: ExportOptions) -> None:
-    """Write one file, compare it with torch, print by how much it differs."""
+def export(options: ExportOptions, found: FoundModel | None = None) -> None:
+    """Write one file, compare it with torch, print by how much it differs. `found` is a model in
+    place of the one that the options name."""
     kind = options.file_format
     suffixes = {name: suffix for name, (suffix, _) in FORMATS.items()} | {n: n for n in WEIGHTS}
     if kind not in suffixes:
@@ -46,7 +47,7 @@ def export(options: ExportOptions) -> None:
     if not path.absolute().parent.is_dir():
         raise SettingsError(f"--output {path}: no such folder: {path.absolute().parent}")
     check_output(path.parent, path.name, overwrite=options.overwrite)
-    found = find_model(
+    found = found or find_model(
         options.model, options.tracking_uri, options.stage, trust_code=options.trust_code
     )
     needs_images(found, "export")

@@ -35,6 +35,10 @@ def find_model(
     or the id of a run. What they hold of Python is run where this machine has trusted it, or with
     `trust_code`.
     """
+    if not reference.strip():
+        raise SettingsError(
+            "model is empty: give the id of a run, models:/NAME@champion, a folder or a file"
+        )
     scheme = reference.partition(":")[0] if ":/" in reference else ""
     if scheme not in ("runs", "models"):
         path = Path(reference).expanduser()

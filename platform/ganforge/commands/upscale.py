@@ -1,7 +1,6 @@
 """`ganforge upscale`: images through a trained generator."""
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,9 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from ganforge.commands.models import find_model, needs_images
+from ganforge.commands.models import FoundModel, find_model, needs_images
 from ganforge.console import Bars, complain, show
+from ganforge.errors import GanforgeError
 from ganforge.inference.enlarge import enlarge
 from ganforge.inference.images import Photo, read_photo, write_photo
 from ganforge.inference.model import Model
@@ -42,9 +42,10 @@ class UpscaleOptions:
     trust_code: bool = False
 
 
-def upscale(options: UpscaleOptions) -> None:
-    """Write the generator's output for each image. One that fails stops no other; what failed is
-    printed at the end, with exit code 1."""
+def upscale(options: UpscaleOptions, found: FoundModel | None = None) -> list[Path]:
+    """Write the generator's output for each image; the files. One that fails stops no other; what
+    failed is printed at the end, and NotAllUpscaled raised. `found` is a model in place of the one
+    that the options name."""
     kind, tile = options.file_format, options.tile
     if kind not in SUFFIXES:
         raise SettingsError(f"--format {kind}: must be {', '.join(SUFFIXES)}")
@@ -52,7 +53,7 @@ def upscale(options: UpscaleOptions) -> None:
         raise SettingsError("--gpu: torch sees no CUDA device here; leave --gpu out")
     folder = Path(options.output).expanduser()
     tasks = find_tasks(Path(options.images).expanduser(), folder, SUFFIXES[kind])
-    found = find_model(
+    found = found or find_model(
         options.model, options.tracking_uri, options.stage, trust_code=options.trust_code
     )
     needs_images(found, "upscale")
@@ -61,7 +62,7 @@ def upscale(options: UpscaleOptions) -> None:
         raise SettingsError(f"model = {options.model}: has {loaded.channels} channels, not 1 or 3")
     if options.gpu:
         loaded.network.cuda()
-    errors, notes = [], []
+    errors, notes, written = [], [], []
     if tile is not None:
         margin = find_reach(loaded.network, loaded.scale)
         times = ((tile + margin.before + margin.after) / tile) ** 2
@@ -82,6 +83,7 @@ def upscale(options: UpscaleOptions) -> None:
                 name = task.target.relative_to(folder)
                 with output_file(folder, name, overwrite=options.overwrite) as file:
                     write_photo(file, task.target.suffix, levels, photo.profile)
+                written.append(task.target)
             except SettingsError as error:
                 errors.append(str(error))
             except Exception as error:  # of decoders, networks, encoders: the batch continues
@@ -94,7 +96,14 @@ def upscale(options: UpscaleOptions) -> None:
     for error in errors:
         complain(error)
     if errors:
-        sys.exit(1)
+        raise NotAllUpscaled(
+            f"{len(errors)} of {len(tasks)} images are not upscaled: {errors[0]}", errors
+        )
+    return written
+
+
+class NotAllUpscaled(GanforgeError):
+    """Images that failed; the others are written. `args[1]` has a line for each."""
 
 
 def _read(task: UpscaleTask, folder: Path, overwrite: bool) -> Photo:

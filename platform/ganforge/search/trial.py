@@ -136,7 +136,7 @@ class Trial:
             return f"paused after {self._where(self.rungs_done)}"
         if self.state == "failed":
             return f"failed: {self.reason}"
-        return "interrupted" if self.state == "killed" else "finished"
+        return {"killed": "interrupted", "finished": "finished"}.get(self.state, self.state)
 
     def _where(self, rung: int) -> str:
         (index, part), rungs = self.plan.part(rung), self.plan.rungs

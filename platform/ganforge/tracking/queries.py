@@ -209,6 +209,15 @@ def fetch_tags(uri: str, run_id: str) -> dict[str, str]:
     return dict(_run(uri, run_id).data.tags)
 
 
+def fetch_curves(uri: str, run_id: str) -> dict[str, dict[int, float]]:
+    """All metrics of a run: values by images shown, by name."""
+    names, client = _run(uri, run_id).data.metrics, open_client(uri)
+    return {
+        name: {point.step: point.value for point in client.get_metric_history(run_id, name)}
+        for name in sorted(names)
+    }
+
+
 def fetch_file(uri: str, run_id: str, path: str, folder: Path) -> Path:
     """Download one artifact of a run into `folder`; its path there."""
     client = open_client(uri)

@@ -174,4 +174,6 @@ def captures(system: System, settings: Any, device: torch.device) -> Captures | 
     promise it. A class that derives from one makes the promise anew."""
     promised = bool(vars(type(system)).get("capturable", False))
     wanted = device.type == "cuda" and settings.cuda_graphs and promised
+    # what belongs to a shard is not put back after the pass that is only looked at
+    wanted = wanted and not system.shard_buffers
     return Captures(cuda_graph) if wanted else None

@@ -1,0 +1,33 @@
+"""Arguments of Python calls: of the type that a command line makes of its words, or refused."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ganforge.settings import SettingsError, shown
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """SettingsError for what is no whole number of at least `least`; None is not given."""
+    right = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (right and value >= least):
+        raise SettingsError(f"{name} = {shown(value)}: must be a whole number from {least} on")
+
+
+def check_text(name: str, value: Any) -> None:
+    """SettingsError for what is no text; None is not given."""
+    if value is not None and not isinstance(value, str):
+        raise SettingsError(f"{name} = {shown(value)}: must be a text")
+
+
+def as_text(name: str, value: Any) -> str | None:
+    """A text or a path as text; SettingsError for anything else."""
+    if value is None or isinstance(value, str | Path):
+        return None if value is None else str(value)
+    raise SettingsError(f"{name} = {shown(value)}: must be a path or a text")
+
+
+def check_table(name: str, value: Any) -> None:
+    """SettingsError for what is no dictionary; None is not given."""
+    if value is not None and not isinstance(value, Mapping):
+        raise SettingsError(f"{name} = {shown(value)}: must be a dictionary by dotted key")
