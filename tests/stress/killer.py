@@ -135,7 +135,7 @@ def install(kill: Kill) -> None:
 
     wrap(loop.Loop, "turn", take_turn)
     wrap(workers.Turn, "begin_shard", before_shard)
-    wrap(workers.Turn, "backward", after_shard)
+    wrap(workers.Turn, "take", after_shard)
     wrap(workers.Workers, "_whole", reduction)
     wrap(Player, "step", optimizer_step)
     wrap(Player, "_move_average", average)
