@@ -19,7 +19,7 @@ from ganforge.training.loop import Training, train
 from ganforge.training.multiprocess import run_multiprocess
 from ganforge.training.prepare import prepare
 from ganforge.training.run import run
-from ganforge.training.workers import Workers, add, owned, subtrees
+from ganforge.training.workers import Workers, add, owned, shard_pass, subtrees
 
 
 def test_every_shard_has_one_owner_and_slices_are_contiguous():
@@ -104,7 +104,8 @@ def normalised_step(rank, world):
                 reseed(step, shard)
                 part = images[4 * shard : 4 * shard + 4]
                 system.pool[shard] = torch.rand(2)
-                turn.backward(shard, {"square": system.net(part).square().mean()})
+                terms = {"square": system.net(part).square().mean()}
+                turn.take(shard, shard_pass(turn.player, terms))
         gradients, _ = workers.reduce(turn)
         system.player.step(gradients, Anywhere)  # type: ignore[arg-type]
     workers.gather_shard_buffers(system, 4)

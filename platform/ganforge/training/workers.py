@@ -121,10 +121,6 @@ class Turn:
         """Every shard starts from the buffers the turn started from."""
         restore(self.system, self.before)
 
-    def backward(self, shard: int, terms: dict[str, Tensor]) -> None:
-        """Gradients of the summed terms of one shard; an empty dict sits the turn out."""
-        self.take(shard, shard_pass(self.player, terms))
-
     def take(self, shard: int, found: ShardPass | None) -> None:
         """What one shard's pass left behind; None sits the turn out."""
         if found is None:
