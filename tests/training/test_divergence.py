@@ -177,7 +177,7 @@ def test_the_length_of_an_epoch_counts_where_it_says_when_to_store(settings):
 
 @pytest.mark.parametrize("rollback", [False, True])
 def test_a_collapsed_generator_ends_the_run_where_it_is_asked_for(monkeypatch, rollback):
-    """At the first validation; it is no divergence that a run goes back from."""
+    """At the first validation; and it is not a divergence, which a run goes back from."""
     images = LatentSystem.images
 
     def one_image(self, network, latent, batch, progress):

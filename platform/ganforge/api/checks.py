@@ -8,16 +8,17 @@ from ganforge.settings import SettingsError, shown
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
-    """SettingsError for what is no whole number of at least `least`; None is not given."""
+    """SettingsError for what is not a whole number of at least `least`; None is not given."""
     right = isinstance(value, int) and not isinstance(value, bool)
     if value is not None and not (right and value >= least):
         raise SettingsError(f"{name} = {shown(value)}: must be a whole number from {least} on")
 
 
-def check_text(name: str, value: Any) -> None:
-    """SettingsError for what is no text; None is not given."""
-    if value is not None and not isinstance(value, str):
-        raise SettingsError(f"{name} = {shown(value)}: must be a text")
+def check_texts(**values: Any) -> None:
+    """SettingsError for the first that is not a text; None is not given."""
+    for name, value in values.items():
+        if value is not None and not isinstance(value, str):
+            raise SettingsError(f"{name} = {shown(value)}: must be a text")
 
 
 def as_text(name: str, value: Any) -> str | None:
@@ -28,6 +29,6 @@ def as_text(name: str, value: Any) -> str | None:
 
 
 def check_table(name: str, value: Any) -> None:
-    """SettingsError for what is no dictionary; None is not given."""
+    """SettingsError for what is not a dictionary; None is not given."""
     if value is not None and not isinstance(value, Mapping):
         raise SettingsError(f"{name} = {shown(value)}: must be a dictionary by dotted key")

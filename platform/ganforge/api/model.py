@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganforge.api.checks import check_whole
+from ganforge.settings import SettingsError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,9 +24,6 @@ class TrainedModel:
 
     reference: str
     model: "Model"
-    stage: int | None = None
-    tracking_uri: str | None = None
-    trust_code: bool = False
 
     @property
     def scale(self) -> int:
@@ -48,10 +46,8 @@ class TrainedModel:
             return self._folder(image, output, tile)
         self._check_images("upscale")
         if isinstance(image, torch.Tensor):
-            from ganforge.inference.tiles import upscale_tiles
-
             _check_tensor(image, self.model.channels)
-            return torch.stack([_whole(upscale_tiles, self.model, one, tile) for one in image])
+            return torch.stack([_whole(self.model, one, tile) for one in image])
         from ganforge.inference.enlarge import enlarge
 
         photo, back = _photo(image)
@@ -94,19 +90,9 @@ class TrainedModel:
 
         suffix = Path(path).suffix.removeprefix(".")
         kinds = {suffix: name for name, (suffix, _) in FORMATS.items()}
-        export(
-            ExportOptions(
-                self.reference,
-                str(path),
-                kinds.get(suffix, suffix),
-                self.stage,
-                overwrite,
-                self.tracking_uri,
-                self.trust_code,
-                size,
-            ),
-            self._found,
-        )
+        kind = kinds.get(suffix, suffix)
+        options = ExportOptions(self.reference, str(path), kind, overwrite=overwrite, size=size)
+        export(options, self._found)
         return Path(path)
 
     def _folder(self, images: Any, output: str | Path, tile: int | None) -> list[Path]:
@@ -140,12 +126,10 @@ def load(
     from ganforge.commands.models import find_model
 
     found = find_model(str(reference), tracking_uri, stage, trust_code=trust_code)
-    return TrainedModel(str(reference), found.model, stage, tracking_uri, trust_code)
+    return TrainedModel(str(reference), found.model)
 
 
 def _check_tensor(images: "Tensor", channels: int) -> None:
-    from ganforge.settings import SettingsError
-
     right = images.ndim == 4 and images.shape[1] == channels and images.numel()
     if not right or not images.is_floating_point():
         raise SettingsError(
@@ -154,8 +138,10 @@ def _check_tensor(images: "Tensor", channels: int) -> None:
         )
 
 
-def _whole(upscale_tiles: Any, model: "Model", image: "Tensor", tile: int | None) -> "Tensor":
+def _whole(model: "Model", image: "Tensor", tile: int | None) -> "Tensor":
     """One tensor (C, s·H, s·W) of its tiles."""
+    from ganforge.inference.tiles import upscale_tiles
+
     height, width = (side * model.scale for side in image.shape[-2:])
     made = image.new_empty(model.channels, height, width)
     for top, left, part in upscale_tiles(model.network, image, model.scale, tile):
@@ -166,12 +152,10 @@ def _whole(upscale_tiles: Any, model: "Model", image: "Tensor", tile: int | None
 def _photo(image: Any) -> "tuple[Photo, Any]":
     """An image as the decoder gives it, and what turns levels into its kind again."""
     import numpy as np
-    import torch
     from PIL import Image as Images
     from PIL import ImageOps
 
-    from ganforge.inference.images import Photo, read_photo
-    from ganforge.settings import SettingsError
+    from ganforge.inference.images import photo_of, read_photo
 
     if isinstance(image, str | Path):
         return read_photo(Path(image)), _as_image
@@ -201,12 +185,7 @@ def _photo(image: Any) -> "tuple[Photo, Any]":
     levels = levels[..., None] if levels.ndim == 2 else levels
     if levels.shape[-1] not in (1, 2, 3, 4):
         raise SettingsError(f"image: has {levels.shape[-1]} channels; 1 to 4 are enlarged")
-    depth = 8 if levels.dtype == np.uint8 else 16
-    planes = torch.from_numpy(levels.astype(np.float32)).permute(2, 0, 1)
-    planes = (planes / ((2**depth - 1) / 2) - 1).contiguous()
-    colours = 3 if len(planes) > 2 else 1
-    alpha = planes[colours:] if len(planes) > colours else None
-    return Photo(planes[:colours], alpha, depth), back
+    return photo_of(levels, 8 if levels.dtype == np.uint8 else 16), back
 
 
 def _as_image(levels: "np.ndarray[Any, Any]") -> "Image":

@@ -4,10 +4,11 @@ import contextlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ganforge.api.checks import as_text, check_table, check_text, check_whole
+from ganforge.api.checks import as_text, check_table, check_texts, check_whole
 from ganforge.api.run import Run
 from ganforge.api.study import Study
 from ganforge.commands.configure import CliOptions
@@ -44,27 +45,19 @@ def train(
     before anything starts, TrainingFailed where the training fails; a run that is interrupted is
     continued with `resume=True`. With `quiet` nothing is printed.
     """
-    from ganforge.commands.initial_weights import initial_weights
     from ganforge.commands.train import TrainOptions
     from ganforge.commands.train import train as command
 
-    _check_common(system, preset, experiment, tracking_uri, metric)
-    _check_numbers(workers=workers, target=target, scale=scale)
+    check_texts(experiment=experiment, metric=metric)
     check_whole("seed", seed, 0)
-    begin_with = as_text("begin_with", begin_with)
     with _printing(quiet):
         found = command(
-            CliOptions(
-                system=system,
-                preset=preset,
-                data=_folders(data),
-                workers=workers,
+            replace(
+                _options(
+                    data, system, preset, settings, workers, target, scale, begin_with, tracking_uri
+                ),
                 gpu=gpu,
                 seed=seed,
-                target=target,
-                scale=scale,
-                changes=changes(settings),
-                initial_weights=begin_with and initial_weights(begin_with, "all", tracking_uri),
             ),
             TrainOptions(
                 metric=metric,
@@ -112,7 +105,6 @@ def tune(
     `resume` continues the newest search of the experiment, or the one it names; an interrupted
     search returns what it has, and can be resumed. Other arguments as for `train`.
     """
-    from ganforge.commands.initial_weights import initial_weights
     from ganforge.commands.tune import TuneOptions
     from ganforge.commands.tune import tune as command
 
@@ -120,29 +112,23 @@ def tune(
     if not isinstance(metrics, Sequence):
         raise SettingsError(f"metric = {shown(metric)}: must be a text, or several")
     metrics = list(metrics)
-    _check_common(system, preset, experiment, tracking_uri, *metrics)
-    _check_numbers(
-        trials=trials, concurrent=concurrent, workers=workers, target=target, scale=scale
-    )
-    check_whole("patience", patience, 0)
-    check_whole("seed", seed, 0)
-    for name, value in (("budget", budget), ("strategy", strategy), ("sampler", sampler)):
-        check_text(name, value)
+    for each in metrics:
+        check_texts(metric=each)
+    check_texts(experiment=experiment, budget=budget, strategy=strategy, sampler=sampler)
+    for name, value, least in (
+        ("trials", trials, 1), ("concurrent", concurrent, 1), ("patience", patience, 0),
+        ("seed", seed, 0),
+    ):  # fmt: skip
+        check_whole(name, value, least)
     if not isinstance(space, Mapping):
         space = as_text("space", space)
-    begin_with = as_text("begin_with", begin_with)
     with _printing(quiet):
         found = command(
-            CliOptions(
-                system=system,
-                preset=preset,
-                data=_folders(data),
-                workers=workers,
+            replace(
+                _options(
+                    data, system, preset, settings, workers, target, scale, begin_with, tracking_uri
+                ),
                 gpu=gpu,
-                target=target,
-                scale=scale,
-                changes=changes(settings),
-                initial_weights=begin_with and initial_weights(begin_with, "all", tracking_uri),
             ),
             TuneOptions(
                 space=space,
@@ -164,19 +150,34 @@ def tune(
     return Study(found.result, found.metric, found.uri)
 
 
-def _check_common(
-    system: Any, preset: Any, experiment: Any, tracking_uri: Any, *metrics: Any
-) -> None:
-    names = ("system", "preset", "experiment", "tracking_uri")
-    for name, value in zip(names, (system, preset, experiment, tracking_uri), strict=True):
-        check_text(name, value)
-    for metric in metrics:
-        check_text("metric", metric)
+def _options(
+    data: Any,
+    system: Any,
+    preset: Any,
+    settings: Any,
+    workers: Any,
+    target: Any,
+    scale: Any,
+    begin_with: Any,
+    tracking_uri: Any,
+) -> CliOptions:
+    """What decides the settings of a run, checked."""
+    from ganforge.commands.initial_weights import initial_weights
 
-
-def _check_numbers(**values: Any) -> None:
-    for name, value in values.items():
+    check_texts(system=system, preset=preset, tracking_uri=tracking_uri)
+    for name, value in (("workers", workers), ("target", target), ("scale", scale)):
         check_whole(name, value, 1)
+    given = as_text("begin_with", begin_with)
+    return CliOptions(
+        system=system,
+        preset=preset,
+        data=_folders(data),
+        workers=workers,
+        target=target,
+        scale=scale,
+        changes=changes(settings),
+        initial_weights=given and initial_weights(given, "all", tracking_uri),
+    )
 
 
 def changes(settings: Mapping[str, Any] | None, before: str = "") -> list[str]:

@@ -51,6 +51,7 @@ from ganforge.commands.options import (
 )
 from ganforge.commands.resumed_search import CONFIRM_SEEDS, LimitOptions, Resumable
 from ganforge.console import complain, prepare, show
+from ganforge.errors import TrainingFailed
 from ganforge.local_files import DiskFull, Linked
 from ganforge.settings import SettingsError, shown_key
 
@@ -99,13 +100,7 @@ def train(
         metric=metric, experiment=experiment, tracking_uri=tracking_uri, storage=storage,
         resume=resume, accept=accept or [], dry_run=dry_run,
     )  # fmt: skip
-    from ganforge.errors import TrainingFailed
-
-    try:
-        run(options, how)
-    except TrainingFailed as error:
-        complain(str(error))
-        sys.exit(1)
+    run(options, how)
 
 
 def _initial(
@@ -495,9 +490,9 @@ def main(arguments: list[str] | None = None) -> None:
     except SettingsError as error:
         complain(str(error))
         sys.exit(2)
-    except (DiskFull, Linked) as error:
+    except (DiskFull, Linked, TrainingFailed) as error:
         complain(str(error))
-        sys.exit(1 if isinstance(error, DiskFull) else 2)
+        sys.exit(2 if isinstance(error, Linked) else 1)
     except OSError as error:
         # of a path that no file system takes, wherever one is looked for
         if error.errno != errno.ENAMETOOLONG:

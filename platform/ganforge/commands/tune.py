@@ -74,7 +74,6 @@ class Searched:
     result: "SearchResult"
     metric: "Metric"
     uri: str
-    system: str
 
 
 def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
@@ -208,7 +207,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
         reasons = {trial.reason for trial in result.trials if trial.reason}
         reasons |= {result.ended_early} - {""}
         complain("no trial finished a stage: " + "; ".join(sorted(reasons)))
-    return Searched(result, start.metric, uri, start.prepared.system)
+    return Searched(result, start.metric, uri)
 
 
 def exit_code(searched: Searched | None) -> int:

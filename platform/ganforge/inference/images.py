@@ -40,12 +40,18 @@ def read_photo(path: Path) -> Photo:
     except OSError as error:
         raise unreadable(str(path), error.strerror or error) from None
     raster = decode(content, str(path), profiles=True)
-    levels = raster.levels
+    return photo_of(raster.levels, raster.depth, raster.profile, _note(raster.header))
+
+
+def photo_of(
+    levels: NDArray[Any], depth: int, profile: bytes | None = None, note: str = ""
+) -> Photo:
+    """Levels (H, W, C) of `depth` bits, C from 1 to 4 with alpha as the 2nd or 4th."""
     planes = torch.from_numpy(levels.astype(np.float32)).permute(2, 0, 1)
-    planes = (planes / ((2**raster.depth - 1) / 2) - 1).contiguous()
+    planes = (planes / ((2**depth - 1) / 2) - 1).contiguous()
     colours = 3 if len(planes) > 2 else 1
     alpha = planes[colours:] if len(planes) > colours else None
-    return Photo(planes[:colours], alpha, raster.depth, raster.profile, _note(raster.header))
+    return Photo(planes[:colours], alpha, depth, profile, note)
 
 
 def _note(header: Header) -> str:

@@ -1,19 +1,16 @@
 """Settings with some of them replaced, by dotted key."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from ganforge.settings.dotted import ITEM, flatten, per_stage_keys, plain
+from ganforge.settings.dotted import ITEM, NUMBER, flatten, per_stage_keys, plain
 from ganforge.settings.mistakes import build, unknown
 from ganforge.settings.shown import shown, shown_key
 from ganforge.settings.strict import SettingsError, Strict
 
 S = TypeVar("S", bound=Strict)
-#: what the digits of a list item's number are: str.isdigit() also takes "²", which is no number
-_NUMBER = re.compile(r"[0-9]{1,6}")
 
 
 def override(settings: S, changes: Mapping[str, Any]) -> S:
@@ -88,7 +85,7 @@ def _set(settings: BaseModel, tree: dict[str, Any], key: Any, value: Any) -> str
         slot = _slot(node, part)
         where = ".".join(path[:depth])
         if slot is None:
-            if isinstance(node, list) and _NUMBER.fullmatch(part):
+            if isinstance(node, list) and NUMBER.fullmatch(part):
                 end = len(node) - 1
                 return (
                     f"unknown setting '{shown_key(key)}': {where} has {end + 1} entries, 0 to {end}"

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+#: what digits of a number are: str.isdigit() also takes "²", which is not a number
+NUMBER = re.compile(r"[0-9]{1,6}")
 #: an item has one name: stages.0, not stages.00 too
 ITEM = re.compile(r"0|[1-9][0-9]{0,5}")
 

@@ -1,4 +1,4 @@
-"""Text to data: JSON whose keys are given once, and that is no deeper than any setting."""
+"""Text to data: JSON whose keys are given once, not deeper than any setting."""
 
 import json
 from typing import Any

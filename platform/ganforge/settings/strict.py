@@ -1,6 +1,5 @@
 """What a setting is, and the base of all groups of them."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, get_args
 
@@ -15,12 +14,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ganforge.errors import GanforgeError
+from ganforge.settings.dotted import NUMBER
 from ganforge.settings.parsing import parse_json
 from ganforge.settings.shown import nearest, shown
 
 _NONE = {"none", "null"}
-#: what the digits of a choice of numbers are: str.isdigit() also takes "²", which is no number
-_NUMBER = re.compile(r"[0-9]{1,6}")
 #: an integer that no tensor's shape and no file of settings elsewhere can hold
 _LARGEST = 2**63
 
@@ -103,7 +101,7 @@ class Strict(BaseModel):
         kinds = get_args(field.annotation) or (field.annotation,)
         if type(None) in kinds and value.lower() in _NONE:
             return None
-        if _NUMBER.fullmatch(value) and int(value) in kinds:  # a choice of numbers
+        if NUMBER.fullmatch(value) and int(value) in kinds:  # a choice of numbers
             return int(value)
         if getattr(field.annotation, "__origin__", None) in (tuple, dict):
             text = value.strip()
