@@ -1,5 +1,6 @@
 """The Python API does what the commands do: equal records, equal pixels, equal messages."""
 
+import io
 import json
 from pathlib import Path
 
@@ -304,4 +305,12 @@ def test_a_search_over_a_dictionary_is_a_study(folder: Path, images: Path, tmp_p
     scores = [trial.score for trial in study.trials]
     assert study.best.score == max(scores)
     assert study.best.run_id in {trial.run_id for trial in study.trials}
-    assert "critic.learning_rate" in study._repr_html_()
+    shown = study._repr_html_()
+    assert "critic.learning_rate" in shown and "data:image/png;base64," in shown
+    for made in (study.plot.history(), study.plot.ranks(), study.plot.parallel()):
+        drawn = Image.open(io.BytesIO(made._repr_png_()))
+        assert min(drawn.size) > 300 and len(drawn.convert("L").getcolors()) > 10
+    with pytest.raises(ganforge.GanforgeError, match="needs two settings and four trials"):
+        study.plot.importance()
+    with pytest.raises(ganforge.GanforgeError, match="the search has one metric"):
+        study.plot.pareto()

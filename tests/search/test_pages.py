@@ -13,7 +13,8 @@ from small import METRIC, SYSTEM, tiny
 
 from ganforge.search.costs import NO_COSTS
 from ganforge.search.pages import search_page, search_view, trial_page
-from ganforge.search.report.collect import report_files, row
+from ganforge.search.report.build import build_report
+from ganforge.search.report.collect import row, study_facts
 from ganforge.search.trial import Trial
 from ganforge.tracking.queries import fetch_file, list_files
 from ganforge.tracking.run_ref import RunRef
@@ -79,7 +80,9 @@ def test_a_report_lies_in_the_run_of_its_search(recorded: RunRef, tmp_path: Path
     trials = [trial(0, recorded), trial(1)]
     trials[0].stages = read_stages(ROWS)
     study = optuna.create_study(direction="maximize")
-    files, left_out = report_files("Search s", trials, trials[0], study, METRIC, [], NO_COSTS)
+    files, left_out = build_report(
+        study_facts("Search s", trials, trials[0], study, METRIC, [], NO_COSTS)
+    )
     log_files(parent, files)
     assert len(left_out) == 1 and left_out[0].startswith("importance: ")
     names = {Path(path).name for path in list_files(recorded.uri, parent.run_id, "report")}
@@ -95,7 +98,9 @@ def test_a_report_lies_in_the_run_of_its_search(recorded: RunRef, tmp_path: Path
 def test_a_store_that_cannot_be_read_costs_the_animation_alone(tmp_path: Path) -> None:
     gone = trial(0, RunRef(f"sqlite:///{tmp_path}/none/mlflow.db", "abc"))
     study = optuna.create_study(direction="maximize")
-    files, left_out = report_files("Search s", [gone, gone], gone, study, METRIC, [], NO_COSTS)
+    files, left_out = build_report(
+        study_facts("Search s", [gone, gone], gone, study, METRIC, [], NO_COSTS)
+    )
     assert any(line.startswith("animation: ") for line in left_out)
     assert "report/stage_ranks.png" in files and "report/animation.webp" not in files
 

@@ -14,7 +14,9 @@ from optuna.trial import TrialState, create_trial
 from PIL import Image
 
 from ganforge.search.report.animation import Frame, animate, in_order
-from ganforge.search.report.build import Searched, build_report
+from ganforge.search.report.build import build_report
+from ganforge.search.report.facts import StudyFacts
+from ganforge.search.report.figure import png
 from ganforge.search.report.importance import importance
 from ganforge.search.report.parallel import Scale
 from ganforge.search.report.table import TrialRow, as_csv, as_parquet, ranks, table
@@ -72,10 +74,10 @@ def frames(count: int, width: int = 64, height: int = 48) -> list[Frame]:
     return found
 
 
-def searched(rows: list[TrialRow]) -> Searched:
-    return Searched(
+def searched(rows: list[TrialRow]) -> StudyFacts:
+    return StudyFacts(
         "Search s of a system", rows, [16, 32, 64], "validation/psnr", "max", study_of(rows),
-        ["rate"], 0, frames(3),
+        ["rate"], 0, lambda: frames(3),
     )  # fmt: skip
 
 
@@ -157,7 +159,7 @@ def test_a_search_gives_every_file():
     ids=["one", "equal", "failed", "stopped", "one setting"],
 )
 def test_what_cannot_be_drawn_is_left_out_with_a_reason(rows: list[TrialRow]):
-    files, left_out = build_report(replace(searched(rows), frames=[]))
+    files, left_out = build_report(replace(searched(rows), frames=list))
     assert {"report/trials.csv", "report/trials.parquet", "report/report.html"} <= files.keys()
     assert any(line.startswith("animation: ") for line in left_out)
     assert all("\n" not in line and "Error" not in line for line in left_out)
@@ -218,5 +220,5 @@ def test_settings_of_later_stages_explain_nothing_of_the_first(monkeypatch: pyte
         return found
 
     monkeypatch.setattr(optuna.importance, "get_param_importances", spy)
-    assert importance(made, 2, "max").startswith(b"\x89PNG")
+    assert png(importance(made, 2, "max")).startswith(b"\x89PNG")
     assert asked == [set(names), set(names) - {"stages.1.rate"}]

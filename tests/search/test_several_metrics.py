@@ -34,7 +34,9 @@ from ganforge.search.objectives import (
     check_several,
     choose_objectives,
 )
-from ganforge.search.report.collect import report_files
+from ganforge.search.report.build import build_report
+from ganforge.search.report.collect import study_facts
+from ganforge.search.report.figure import Omitted
 from ganforge.search.request import SearchRequest, check_header, header
 from ganforge.search.result import SearchResult, summary_note
 from ganforge.search.sampler import Sampler
@@ -502,7 +504,9 @@ def test_the_report_has_the_front(tmp_path: Path) -> None:
         study.add_trial(
             create_trial(params=one.params, distributions=domains, values=one.last_values)
         )
-    files, left_out = report_files("Search s", done, done[0], study, SCORE, [], NO_COSTS, BOTH)
+    files, left_out = build_report(
+        study_facts("Search s", done, done[0], study, SCORE, [], NO_COSTS, BOTH)
+    )
     assert [line.partition(":")[0] for line in left_out] == ["animation"]
     shown = Image.open(io.BytesIO(files["report/pareto_front.png"]))
     assert shown.size[0] > 2 * shown.size[1], "two panels"
@@ -516,9 +520,11 @@ def test_the_report_has_the_front(tmp_path: Path) -> None:
 
 def test_with_one_objective_the_report_is_the_one_it_was() -> None:
     done = [replace(one, prepared=prepared(), values={}) for one in TRADE]
-    files, _ = report_files(
-        "Search s", done, done[0], optuna.create_study(direction="maximize"), SCORE, [], NO_COSTS
-    )
+    study = optuna.create_study(direction="maximize")
+    facts = study_facts("Search s", done, done[0], study, SCORE, [], NO_COSTS)
+    files, _ = build_report(facts)
+    with pytest.raises(Omitted, match="the search has one metric"):
+        facts.pareto()
     assert "report/pareto_front.png" not in files
     assert "front" not in pd.read_csv(io.BytesIO(files["report/trials.csv"])).columns
     assert "compared by score." in files["report/report.html"].decode()

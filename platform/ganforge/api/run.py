@@ -1,5 +1,7 @@
 """A recorded run: its stages, metrics and images, its model, and the proof that it repeats."""
 
+import base64
+import io
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,8 +100,24 @@ class Run:
         return True
 
     def _repr_html_(self) -> str:
+        """The score at the end of each stage, and the newest sample grid."""
         from html import escape
 
-        score = self.score
-        shown = "no finished stage" if score is None else f"{self.metric} {score:.4g}"
-        return f"<b>run {escape(self.run_id)}</b>: {len(self.stages)} stages, {escape(shown)}"
+        from ganforge.settings import SettingsError
+
+        scores = [stage.score(self.metric) for stage in self.stages]
+        shown = ", ".join("none" if score is None else f"{score:.4g}" for score in scores)
+        text = f"{self.metric} by stage: {shown}" if scores else "no finished stage"
+        try:
+            image = as_html(self.grid())
+        except SettingsError:  # none is recorded yet
+            image = ""
+        return f"<p><b>run {escape(self.run_id)}</b>: {escape(text)}</p>{image}"
+
+
+def as_html(image: "Image") -> str:
+    """An image as a part of a page that needs no other file, never wider than the page."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    content = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img style="max-width: 100%" src="data:image/png;base64,{content}">'

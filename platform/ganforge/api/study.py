@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ganforge.api.run import Run
+from ganforge.api.run import Run, as_html
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ganforge.search.report.facts import StudyFacts
     from ganforge.search.result import SearchResult
     from ganforge.search.trial import Trial
     from ganforge.systems.base import Metric
@@ -49,6 +50,17 @@ class Study:
         """Of several metrics the Pareto front, the best by the first one first; of one, none."""
         return [self._run(trial) for trial in self.result.front]
 
+    @property
+    def plot(self) -> "StudyFacts":
+        """The report's figures, matplotlib's: `history()`, `ranks()`, `parallel()`, `importance()`
+        and, of several metrics, `pareto()`. GanforgeError, with the reason, where no trial has
+        ended a stage or the trials do not give that figure."""
+        from ganforge.settings import SettingsError
+
+        if self.result.facts is None:
+            raise SettingsError(f"search {self.search_id}: no trial finished a stage")
+        return self.result.facts
+
     def to_dataframe(self) -> "pd.DataFrame":
         """A row for each trial: outcome, searched settings, scores, seconds and costs by stage."""
         from ganforge.search.costs import stage_rates, trial_costs
@@ -65,4 +77,11 @@ class Study:
         return Run(run_id, self.uri, self.metric.name, trial.folder)
 
     def _repr_html_(self) -> str:
-        return self.to_dataframe().to_html(index=False, max_rows=20)
+        """The trials as a table, above it the newest sample grid of the best one."""
+        from ganforge.errors import GanforgeError
+
+        table = self.to_dataframe().to_html(index=False, max_rows=20)
+        try:
+            return f"{as_html(self.best.grid())}{table}"
+        except GanforgeError:  # no trial has finished a stage, or drawn a grid
+            return table

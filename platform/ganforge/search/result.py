@@ -7,6 +7,7 @@ from typing import Any
 from ganforge.search.costs import NO_COSTS, Costs
 from ganforge.search.objectives import Objectives
 from ganforge.search.repeats import Standing, configuration, standings
+from ganforge.search.report.facts import StudyFacts
 from ganforge.search.trial import Trial, better
 from ganforge.tracking.run_ref import RunRef
 
@@ -17,7 +18,8 @@ class SearchResult:
     `view` the path of the comparison under the store's address, `dropped` what the ledger lost,
     `ended_early` why not all trials were begun; `standings` the configurations that were trained
     with several seeds, the best first. With several objectives `front` is the Pareto front of the
-    finished trials, and `best` the first of it."""
+    finished trials, and `best` the first of it. `facts` are what its report was made of, where a
+    trial has ended a stage."""
 
     search_id: str
     best: Trial | None
@@ -32,6 +34,7 @@ class SearchResult:
     ended_early: str = ""
     standings: tuple[Standing, ...] = ()
     front: tuple[Trial, ...] = ()
+    facts: StudyFacts | None = None
 
 
 def best_trial(trials: Iterable[Trial], mode: str) -> Trial | None:

@@ -328,8 +328,10 @@ class _Search:
         if self.objectives is not None:
             tracking.mark_front(trials)
         self.mirror.follow(trials)
+        facts = None
         if best is not None:
-            tracking.log_report(trials, best, state.sampler.study, costs)
+            facts = tracking.facts(trials, best, state.sampler.study, costs)
+            tracking.log_report(facts)
             # after the report, for which the record was made complete
             shown = front[:_GRIDS] or leading(trials, metric.mode, _GRIDS)
             for trial, grid in tracking.newest_grids(shown):
@@ -358,4 +360,5 @@ class _Search:
             state.ended_early,
             repeated,
             tuple(front),
+            facts,
         )

@@ -16,7 +16,9 @@ from ganforge.search.costs import Costs, trial_costs
 from ganforge.search.objectives import COMPUTED, Objectives
 from ganforge.search.pages import copies, logarithmic, search_page, search_view, trial_page
 from ganforge.search.repeats import Standing, configuration
-from ganforge.search.report.collect import newest_grids, report_files
+from ganforge.search.report.build import build_report
+from ganforge.search.report.collect import newest_grids, study_facts
+from ganforge.search.report.facts import StudyFacts
 from ganforge.search.trial import Trial
 from ganforge.systems.base import Metric
 from ganforge.tracking.artifacts import input_files
@@ -87,19 +89,19 @@ class SearchTracking:
             )
             self.view = self._try(lambda: ship_view(self.uri, self.experiment, view)) or ""
 
-    def log_report(self, trials: Sequence[Trial], best: Trial, study: Study, costs: Costs) -> None:
+    def facts(self, trials: Sequence[Trial], best: Trial, study: Study, costs: Costs) -> StudyFacts:
+        """What the report of these trials speaks of."""
+        title = f"Search {self.search_id} of {self.prepared.system}"
+        scales = logarithmic(self.distributions)
+        return study_facts(title, trials, best, study, self.metric, scales, costs, self.objectives)
+
+    def log_report(self, facts: StudyFacts) -> None:
         """Log the study report to the search's run."""
         if self.parent is None or not self._recorded():
             return
         # the animation is made of the grids that are in the record
         self.client.flush(_CLOSE_SECONDS)
-        title = f"Search {self.search_id} of {self.prepared.system}"
-        scales = logarithmic(self.distributions)
-        made = self._try(
-            lambda: report_files(
-                title, trials, best, study, self.metric, scales, costs, self.objectives
-            )
-        )
+        made = self._try(lambda: build_report(facts))
         if made is not None:
             self.client.files(self.parent, made[0])
 

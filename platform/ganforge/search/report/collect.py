@@ -1,4 +1,4 @@
-"""A search's report: its trials as rows, the best one's sample grids, as files for the parent run.
+"""What a search's report speaks of: its trials as rows, the best one's sample grids.
 
 Everything but the grids is what the driver holds. Grids go from the workers straight to the
 tracking store, so those of the best trial are read back from there; without them the report has no
@@ -8,6 +8,7 @@ animation.
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +18,7 @@ from ganforge.search.costs import NO_COSTS, Costs, stage_rates, trial_costs
 from ganforge.search.objectives import Objectives
 from ganforge.search.repeats import standings
 from ganforge.search.report.animation import Frame, in_order
-from ganforge.search.report.build import Searched, build_report
+from ganforge.search.report.facts import StudyFacts
 from ganforge.search.report.table import TrialRow
 from ganforge.search.trial import Trial
 from ganforge.systems.base import Metric
@@ -26,7 +27,7 @@ from ganforge.tracking.queries import fetch_file, list_files
 logger = logging.getLogger("ganforge")
 
 
-def report_files(
+def study_facts(
     title: str,
     trials: Sequence[Trial],
     best: Trial,
@@ -35,8 +36,8 @@ def report_files(
     logarithmic: Iterable[str],
     costs: Costs,
     objectives: Objectives | None = None,
-) -> tuple[dict[str, bytes], list[str]]:
-    """The report of a search by its paths in the parent run, and what was left out of it."""
+) -> StudyFacts:
+    """What a report of these trials speaks of."""
     rates = stage_rates(trials)
     rows = [row(trial, metric.name, trial_costs(trial, rates)) for trial in trials]
     if objectives is not None:
@@ -45,7 +46,7 @@ def report_files(
             replace(row, values=objectives.by_name(trial), front=trial.number in front)
             for trial, row in zip(trials, rows, strict=True)
         ]
-    found = Searched(
+    return StudyFacts(
         title,
         rows,
         [stage.resolution for stage in best.plan.stages],
@@ -54,12 +55,11 @@ def report_files(
         study,
         frozenset(logarithmic),
         best.number,
-        _try_grids(best),
+        partial(_try_grids, best),
         costs,
         [standing.line for standing in standings(trials, metric.mode)],
         objectives.metrics if objectives is not None else (metric,),
     )
-    return build_report(found)
 
 
 def row(trial: Trial, metric: str, costs: Costs = NO_COSTS) -> TrialRow:

@@ -5,16 +5,29 @@ import io
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ganforge.errors import GanforgeError
+
 _DPI = 110
 
 
-class Omitted(Exception):
+class Omitted(GanforgeError):
     """An image that these trials do not give; the message says why."""
 
 
-def figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty image of so many inches; no window system is asked."""
-    made = Figure(figsize=(width, height), layout="constrained")
+class Plot(Figure):
+    """A figure that a notebook shows by itself; no window system is asked."""
+
+    def __init__(self, width: float, height: float):
+        """An empty one of so many inches."""
+        super().__init__(figsize=(width, height), layout="constrained")
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def figure(width: float, height: float) -> tuple[Plot, Axes]:
+    """An empty image of so many inches with one pair of axes."""
+    made = Plot(width, height)
     axes = made.add_subplot()
     prepare(axes)
     return made, axes

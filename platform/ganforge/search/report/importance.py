@@ -6,7 +6,7 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ganforge.search.report.figure import Omitted, figure, legend, png
+from ganforge.search.report.figure import Omitted, Plot, figure, legend
 from ganforge.systems.base import Metric
 from ganforge.tracking.palette import colour
 
@@ -15,7 +15,7 @@ _LEAST, _FEW = 4, 12
 
 def importance(
     study: Study, num_stages: int, mode: str, objectives: Sequence[Metric] = (), rungs: int = 1
-) -> bytes:
+) -> Plot:
     """How much of the differences between scores each setting explains (fANOVA, Hutter et al.
     2014): among the finished trials, and at the first rung, which more trials have reached. With
     several objectives for each of them, among the finished trials. A stage has so many `rungs`."""
@@ -54,7 +54,7 @@ def importance(
     axes.set_xlim(0, 1.12 * max(totals.values()))
     axes.set(xlabel="share of the variance of the score", title="Importance of settings")
     legend(axes)
-    return png(made)
+    return made
 
 
 def _scores_after(study: Study, rung: int, stages: int, mode: str) -> tuple[Study | None, int]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Any
 
-from ganforge.search.report.figure import Omitted, figure, legend, png
+from ganforge.search.report.figure import Omitted, Plot, figure, legend
 from ganforge.search.report.table import TrialRow
 from ganforge.tracking.palette import colour
 
@@ -19,7 +19,7 @@ _APART = 0.06
 
 def parallel(
     rows: Sequence[TrialRow], logarithmic: Collection[str], metric: str, mode: str
-) -> bytes:
+) -> Plot:
     """Searched settings and the last score, one line for each trial, the best one drawn last."""
     scored = [row for row in rows if row.score is not None]
     keys = list(dict.fromkeys(key for row in scored for key in row.params))
@@ -58,7 +58,7 @@ def parallel(
     axes.set_ylim(-0.03, 1.03)
     axes.set_title("Searched settings and score")
     legend(axes)
-    return png(made)
+    return made
 
 
 def _sign(mode: str) -> int:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ganforge.search.pareto import hypervolume
-from ganforge.search.report.figure import Omitted, png, prepare
+from ganforge.search.report.figure import Omitted, Plot, prepare
 from ganforge.search.report.table import TrialRow
 from ganforge.systems.base import Metric
 from ganforge.tracking.palette import colour
@@ -18,7 +17,7 @@ _FAINT = "#9a9a9a"
 _WIDE = 50.0
 
 
-def pareto_front(rows: Sequence[TrialRow], objectives: Sequence[Metric]) -> bytes:
+def pareto_front(rows: Sequence[TrialRow], objectives: Sequence[Metric]) -> Plot:
     """The first objective over each other one, a point for each trial with the front marked. With
     three objectives each panel has the front of all three, which is none in two of them alone. With
     two objectives also which part of the box between the worst and the best values the finished
@@ -28,7 +27,7 @@ def pareto_front(rows: Sequence[TrialRow], objectives: Sequence[Metric]) -> byte
     if len(finished) < 2:
         raise Omitted("Pareto front: fewer than two trials finished")
     panels = len(others) + (len(objectives) == 2)
-    made = Figure(figsize=(5.6 * panels, 4.6), layout="constrained")
+    made = Plot(5.6 * panels, 4.6)
     axes = [made.add_subplot(1, panels, number + 1) for number in range(panels)]
     for panel, other in zip(axes, others, strict=False):
         _scatter(panel, rows, other, first, steps=len(objectives) == 2)
@@ -36,7 +35,7 @@ def pareto_front(rows: Sequence[TrialRow], objectives: Sequence[Metric]) -> byte
         _growth(axes[-1], finished, objectives)
     handles, labels = axes[0].get_legend_handles_labels()
     made.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    return png(made)
+    return made
 
 
 def _scatter(axes: Axes, rows: Sequence[TrialRow], across: Metric, up: Metric, steps: bool) -> None:

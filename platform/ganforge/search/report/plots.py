@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.ticker import MaxNLocator
 
-from ganforge.search.report.figure import Omitted, figure, legend, png
+from ganforge.search.report.figure import Omitted, Plot, figure, legend
 from ganforge.search.report.table import TrialRow, ranks
 from ganforge.tracking.palette import colour
 
@@ -15,7 +15,7 @@ _FAINT = "#9a9a9a"
 _MARKS = {"finished": "o", "stopped": "v"}
 
 
-def history(rows: Sequence[TrialRow], metric: str, mode: str) -> bytes:
+def history(rows: Sequence[TrialRow], metric: str, mode: str) -> Plot:
     """The last score of each trial in the order of suggestion, and the best finished so far."""
     scored = [row for row in rows if row.score is not None]
     if not scored:
@@ -48,10 +48,10 @@ def history(rows: Sequence[TrialRow], metric: str, mode: str) -> bytes:
     axes.set(xlabel="trial", ylabel=metric, title="Optimization history")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(axes)
-    return png(made)
+    return made
 
 
-def stage_ranks(rows: Sequence[TrialRow], resolutions: Sequence[int], mode: str) -> bytes:
+def stage_ranks(rows: Sequence[TrialRow], resolutions: Sequence[int], mode: str) -> Plot:
     """The rank of each trial among those that ended a stage, from stage to stage."""
     scored = [row for row in rows if row.score is not None]
     if len(scored) < 2:
@@ -81,4 +81,4 @@ def stage_ranks(rows: Sequence[TrialRow], resolutions: Sequence[int], mode: str)
     axes.set_ylim(len(scored) + 0.5, 0.5)
     axes.set_yticks(range(1, len(scored) + 1, max(1, len(scored) // 12)))
     axes.set(ylabel="rank (1 is best)", title="Rank of each trial at the end of each stage")
-    return png(made)
+    return made
