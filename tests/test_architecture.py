@@ -34,6 +34,8 @@ LAYERS = [
         "assets",
         "draws",
         "errors",
+        "events",
+        "listeners",
         "local_files",
         "memory",
         "migrations",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ganforge.api.start import train, tune
     from ganforge.api.study import Study
     from ganforge.errors import GanforgeError, TrainingFailed
+    from ganforge.events import Event
     from ganforge.settings import SettingsError
 
 #: the one record of the version: the build reads it here. Installed metadata would be another one
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
-    "GanforgeError", "Run", "SettingsError", "Study", "TrainedModel", "TrainingFailed", "load",
-    "train", "tune",
+    "Event", "GanforgeError", "Run", "SettingsError", "Study", "TrainedModel", "TrainingFailed",
+    "load", "train", "tune",
 ]  # fmt: skip
 _WHERE = {
+    "Event": "events",
     "GanforgeError": "errors",
     "Run": "api.run",
     "SettingsError": "settings",

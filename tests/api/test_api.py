@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 import torch
 from command_line import ganforge as command
+from mlflow import MlflowClient
 from PIL import Image
 from small import METRIC, SYSTEM
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ganforge
 from ganforge.api.start import changes
@@ -40,9 +42,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(folder: Path, images: Path) -> ganforge.Run:
+def heard() -> list[ganforge.Event]:
+    """What happened to `run`."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, images: Path, heard: list[ganforge.Event]) -> ganforge.Run:
     given = {"tracking_uri": f"sqlite:///{folder}/mlflow.db", "storage": folder / "runs"}
-    return ganforge.train(images, **GIVEN, **given)
+    listeners = [heard.append, f"tensorboard:{folder}/logs"]
+    return ganforge.train(images, **GIVEN, **given, on_event=listeners)
 
 
 def test_names_are_imported_when_they_are_used():
@@ -84,6 +93,29 @@ def test_a_run_shows_its_stages_curves_and_images(run: ganforge.Run):
     with pytest.raises(ganforge.SettingsError, match="no sample grid of stage 7"):
         run.grid(7)
     assert METRIC.name in run._repr_html_()
+
+
+def test_listeners_get_the_points_that_are_recorded(
+    run: ganforge.Run, heard: list[ganforge.Event], folder: Path
+):
+    [name] = {event.run for event in heard}
+    assert (heard[0].kind, heard[-1].kind, heard[-1].outcome) == ("started", "ended", "finished")
+    assert {event.run_id for event in heard} == {run.run_id}
+    assert heard[0].settings["width"] == 4
+    assert heard[-2].grid is not None
+    last = Image.open(io.BytesIO(heard[-2].grid))
+    assert last.tobytes() == run.grid().tobytes()
+    events = EventAccumulator(str(folder / "logs" / name))
+    events.Reload()
+    client = MlflowClient(run.uri)
+    recorded = client.get_run(run.run_id).data.metrics
+    scalars = set(events.Tags()["scalars"])
+    # the best so far is MLflow's alone: its tables show the last value
+    assert scalars == {key for key in recorded if not key.endswith("_best")}
+    for key in scalars:
+        mine = sorted((p.step, np.float32(p.value)) for p in events.Scalars(key))
+        theirs = client.get_metric_history(run.run_id, key)
+        assert mine == sorted((p.step, np.float32(p.value)) for p in theirs)
 
 
 def test_it_reproduces(run: ganforge.Run):
@@ -231,6 +263,8 @@ def test_settings_are_values_and_not_their_texts():
         ({"data": b"x"}, "data = b'x': must be a folder, or several"),
         ({"data": 3}, "data = 3: must be a folder, or several"),
         ({"begin_with": 3}, "begin_with = 3: must be a path or a text"),
+        ({"on_event": 3}, "on_event = 3: must be a function of one event"),
+        ({"on_event": ["nowhere"]}, "listener = 'nowhere': there is no such listener"),
     ],
 )
 def test_arguments_of_other_types_are_refused(given: dict, message: str):
@@ -287,6 +321,7 @@ def test_bad_input_is_refused_with_the_words_of_the_command(folder: Path, images
 def test_a_search_over_a_dictionary_is_a_study(folder: Path, images: Path, tmp_path: Path):
     from ray import tune
 
+    heard: list[ganforge.Event] = []
     study = ganforge.tune(
         images,
         **GIVEN,
@@ -295,6 +330,7 @@ def test_a_search_over_a_dictionary_is_a_study(folder: Path, images: Path, tmp_p
             "critic_steps": tune.choice([1]),
         },
         trials=2,
+        on_event=heard.append,
         experiment="study",
         tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
         storage=tmp_path / "runs",
@@ -302,6 +338,13 @@ def test_a_search_over_a_dictionary_is_a_study(folder: Path, images: Path, tmp_p
     frame = study.to_dataframe()
     assert isinstance(frame, pd.DataFrame) and list(frame["trial"]) == [0, 1]
     assert not study.interrupted and len(study.trials) == 2
+    for number, trial in enumerate(study.trials):
+        kinds = [event.kind for event in heard if event.run_id == trial.run_id]
+        assert (kinds[0], kinds[-1]) == ("started", "ended") and kinds.count("report") >= 4
+        mine = [event for event in heard if event.trial == number and METRIC.name in event.metrics]
+        assert mine[-1].metrics[METRIC.name] == trial.score
+        assert mine[-1].run == f"{study.search_id}/trial-{number:04d}"
+        assert set(mine[-1].searched) == {"critic.learning_rate", "critic_steps"}
     scores = [trial.score for trial in study.trials]
     assert study.best.score == max(scores)
     assert study.best.run_id in {trial.run_id for trial in study.trials}

@@ -59,7 +59,7 @@ def test_batches_that_were_trained_again_are_lost(monkeypatch: pytest.MonkeyPatc
     # its worker dies at 16 s; another one goes on at the state of 16 images
     reports += [(40.0, 16), (42.0, 24), (44.0, 32), (46.0, 40)]
     for now, images in reports:  # noqa: B007
-        made.update({"index": 0, "images": images, "alpha": 1.0, "score": None})
+        made.update({"index": 0, "step": 0, "images": images, "alpha": 1.0, "score": None})
     now = 50.0
     made.finish("finished")
     assert made.lost_seconds == 16 - 12

@@ -20,7 +20,7 @@ def test_the_rest_of_a_ladder_is_expected_from_what_was_measured(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     made = trial([16, 32, 64])
-    summary = {"index": 0, "alpha": 1.0, "score": None, "stages": ()}
+    summary = {"index": 0, "step": 0, "alpha": 1.0, "score": None, "stages": ()}
     made.update(summary | {"images": 8})
     assert made.remaining_seconds() is None, "one report measures nothing"
     clock[0] = 40 * 0.018

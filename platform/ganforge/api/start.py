@@ -13,9 +13,11 @@ from ganforge.api.run import Run
 from ganforge.api.study import Study
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.resumed_search import LimitOptions
+from ganforge.events import Listener
 from ganforge.settings import SettingsError, shown, shown_key
 
 Folders = str | Path | Sequence[str | Path]
+OnEvent = str | Listener | Sequence[str | Listener]
 
 
 def train(
@@ -35,6 +37,7 @@ def train(
     tracking_uri: str | None = None,
     storage: str | Path = "ganforge-runs",
     resume: bool = False,
+    on_event: OnEvent = (),
     quiet: bool = False,
 ) -> Run:
     """Train one configuration, as `ganforge train` does; the run that it became.
@@ -43,7 +46,8 @@ def train(
     {"critic.learning_rate": 1e-3}; `target` and `scale` make a ladder of stages, and `begin_with`
     is what `--from` takes. SettingsError for bad input
     before anything starts, TrainingFailed where the training fails; a run that is interrupted is
-    continued with `resume=True`. With `quiet` nothing is printed.
+    continued with `resume=True`. `on_event` is called with each Event of the run, or names
+    listeners as `--listener` does. With `quiet` nothing is printed.
     """
     from ganforge.commands.train import TrainOptions
     from ganforge.commands.train import train as command
@@ -65,6 +69,7 @@ def train(
                 tracking_uri=tracking_uri,
                 storage=str(storage),
                 resume=resume,
+                listeners=_several(on_event),
             ),
         )
     assert found is not None  # it was no dry run
@@ -96,6 +101,7 @@ def tune(
     storage: str | Path = "ganforge-runs",
     register: str | None = None,
     resume: bool | str = False,
+    on_event: OnEvent = (),
     quiet: bool = False,
 ) -> Study:
     """Search a system's settings, as `ganforge tune` does; the study that it became.
@@ -144,6 +150,7 @@ def tune(
                 register=register,
                 resume=bool(resume),
                 search_id=resume if isinstance(resume, str) else "",
+                listeners=_several(on_event),
             ),
         )
     assert found is not None
@@ -208,6 +215,17 @@ def _plain(value: Any) -> Any:
     if callable(item):
         return item()
     return str(value) if isinstance(value, Path) else value
+
+
+def _several(on_event: OnEvent) -> list[str | Listener]:
+    """Listeners; SettingsError for what is neither a name nor can be called."""
+    given = [on_event] if isinstance(on_event, str) or callable(on_event) else on_event
+    if not isinstance(given, Sequence) or not all(isinstance(e, str) or callable(e) for e in given):
+        raise SettingsError(
+            f"on_event = {shown(on_event)}: must be a function of one event, a text such as "
+            "'tensorboard:logs', or several"
+        )
+    return list(given)
 
 
 def _folders(data: Folders | None) -> tuple[str, ...]:

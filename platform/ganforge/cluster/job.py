@@ -22,7 +22,7 @@ class Job:
     `prepared` is the run's own part; the tensors in `assets` travel once for all trials of a
     search. In a search (`searched`) the coordinator decides at stage ends whether trial number
     `trial` continues; metrics `further` to the first must be measured, too. `ledger` is the
-    storage whose ledger of stages is used.
+    storage whose ledger of stages is used. With `grids` sample grids come with the summaries.
     """
 
     prepared: "ObjectRef[Prepared]"
@@ -38,6 +38,7 @@ class Job:
     searched: bool = False
     ledger: str | None = None
     further: tuple[Metric, ...] = ()
+    grids: bool = False
 
 
 def load_prepared(job: Job) -> "Prepared":

@@ -86,6 +86,7 @@ def make_job(
     store: str,
     coordinator: TrialCoordinator,
     tracking: RunRef | None = None,
+    grids: bool = False,
 ) -> Job:
     """A job of a prepared run; its tensors go into the object store here."""
     settings = prepared.settings
@@ -99,6 +100,7 @@ def make_job(
         gpu=uses_gpu(settings),
         coordinator=coordinator.actor,
         tracking=tracking,
+        grids=grids,
     )
 
 
@@ -147,14 +149,16 @@ def fit(
     tracking: RunRef | None = None,
     joined: bool = False,
     listener: Listener | None = None,
+    grids: bool = False,
 ) -> Trained:
     """Train one configuration on the cluster, resuming from what lies in `store`.
 
     Raises SettingsError for what the user can fix and TrainingFailed for the rest. `listener` gets
-    rank 0's summaries (cluster/worker.py) in a thread of its own.
+    rank 0's summaries (cluster/worker.py) in a thread of its own; with `grids` sample grids are in
+    them.
     """
     collected, coordinator = RunSummary(), TrialCoordinator()
-    job = make_job(prepared, metric, store, coordinator, tracking)
+    job = make_job(prepared, metric, store, coordinator, tracking, grids)
 
     def receive(summary: Summary) -> None:
         collected.add(summary)

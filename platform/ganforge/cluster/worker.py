@@ -20,7 +20,7 @@ from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
 from ganforge.systems.catalog import system_file
 from ganforge.tracking.outbox.remote import FOLDER as OUTBOX
-from ganforge.tracking.recorder import Recorder
+from ganforge.tracking.recorder import Recorder, grid_png
 from ganforge.training.checkpoint import Damaged, Store
 from ganforge.training.files import ObjectFolders, open_folders
 from ganforge.training.ledger import Ledger
@@ -93,6 +93,8 @@ def worker(job: Job) -> None:
                 recorder.log(report)
                 recorder.flush_to_store(_FLUSH_SECONDS)
             message = summary(report, job.metric)
+            if job.grids and report.samples is not None:
+                message["grid"] = grid_png(report.samples)
             if rung is not None or not resent:
                 message["stages"] = [rows[index].to_json() for index in sorted(rows)]
                 message["rungs"] = [rungs[number].to_json() for number in sorted(rungs)]
@@ -210,12 +212,13 @@ def check_rungs(report: Report, metrics: Sequence[Metric]) -> None:
 
 
 def summary(report: Report, metric: Metric) -> dict[str, Any]:
-    """What the driver gets of a report: the run's position and its score."""
+    """What the driver gets of a report: the run's position, its score and its metrics."""
     return {
         "index": report.position.index,
         "step": report.position.step,
         "images": report.images,
         "alpha": report.metrics.get("stage/alpha", 1.0),
         "score": report.metrics.get(metric.name),
+        "metrics": report.metrics,
         "peak_bytes": peak_bytes(),
     }

@@ -22,6 +22,7 @@ from ganforge.commands.options import (
     From,
     FromPart,
     Gpu,
+    Listen,
     LowResolution,
     MetricName,
     MetricNames,
@@ -42,6 +43,7 @@ from ganforge.commands.options import (
     Strict,
     System,
     Target,
+    TensorBoard,
     TrustCode,
     Uri,
     Validation,
@@ -83,7 +85,7 @@ def train(
     storage: Storage = "ganforge-runs", seed: Seed = None, changes: Set = None,
     start: Start = None, target: Target = None, scale: Scale = None,
     begin_with: From = None, begin_part: FromPart = "all", trust_code: TrustCode = False,
-    strict: Strict = False,
+    strict: Strict = False, listener: Listen = None, tensorboard: TensorBoard = None,
     resume: Resume = False, accept: Accept = None, dry_run: DryRun = False,
 ) -> None:  # fmt: skip
     """Train one configuration."""
@@ -99,8 +101,14 @@ def train(
     how = TrainOptions(
         metric=metric, experiment=experiment, tracking_uri=tracking_uri, storage=storage,
         resume=resume, accept=accept or [], dry_run=dry_run,
+        listeners=_listeners(listener, tensorboard),
     )  # fmt: skip
     run(options, how)
+
+
+def _listeners(names: list[str] | None, tensorboard: str | None) -> list[str]:
+    """What `--listener` and `--tensorboard` name."""
+    return [*(names or []), *([f"tensorboard:{tensorboard}"] if tensorboard is not None else [])]
 
 
 def _initial(
@@ -164,7 +172,7 @@ def tune(
     register: Annotated[
         str | None, typer.Option(help="name of the best model; default: the experiment")
     ] = None,
-    strict: Strict = False,
+    strict: Strict = False, listener: Listen = None, tensorboard: TensorBoard = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -220,6 +228,7 @@ def tune(
         reason=reason,
         accept=accept or [],
         dry_run=dry_run,
+        listeners=_listeners(listener, tensorboard),
     )
     sys.exit(exit_code(search(settings_options, options)))
 

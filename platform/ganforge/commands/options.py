@@ -105,6 +105,16 @@ Accept = Annotated[list[str] | None, typer.Option(help="continue although this d
 Resume = Annotated[
     bool, typer.Option("--resume", help="continue the newest such run from its last stored state")
 ]
+Listen = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--listener",
+        help="gets each report, too: tensorboard:FOLDER, wandb:PROJECT or FILE.py:NAME; repeatable",
+    ),
+]
+TensorBoard = Annotated[
+    str | None, typer.Option("--tensorboard", help="a folder: short for --listener tensorboard:…")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and stop")]
 MODEL = (
     "MLflow run, models:/NAME@champion, checkpoint, a folder with generator.safetensors, or a "

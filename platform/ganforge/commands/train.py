@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ganforge.commands.configure import CliOptions, print_images
 from ganforge.commands.progress_lines import ProgressLines
@@ -22,9 +22,11 @@ from ganforge.commands.start import (
 )
 from ganforge.console import Console, show
 from ganforge.errors import TrainingFailed
+from ganforge.events import Event, Kind, Listener, Listeners
+from ganforge.listeners.catalog import load_listeners
 from ganforge.local_files import Linked, check_own_folder
 from ganforge.run_names import new_name, newest_first
-from ganforge.settings import SettingsError, to_json
+from ganforge.settings import SettingsError, flatten, to_json
 
 if TYPE_CHECKING:
     from ganforge.cluster.coordinator import Summary
@@ -52,6 +54,7 @@ class TrainOptions:
     resume: bool = False
     accept: list[str] = field(default_factory=list)
     dry_run: bool = False
+    listeners: Sequence[str | Listener] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def train(options: CliOptions, how: TrainOptions) -> TrainedRun | None:
     """Check, open the run or resume it, train, end the run, print where everything is. None after
     a dry run; TrainingFailed, or SettingsError, once the run has ended with it."""
     check_addresses(how.tracking_uri, how.storage)
+    listeners = load_listeners(how.listeners)
     start = prepare_start(options, how.metric, how.dry_run, accept=how.accept)
     if start is None:
         return None
@@ -92,7 +96,7 @@ def train(options: CliOptions, how: TrainOptions) -> TrainedRun | None:
         if joined:
             check_machines(start.prepared, storage, uri)
         run = (_resume_run if how.resume else _open_run)(start, uri, how.experiment, storage)
-        listener = _Listener(ProgressLines(console, start))
+        listener = _Listener(ProgressLines(console, start), RunEvents(listeners, start, run))
         with _ending(start, run, listener):
             trained = fit(
                 start.prepared,
@@ -101,6 +105,7 @@ def train(options: CliOptions, how: TrainOptions) -> TrainedRun | None:
                 tracking=run.ref,
                 joined=joined,
                 listener=listener,
+                grids=bool(listeners),
             )
     _print_result(console, start, trained, run)
     if not run.complete:
@@ -126,9 +131,11 @@ class _Run:
 
 @dataclass
 class _Listener:
-    """Prints each report of rank 0 and keeps the results of the stages for the run's page."""
+    """Prints each report of rank 0, gives it to the user's listeners, and keeps the results of the
+    stages for the run's page."""
 
     show: ProgressLines
+    events: "RunEvents"
     stages: "dict[int, StageResult]" = field(default_factory=dict)
 
     def __call__(self, summary: "Summary") -> None:
@@ -136,6 +143,36 @@ class _Listener:
 
         self.stages |= read_stages(summary.get("stages", ()))
         self.show(summary)
+        self.events.report(summary)
+
+
+class RunEvents:
+    """A run for listeners of the user's."""
+
+    def __init__(self, listeners: Listeners, start: Start, run: _Run):
+        self._listeners, self._run = listeners, run
+        self._settings = flatten(start.prepared.settings)
+
+    def started(self) -> None:
+        self._send("started")
+
+    def report(self, summary: "Summary") -> None:
+        if "metrics" in summary:
+            self._send(
+                "report",
+                stage=summary["index"],
+                step=summary["step"],
+                images=summary["images"],
+                metrics=summary["metrics"],
+                grid=summary.get("grid"),
+            )
+
+    def ended(self, outcome: str) -> None:
+        self._send("ended", outcome=outcome)
+
+    def _send(self, kind: Kind, **facts: Any) -> None:
+        name = self._run.store.rstrip("/").rpartition("/")[2]
+        self._listeners(Event(kind, name, self._run.ref.run_id, self._settings, **facts))
 
 
 def _open_run(start: Start, uri: str, experiment: str, storage: str) -> _Run:
@@ -241,6 +278,7 @@ def _opening(start: Start, name: str, store: str) -> "Opening":
 def _ending(start: Start, run: _Run, listener: _Listener) -> Iterator[None]:
     """End the run however the block ends."""
     outcome, status = "interrupted", "KILLED"
+    listener.events.started()
     try:
         yield
         outcome, status = "finished", "FINISHED"
@@ -248,6 +286,7 @@ def _ending(start: Start, run: _Run, listener: _Listener) -> Iterator[None]:
         outcome, status = f"failed: {error}", "FAILED"
         raise
     finally:
+        listener.events.ended(outcome)
         run.ref = run.client.known(run.ref)
         stages = [listener.stages[index] for index in sorted(listener.stages)]
         note = describe_training(start, outcome, run.ref, stages)

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ from ganforge.commands.start import (
     use_line,
 )
 from ganforge.console import Console, Table, complain
+from ganforge.events import Listener
+from ganforge.listeners.catalog import load_listeners
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from ganforge.search.limits import Limits
     from ganforge.search.result import SearchResult
     from ganforge.search.space import Space
+    from ganforge.search.trial import Trial
     from ganforge.systems.base import Metric
 
 
@@ -65,6 +68,7 @@ class TuneOptions:
     reason: str = ""
     accept: list[str] = field(default_factory=list)
     dry_run: bool = False
+    listeners: Sequence[str | Listener] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
     from ganforge.search.strategies.pbt import members
 
     check_addresses(options.tracking_uri, options.storage)
+    listeners = load_listeners(options.listeners)
     chosen = load_strategy(options.strategy, population=options.population)
     check_warm_start(options.warm_start, options.strategy, options.sampler, options.metrics)
     make_sampler(options.sampler, options.seed, 1)
@@ -135,6 +140,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
     from ganforge.search.dashboard import Progress
     from ganforge.search.request import SearchRequest
     from ganforge.search.search import search
+    from ganforge.search.trial_events import pass_on
     from ganforge.tracking.client import resolve_uri
     from ganforge.tracking.recordable import check_recordable
     from ganforge.tracking.registry import check_model_name
@@ -195,8 +201,14 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
             joined=joined,
             nodes=options.nodes,
             further=tuple(objectives[1:]),
+            grids=bool(listeners),
         )
-        result = search(request, progress, lambda view: _announce(console, uri, view))
+
+        def listen(trial: "Trial", event: str) -> None:
+            progress(trial, event)
+            pass_on(listeners, trial, event)
+
+        result = search(request, listen, lambda view: _announce(console, uri, view))
     report(console, result, start.metric, uri, storage)
     if objectives:
         print_front(console, result, objectives)

@@ -29,7 +29,7 @@ class SearchRequest:
     that of strategy pbt, None for one that its trials allow. `earlier` are the studies of the
     experiments `warm_start`; a resumed search has those of its journal. With metrics that are
     `further` to the first one trials are compared by all of them, and the result is their Pareto
-    front (search/objectives.py).
+    front (search/objectives.py). With `grids` the driver gets the sample grids of all trials.
     """
 
     prepared: Prepared
@@ -57,6 +57,7 @@ class SearchRequest:
     warm_start: tuple[str, ...] = ()
     earlier: tuple[EarlierStudy, ...] = ()
     further: tuple[Metric, ...] = ()
+    grids: bool = False
 
 
 #: what searches of earlier versions had no choice of

@@ -84,7 +84,7 @@ def search(
         request = replace(request, storage=str(folder))
     coordinator = TrialCoordinator()
     try:
-        job = make_job(request.prepared, request.metric, "", coordinator)
+        job = make_job(request.prepared, request.metric, "", coordinator, grids=request.grids)
         slots = wait_for_capacity(request, job)
         journal = Journal(request.storage, _search_id(request))
         with closing(journal):

@@ -50,6 +50,10 @@ class Trial:
     images: int = 0
     alpha: float = 1.0
     score: float | None = None
+    #: of the newest report: where in the stage, all metrics, the sample grid where one is asked for
+    step: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    grid: bytes | None = None
     seconds: float = 0.0
     #: of `seconds`, what went into batches that were trained again after a process died
     lost_seconds: float = 0.0
@@ -157,7 +161,8 @@ class Trial:
             return
         self._count_lost(summary["images"], time.monotonic())
         self.index, self.images = summary["index"], summary["images"]
-        self.alpha = summary["alpha"]
+        self.alpha, self.step = summary["alpha"], summary["step"]
+        self.metrics, self.grid = summary.get("metrics", {}), summary.get("grid")
         self.score = summary["score"] if summary["score"] is not None else self.score
         self.stages |= read_stages(summary.get("stages", ()))
         self.inside |= read_rungs(summary.get("rungs", ()))

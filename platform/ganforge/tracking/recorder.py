@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from PIL import Image
+from torch import Tensor
 
 from ganforge.append_log import Entry
 from ganforge.tracking.outbox.entry import entry_error
@@ -152,15 +153,13 @@ class Recorder:
         files: list[tuple[str, bytes]] = []
         index, step = report.position.index, report.position.step
         if report.samples is not None:
-            image = Image.fromarray(report.samples.cpu().numpy())
-            files.append((f"grids/stage-{index}-{step:06d}.png", _encoded(image, "PNG")))
+            files.append((f"grids/stage-{index}-{step:06d}.png", grid_png(report.samples)))
             if step > 0 or index == 0:
                 # trials' stages differ in images, and the slider of the comparison is one for all:
                 # 100 to a stage. A stage's start has the mark of the end before it: one image.
                 mark = round(100 * (index + report.metrics.get("stage/done", 0.0)))
-                files += grid_files(GRID, image, mark)
-                for key, grid in report.extra.items():
-                    files += grid_files(key, Image.fromarray(grid.cpu().numpy()), mark)
+                for key, grid in {GRID: report.samples, **report.extra}.items():
+                    files += grid_files(key, _as_image(grid), mark)
         if report.averaged is not None:
             files.append((f"stages/{index}/generator.safetensors", report.averaged))
         if report.state is not None:
@@ -178,6 +177,15 @@ def grid_files(key: str, image: Image.Image, step: int) -> list[tuple[str, bytes
         (f"{name}.png", _encoded(image, "PNG")),
         (f"{name}+compressed.webp", _encoded(small, "WEBP")),
     ]
+
+
+def grid_png(samples: Tensor) -> bytes:
+    """A sample grid, uint8 (H, W, 3), as a PNG file."""
+    return _encoded(_as_image(samples), "PNG")
+
+
+def _as_image(samples: Tensor) -> Image.Image:
+    return Image.fromarray(samples.cpu().numpy())
 
 
 def _encoded(image: Image.Image, kind: str) -> bytes:

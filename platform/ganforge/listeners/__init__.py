@@ -1,0 +1,1 @@
+"""Listeners: what hears of a run's reports besides the tracking store."""
