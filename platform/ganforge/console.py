@@ -76,6 +76,13 @@ class Table(RichTable):
         super().add_row(*map(_cell, cells), **options)
 
 
+def duration(seconds: float) -> str:
+    """A time as h:mm:ss, or m:ss below an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def literal(text: str) -> Text:
     """A text of one or several lines as it is, for a title, a cell or a caption of a table."""
     return Text("\n".join(map(plain, text.split("\n"))))

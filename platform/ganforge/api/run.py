@@ -2,7 +2,6 @@
 
 import base64
 import io
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,19 +56,14 @@ class Run:
         """The newest sample grid, or the newest of a stage."""
         from PIL import Image
 
-        from ganforge.search.report.animation import in_order
         from ganforge.settings import SettingsError
-        from ganforge.tracking.queries import fetch_file, list_files
+        from ganforge.tracking.grids import newest_grid
 
-        paths = in_order(list_files(self.uri, self.run_id, "grids"))
-        chosen = [path for index, _, path in paths if stage in (None, index)]
-        if not chosen:
+        content = newest_grid(self.uri, self.run_id, stage)
+        if content is None:
             which = "" if stage is None else f" of stage {stage}"
             raise SettingsError(f"run {self.run_id}: no sample grid{which} is recorded")
-        with tempfile.TemporaryDirectory() as folder:
-            image = Image.open(fetch_file(self.uri, self.run_id, chosen[-1], Path(folder)))
-            image.load()  # and closes the file
-            return image
+        return Image.open(io.BytesIO(content))
 
     def model(self, stage: int | None = None, *, trust_code: bool = False) -> "TrainedModel":
         """The averaged generator of the last finished stage, or of `stage`."""

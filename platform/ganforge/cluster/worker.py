@@ -4,6 +4,7 @@ import logging
 import math
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ray.exceptions import GetTimeoutError
 
 from ganforge.cluster.job import Job, load_prepared
 from ganforge.cluster.notices import Notices
+from ganforge.cluster.pace import Pace
 from ganforge.local_files import check_no_link
 from ganforge.schedule import Plan, Position
 from ganforge.settings import SettingsError
@@ -63,6 +65,9 @@ def worker(job: Job) -> None:
     resent = False
     position = Position()
     notices = Notices(job.coordinator, rank)
+    pace = Pace(notices, partial(job.coordinator.report.remote, job.trial))
+    # of a search the rungs show it, and of the other ranks nobody asks
+    shows_pace = rank == 0 and not job.searched
     try:
         reports = run(
             prepared,
@@ -71,7 +76,7 @@ def worker(job: Job) -> None:
             rank=rank,
             world=world,
             gpu=job.gpu,
-            noticed=notices,
+            noticed=pace,
             ledger=Ledger(job.ledger) if job.ledger is not None else None,
         )
         for report in reports:
@@ -80,6 +85,8 @@ def worker(job: Job) -> None:
             if report.kind == "notice":
                 continue
             position = report.position
+            if shows_pace and position.step == 0:
+                pace.begin(position.index)
             rung = plan.rung(position) if report.kind in ("stage", "checkpoint") else None
             if report.stage is not None or (rung is not None and job.searched):
                 for metric in (job.metric, *job.further):

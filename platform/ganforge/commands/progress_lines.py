@@ -4,24 +4,66 @@ import time
 from typing import Any
 
 from ganforge.commands.start import Start
-from ganforge.console import Console
+from ganforge.console import Console, duration
+from ganforge.search.trial import fraction_done, stage_work
+from ganforge.systems.catalog import load_system
+
+#: a run that takes longer says how it would be shorter
+_LONG_SECONDS = 3 * 3600
 
 
 class ProgressLines:
-    """A line for each report: where the run is, how fast, how good."""
+    """A line for each report: where the run is, how fast, how good; and one after the first batches
+    of each stage, so that a run which will take months says so at once."""
 
     def __init__(self, console: Console, start: Start):
-        self.console, self.stages = console, start.prepared.settings.stages
-        self.metric = start.metric.name
+        self.console, self.stages = console, start.prepared.plan().stages
+        self.system, self.metric = start.prepared.system, start.metric.name
         self.began = time.monotonic()
+        self._first: tuple[float, float] | None = None
 
     def __call__(self, summary: dict[str, Any]) -> None:
+        if "pace" in summary:
+            self._show_pace(**summary["pace"])
         if "index" not in summary:
             return
-        index, minutes = summary["index"], (time.monotonic() - self.began) / 60
+        index, now = summary["index"], time.monotonic()
         score = "" if summary["score"] is None else f"  {self.metric} {summary['score']:.3f}"
-        self.console.print(
-            f"{minutes:6.1f} min  stage {index + 1}/{len(self.stages)} "
+        self._print(
+            f"{(now - self.began) / 60:6.1f} min  stage {index + 1}/{len(self.stages)} "
             f"({self.stages[index].resolution} px)  step {summary['step']}  "
             f"images {summary['images']}  alpha {summary['alpha']:.2f}{score}"
+            f"{self._remaining(summary['images'], now)}"
         )
+
+    def _remaining(self, images: int, now: float) -> str:
+        """The rest of the run at the speed since the first report."""
+        done = fraction_done(self.stages, images)
+        if self._first is None:
+            self._first = now, done
+        since, before = self._first
+        if done <= before or done == 1:
+            return ""
+        return f"  ETA {duration((now - since) * (1 - done) / (done - before))}"
+
+    def _show_pace(self, index: int, seconds: float) -> None:
+        """What a batch of a stage takes, and by that the whole run from there on."""
+        stage = self.stages[index]
+        here = seconds * stage.steps
+        later = [here * stage_work(other) / stage_work(stage) for other in self.stages[index + 1 :]]
+        whole = here + sum(later)
+        rest = f", about {duration(whole)} with the stages after it" if later else ""
+        self._print(
+            f"  {seconds:.3g} s a batch: {duration(here)} for stage {index + 1}/{len(self.stages)} "
+            f"({stage.resolution} px){rest}"
+        )
+        if whole > _LONG_SECONDS and index == 0:
+            kinds = load_system(self.system).PRESETS
+            presets = ", ".join(name for name in kinds if name != "paper")
+            self._print(
+                f"  shorter: --preset ({presets}), --target with a smaller side, --gpu, more "
+                f"--workers; `ganforge settings {self.system}` lists what else can be set"
+            )
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """What train and tune do before anything starts: fix the settings, refuse what cannot work."""
 
+import logging
 import os
 import shlex
 import tempfile
@@ -18,12 +19,17 @@ from ganforge.commands.configure import (
     print_images,
 )
 from ganforge.console import complain, show
+from ganforge.output_files import make_output_folder, output_file
 from ganforge.settings import SettingsError, to_json
 from ganforge.systems.catalog import load_system
 
 if TYPE_CHECKING:
     from ganforge.systems.base import Metric
     from ganforge.training.prepare import Prepared
+
+logger = logging.getLogger("ganforge")
+#: the newest samples of a run, or of a search's best trial, for a first look
+_BEST = "best.png"
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,27 @@ def checked_storage(storage: str) -> str:
 def local_folder(storage: str) -> Path | None:
     """A storage as a folder of this machine; None where it is an object store."""
     return None if "://" in storage else Path(storage)
+
+
+def save_best(store: str, uri: str, run_id: str) -> Path | None:
+    """Write a run's newest sample grid as best.png into its folder, or into one of that name below
+    the working directory where its states are in an object store: the path; None where there is no
+    grid, or the tracking store or the disk fails, which the run does not."""
+    from ganforge.tracking.grids import newest_grid
+
+    name = store.rstrip("/").rpartition("/")[2]
+    folder = local_folder(store) or Path("ganforge-runs", name)
+    try:
+        content = newest_grid(uri, run_id)
+        if content is None:
+            return None
+        make_output_folder(folder, "storage")
+        with output_file(folder, _BEST, overwrite=True) as file:
+            file.write(content)
+    except Exception as error:
+        logger.debug("%s was not written: %s", folder / _BEST, error)
+        return None
+    return folder / _BEST
 
 
 def use_line(system: str, run_id: str, uri: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -16,11 +17,12 @@ from ganforge.commands.start import (
     checked_storage,
     grids_line,
     prepare_start,
+    save_best,
     sync_command,
     ui_lines,
     use_line,
 )
-from ganforge.console import Console, show
+from ganforge.console import Console, duration, show
 from ganforge.errors import TrainingFailed
 from ganforge.events import Event, Kind, Listener, Listeners
 from ganforge.listeners.catalog import load_listeners
@@ -96,6 +98,7 @@ def train(options: CliOptions, how: TrainOptions) -> TrainedRun | None:
         if joined:
             check_machines(start.prepared, storage, uri)
         run = (_resume_run if how.resume else _open_run)(start, uri, how.experiment, storage)
+        began = time.monotonic()
         listener = _Listener(ProgressLines(console, start), RunEvents(listeners, start, run))
         with _ending(start, run, listener):
             trained = fit(
@@ -107,7 +110,7 @@ def train(options: CliOptions, how: TrainOptions) -> TrainedRun | None:
                 listener=listener,
                 grids=bool(listeners),
             )
-    _print_result(console, start, trained, run)
+    _print_result(console, start, trained, run, time.monotonic() - began)
     if not run.complete:
         trouble = run.client.trouble or trained.tracking_trouble
         show(f"warning       the tracking store failed: {trouble}")
@@ -326,7 +329,9 @@ def describe_training(
     return describe_run(facts)
 
 
-def _print_result(console: Console, start: Start, trained: "Trained", run: _Run) -> None:
+def _print_result(
+    console: Console, start: Start, trained: "Trained", run: _Run, seconds: float
+) -> None:
     """The score, where everything is, and the commands to continue with."""
 
     def line(text: str) -> None:
@@ -334,11 +339,16 @@ def _print_result(console: Console, start: Start, trained: "Trained", run: _Run)
 
     value = trained.metrics.get(start.metric.name)
     line("")
-    line(f"{start.metric.name} {value:.3f}" if value is not None else "finished")
+    baseline = trained.metrics.get(f"{start.metric.name}_bicubic")
+    than = "" if baseline is None else f" (bicubic {baseline:.3f})"
+    line(f"{start.metric.name} {value:.3f}{than}" if value is not None else "finished")
+    line(f"took          {duration(seconds)}")
     line(f"checkpoints   {run.store}")
     if not run.ref.run_id:
         return
     where = f"--tracking-uri {shlex.quote(run.ref.uri)}"
+    if image := save_best(run.store, run.ref.uri, run.ref.run_id):
+        line(f"image         {image}")
     line(f"sample grids  {grids_line(run.ref.uri, run.ref.run_id)}")
     for head, text in zip(("look at it", ""), ui_lines(run.ref.uri), strict=False):
         line(f"{head:<14}{text}")

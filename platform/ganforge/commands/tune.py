@@ -24,11 +24,12 @@ from ganforge.commands.start import (
     grids_line,
     local_folder,
     prepare_start,
+    save_best,
     sync_command,
     ui_lines,
     use_line,
 )
-from ganforge.console import Console, Table, complain
+from ganforge.console import Console, Table, complain, duration
 from ganforge.events import Listener
 from ganforge.listeners.catalog import load_listeners
 from ganforge.settings import SettingsError
@@ -138,8 +139,10 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
     # Ray takes seconds to import: not before the input is known to be good
     from ganforge.cluster.session import check_local_start, cluster_address, session
     from ganforge.search.dashboard import Progress
+    from ganforge.search.eta import expected_share
     from ganforge.search.request import SearchRequest
     from ganforge.search.search import search
+    from ganforge.search.space import start_values
     from ganforge.search.trial_events import pass_on
     from ganforge.tracking.client import resolve_uri
     from ganforge.tracking.recordable import check_recordable
@@ -169,13 +172,14 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
     for study in studies:
         console.print(study.line, highlight=False, soft_wrap=True)
     print_edits(console, before, options.reason, (domains, points, limits))
+    share = expected_share(chosen, domains, start.prepared.plan(), limits.num_trials)
     check_local_start()
     wanted = several(limits.num_trials, options.concurrent)
     with (
         # before Ray: it takes as long to start, and the workers get its address
         own_server(uri, local_folder(storage), wanted=wanted),
         session(threads=start.prepared.settings.threads) as joined,
-        Progress(limits.num_trials, start.metric.name, console=console) as progress,
+        Progress(limits.num_trials, start.metric.name, share=share, console=console) as progress,
     ):
         request = SearchRequest(
             start.prepared,
@@ -209,7 +213,8 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
             pass_on(listeners, trial, event)
 
         result = search(request, listen, lambda view: _announce(console, uri, view))
-    report(console, result, start.metric, uri, storage)
+    asked = start_values(domains, start.prepared.settings)
+    report(console, result, start.metric, uri, storage, asked)
     if objectives:
         print_front(console, result, objectives)
     best = result.best
@@ -295,10 +300,32 @@ def several(trials: int, concurrent: int | None) -> bool:
     return min(trials, concurrent or trials, os.cpu_count() or 1) > 1 and not cluster_address()
 
 
+def baselines(result: "SearchResult", metric: str, asked: Mapping[str, Any] | None) -> list[str]:
+    """What the best trial is to be compared with: bicubic enlargement where that is measured, and
+    the trial of the settings as they were given."""
+    assert result.best is not None
+    found = []
+    stages = result.best.results(metric)
+    if stages and (bicubic := stages[-1].bicubic(metric)) is not None:
+        found.append(f"bicubic: {metric} {bicubic:.3f}")
+    for trial in result.trials:
+        if asked is not None and trial.params == asked and trial.last_score is not None:
+            its = "it is the best" if trial is result.best else f"{metric} {trial.last_score:.3f}"
+            found.append(f"the settings as given, trial {trial.number}: {its} ({trial.outcome})")
+            break
+    return found
+
+
 def report(
-    console: Console, result: "SearchResult", metric: "Metric", uri: str, storage: str
+    console: Console,
+    result: "SearchResult",
+    metric: "Metric",
+    uri: str,
+    storage: str,
+    asked: Mapping[str, Any] | None = None,
 ) -> None:
-    """The best trial, its settings, where its images are, and the commands to use it."""
+    """The best trial, its settings, what it is better than, where its images are, and the commands
+    to use it. `asked` are the searched settings as they were given."""
     best = result.best
     if best is None:
         return
@@ -316,17 +343,24 @@ def report(
             if isinstance(value, float)
             else f"              {key} = {value}"
         )
+    for head, text in zip(("better than", ""), baselines(result, metric.name, asked), strict=False):
+        line(f"{head:<14}{text}")
     head = "several seeds"
     for standing in result.standings:
         line(f"{head:<14}{standing.line}")
         head = ""
     if result.ended_early:
         line(f"ended early   {result.ended_early}")
+    count = len(result.trials)
+    twice = f"{2 * count} trials would take about {duration(2 * result.seconds)}"
+    line(f"took          {duration(result.seconds)} for {count}; {twice}")
     line(f"cost          {result.costs.line()}")
     if result.dropped:
         line(f"ledger        {result.dropped}")
     line(f"checkpoints   {result.folder}")
     if best.run is not None and best.run.run_id:
+        if image := save_best(result.folder, uri, best.run.run_id):
+            line(f"image         {image}")
         line(f"sample grids  {grids_line(uri, best.run.run_id)}")
         where = f"--tracking-uri {shlex.quote(uri)}"
         line("compare       all trials: at the address after `watch`, printed at the start")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from ganforge.console import Console, Live, Table
+from ganforge.console import Console, Live, Table, duration
+from ganforge.search.eta import SearchEta
 from ganforge.search.trial import Trial
 
 _COLOURS = {
@@ -18,13 +19,19 @@ _COLOURS = {
     "failed": "red",
     "killed": "red",
 }
+#: characters of the bar of trials
+_BAR = 20
 
 
 class Progress:
-    """Listens to a search: `with Progress(8, "validation/psnr") as it: search(…, listener=it)`."""
+    """Listens to a search: `with Progress(8, "validation/psnr") as it: search(…, listener=it)`.
+    Each trial is expected to train `share` of a whole run."""
 
-    def __init__(self, num_trials: int, metric: str, *, console: Console | None = None):
+    def __init__(
+        self, num_trials: int, metric: str, *, share: float = 1.0, console: Console | None = None
+    ):
         self.num_trials, self.metric = num_trials, metric
+        self.eta = SearchEta(num_trials, share)
         self.console = console or Console()
         self.trials: dict[int, Trial] = {}
         self._lock = threading.Lock()
@@ -49,6 +56,7 @@ class Progress:
     def __call__(self, trial: Trial, event: str) -> None:
         with self._lock:
             self.trials[trial.number] = trial
+            self.eta(trial, event)
         lost = event == "placed" and bool(trial.losses)
         if lost or (self._live is None and event != "progress"):
             self.console.print(self.line(trial, event), highlight=False, soft_wrap=True)
@@ -69,10 +77,15 @@ class Progress:
             return (
                 f"{head}  stage {index + 1}/{stages} {what}  "
                 f"{trial.plan.stages[index].resolution} px  "
-                f"{self.metric} {number(trial.last_score)}  ETA {eta(trial)}"
+                f"{self.metric} {number(trial.last_score)}  ETA {eta(trial)}{self.left()}"
             )
         why = f": {trial.reason}" if trial.reason else ""
-        return f"{head}  {trial.state}{why}  {self.metric} {number(trial.last_score)}"
+        return f"{head}  {trial.state}{why}  {self.metric} {number(trial.last_score)}{self.left()}"
+
+    def left(self) -> str:
+        """How long the search will still take; empty while that is unknown, and at its end."""
+        seconds = self.eta.remaining(len(self.trials))
+        return f", about {duration(seconds)} left" if seconds else ""
 
     def table(self) -> Table:
         """All trials so far."""
@@ -80,7 +93,11 @@ class Progress:
             trials = [self.trials[key] for key in sorted(self.trials)]
         ended = sum(trial.ended for trial in trials if trial.repeats is None)
         elapsed = duration(time.monotonic() - self._began)
-        title = f"{ended} of {self.num_trials} trials ended, {elapsed}"
+        with self._lock:
+            left = self.left()
+        done = round(_BAR * min(1.0, ended / self.num_trials))
+        bar = "█" * done + "░" * (_BAR - done)
+        title = f"{bar} {ended} of {self.num_trials} trials ended after {elapsed}{left}"
         table = Table(title=title, title_justify="left", expand=False)
         names = ("trial", "state", "stage", "α", self.metric.rpartition("/")[2].upper(), "ETA")
         for name in (*names, "settings"):
@@ -125,9 +142,3 @@ def number(value: float | None) -> str:
 def eta(trial: Trial) -> str:
     left = trial.remaining_seconds()
     return "–" if left is None else duration(left)
-
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -19,7 +19,8 @@ class SearchResult:
     `ended_early` why not all trials were begun; `standings` the configurations that were trained
     with several seeds, the best first. With several objectives `front` is the Pareto front of the
     finished trials, and `best` the first of it. `facts` are what its report was made of, where a
-    trial has ended a stage."""
+    trial has ended a stage. `seconds` are those of wall time, without what passed between an
+    interruption and its end."""
 
     search_id: str
     best: Trial | None
@@ -35,6 +36,7 @@ class SearchResult:
     standings: tuple[Standing, ...] = ()
     front: tuple[Trial, ...] = ()
     facts: StudyFacts | None = None
+    seconds: float = 0.0
 
 
 def best_trial(trials: Iterable[Trial], mode: str) -> Trial | None:

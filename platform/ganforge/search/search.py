@@ -361,4 +361,5 @@ class _Search:
             repeated,
             tuple(front),
             facts,
+            state.spent.seconds,
         )

@@ -1,7 +1,7 @@
 """One trial of a search, as the driver knows it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -194,14 +194,7 @@ class Trial:
     @property
     def fraction(self) -> float:
         """Part of the work that is done, 0 to 1."""
-        total = done = 0.0
-        left = self.images
-        for stage in self.plan.stages:
-            length = stage.steps * stage.batch_size
-            total += stage_work(stage)
-            done += min(left, length) * _work(stage.resolution)
-            left = max(0, left - length)
-        return done / total
+        return fraction_done(self.plan.stages, self.images)
 
     def remaining_seconds(self) -> float | None:
         """How long it will still take, if it is not stopped; None while that is unknown."""
@@ -212,6 +205,17 @@ class Trial:
         if done <= 0:
             return None
         return (time.monotonic() - began) * (1 - self.fraction) / done
+
+
+def fraction_done(stages: Sequence[Stage], images: int) -> float:
+    """Part of a run's work that is done after so many images, 0 to 1."""
+    total = done = 0.0
+    for stage in stages:
+        length = stage.steps * stage.batch_size
+        total += stage_work(stage)
+        done += min(images, length) * _work(stage.resolution)
+        images = max(0, images - length)
+    return done / total
 
 
 def stage_work(stage: Stage) -> float:

@@ -1,7 +1,6 @@
 """The best trial's animation: its sample grids through all stages, as one animated image."""
 
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,6 @@ _WIDTH, _MAX_HEIGHT, _STRIP = 720, 900, 30
 _LIMIT = 2_000_000
 _INK, _PAPER, _BAR = (255, 255, 255), (40, 40, 40), (86, 180, 233)
 _FRAME_MS, _END_MS, _LAST_MS = 600, 1100, 2500
-_NAME = re.compile(r"stage-(\d+)-(\d+)\.png$")
 
 
 @dataclass(frozen=True)
@@ -22,12 +20,6 @@ class Frame:
     caption: str
     done: float
     ends_stage: bool
-
-
-def in_order(paths: Sequence[str]) -> list[tuple[int, int, str]]:
-    """(stage, step, path) of the sample grids among `paths`, in the order of training."""
-    found = [(int(m[1]), int(m[2]), path) for path in paths if (m := _NAME.search(path))]
-    return sorted(found)
 
 
 def animate(frames: Sequence[Frame]) -> bytes:

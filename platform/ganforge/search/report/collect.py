@@ -17,12 +17,13 @@ from optuna.study import Study
 from ganforge.search.costs import NO_COSTS, Costs, stage_rates, trial_costs
 from ganforge.search.objectives import Objectives
 from ganforge.search.repeats import standings
-from ganforge.search.report.animation import Frame, in_order
+from ganforge.search.report.animation import Frame
 from ganforge.search.report.facts import StudyFacts
 from ganforge.search.report.table import TrialRow
 from ganforge.search.trial import Trial
 from ganforge.systems.base import Metric
-from ganforge.tracking.queries import fetch_file, list_files
+from ganforge.tracking.grids import list_grids, newest_grid
+from ganforge.tracking.queries import fetch_file
 
 logger = logging.getLogger("ganforge")
 
@@ -101,7 +102,7 @@ def grids(trial: Trial) -> list[Frame]:
     total = sum(stage.steps for stage in stages)
     frames = []
     with TemporaryDirectory() as folder:
-        for index, step, path in in_order(list_files(uri, run_id, "grids")):
+        for index, step, path in list_grids(uri, run_id):
             stage = stages[index]
             before = sum(s.steps for s in stages[:index])
             caption = f"stage {index}   {stage.resolution} px   alpha {stage.alpha(step):.2f}"
@@ -124,11 +125,10 @@ def newest_grids(trials: Iterable[Trial]) -> Iterator[tuple[Trial, bytes]]:
             continue
         uri, run_id = trial.run.uri, trial.run.run_id
         try:
-            if found := in_order(list_files(uri, run_id, "grids")):
-                with TemporaryDirectory() as folder:
-                    content = fetch_file(uri, run_id, found[-1][2], Path(folder)).read_bytes()
+            content = newest_grid(uri, run_id)
+            if content is not None:
                 yield trial, content
         except Exception as error:
             text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-            logger.warning("sample grids for Optuna: the tracking store cannot be read (%s)", text)
+            logger.warning("sample grids: the tracking store cannot be read (%s)", text)
             return

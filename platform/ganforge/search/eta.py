@@ -1,0 +1,78 @@
+"""How long a whole search will still take: by what its strategy is expected to train, and by what
+its trials have needed so far."""
+
+import statistics
+import time
+from dataclasses import dataclass, field
+
+from ganforge.schedule import Plan
+from ganforge.search.candidates import SpaceCandidates
+from ganforge.search.plan import play
+from ganforge.search.space import Space, axes
+from ganforge.search.strategies.base import Strategy
+from ganforge.search.trial import Trial, rung_works
+
+_PLAYS = 4
+
+
+def expected_share(strategy: Strategy, space: Space, plan: Plan, num_trials: int) -> float:
+    """The part of a whole run that a trial is expected to train, 0 to 1: searches are played whose
+    scores are drawn at random (search/plan.py). One at a time, and of at most 20 trials: what a
+    strategy stops depends little on either, and a search is not to wait for this."""
+    works = rung_works(plan)
+    count = min(num_trials, 20)
+    candidates = SpaceCandidates(axes(space), set())
+    plays = [play(strategy, candidates, works, count, 1, 0.0, seed) for seed in range(_PLAYS)]
+    return min(1.0, statistics.fmean(held for held, _ in plays) / (count * sum(works)))
+
+
+@dataclass
+class _Times:
+    """Of one trial, on a monotonic clock: when it was started, and its first and last report with
+    the part of the run that was done."""
+
+    started: float
+    first: tuple[float, float] | None = None
+    last: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass
+class SearchEta:
+    """Listens to a search of `num_trials`, each expected to train `share` of a whole run.
+
+    Two rates are measured: the seconds from a trial's start to its first report, and those of a
+    whole run after that. What is left of both is shared by as many trials as run now.
+    """
+
+    num_trials: int
+    share: float
+    _times: dict[int, _Times] = field(default_factory=dict)
+    _left: dict[int, float] = field(default_factory=dict)
+
+    def __call__(self, trial: Trial, event: str, now: float | None = None) -> None:
+        now = time.monotonic() if now is None else now
+        number, done = trial.number, trial.fraction
+        if event == "started":
+            self._times[number] = _Times(now)
+        elif event in ("progress", "rung", "stage") and number in self._times and trial.images:
+            times = self._times[number]
+            times.first = times.first or (now, done)
+            times.last = now, done
+        if event in ("paused", "ended"):
+            self._left.pop(number, None)
+        else:
+            # past what is expected it is on its way to its last rung
+            self._left[number] = max(self.share - done, 0.0) or 1.0 - done
+
+    def remaining(self, begun: int) -> float | None:
+        """Seconds until the search ends, of whose trials so many have begun; None before a trial
+        has reported twice."""
+        measured = [t for t in self._times.values() if t.first and t.last[1] > t.first[1]]
+        if not measured:
+            return None
+        starts = statistics.fmean(t.first[0] - t.started for t in measured if t.first)
+        trained = sum(t.last[1] - t.first[1] for t in measured if t.first)
+        whole = sum(t.last[0] - t.first[0] for t in measured if t.first) / trained
+        new = max(0, self.num_trials - begun)
+        left = new * self.share + sum(self._left.values())
+        return (new * starts + left * whole) / max(1, len(self._left))
