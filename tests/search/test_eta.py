@@ -81,3 +81,6 @@ def test_trials_that_run_at_the_same_time_share_what_is_left(prepared: Prepared)
     left = eta.remaining(2)
     # six more, each 10 s and about 100 s, two at a time
     assert left is not None and left == pytest.approx(330, rel=0.05)
+    # and one that has ended makes room for the next
+    eta(trials[0], "ended", 110.0)
+    assert eta.remaining(2) == pytest.approx(330, rel=0.05)

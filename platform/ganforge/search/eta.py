@@ -41,13 +41,14 @@ class SearchEta:
     """Listens to a search of `num_trials`, each expected to train `share` of a whole run.
 
     Two rates are measured: the seconds from a trial's start to its first report, and those of a
-    whole run after that. What is left of both is shared by as many trials as run now.
+    whole run after that. What is left of both is shared by as many trials as have run at a time.
     """
 
     num_trials: int
     share: float
     _times: dict[int, _Times] = field(default_factory=dict)
     _left: dict[int, float] = field(default_factory=dict)
+    _slots: int = 1
 
     def __call__(self, trial: Trial, event: str, now: float | None = None) -> None:
         now = time.monotonic() if now is None else now
@@ -63,6 +64,7 @@ class SearchEta:
         else:
             # past what is expected it is on its way to its last rung
             self._left[number] = max(self.share - done, 0.0) or 1.0 - done
+            self._slots = max(self._slots, len(self._left))
 
     def remaining(self, begun: int) -> float | None:
         """Seconds until the search ends, of whose trials so many have begun; None before a trial
@@ -75,4 +77,4 @@ class SearchEta:
         whole = sum(t.last[0] - t.first[0] for t in measured if t.first) / trained
         new = max(0, self.num_trials - begun)
         left = new * self.share + sum(self._left.values())
-        return (new * starts + left * whole) / max(1, len(self._left))
+        return (new * starts + left * whole) / max(1, min(self._slots, new + len(self._left)))
