@@ -131,6 +131,10 @@ BAD = [
     (["tune", "--resume", "20260101T000000Z-ab12"], "no such search in ganforge-runs; it has none"),
     (["tune", "--resume"], "nothing to resume: no search of experiment ganforge in ganforge-runs"),
     (["tune", "--reason", "too wide"], "says why a search is changed; give --resume too"),
+    (["tune", "--rungs", "643"], "rungs = 643: stage 0 has 256 steps"),
+    (["plan", "--rungs", "643"], "rungs = 643: stage 0 has 256 steps"),
+    (["train", "--listener", "wandb"], "listener = 'wandb': there is no such listener; give"),
+    (["tune", "--tensorboard", "{root}/broken.json/x"], "broken.json/x: cannot be written"),
     (["tune", "--trial-limit", "3trials"], "trial-limit = '3trials': must be a number above 0"),
     (["tune", "--confirm-seeds", "3"], "confirm-seeds = 3: give --confirm too"),
     (["tune", "--trials", "2", "--set", "stages.7.epochs=1"], "stages has 3 entries, 0 to 2"),
@@ -153,6 +157,17 @@ def test_bad_input_is_one_clear_line(arguments, message, folders, capsys, monkey
     assert line.startswith("error: ")
     if arguments[0] != "reproduce":  # looking into a store makes an empty one
         assert not list(tmp_path.iterdir()), "nothing was begun"
+
+
+@pytest.mark.parametrize("command", ["tune", "plan"])
+def test_what_the_stages_are_too_short_for_is_all_that_is_printed(
+    command, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main([command, "--rungs", "643"])
+    out, err = capsys.readouterr()
+    assert (out + err).startswith("error: rungs = 643: stage 0 has 256 steps")
 
 
 def test_no_summary_of_a_command_is_cut(capsys):

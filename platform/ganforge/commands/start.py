@@ -66,6 +66,8 @@ def prepare_start(
     from ganforge.training.prepare import prepare
 
     prepared = replace(prepare(name, settings), accept_code="code" in accept)
+    # only now is it known how many steps the stages have: what is wrong with that comes first
+    prepared.plan()
     for warning in prepared.warnings:
         complain(warning, "warning")
     return Start(prepared, chosen, images)
