@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ganforge.commands.configure import CliOptions, print_images
-from ganforge.commands.progress_lines import ProgressLines
 from ganforge.commands.start import (
     Start,
     check_addresses,
@@ -33,6 +32,7 @@ from ganforge.settings import SettingsError, flatten, to_json
 if TYPE_CHECKING:
     from ganforge.cluster.coordinator import Summary
     from ganforge.cluster.train import Trained
+    from ganforge.commands.progress_lines import ProgressLines
     from ganforge.systems.base import Metric
     from ganforge.tracking.driver import DriverClient
     from ganforge.tracking.run_ref import RunRef
@@ -85,6 +85,7 @@ def train(options: CliOptions, how: TrainOptions) -> TrainedRun | None:
     from ganforge.cluster.preflight import check_machines
     from ganforge.cluster.session import session, worker_resources
     from ganforge.cluster.train import fit, uses_gpu
+    from ganforge.commands.progress_lines import ProgressLines
     from ganforge.tracking.client import resolve_uri
     from ganforge.tracking.recordable import check_recordable
 
@@ -137,7 +138,7 @@ class _Listener:
     """Prints each report of rank 0, gives it to the user's listeners, and keeps the results of the
     stages for the run's page."""
 
-    show: ProgressLines
+    show: "ProgressLines"
     events: "RunEvents"
     stages: "dict[int, StageResult]" = field(default_factory=dict)
 
