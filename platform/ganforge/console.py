@@ -51,10 +51,12 @@ def complain(message: str, kind: str = "error") -> None:
 
 
 class Console(RichConsole):
-    """A console that prints texts as they are: one line each, not broken, without markup."""
+    """A console that prints texts as they are: one line each, not broken, without markup. In a
+    notebook too it prints to the stream, and not each line as an output of its own."""
 
     def __init__(self, **options: Any):
         plainly: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+        plainly["force_jupyter"] = False
         super().__init__(**plainly | options)
 
     def print(self, *objects: Any, **options: Any) -> None:
@@ -74,6 +76,29 @@ class Table(RichTable):
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         super().add_row(*map(_cell, cells), **options)
+
+
+def in_notebook() -> bool:
+    """Whether what is printed goes to a cell of a notebook."""
+    return type(sys.stdout).__module__ == "ipykernel.iostream"
+
+
+class CellTable:
+    """A table in a cell of a notebook that each `show` replaces: one output, without widgets."""
+
+    def __init__(self) -> None:
+        self._shown: Any = None
+
+    def show(self, table: Table) -> None:
+        from IPython.display import HTML, display
+
+        console = RichConsole(record=True, file=io.StringIO(), width=120, force_jupyter=False)
+        console.print(table)
+        text = HTML(console.export_html(inline_styles=True, code_format="<pre>{code}</pre>"))
+        if self._shown is None:
+            self._shown = display(text, display_id=True)
+        else:
+            self._shown.update(text)
 
 
 def duration(seconds: float) -> str:

@@ -273,8 +273,12 @@ def test_arguments_of_other_types_are_refused(given: dict, message: str):
 
 
 def test_a_model_is_taken_home(run: ganforge.Run, tmp_path: Path):
-    path = run.model().export(tmp_path / "generator.safetensors")
-    assert path.is_file()
+    image = np.arange(24 * 20 * 3, dtype=np.uint8).reshape(24, 20, 3)
+    for stage, name in ((0, "first.safetensors"), (1, "second.safetensors"), (1, "third.pth")):
+        path = run.model(stage).export(tmp_path / name)
+        read = ganforge.load(path)
+        assert read.model.stage == stage and read.system == SYSTEM
+        assert np.array_equal(read.upscale(image), run.model(stage).upscale(image))
     with pytest.raises(ganforge.SettingsError, match="--output"):
         run.model().export(tmp_path / "missing" / "generator.onnx")
 

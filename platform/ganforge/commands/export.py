@@ -88,7 +88,7 @@ def _made(found: FoundModel, kind: str, size: tuple[int, int] | None, path: Path
     if kind in WEIGHTS:
         about = {"system": model.system, "scale": str(model.scale), "model": found.name}
         if model.settings is not None:
-            about["settings"] = to_json(model.settings)
+            about |= {"settings": to_json(model.settings), "stage": str(model.stage)}
         return WEIGHTS[kind](model.network, path, about)
     try:
         traced = trace(model.network, model.channels, size)

@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ganforge.inference.exported import from_exported
 from ganforge.inference.foreign import from_foreign, is_foreign
 from ganforge.inference.model import Model, build, from_folder
 from ganforge.inference.stored import from_store
@@ -74,7 +75,8 @@ def find_model(
 
 def _from_storage(uri: str, stage: int | None, trust_code: bool) -> Model:
     if is_foreign(Path(uri)) and Path(uri).is_file():
-        return from_foreign(Path(uri))
+        exported = from_exported(Path(uri), trust_code=trust_code)
+        return exported or from_foreign(Path(uri))
     stored = None if Path(uri).is_file() else from_store(uri, stage, trust_code=trust_code)
     if stored is not None:
         return stored

@@ -68,10 +68,20 @@ def trace(network: nn.Module, channels: int, side: tuple[int, int] | None = None
 def weights(network: nn.Module) -> dict[str, Tensor]:
     """The weights of a deployed network; those of a published architecture under the names that
     its own code gives them."""
-    inner = network
+    found = _named(network).state_dict()
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+
+
+def load_weights(network: nn.Module, found: Mapping[str, Tensor]) -> None:
+    """The inverse of `weights`; RuntimeError where the names or shapes are others."""
+    _named(network).load_state_dict(dict(found))
+
+
+def _named(network: nn.Module) -> nn.Module:
+    """The part of a deployed network whose names its weights have in a file."""
     if isinstance(network, ClampedGenerator) and isinstance(network.network, ForeignGenerator):
-        inner = network.network.network
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in inner.state_dict().items()}
+        return network.network.network
+    return network
 
 
 def export_safetensors(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from ganforge.console import Console, Live, Table, duration
+from ganforge.console import CellTable, Console, Live, Table, duration, in_notebook
 from ganforge.search.eta import SearchEta
 from ganforge.search.trial import Trial
 
@@ -21,6 +21,7 @@ _COLOURS = {
 }
 #: characters of the bar of trials
 _BAR = 20
+_CELL_SECONDS = 0.5
 
 
 class Progress:
@@ -37,9 +38,13 @@ class Progress:
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._live: Live | None = None
+        self._cell: CellTable | None = None
+        self._shown = 0.0
 
     def __enter__(self) -> Self:
-        if self.console.is_terminal and not self.console.is_dumb_terminal:
+        if in_notebook():
+            self._cell = CellTable()
+        elif self.console.is_terminal and not self.console.is_dumb_terminal:
             self._live = Live(get_renderable=self.table, console=self.console, refresh_per_second=2)
             self._live.start()
         return self
@@ -57,9 +62,19 @@ class Progress:
         with self._lock:
             self.trials[trial.number] = trial
             self.eta(trial, event)
+        if self._cell is not None:
+            self._show_cell(self._cell, event)
+            return
         lost = event == "placed" and bool(trial.losses)
         if lost or (self._live is None and event != "progress"):
             self.console.print(self.line(trial, event), highlight=False, soft_wrap=True)
+
+    def _show_cell(self, cell: CellTable, event: str) -> None:
+        """Show the table, at most twice a second while nothing but numbers changes."""
+        now = time.monotonic()
+        if event != "progress" or now - self._shown > _CELL_SECONDS:
+            self._shown = now
+            cell.show(self.table())
 
     def line(self, trial: Trial, event: str) -> str:
         """One event in one line."""
