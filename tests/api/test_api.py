@@ -277,7 +277,7 @@ def test_a_model_is_taken_home(run: ganforge.Run, tmp_path: Path):
     for stage, name in ((0, "first.safetensors"), (1, "second.safetensors"), (1, "third.pth")):
         path = run.model(stage).export(tmp_path / name)
         read = ganforge.load(path)
-        assert read.model.stage == stage and read.system == SYSTEM
+        assert read.model.stage == stage and read.model.system == SYSTEM
         assert np.array_equal(read.upscale(image), run.model(stage).upscale(image))
     with pytest.raises(ganforge.SettingsError, match="--output"):
         run.model().export(tmp_path / "missing" / "generator.onnx")

@@ -70,10 +70,7 @@ def test_a_record_that_does_not_fit_is_refused(tmp_path: Path):
         ({"stage": "x"}, "its record cannot be read"),
         ({"stage": "9"}, "stage = 9: the settings have stages 0 to"),
         ({"settings": wider}, "its weights are not of stage"),
-        (
-            {"settings": json.dumps({"schema": 1, "system": "nothing", "settings": {}})},
-            "nothing|read",
-        ),
+        ({"settings": unknown}, "nothing|read"),
     ):
         with pytest.raises(SettingsError, match=message):
             from_exported(changed(path, **about))
