@@ -186,6 +186,12 @@ def test_noise_is_shrunk_until_it_fits():
     assert len(content) <= 2_000_000 and Image.open(io.BytesIO(content)).n_frames == 6
 
 
+def test_ticks_have_as_many_digits_as_tell_them_apart():
+    assert [text for _, text in Scale([29.91, 30.13], False).ticks()] == ["29.9", "30.1"]
+    close = [text for _, text in Scale([29.91, 29.93, 30.0, 30.02, 30.1, 30.13], False).ticks()]
+    assert close == ["29.91", "29.96", "30.02", "30.07", "30.13"]
+
+
 def test_neighbours_have_different_colours():
     assert len({colour(number) for number in range(10)}) == 10 and colour(11) == colour(1)
 

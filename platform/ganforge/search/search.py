@@ -43,7 +43,7 @@ from ganforge.search.strategies.catalog import load_strategy, sampler_of
 from ganforge.search.study import SearchState
 from ganforge.search.tracking import SearchTracking
 from ganforge.search.trial import Configure, Listener, Trial
-from ganforge.search.tune_adapter import Rungs, StudySearcher, TuneCallback
+from ganforge.search.tune_adapter import Rungs, Silent, StudySearcher, TuneCallback
 from ganforge.settings import override
 from ganforge.tracking.named_store import recorded_run
 from ganforge.training.files import join, open_folders
@@ -295,6 +295,7 @@ class _Search:
                 # Tune's own state is not what a search is resumed from: the driver's disk is enough
                 storage_path=str(folder / "ray"),
                 callbacks=[self.callback],
+                progress_reporter=Silent(),
                 verbose=0,
             ),
         )

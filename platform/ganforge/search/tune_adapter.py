@@ -5,7 +5,7 @@ search state. Tune executes; what is suggested, stopped and recorded is decided 
 from typing import Any, Self
 
 import ray
-from ray.tune import Callback
+from ray.tune import Callback, ProgressReporter
 from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -197,3 +197,14 @@ class TuneCallback(Unsaved, Callback):
     def get_state(self) -> None:
         """Nothing to keep: the journal is what a search is resumed from."""
         return None
+
+
+class Silent(ProgressReporter):
+    """Shows nothing: search/dashboard.py does. In a notebook Tune would begin with an empty output,
+    whatever its verbosity."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: str) -> None:
+        """Never called."""

@@ -109,5 +109,14 @@ class Scale:
                 shown = sorted({round(10**value if self.log else value) for value in middle})
             else:
                 shown = [10**value if self.log else value for value in middle]
-        labels = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in shown]
-        return [(self.position(value), label) for value, label in zip(shown, labels, strict=True)]
+        return [(self.position(value), label) for value, label in zip(shown, _labels(shown), strict=True)]
+
+
+def _labels(values: Sequence[Any]) -> list[str]:
+    """Numbers with three digits, or as many as tell them apart; others as they are."""
+    found: list[str] = []
+    for digits in range(3, 10):
+        found = [f"{v:.{digits}g}" if isinstance(v, float) else str(v) for v in values]
+        if len(set(found)) == len(set(values)):
+            break
+    return found
