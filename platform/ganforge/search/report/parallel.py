@@ -109,7 +109,10 @@ class Scale:
                 shown = sorted({round(10**value if self.log else value) for value in middle})
             else:
                 shown = [10**value if self.log else value for value in middle]
-        return [(self.position(value), label) for value, label in zip(shown, _labels(shown), strict=True)]
+        return [
+            (self.position(value), label)
+            for value, label in zip(shown, _labels(shown), strict=True)
+        ]
 
 
 def _labels(values: Sequence[Any]) -> list[str]:
