@@ -26,13 +26,17 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganforge.data.batch import Batch
+from ganforge.systems.settings import ladder
 from tests.benchmarks.recipe import Recipe
 from tests.gpu_checklist import Bench, Case, benches
 
 CPU = torch.device("cpu")
 BATCH = 16
 CHANGES: dict[str, dict[str, Any]] = {
-    "progressive_gan_sr": {"perceptual.network": "none"},
+    "progressive_gan_sr": {
+        "perceptual.network": "none",
+        "stages": ladder(8, 256, epochs=2, fade_epochs=1),
+    },
     "progan_a": {},
     "progan_t": {},
 }
@@ -82,7 +86,7 @@ def _made(described: Any) -> Any:
 
 def rows(system: str, width: int, sides: list[int]) -> Iterator[tuple[int, Bench, Bench]]:
     """(resolution, with one shard, with four), at each of `sides`."""
-    base = CHANGES[system] | {"width": width, "critic_steps": 1}
+    base = CHANGES[system] | {"width": width, "critic_steps": 1, "batch_size": BATCH}
     last = max(sides)
 
     def of(shards: int) -> Iterator[tuple[int, Bench]]:
@@ -168,21 +172,26 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     print(
         "| system | px | recipe ms | 1 shard | 4 shards | bfloat16, 1 shard | "
-        "4 shards against 1 | convolutions' share, 1 shard |"
+        "4 shards against 1 | convolutions' share, 1 shard | "
+        "convolutions alone, bfloat16 |"
     )
-    print("|" + "---|" * 8, flush=True)
+    print("|" + "---|" * 9, flush=True)
     for system in given.systems:
         for side, one, four in rows(system, given.width, given.sides):
             whole = loop_step(one)
+            narrow = loop_step(one, **bfloat16(one))
             with Convolutions() as seen:
                 whole()
+            with Convolutions() as narrowed:
+                narrow()
             found = measure(
                 {
                     "recipe": recipe_step(one),
                     "one": whole,
                     "four": loop_step(four),
-                    "bfloat16": loop_step(one, **bfloat16(one)),
+                    "bfloat16": narrow,
                     "convolutions": seen.alone(),
+                    "in bfloat16": narrowed.alone(),
                 },
                 given.rounds,
             )
@@ -190,7 +199,8 @@ def main() -> None:
             print(
                 f"| {system} | {side} | {statistics.median(found['recipe']) * 1000:.0f} | "
                 f"{' | '.join(times)} | {ratio(found, 'four', 'one'):.2f} | "
-                f"{ratio(found, 'convolutions', 'one'):.0%} |",
+                f"{ratio(found, 'convolutions', 'one'):.0%} | "
+                f"{ratio(found, 'convolutions', 'in bfloat16'):.2f} |",
                 flush=True,
             )
             if given.profile:

@@ -19,6 +19,7 @@ from ganforge.draws import reseed
 from ganforge.schedule import Progress
 from ganforge.systems.base import Player, System
 from ganforge.systems.catalog import SYSTEMS, load_system
+from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
 from ganforge.testing import small, stages
 from ganforge.training import capture
 from ganforge.training.capture import Captures, Record
@@ -173,3 +174,25 @@ def test_a_penalty_without_its_gradient_has_another_slope(name, monkeypatch):
     lose_second_derivatives(monkeypatch)
     with pytest.raises(AssertionError, match=f"critic of {name}: slope"):
         check_slopes(name)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("attempt", ["first", "from torch's cache"])
+def test_torch_compile_refuses_the_penalty_or_is_found(attempt, monkeypatch):
+    """It is not offered: torch 2.15 refuses at first, and where it takes the critic out of its
+    cache of compiled functions the penalty's gradient is gone without a message."""
+    plain = ProgressiveGANSR.losses
+
+    def compiled(self, player, batch, progress):
+        critic = self.critic
+        self.critic = torch.compile(critic, backend="aot_eager")
+        try:
+            return plain(self, player, batch, progress)
+        finally:
+            self.critic = critic
+
+    monkeypatch.setattr(ProgressiveGANSR, "losses", compiled)
+    with pytest.raises((AssertionError, RuntimeError), match=r"slope|double backward"):
+        check_slopes("progressive_gan_sr")
