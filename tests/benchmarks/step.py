@@ -37,8 +37,8 @@ CHANGES: dict[str, dict[str, Any]] = {
         "perceptual.network": "none",
         "stages": ladder(8, 256, epochs=2, fade_epochs=1),
     },
-    "progan_a": {},
-    "progan_t": {},
+    "progan_a": {"stages": ladder(4, 256, scale=1, epochs=2, fade_epochs=1)},
+    "progan_t": {"stages": ladder(4, 256, scale=1, epochs=2, fade_epochs=1)},
 }
 CONVOLUTIONS = ("aten::convolution", "aten::convolution_backward")
 Step = Callable[[], None]
