@@ -179,20 +179,20 @@ def test_a_penalty_without_its_gradient_has_another_slope(name, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("attempt", ["first", "from torch's cache"])
-def test_torch_compile_refuses_the_penalty_or_is_found(attempt, monkeypatch):
-    """It is not offered: torch 2.15 refuses at first, and where it takes the critic out of its
-    cache of compiled functions the penalty's gradient is gone without a message."""
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_torch_compile_refuses_the_penalty_or_is_found(backend, monkeypatch):
+    """It is not offered: of torch 2.15, aot_eager loses the penalty's gradient without a message,
+    and inductor refuses it for narrow critics and loses it for wider ones."""
     plain = ProgressiveGANSR.losses
 
     def compiled(self, player, batch, progress):
         critic = self.critic
-        self.critic = torch.compile(critic, backend="aot_eager")
+        self.critic = torch.compile(critic, backend=backend)
         try:
             return plain(self, player, batch, progress)
         finally:
             self.critic = critic
 
     monkeypatch.setattr(ProgressiveGANSR, "losses", compiled)
-    with pytest.raises((AssertionError, RuntimeError), match=r"slope|double backward"):
+    with pytest.raises((AssertionError, RuntimeError), match=r"slope|double backward|create_graph"):
         check_slopes("progressive_gan_sr")
