@@ -1,5 +1,6 @@
 """Passes that are recorded once and replayed give the bits of passes that are computed each time,
-and what could not is refused; with a recorder that computes again where a GPU replays kernels."""
+and what could not is refused; with recorders that replay a tape of kernels, or compute again, where
+a GPU replays a graph."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,8 @@ from ganforge.training import capture, loop
 from ganforge.training.capture import Captures, NotCapturable, StagePart, check
 from ganforge.training.prepare import prepare
 from ganforge.training.run import run
+
+from .tape import TapeRecorder
 
 
 @dataclass
@@ -71,11 +74,11 @@ def test_all_systems_without_a_pool_of_images_can_be_captured():
 def test_a_replayed_run_has_the_bits_of_a_computed_one(name, monkeypatch):
     prepared = small(name)
     plain = hashes(prepared)
-    made = Recorder()
+    made = TapeRecorder()
     monkeypatch.setattr(loop, "captures", lambda *_: Captures(made))
     monkeypatch.setattr(capture, "check", lambda compute: compute())
     assert hashes(prepared) == plain
-    assert len(made.recorded) >= 2 and all(again.replays for again in made.recorded)
+    assert len(made.tapes) >= 2 and all(tape.replays for tape in made.tapes)
 
 
 def test_a_fade_and_what_follows_it_are_recorded_apart(recorder, tiny):
