@@ -19,8 +19,9 @@ from ganforge.search.journal import local_file
 from ganforge.search.limits import Limits
 from ganforge.search.repeats import Standing, configuration, standings
 from ganforge.search.report.agreement import agreements
-from ganforge.search.report.build import Searched, build_report
+from ganforge.search.report.build import build_report
 from ganforge.search.report.collect import row
+from ganforge.search.report.facts import StudyFacts
 from ganforge.search.report.table import table
 from ganforge.search.result import best_trial
 from ganforge.search.strategies.base import Strategy
@@ -192,7 +193,7 @@ def test_the_report_tells_repetitions_apart(tmp_path: Path) -> None:
     assert [a.trials for a in agreements(rows, 3)] == [5, 5], "each configuration counts once"
     assert "repeats" not in table(rows[:5], 3)
     lines = [standing.line for standing in standings(state.trials.values(), "max")]
-    searched = Searched("A search", rows, [8, 16, 32], "score", "max", state.sampler.study)
+    searched = StudyFacts("A search", rows, [8, 16, 32], "score", "max", state.sampler.study)
     files, _ = build_report(replace(searched, repeated=lines))
     page = files["report/report.html"].decode()
     assert f"With several seeds: {lines[0]}." in page and "<th>repeats</th>" in page
