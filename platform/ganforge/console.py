@@ -55,8 +55,8 @@ class Console(RichConsole):
     notebook too it prints to the stream, and not each line as an output of its own."""
 
     def __init__(self, **options: Any):
-        plainly: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
-        plainly["force_jupyter"] = False
+        off = ("markup", "emoji", "highlight", "force_jupyter")
+        plainly: dict[str, Any] = dict.fromkeys(off, False)
         super().__init__(**plainly | options)
 
     def print(self, *objects: Any, **options: Any) -> None:

@@ -16,8 +16,8 @@ class Event:
     `run` names it: "train-…", or "search-…/trial-0003". It is `started` once more where it was
     paused or interrupted; a `report` has the metrics after `images` images in all and `step` steps
     of stage `stage`, as they are recorded, and `grid`, a PNG of the samples, where they were drawn;
-    `ended` has the `outcome`. `settings` are by dotted key, `searched` those of them
-    that a search chose.
+    `ended` has the `outcome`. `settings` are by dotted key, `searched` those of them that a search
+    chose.
     """
 
     kind: Kind

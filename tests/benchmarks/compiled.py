@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ganforge.losses import gradient_penalty, mean_absolute
-from ganforge.networks.progressive import GrowingCritic, GrowingUpscaler
+from ganforge.networks.progressive import GrowingUpscaler
+from tests.benchmarks.grown import grown_critic
 
 Gradients = list[Tensor]
 
@@ -30,18 +31,6 @@ def upscaler(width: int, dtype: torch.dtype) -> GrowingUpscaler:
     found.grow_block(0, width)
     found.grow_head(0)
     return found.to(dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore
-
-
-def critic(width: int, side: int) -> GrowingCritic:
-    torch.manual_seed(0)
-    found = GrowingCritic(3, width)
-    found.grow_end()
-    half = side
-    while half > 4:
-        found.grow_block(half)
-        half //= 2
-    found.grow_from_image(side)
-    return found.to(memory_format=torch.channels_last)  # pyright: ignore
 
 
 def images(side: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -106,7 +95,7 @@ def main() -> None:
         before = cpu_seconds(lambda: pixel_gradients(network, network, side))
         ratios.append(before / cpu_seconds(lambda: pixel_gradients(compiled, network, side)))
     print(f"times as fast: {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})")
-    judge = critic(given.width, side)
+    judge = grown_critic(given.width, side)
     whole = penalty_gradients(judge, judge, side)
     try:
         found = penalty_gradients(torch.compile(judge), judge, side)

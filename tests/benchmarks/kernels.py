@@ -38,6 +38,7 @@ from ganforge.training import capture
 from ganforge.training.capture import Captures, Compute, Replay
 from ganforge.training.loop import Loop, Means
 from ganforge.training.workers import ShardPass, Workers
+from tests.benchmarks.grown import grown_critic
 from tests.gpu_checklist import CASES, Bench, benches
 from tests.training.pretend_cuda import CUDA, Pretended, pretend_cuda
 
@@ -197,15 +198,7 @@ def critic_gradients(
 
 def grouped(width: int, side: int, shards: int, batch: int) -> str:
     """One row: how a grouped pass compares with one for each shard."""
-    torch.manual_seed(0)
-    critic = GrowingCritic(3, width)
-    critic.grow_end()
-    resolution = side
-    while resolution > 4:
-        critic.grow_block(resolution)
-        resolution //= 2
-    critic.grow_from_image(side)
-    critic.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    critic = grown_critic(width, side)
     real, fake = (
         torch.rand(batch, 3, side, side).mul(2).sub(1).to(memory_format=torch.channels_last)
         for _ in range(2)

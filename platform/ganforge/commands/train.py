@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ganforge.commands.configure import CliOptions, print_images
+from ganforge.commands.run_events import RunEvents
 from ganforge.commands.start import (
     Start,
     check_addresses,
@@ -23,7 +24,7 @@ from ganforge.commands.start import (
 )
 from ganforge.console import Console, duration, show
 from ganforge.errors import TrainingFailed
-from ganforge.events import Event, Kind, Listener, Listeners
+from ganforge.events import Listener
 from ganforge.listeners.catalog import load_listeners
 from ganforge.local_files import Linked, check_own_folder
 from ganforge.run_names import new_name, newest_first
@@ -100,7 +101,9 @@ def train(options: CliOptions, how: TrainOptions) -> TrainedRun | None:
             check_machines(start.prepared, storage, uri)
         run = (_resume_run if how.resume else _open_run)(start, uri, how.experiment, storage)
         began = time.monotonic()
-        listener = _Listener(ProgressLines(console, start), RunEvents(listeners, start, run))
+        name = run.store.rstrip("/").rpartition("/")[2]
+        events = RunEvents(listeners, name, run.ref.run_id, flatten(settings))
+        listener = _Listener(ProgressLines(console, start), events)
         with _ending(start, run, listener):
             trained = fit(
                 start.prepared,
@@ -139,7 +142,7 @@ class _Listener:
     stages for the run's page."""
 
     show: "ProgressLines"
-    events: "RunEvents"
+    events: RunEvents
     stages: "dict[int, StageResult]" = field(default_factory=dict)
 
     def __call__(self, summary: "Summary") -> None:
@@ -148,35 +151,6 @@ class _Listener:
         self.stages |= read_stages(summary.get("stages", ()))
         self.show(summary)
         self.events.report(summary)
-
-
-class RunEvents:
-    """A run for listeners of the user's."""
-
-    def __init__(self, listeners: Listeners, start: Start, run: _Run):
-        self._listeners, self._run = listeners, run
-        self._settings = flatten(start.prepared.settings)
-
-    def started(self) -> None:
-        self._send("started")
-
-    def report(self, summary: "Summary") -> None:
-        if "metrics" in summary:
-            self._send(
-                "report",
-                stage=summary["index"],
-                step=summary["step"],
-                images=summary["images"],
-                metrics=summary["metrics"],
-                grid=summary.get("grid"),
-            )
-
-    def ended(self, outcome: str) -> None:
-        self._send("ended", outcome=outcome)
-
-    def _send(self, kind: Kind, **facts: Any) -> None:
-        name = self._run.store.rstrip("/").rpartition("/")[2]
-        self._listeners(Event(kind, name, self._run.ref.run_id, self._settings, **facts))
 
 
 def _open_run(start: Start, uri: str, experiment: str, storage: str) -> _Run:

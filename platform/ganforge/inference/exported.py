@@ -1,17 +1,15 @@
 """Weights that were taken home (inference/export.py), with a record of what they are inside."""
 
-import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from ganforge.assets import from_path
 from ganforge.inference.export import load_weights
 from ganforge.inference.model import Model, admitted, deployed, grown
-from ganforge.local_files import MOST_RECORD
 from ganforge.schedule import finished
 from ganforge.settings import SettingsError, read_json, shown_path
 
@@ -32,7 +30,7 @@ def from_exported(path: Path, *, trust_code: bool = False) -> Model | None:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise SettingsError(f"{prefix}: its record cannot be read ({reason})") from None
-    system = admitted(record["system"], f"{prefix}", trust_code=trust_code)
+    system = admitted(record["system"], prefix, trust_code=trust_code)
     made = grown(record | {"system": system}, index)
     model = deployed(made, system, finished(made.settings, index))
     try:
@@ -49,14 +47,12 @@ def _about(path: Path) -> Mapping[str, Any]:
     """What stands with the tensors of a file; empty where nothing does, or it is not of tensors."""
     try:
         if path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
-                header = json.loads(file.read(min(length, MOST_RECORD)))
-            found = header.get("__metadata__", {})
+            with safe_open(path, "pt") as file:
+                found = file.metadata()
         elif path.suffix == ".pth":
             found = torch.load(path, map_location="meta", weights_only=True).get("about", {})
         else:
             return {}
-    except Exception:  # whoever reads it as tensors next says what is wrong with it
+    except Exception:  # it is read as tensors next: the error is of that
         return {}
     return found if isinstance(found, Mapping) else {}

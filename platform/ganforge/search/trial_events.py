@@ -20,7 +20,7 @@ def pass_on(listeners: Listeners, trial: Trial, event: str) -> None:
     """Give listeners what happened to a trial, where that concerns them."""
     kind = _KINDS.get(event)
     # a report of a worker that has just begun has no metrics yet
-    if kind is None or (kind == "report" and not trial.metrics):
+    if not listeners or kind is None or (kind == "report" and not trial.metrics):
         return
     reported = kind == "report"
     listeners(
