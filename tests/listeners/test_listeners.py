@@ -108,6 +108,7 @@ def wandb_records(content: bytes) -> Iterator[bytes]:
 
 
 def test_weights_and_biases_keeps_runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
@@ -116,6 +117,8 @@ def test_weights_and_biases_keeps_runs_here(tmp_path: Path, monkeypatch: pytest.
     listener = load_listener("wandb:project")
     for event in events():
         listener(event)
+    # ends the process that writes the file: a run that is over may still be on its way to the disk
+    wandb.teardown()
     [file] = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     history = []
     for content in wandb_records(file.read_bytes()):
