@@ -10,23 +10,28 @@ import typer
 
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.given_once import App
+from ganforge.commands.json_document import document
 from ganforge.commands.options import (
     MODEL,
     Accept,
+    AsJson,
     Confirm,
     ConfirmSeeds,
     Data,
+    Device,
     DryRun,
     Experiment,
     File,
     From,
     FromPart,
     Gpu,
+    Half,
     LowResolution,
     MetricName,
     MetricNames,
     Model,
     Nodes,
+    OneGpu,
     Overwrite,
     Preset,
     Resume,
@@ -42,6 +47,7 @@ from ganforge.commands.options import (
     Strict,
     System,
     Target,
+    Tile,
     TrustCode,
     Uri,
     Validation,
@@ -298,12 +304,31 @@ def evaluate(
     benchmark: Annotated[list[str], typer.Option(help="folder with HR and LR; repeatable")],
     model: Annotated[str | None, typer.Option(help=f"{MODEL}; default: bicubic only")] = None,
     stage: Stage = None,
+    tile: Tile = None,
+    rgb: Annotated[
+        bool, typer.Option("--rgb", help="measure R, G and B; default: the Y channel")
+    ] = False,
+    gpu: OneGpu = False,
+    device: Device = None,
+    half: Half = False,
+    output: Annotated[
+        str | None, typer.Option(help="a .csv file for the metrics of all images")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
     tracking_uri: Uri = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Measure a generator, next to bicubic, on benchmark images."""
     command = _module("evaluate")
-    command.evaluate(command.EvaluateOptions(benchmark, model, stage, tracking_uri, trust_code))
+    options = command.EvaluateOptions(
+        benchmark, model, stage, tracking_uri, trust_code, tile, rgb, gpu, device, half, output,
+        overwrite,
+    )  # fmt: skip
+    with document("evaluate", as_json) as made:
+        made.result = command.evaluate(options)
+        if made.result.failed:
+            sys.exit(1)  # what failed is printed already
 
 
 @app.command()
@@ -311,32 +336,54 @@ def upscale(
     images: Annotated[str, typer.Argument(help="an image, or a folder of images")],
     model: Model,
     output: Annotated[str, typer.Option(help="folder for the results")],
-    tile: Annotated[int | None, typer.Option(min=16, help="side of tiles in source pixels")] = None,
+    tile: Tile = None,
+    batch: Annotated[int, typer.Option(min=1, help="tiles through the network at a time")] = 1,
+    outscale: Annotated[
+        float | None, typer.Option(help="factor of the result, such as 3.5; default: the model's")
+    ] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="width of the results")] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="height of the results")] = None,
+    max_side: Annotated[
+        int | None, typer.Option(min=1, help="longest side that a result may have")
+    ] = None,
+    filter_name: Annotated[
+        str, typer.Option("--filter", help="of that resize; such as bicubic, box, nearest")
+    ] = "lanczos",
     file_format: Annotated[str, typer.Option("--format", help="png, jpg or webp")] = "png",
-    gpu: Annotated[bool, typer.Option("--gpu", help="use the GPU of this machine")] = False,
+    jpeg_quality: Annotated[
+        int, typer.Option(min=1, max=100, help="quality of JPEG and WebP")
+    ] = 95,
+    jpeg_subsampling: Annotated[str, typer.Option(help="4:4:4, 4:2:2 or 4:2:0")] = "4:4:4",
+    metadata: Annotated[
+        bool, typer.Option("--metadata/--no-metadata", help="keep EXIF and resolution")
+    ] = True,
+    gpu: OneGpu = False,
+    device: Device = None,
+    half: Half = False,
     stage: Stage = None,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="leave finished results as they are")
+    ] = False,
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
     tracking_uri: Uri = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Put images through a trained generator."""
     command = _module("upscale")
     options = command.UpscaleOptions(
-        images,
-        model,
-        output,
-        tile,
-        file_format,
-        gpu,
-        stage,
-        overwrite,
-        tracking_uri,
-        trust_code,
-    )
-    try:
-        command.upscale(options)
-    except command.NotAllUpscaled:
-        sys.exit(1)  # what failed is printed already
+        images, model, output, tile, file_format, gpu, stage, overwrite, tracking_uri, trust_code,
+        device=device, half=half, batch=batch,
+        size=command.OutputSize(outscale, width, height, max_side, filter_name),
+        encoding=command.Encoding(jpeg_quality, jpeg_subsampling),
+        metadata=metadata, skip_existing=skip_existing,
+    )  # fmt: skip
+    with document("upscale", as_json) as made:
+        try:
+            made.result = command.upscale(options)
+        except command.NotAllUpscaled as error:
+            made.result = error.args[2]
+            sys.exit(1)  # what failed is printed already
 
 
 @app.command()
