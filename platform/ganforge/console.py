@@ -108,6 +108,7 @@ class Bars(Progress):
             console=console,
             transient=True,
             speed_estimate_period=3600,
+            redirect_stdout=False,  # results stay results where that is a file
             disable=not console.is_terminal,
         )
 

@@ -1,5 +1,6 @@
 """A trained generator in Python: enlarge, sample, measure, take home."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,18 +102,28 @@ class TrainedModel:
         )
         return back(resized(levels, sides, size.filter))
 
-    def sample(self, count: int = 1, label: int | None = None, seed: int = 0) -> "list[Image]":
-        """Images of a generator from noise: image k is a function of weights, seed and k."""
+    def sample(
+        self,
+        count: int = 1,
+        label: int | None = None,
+        seed: int = 0,
+        upscale: "Sequence[TrainedModel]" = (),
+    ) -> "list[Image]":
+        """Images of a generator from noise: image k is a function of weights, seed and k. With
+        `upscale` each goes through those models next, in order."""
         from ganforge.commands.sample import labels_for, sampled
 
         check_whole("count", count, 1)
         check_whole("label", label, 0)
         check_whole("seed", seed, 0)
         labels = labels_for(self.model.network, self.reference, count, label)
-        return [
+        images = [
             sampled(self.model.network, seed, number, None if labels is None else labels[number])
             for number in range(count)
         ]
+        for further in upscale:
+            images = [further.upscale(image) for image in images]
+        return images
 
     def evaluate(
         self,

@@ -91,22 +91,26 @@ def train(
     begin_with: From = None, begin_part: FromPart = "all", trust_code: TrustCode = False,
     strict: Strict = False,
     resume: Resume = False, accept: Accept = None, dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train one configuration."""
+    from ganforge.commands.results import train_result
     from ganforge.commands.train import TrainOptions
     from ganforge.commands.train import train as run
 
-    options = CliOptions(
-        system=system, preset=preset, settings_file=settings, data=tuple(data or ()),
-        workers=workers, gpu=gpu, seed=seed, start=start, target=target, scale=scale,
-        changes=changes or [], strict=strict,
-        initial_weights=_initial(begin_with, begin_part, tracking_uri, trust_code),
-    )  # fmt: skip
-    how = TrainOptions(
-        metric=metric, experiment=experiment, tracking_uri=tracking_uri, storage=storage,
-        resume=resume, accept=accept or [], dry_run=dry_run,
-    )  # fmt: skip
-    run(options, how)
+    with document("train", as_json) as made:
+        options = CliOptions(
+            system=system, preset=preset, settings_file=settings, data=tuple(data or ()),
+            workers=workers, gpu=gpu, seed=seed, start=start, target=target, scale=scale,
+            changes=changes or [], strict=strict,
+            initial_weights=_initial(begin_with, begin_part, tracking_uri, trust_code),
+        )  # fmt: skip
+        how = TrainOptions(
+            metric=metric, experiment=experiment, tracking_uri=tracking_uri, storage=storage,
+            resume=resume, accept=accept or [], dry_run=dry_run,
+        )  # fmt: skip
+        trained = run(options, how)
+        made.result = None if trained is None else train_result(trained)
 
 
 def _initial(
@@ -181,53 +185,59 @@ def tune(
     ] = False,
     search_id: Annotated[str, typer.Option("--search", hidden=True)] = "",
     reason: Annotated[str, typer.Option(help="why a search is changed, for its journal")] = "",
-    accept: Accept = None, dry_run: DryRun = False,
+    accept: Accept = None, dry_run: DryRun = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Search a system's settings."""
+    from ganforge.commands.results import tune_result
     from ganforge.commands.tune import TuneOptions, exit_code
     from ganforge.commands.tune import tune as search
 
-    settings_options = CliOptions(
-        system,
-        preset,
-        settings,
-        tuple(data or ()),
-        workers,
-        gpu,
-        None,
-        start,
-        target,
-        scale,
-        changes or [],
-        strict,
-        _initial(begin_with, begin_part, tracking_uri, trust_code),
-        rungs,
-    )
-    options = TuneOptions(
-        space=space,
-        strategy=strategy,
-        sampler=sampler,
-        population=population,
-        points=points,
-        warm_start=tuple(warm_start or ()),
-        limits=LimitOptions(trials, budget, price, patience, trial_limit, confirm, confirm_seeds),
-        keep_bytes=keep_bytes,
-        concurrent=concurrent,
-        nodes=nodes,
-        seed=seed or 0,
-        seeds=seeds,
-        metrics=metric or [],
-        experiment=experiment,
-        tracking_uri=tracking_uri,
-        storage=storage,
-        register=register,
-        resume=resume,
-        search_id=search_id,
-        reason=reason,
-        accept=accept or [],
-        dry_run=dry_run,
-    )
-    sys.exit(exit_code(search(settings_options, options)))
+    with document("tune", as_json) as made:
+        settings_options = CliOptions(
+            system,
+            preset,
+            settings,
+            tuple(data or ()),
+            workers,
+            gpu,
+            None,
+            start,
+            target,
+            scale,
+            changes or [],
+            strict,
+            _initial(begin_with, begin_part, tracking_uri, trust_code),
+            rungs,
+        )
+        options = TuneOptions(
+            space=space,
+            strategy=strategy,
+            sampler=sampler,
+            population=population,
+            points=points,
+            warm_start=tuple(warm_start or ()),
+            limits=LimitOptions(
+                trials, budget, price, patience, trial_limit, confirm, confirm_seeds
+            ),
+            keep_bytes=keep_bytes,
+            concurrent=concurrent,
+            nodes=nodes,
+            seed=seed or 0,
+            seeds=seeds,
+            metrics=metric or [],
+            experiment=experiment,
+            tracking_uri=tracking_uri,
+            storage=storage,
+            register=register,
+            resume=resume,
+            search_id=search_id,
+            reason=reason,
+            accept=accept or [],
+            dry_run=dry_run,
+        )
+        searched = search(settings_options, options)
+        made.result = None if searched is None else tune_result(searched)
+        sys.exit(exit_code(searched))
 
 
 @app.command()
@@ -277,6 +287,7 @@ def reproduce(
         bool, typer.Option("--strict", help="refuse at once where anything differs")
     ] = False,
     trust_code: TrustCode = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a recorded run again and compare the two bit for bit."""
     others = {
@@ -284,19 +295,21 @@ def reproduce(
         "data.low_resolution": low_resolution,
         "validation.low_resolution": validation_low_resolution,
     }
-    _command("reproduce")(
-        run,
-        experiment,
-        tracking_uri,
-        tuple(data or ()),
-        others,
-        metric,
-        from_stage,
-        storage,
-        accept or [],
-        strict,
-        trust_code,
-    )
+    with document("reproduce", as_json) as made:
+        made.result = _command("reproduce")(
+            run,
+            experiment,
+            tracking_uri,
+            tuple(data or ()),
+            others,
+            metric,
+            from_stage,
+            storage,
+            accept or [],
+            strict,
+            trust_code,
+        )
+        sys.exit(made.result.exit_code)
 
 
 @app.command()
@@ -460,6 +473,11 @@ def sample(
     grid: Annotated[
         bool, typer.Option("--grid", help="also one image that shows all of them")
     ] = False,
+    upscale: Annotated[
+        list[str] | None,
+        typer.Option(help="a model that the images go through next; repeatable, in order"),
+    ] = None,
+    tile: Tile = None,
     overwrite: Overwrite = False,
     tracking_uri: Uri = None,
     trust_code: TrustCode = False,
@@ -468,7 +486,17 @@ def sample(
     command = _module("sample")
     command.sample(
         command.SampleOptions(
-            model, count, label, seed, output, grid, overwrite, tracking_uri, trust_code
+            model,
+            count,
+            label,
+            seed,
+            output,
+            grid,
+            overwrite,
+            tracking_uri,
+            trust_code,
+            tuple(upscale or ()),
+            tile,
         )
     )
 
@@ -490,9 +518,13 @@ def doctor(
     running: Annotated[
         bool, typer.Option("--running", help="also check the cluster started from the file")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check this machine or a cluster file, and name each fix."""
-    _command("doctor")(file, running)
+    command = _module("doctor")
+    with document("doctor", as_json) as made:
+        made.result = command.doctor(file, running)
+        sys.exit(0 if command.passed(made.result) else 1)
 
 
 @app.command()
