@@ -7,7 +7,6 @@ Each fuzzer draws the same examples each time: 200 here, 2,000 in the slow tier,
 import pytest
 from fuzz import FUZZERS, fuzz
 
-
 # of 2,000 command lines some twenty are plans, which measure for ten seconds each
 _MANY = pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])
 
