@@ -6,9 +6,11 @@ break in it stays on its line. Everything that is printed goes through this file
 """
 
 import io
+import json
 import logging
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
 from rich.live import Live
@@ -18,6 +20,7 @@ from rich.text import Text
 
 __all__ = [
     "Bars", "Console", "Live", "Table", "Text", "complain", "literal", "plain", "prepare", "show",
+    "show_json",
 ]  # fmt: skip
 
 
@@ -48,6 +51,13 @@ def complain(message: str, kind: str = "error") -> None:
     print(f"{kind}: {plain(first)}", file=sys.stderr)
     for line in rest:
         print(f"  {plain(line)}", file=sys.stderr)
+
+
+def show_json(document: Mapping[str, Any], file: TextIO) -> None:
+    """Print a document of plain values as JSON. Every character beyond ASCII is escaped, so that no
+    name in it steers a terminal, and a name that is no UTF-8 stays itself."""
+    text = json.dumps(document, indent=2, allow_nan=False).replace("\x7f", "\\u007f")
+    print(text, file=file, flush=True)
 
 
 class Console(RichConsole):
@@ -118,7 +128,8 @@ def _cell(value: Any) -> Any:
 
 
 class Bars(Progress):
-    """Bars on the stream of errors, where that is a terminal."""
+    """Bars on the stream of errors, where that is a terminal. The time that remains is that of all
+    work done so far: a single image may take minutes."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -128,11 +139,17 @@ class Bars(Progress):
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            speed_estimate_period=3600,
+            redirect_stdout=False,  # results stay results where that is a file
             disable=not console.is_terminal,
         )
 
     def add_task(self, description: str, *arguments: Any, **options: Any) -> Any:
         return super().add_task(plain(description), *arguments, **options)
+
+    def update(self, task_id: Any, *, description: str | None = None, **options: Any) -> None:
+        shown = None if description is None else plain(description)
+        super().update(task_id, description=shown, **options)
 
 
 class _Lines(logging.Formatter):

@@ -10,7 +10,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
@@ -18,6 +18,7 @@ from ganforge.settings import SettingsError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: What a file system answers that has no hard links.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
 
@@ -67,6 +68,23 @@ def check_output(folder: Path, name: PurePath | str, *, overwrite: bool) -> None
             _refuse_existing(here, parts[-1], shown, overwrite)
     except FileNotFoundError:
         return
+
+
+@contextmanager
+def existing_output(folder: Path, name: PurePath | str) -> Iterator[BinaryIO | None]:
+    """A result that is there already, open to be read; None where there is none. SettingsError as
+    for `output_file`."""
+    shown = folder / name
+    parts = _checked(folder, name)
+    with ExitStack() as opened:
+        try:
+            here = opened.enter_context(_opened(folder, parts[:-1], make=False))
+            _refuse_existing(here, parts[-1], shown, True)
+            found = os.open(parts[-1], _READ, dir_fd=here)
+        except FileNotFoundError:
+            yield None
+            return
+        yield opened.enter_context(os.fdopen(found, "rb"))
 
 
 def _checked(folder: Path, name: PurePath | str) -> tuple[str, ...]:

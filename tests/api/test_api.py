@@ -141,6 +141,19 @@ def test_an_image_of_any_kind_is_enlarged(run: ganforge.Run, images: Path, tmp_p
     assert tensor.shape == (1, 3, *pixels.shape[:2])
     assert (((tensor[0].permute(1, 2, 0) + 1) * 127.5).numpy() - pixels).__abs__().max() < 0.51
     assert model.upscale(levels[..., 0]).shape == pixels.shape[:2]
+    exact = model.upscale(levels, outscale=3.5, filter="bicubic", tile=16, batch=2)
+    wanted = tuple(int(side * 3.5 + 0.5) for side in levels.shape[:2])
+    assert exact.shape[:2] == wanted == model.upscale(planes, outscale=3.5).shape[-2:]
+    (file,) = model.upscale(path, output=tmp_path / "wide", width=100)
+    before = file.stat().st_mtime_ns
+    assert model.upscale(path, output=tmp_path / "wide", width=100, skip_existing=True) == [file]
+    assert file.stat().st_mtime_ns == before and Image.open(file).width == 100
+    half = model.upscale(levels, half=True, device="cpu")
+    assert 0 <= np.abs(half.astype(int) - pixels).max() < 16
+    with pytest.raises(ganforge.SettingsError, match="outscale and width: give one of"):
+        model.upscale(levels, outscale=2, width=3)
+    with pytest.raises(ganforge.SettingsError, match="--device tpu: must be cpu"):
+        model.upscale(levels, device="tpu")
 
 
 def test_what_is_no_image_is_refused(run: ganforge.Run):

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from command_line import ganforge
 from filled import AWS, KUBERNETES, LOCAL, ROOT, filled
 
-from ganforge.commands.doctor import doctor
 from ganforge.doctor.cluster_file import check_file
 from ganforge.doctor.findings import Finding
 from ganforge.doctor.packages import extras, unmet
@@ -169,9 +169,7 @@ def test_an_open_a_missing_and_an_empty_token_are_named(home: Path) -> None:
 
 def test_no_yaml_and_no_file_are_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "is not YAML" in errors(home, "a: [1\nb: 2")[0].message
-    with pytest.raises(SystemExit) as left:
-        doctor(str(home / "none.yaml"), running=False)
-    assert left.value.code == 1
+    assert ganforge("doctor", home / "none.yaml") == 1
     assert "No such file" in capsys.readouterr().out
 
 

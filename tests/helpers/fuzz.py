@@ -449,6 +449,10 @@ _ABSENT = {
     "system": ["wgan", "srgan", "absent", "absent.py:X", "[/b]"],
     "preset": ["quick", "paper", "qick", "[/b]"],
     "metric": ["validation/psnr", "validation/psnrr", "[/b]"],
+    "upscale": ["absent", "models:/", "[/b]"],
+    "device": ["cpu", "cuda:999", "tpu", "[/b]"],
+    "filter_name": ["box", "bicubic", "boxes", "[/b]"],
+    "jpeg_subsampling": ["4:2:0", "4:1:1", "[/b]"],
 }  # fmt: skip
 _NEEDED = {"doctor": ["absent.yaml"], "sync": ["absent"], "reproduce": ["--run", "absent"]}
 

@@ -11,6 +11,7 @@ from ganforge.inference.tiles import (
     check_memory,
     find_reach,
     upscale,
+    upscale_in_tiles,
     upscale_tiles,
 )
 from ganforge.settings import SettingsError
@@ -59,6 +60,44 @@ def test_zeros_are_met_only_outside_the_image():
     grey = torch.full((3, 80, 80), 0.7)
     inner = assembled(network, grey, 2, 16)[:, 40:120, 40:120]
     assert (inner - inner[:, :1, :1]).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("batch", [2, 5, 1000])
+def test_tiles_in_batches_are_the_same_pixels(batch):
+    network = small_model().network
+    image = noise(150, 190, torch.float32)
+    whole, given = upscale(network, image), list[int]()
+
+    class Counted(nn.Module):
+        receptive_field = network.receptive_field
+
+        def forward(self, images: Tensor) -> Tensor:
+            given.append(len(images))
+            return network(images)
+
+    made = upscale_in_tiles(Counted(), image, 2, 32, batch=batch)
+    assert (made - whole).abs().max() < 1e-5
+    assert sum(given) == 30 and 1 < max(given) <= batch
+
+
+def test_half_precision_is_near_and_what_leaves_its_range_is_refused():
+    network = small_model(width=32).network
+    image = noise(70, 80, torch.float32)
+    whole = upscale(network, image)
+    half = upscale(network, image, half=True)
+    assert half.dtype == torch.float32 and next(network.parameters()).dtype == torch.float32
+    difference = (half - whole).abs() * 127.5
+    assert 0 < difference.mean() < 1 and difference.max() < 8
+    parts = upscale_in_tiles(network, image, 2, 32, half=True)
+    assert ((parts - half).abs() * 127.5).max() < 4
+    assert torch.equal(upscale(network, image), whole)
+
+    class Beyond(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images * float("inf")
+
+    with pytest.raises(SettingsError, match="--half: the network leaves the range"):
+        upscale(Beyond(), image, half=True)
 
 
 class Normed(nn.Module):

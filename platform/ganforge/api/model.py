@@ -1,10 +1,11 @@
 """A trained generator in Python: enlarge, sample, measure, take home."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganforge.api.checks import check_whole
+from ganforge.api.checks import check_texts, check_whole
 from ganforge.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ganforge.commands.models import FoundModel
     from ganforge.inference.images import Photo
     from ganforge.inference.model import Model
+    from ganforge.inference.output_size import OutputSize
 
 
 @dataclass(frozen=True)
@@ -30,56 +32,130 @@ class TrainedModel:
         """Side of an enlarged image by side of its source."""
         return self.model.scale
 
-    def upscale(self, image: Any, output: str | Path | None = None, tile: int | None = None) -> Any:
+    def upscale(
+        self,
+        image: Any,
+        output: str | Path | None = None,
+        tile: int | None = None,
+        *,
+        batch: int = 1,
+        outscale: float | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        max_side: int | None = None,
+        filter: str = "lanczos",
+        half: bool = False,
+        device: str | None = None,
+        skip_existing: bool = False,
+        overwrite: bool = False,
+    ) -> Any:
         """An enlarged image of the kind that was given.
 
         A PIL image, a path of an image file (a PIL image comes back), an array uint8 or uint16 of
         (H, W) or (H, W, C), or a tensor (N, C, H, W) in [-1, 1]. With `output` the path may be a
-        folder: its images are written there, as `ganforge upscale` does, and their paths come back;
-        NotAllUpscaled where some failed. `tile` is the side of tiles in source pixels, 16 or more:
-        the same pixels in less memory.
+        folder: its images are written there, as `ganforge upscale` does, and their paths come back,
+        also of those that `skip_existing` left as they were; NotAllUpscaled where some failed.
+
+        `tile` is the side of tiles in source pixels, 16 or more: the same pixels in less memory;
+        `batch` of them go through the network at a time. `outscale` is the factor of the result,
+        `width` and `height` its sides, `max_side` the longest that it may have, by a resize with
+        `filter` after the network. `device` (cpu, cuda, …) is where the network is from now on,
+        `half` computes in half precision.
         """
         import torch
 
+        from ganforge.inference.device import find_device
+        from ganforge.inference.output_size import OutputSize
+
         check_whole("tile", tile, 16)
+        check_whole("batch", batch, 1)
+        check_texts(device=device)
+        size = OutputSize(outscale, width, height, max_side, filter)
+        size.check(as_options=False)
         if output is not None:
-            return self._folder(image, output, tile)
+            return self._folder(
+                image, output, tile, batch, size, half, device, skip_existing, overwrite
+            )
         self._check_images("upscale")
+        chosen, model = find_device(False, device), self.model
+        if chosen is not None:
+            model.network.to(chosen)
         if isinstance(image, torch.Tensor):
-            _check_tensor(image, self.model.channels)
-            return torch.stack([_whole(self.model, one, tile) for one in image])
+            _check_tensor(image, model.channels)
+            made = [_tensor(model, one, tile, batch, size, half) for one in image]
+            return torch.stack(made)
         from ganforge.inference.enlarge import enlarge
+        from ganforge.inference.output_size import check_room, resized
 
         photo, back = _photo(image)
-        model = self.model
+        rows, columns = photo.colour.shape[-2:]
+        sides = size.sides(rows, columns, model.scale)
+        check_room((rows * model.scale, columns * model.scale), sides, photo, "image")
         levels = enlarge(
-            model.network, photo, scale=model.scale, channels=model.channels, tile=tile
+            model.network,
+            photo,
+            scale=model.scale,
+            channels=model.channels,
+            tile=tile,
+            batch=batch,
+            half=half,
         )
-        return back(levels)
+        return back(resized(levels, sides, size.filter))
 
-    def sample(self, count: int = 1, label: int | None = None, seed: int = 0) -> "list[Image]":
-        """Images of a generator from noise: image k is a function of weights, seed and k."""
+    def sample(
+        self,
+        count: int = 1,
+        label: int | None = None,
+        seed: int = 0,
+        upscale: "Sequence[TrainedModel]" = (),
+    ) -> "list[Image]":
+        """Images of a generator from noise: image k is a function of weights, seed and k. With
+        `upscale` each goes through those models next, in order."""
         from ganforge.commands.sample import labels_for, sampled
 
         check_whole("count", count, 1)
         check_whole("label", label, 0)
         check_whole("seed", seed, 0)
         labels = labels_for(self.model.network, self.reference, count, label)
-        return [
+        images = [
             sampled(self.model.network, seed, number, None if labels is None else labels[number])
             for number in range(count)
         ]
+        for further in upscale:
+            images = [further.upscale(image) for image in images]
+        return images
 
-    def evaluate(self, benchmark: str | Path) -> "pd.DataFrame":
-        """PSNR and SSIM of the Y channel of each image of a benchmark folder (HR/ and LR/), next to
-        bicubic's; the last row has the means."""
+    def evaluate(
+        self,
+        benchmark: str | Path,
+        *,
+        tile: int | None = None,
+        rgb: bool = False,
+        half: bool = False,
+        device: str | None = None,
+    ) -> "pd.DataFrame":
+        """PSNR and SSIM of the Y channel (with `rgb` of R, G and B) of each image of a benchmark
+        folder (HR/ and LR/), next to bicubic's; the last row has the means."""
         import pandas as pd
 
         from ganforge.inference.benchmark import evaluate_benchmark, means
+        from ganforge.inference.device import find_device
 
         self._check_images("measure on a benchmark")
-        model = self.model
-        rows = evaluate_benchmark(model.network, benchmark, model.scale, model.channels)
+        check_whole("tile", tile, 16)
+        check_texts(device=device)
+        chosen, model = find_device(False, device), self.model
+        if chosen is not None:
+            model.network.to(chosen)
+        rows = evaluate_benchmark(
+            model.network,
+            benchmark,
+            model.scale,
+            model.channels,
+            tile=tile,
+            half=half,
+            rgb=rgb,
+        )
         return pd.DataFrame([vars(row) for row in [*rows, means(rows)]])
 
     def export(self, path: str | Path, *, overwrite: bool = False, size: str | None = None) -> Path:
@@ -95,11 +171,25 @@ class TrainedModel:
         export(options, self._found)
         return Path(path)
 
-    def _folder(self, images: Any, output: str | Path, tile: int | None) -> list[Path]:
+    def _folder(
+        self,
+        images: Any,
+        output: str | Path,
+        tile: int | None,
+        batch: int,
+        size: "OutputSize",
+        half: bool,
+        device: str | None,
+        skip_existing: bool,
+        overwrite: bool,
+    ) -> list[Path]:
         from ganforge.commands.upscale import UpscaleOptions, upscale
 
-        options = UpscaleOptions(str(images), self.reference, str(output), tile)
-        return upscale(options, self._found)
+        options = UpscaleOptions(
+            str(images), self.reference, str(output), tile, batch=batch, size=size, half=half,
+            device=device, skip_existing=skip_existing, overwrite=overwrite,
+        )  # fmt: skip
+        return [Path(one.target) for one in upscale(options, self._found).images]
 
     @property
     def _found(self) -> "FoundModel":
@@ -138,15 +228,16 @@ def _check_tensor(images: "Tensor", channels: int) -> None:
         )
 
 
-def _whole(model: "Model", image: "Tensor", tile: int | None) -> "Tensor":
-    """One tensor (C, s·H, s·W) of its tiles."""
-    from ganforge.inference.tiles import upscale_tiles
+def _tensor(
+    model: "Model", image: "Tensor", tile: int | None, batch: int, size: "OutputSize", half: bool
+) -> "Tensor":
+    """One tensor (C, H, W) in [-1, 1] enlarged, and resized where a size is given."""
+    from ganforge.inference.output_size import resized_planes
+    from ganforge.inference.tiles import upscale_in_tiles
 
-    height, width = (side * model.scale for side in image.shape[-2:])
-    made = image.new_empty(model.channels, height, width)
-    for top, left, part in upscale_tiles(model.network, image, model.scale, tile):
-        made[:, top : top + part.shape[1], left : left + part.shape[2]] = part
-    return made
+    made = upscale_in_tiles(model.network, image, model.scale, tile, batch=batch, half=half)
+    height, width = image.shape[-2:]
+    return resized_planes(made, size.sides(height, width, model.scale), size.filter).to(image.dtype)
 
 
 def _photo(image: Any) -> "tuple[Photo, Any]":

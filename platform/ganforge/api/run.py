@@ -80,18 +80,15 @@ class Run:
         from ganforge.settings import SettingsError
 
         folders = [str(data)] if isinstance(data, str | Path) else list(data)
-        try:
-            reproduce(
-                self.run_id, "", self.uri, folders, {}, self.metric, None, None, [], strict=strict
+        result = reproduce(
+            self.run_id, "", self.uri, folders, {}, self.metric, None, None, [], strict=strict
+        )
+        if result.verdict == "refused":
+            raise SettingsError(
+                f"run {self.run_id}: is not trained again, what differs is printed above; "
+                "give the images that it was trained on"
             )
-        except SystemExit as stop:
-            if stop.code == 2:
-                raise SettingsError(
-                    f"run {self.run_id}: is not trained again, what differs is printed above; "
-                    "give the images that it was trained on"
-                ) from None
-            return stop.code in (None, 0)
-        return True
+        return result.exit_code == 0
 
     def _repr_html_(self) -> str:
         """The score at the end of each stage, and the newest sample grid."""

@@ -10,24 +10,29 @@ import typer
 
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.given_once import App
+from ganforge.commands.json_document import document
 from ganforge.commands.options import (
     MODEL,
     Accept,
+    AsJson,
     Confirm,
     ConfirmSeeds,
     Data,
+    Device,
     DryRun,
     Experiment,
     File,
     From,
     FromPart,
     Gpu,
+    Half,
     Listen,
     LowResolution,
     MetricName,
     MetricNames,
     Model,
     Nodes,
+    OneGpu,
     Overwrite,
     Preset,
     Resume,
@@ -44,6 +49,7 @@ from ganforge.commands.options import (
     System,
     Target,
     TensorBoard,
+    Tile,
     TrustCode,
     Uri,
     Validation,
@@ -87,23 +93,27 @@ def train(
     begin_with: From = None, begin_part: FromPart = "all", trust_code: TrustCode = False,
     strict: Strict = False, listener: Listen = None, tensorboard: TensorBoard = None,
     resume: Resume = False, accept: Accept = None, dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train one configuration."""
+    from ganforge.commands.results import train_result
     from ganforge.commands.train import TrainOptions
     from ganforge.commands.train import train as run
 
-    options = CliOptions(
-        system=system, preset=preset, settings_file=settings, data=tuple(data or ()),
-        workers=workers, gpu=gpu, seed=seed, start=start, target=target, scale=scale,
-        changes=changes or [], strict=strict,
-        initial_weights=_initial(begin_with, begin_part, tracking_uri, trust_code),
-    )  # fmt: skip
-    how = TrainOptions(
-        metric=metric, experiment=experiment, tracking_uri=tracking_uri, storage=storage,
-        resume=resume, accept=accept or [], dry_run=dry_run,
-        listeners=_listeners(listener, tensorboard),
-    )  # fmt: skip
-    run(options, how)
+    with document("train", as_json) as made:
+        options = CliOptions(
+            system=system, preset=preset, settings_file=settings, data=tuple(data or ()),
+            workers=workers, gpu=gpu, seed=seed, start=start, target=target, scale=scale,
+            changes=changes or [], strict=strict,
+            initial_weights=_initial(begin_with, begin_part, tracking_uri, trust_code),
+        )  # fmt: skip
+        how = TrainOptions(
+            metric=metric, experiment=experiment, tracking_uri=tracking_uri, storage=storage,
+            resume=resume, accept=accept or [], dry_run=dry_run,
+            listeners=_listeners(listener, tensorboard),
+        )  # fmt: skip
+        trained = run(options, how)
+        made.result = None if trained is None else train_result(trained)
 
 
 def _listeners(names: list[str] | None, tensorboard: str | None) -> list[str]:
@@ -183,54 +193,60 @@ def tune(
     ] = False,
     search_id: Annotated[str, typer.Option("--search", hidden=True)] = "",
     reason: Annotated[str, typer.Option(help="why a search is changed, for its journal")] = "",
-    accept: Accept = None, dry_run: DryRun = False,
+    accept: Accept = None, dry_run: DryRun = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Search a system's settings."""
+    from ganforge.commands.results import tune_result
     from ganforge.commands.tune import TuneOptions, exit_code
     from ganforge.commands.tune import tune as search
 
-    settings_options = CliOptions(
-        system,
-        preset,
-        settings,
-        tuple(data or ()),
-        workers,
-        gpu,
-        None,
-        start,
-        target,
-        scale,
-        changes or [],
-        strict,
-        _initial(begin_with, begin_part, tracking_uri, trust_code),
-        rungs,
-    )
-    options = TuneOptions(
-        space=space,
-        strategy=strategy,
-        sampler=sampler,
-        population=population,
-        points=points,
-        warm_start=tuple(warm_start or ()),
-        limits=LimitOptions(trials, budget, price, patience, trial_limit, confirm, confirm_seeds),
-        keep_bytes=keep_bytes,
-        concurrent=concurrent,
-        nodes=nodes,
-        seed=seed or 0,
-        seeds=seeds,
-        metrics=metric or [],
-        experiment=experiment,
-        tracking_uri=tracking_uri,
-        storage=storage,
-        register=register,
-        resume=resume,
-        search_id=search_id,
-        reason=reason,
-        accept=accept or [],
-        dry_run=dry_run,
-        listeners=_listeners(listener, tensorboard),
-    )
-    sys.exit(exit_code(search(settings_options, options)))
+    with document("tune", as_json) as made:
+        settings_options = CliOptions(
+            system,
+            preset,
+            settings,
+            tuple(data or ()),
+            workers,
+            gpu,
+            None,
+            start,
+            target,
+            scale,
+            changes or [],
+            strict,
+            _initial(begin_with, begin_part, tracking_uri, trust_code),
+            rungs,
+        )
+        options = TuneOptions(
+            space=space,
+            strategy=strategy,
+            sampler=sampler,
+            population=population,
+            points=points,
+            warm_start=tuple(warm_start or ()),
+            limits=LimitOptions(
+                trials, budget, price, patience, trial_limit, confirm, confirm_seeds
+            ),
+            keep_bytes=keep_bytes,
+            concurrent=concurrent,
+            nodes=nodes,
+            seed=seed or 0,
+            seeds=seeds,
+            metrics=metric or [],
+            experiment=experiment,
+            tracking_uri=tracking_uri,
+            storage=storage,
+            register=register,
+            resume=resume,
+            search_id=search_id,
+            reason=reason,
+            accept=accept or [],
+            dry_run=dry_run,
+            listeners=_listeners(listener, tensorboard),
+        )
+        searched = search(settings_options, options)
+        made.result = None if searched is None else tune_result(searched)
+        sys.exit(exit_code(searched))
 
 
 @app.command()
@@ -280,6 +296,7 @@ def reproduce(
         bool, typer.Option("--strict", help="refuse at once where anything differs")
     ] = False,
     trust_code: TrustCode = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a recorded run again and compare the two bit for bit."""
     others = {
@@ -287,19 +304,21 @@ def reproduce(
         "data.low_resolution": low_resolution,
         "validation.low_resolution": validation_low_resolution,
     }
-    _command("reproduce")(
-        run,
-        experiment,
-        tracking_uri,
-        tuple(data or ()),
-        others,
-        metric,
-        from_stage,
-        storage,
-        accept or [],
-        strict,
-        trust_code,
-    )
+    with document("reproduce", as_json) as made:
+        made.result = _command("reproduce")(
+            run,
+            experiment,
+            tracking_uri,
+            tuple(data or ()),
+            others,
+            metric,
+            from_stage,
+            storage,
+            accept or [],
+            strict,
+            trust_code,
+        )
+        sys.exit(made.result.exit_code)
 
 
 @app.command()
@@ -307,12 +326,31 @@ def evaluate(
     benchmark: Annotated[list[str], typer.Option(help="folder with HR and LR; repeatable")],
     model: Annotated[str | None, typer.Option(help=f"{MODEL}; default: bicubic only")] = None,
     stage: Stage = None,
+    tile: Tile = None,
+    rgb: Annotated[
+        bool, typer.Option("--rgb", help="measure R, G and B; default: the Y channel")
+    ] = False,
+    gpu: OneGpu = False,
+    device: Device = None,
+    half: Half = False,
+    output: Annotated[
+        str | None, typer.Option(help="a .csv file for the metrics of all images")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
     tracking_uri: Uri = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Measure a generator, next to bicubic, on benchmark images."""
     command = _module("evaluate")
-    command.evaluate(command.EvaluateOptions(benchmark, model, stage, tracking_uri, trust_code))
+    options = command.EvaluateOptions(
+        benchmark, model, stage, tracking_uri, trust_code, tile, rgb, gpu, device, half, output,
+        overwrite,
+    )  # fmt: skip
+    with document("evaluate", as_json) as made:
+        made.result = command.evaluate(options)
+        if made.result.failed:
+            sys.exit(1)  # what failed is printed already
 
 
 @app.command()
@@ -320,32 +358,54 @@ def upscale(
     images: Annotated[str, typer.Argument(help="an image, or a folder of images")],
     model: Model,
     output: Annotated[str, typer.Option(help="folder for the results")],
-    tile: Annotated[int | None, typer.Option(min=16, help="side of tiles in source pixels")] = None,
+    tile: Tile = None,
+    batch: Annotated[int, typer.Option(min=1, help="tiles through the network at a time")] = 1,
+    outscale: Annotated[
+        float | None, typer.Option(help="factor of the result, such as 3.5; default: the model's")
+    ] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="width of the results")] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="height of the results")] = None,
+    max_side: Annotated[
+        int | None, typer.Option(min=1, help="longest side that a result may have")
+    ] = None,
+    filter_name: Annotated[
+        str, typer.Option("--filter", help="of that resize; such as bicubic, box, nearest")
+    ] = "lanczos",
     file_format: Annotated[str, typer.Option("--format", help="png, jpg or webp")] = "png",
-    gpu: Annotated[bool, typer.Option("--gpu", help="use the GPU of this machine")] = False,
+    jpeg_quality: Annotated[
+        int, typer.Option(min=1, max=100, help="quality of JPEG and WebP")
+    ] = 95,
+    jpeg_subsampling: Annotated[str, typer.Option(help="4:4:4, 4:2:2 or 4:2:0")] = "4:4:4",
+    metadata: Annotated[
+        bool, typer.Option("--metadata/--no-metadata", help="keep EXIF and resolution")
+    ] = True,
+    gpu: OneGpu = False,
+    device: Device = None,
+    half: Half = False,
     stage: Stage = None,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="leave finished results as they are")
+    ] = False,
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
     tracking_uri: Uri = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Put images through a trained generator."""
     command = _module("upscale")
     options = command.UpscaleOptions(
-        images,
-        model,
-        output,
-        tile,
-        file_format,
-        gpu,
-        stage,
-        overwrite,
-        tracking_uri,
-        trust_code,
-    )
-    try:
-        command.upscale(options)
-    except command.NotAllUpscaled:
-        sys.exit(1)  # what failed is printed already
+        images, model, output, tile, file_format, gpu, stage, overwrite, tracking_uri, trust_code,
+        device=device, half=half, batch=batch,
+        size=command.OutputSize(outscale, width, height, max_side, filter_name),
+        encoding=command.Encoding(jpeg_quality, jpeg_subsampling),
+        metadata=metadata, skip_existing=skip_existing,
+    )  # fmt: skip
+    with document("upscale", as_json) as made:
+        try:
+            made.result = command.upscale(options)
+        except command.NotAllUpscaled as error:
+            made.result = error.args[2]
+            sys.exit(1)  # what failed is printed already
 
 
 @app.command()
@@ -422,6 +482,11 @@ def sample(
     grid: Annotated[
         bool, typer.Option("--grid", help="also one image that shows all of them")
     ] = False,
+    upscale: Annotated[
+        list[str] | None,
+        typer.Option(help="a model that the images go through next; repeatable, in order"),
+    ] = None,
+    tile: Tile = None,
     overwrite: Overwrite = False,
     tracking_uri: Uri = None,
     trust_code: TrustCode = False,
@@ -430,7 +495,17 @@ def sample(
     command = _module("sample")
     command.sample(
         command.SampleOptions(
-            model, count, label, seed, output, grid, overwrite, tracking_uri, trust_code
+            model,
+            count,
+            label,
+            seed,
+            output,
+            grid,
+            overwrite,
+            tracking_uri,
+            trust_code,
+            tuple(upscale or ()),
+            tile,
         )
     )
 
@@ -452,9 +527,13 @@ def doctor(
     running: Annotated[
         bool, typer.Option("--running", help="also check the cluster started from the file")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check this machine or a cluster file, and name each fix."""
-    _command("doctor")(file, running)
+    command = _module("doctor")
+    with document("doctor", as_json) as made:
+        made.result = command.doctor(file, running)
+        sys.exit(0 if command.passed(made.result) else 1)
 
 
 @app.command()

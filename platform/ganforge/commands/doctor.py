@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganforge.commands.results import DoctorResult
 from ganforge.console import Console, Table
 from ganforge.settings import SettingsError
 
@@ -15,9 +17,9 @@ _LOG_WIDTH = 160
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 
 
-def doctor(file: str | None, running: bool) -> None:
+def doctor(file: str | None, running: bool) -> DoctorResult:
     """Check a cluster file; with `running`, also the cluster it started; without a file, this
-    machine and the cluster it belongs to. Exit code 1 after an error."""
+    machine and the cluster it belongs to."""
     # Ray takes seconds to import
     if file is None:
         if running:
@@ -25,22 +27,36 @@ def doctor(file: str | None, running: bool) -> None:
         from ganforge.doctor.cluster import check_cluster
         from ganforge.doctor.machine import check_machine
 
-        _finish([*check_machine(), *check_cluster()], "this machine")
-        return
+        return _result([*check_machine(), *check_cluster()], "this machine")
     from ganforge.doctor.cluster_file import check_file
 
-    found = check_file(Path(file))
-    if running and not any(finding.verdict == "error" for finding in found):
-        show(found, file)
-        # the head knows the other machines; this one may not reach them
-        asked = subprocess.run(["ray", "exec", file, "ganforge doctor"])
-        sys.exit(1 if asked.returncode else 0)
-    _finish(found, file)
+    result = _result(check_file(Path(file)), file)
+    if not running or result.errors:
+        return result
+    # the head knows the other machines; this one may not reach them
+    sys.stdout.flush()
+    asked = subprocess.run(["ray", "exec", file, "ganforge doctor"], stdout=_stdout())
+    return replace(result, running=not asked.returncode)
 
 
-def _finish(found: "list[Finding]", title: str) -> None:
+def passed(result: DoctorResult) -> bool:
+    """Whether no check found an error, here and on the running cluster."""
+    return not result.errors and result.running is not False
+
+
+def _stdout() -> int | None:
+    """Where another process prints what this one would: elsewhere while a document is made."""
+    try:
+        return sys.stdout.fileno()
+    except (OSError, ValueError, AttributeError):  # not a stream of this process
+        return None
+
+
+def _result(found: "list[Finding]", title: str) -> DoctorResult:
+    """The findings, printed."""
     show(found, title)
-    sys.exit(1 if any(finding.verdict == "error" for finding in found) else 0)
+    errors, warnings = (sum(one.verdict == kind for one in found) for kind in ("error", "warning"))
+    return DoctorResult(title, errors, warnings, tuple(found))
 
 
 def show(found: "list[Finding]", title: str) -> None:

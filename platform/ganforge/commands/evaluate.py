@@ -3,13 +3,12 @@
 import csv
 import io
 import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ganforge.commands.models import FoundModel, find_model, needs_images
-from ganforge.console import Console, complain, show
+from ganforge.console import Bars, Console, complain, show
 from ganforge.inference.benchmark import (
     ImageMetrics,
     benchmark_scale,
@@ -17,6 +16,8 @@ from ganforge.inference.benchmark import (
     means,
     table,
 )
+from ganforge.inference.device import find_device
+from ganforge.output_files import check_output, output_file
 from ganforge.settings import SettingsError
 
 
@@ -29,66 +30,124 @@ class EvaluateOptions:
     stage: int | None = None
     tracking_uri: str | None = None
     trust_code: bool = False
+    tile: int | None = None
+    rgb: bool = False
+    gpu: bool = False
+    device: str | None = None
+    half: bool = False
+    output: str | None = None
+    overwrite: bool = False
 
 
-def evaluate(options: EvaluateOptions) -> None:
-    """Print PSNR and SSIM on the Y channel of every image and their means; log them to the
-    model's run. Without a model, bicubic only.
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """The metrics of one benchmark: of its images, and their means."""
+
+    benchmark: str
+    scale: int
+    images: tuple[ImageMetrics, ...]
+    mean: ImageMetrics
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What `ganforge evaluate --json` prints. Without a model the metrics are bicubic's; `failed`
+    has a line for each image or folder that could not be measured."""
+
+    model: str | None
+    run_id: str | None
+    benchmarks: tuple[BenchmarkResult, ...]
+    failed: tuple[str, ...]
+
+
+def evaluate(options: EvaluateOptions) -> EvaluateResult:
+    """Print PSNR and SSIM of every image and their means, on the Y channel or on RGB; log those of
+    Y to the model's run. Without a model, bicubic only.
 
     An image or a folder that cannot be measured stops no other; what failed is printed at the end,
-    with exit code 1, and the means of an incomplete benchmark are not logged.
+    and the means of an incomplete benchmark are not logged.
     """
-    if options.model is None:
-        _each(options.benchmarks, _bicubic)
-        return
-    found = find_model(
-        options.model, options.tracking_uri, options.stage, trust_code=options.trust_code
-    )
-    needs_images(found, "measure on a benchmark")
-    _each(options.benchmarks, lambda folder, failed: _measured(found, folder, failed))
-
-
-def _each(folders: Sequence[str], measure: Callable[[str, list[str]], None]) -> None:
-    """Measure all benchmarks; a single one that is refused as a whole is bad input."""
+    output = None if options.output is None else _checked_output(options)
+    device = find_device(options.gpu, options.device)
+    found = None
+    if options.model is not None:
+        found = find_model(
+            options.model, options.tracking_uri, options.stage, trust_code=options.trust_code
+        )
+        needs_images(found, "measure on a benchmark")
+        if device is not None:
+            found.model.network.to(device)
+    made: list[BenchmarkResult] = []
     failed: list[str] = []
-    for folder in folders:
+    for folder in options.benchmarks:
         try:
-            measure(folder, failed)
+            result = _measured(found, folder, options, failed)
         except SettingsError as error:
-            if len(folders) == 1:
-                raise
+            if len(options.benchmarks) == 1:
+                raise  # a single one that is refused as a whole is bad input
             failed.append(str(error))
+        else:
+            made += [result] if result is not None else []
+    if output is not None:
+        with output_file(output.parent, output.name, overwrite=options.overwrite) as file:
+            file.write(_csv(made).encode())
+        show(f"{output}: the metrics of {sum(len(one.images) for one in made)} images")
     for line in failed:
         complain(line)
-    if failed:
-        sys.exit(1)
+    run_id = None if found is None else found.run_id
+    return EvaluateResult(options.model, run_id, tuple(made), tuple(failed))
 
 
-def _bicubic(folder: str, failed: list[str]) -> None:
-    scale = benchmark_scale(folder)
-    rows = evaluate_benchmark(None, folder, scale, failed=failed)
-    _show(rows, f"{_title(folder)}, bicubic × {scale}", bicubic_only=True)
+def _checked_output(options: EvaluateOptions) -> Path:
+    path = Path(options.output or "").expanduser()
+    if path.suffix != ".csv":
+        raise SettingsError(f"--output {path}: must end in .csv, which is what is written")
+    if not path.absolute().parent.is_dir():
+        raise SettingsError(f"--output {path}: no such folder: {path.absolute().parent}")
+    check_output(path.parent, path.name, overwrite=options.overwrite)
+    return path
 
 
-def _measured(found: FoundModel, folder: str, failed: list[str]) -> None:
-    loaded, before = found.model, len(failed)
-    scale = benchmark_scale(folder)
-    if scale != loaded.scale:
+def _measured(
+    found: FoundModel | None, folder: str, options: EvaluateOptions, failed: list[str]
+) -> BenchmarkResult | None:
+    """One benchmark, printed, and logged where it belongs to a run; None where no image of it
+    could be measured."""
+    scale, before = benchmark_scale(folder), len(failed)
+    if found is not None and scale != found.model.scale:
         raise SettingsError(
-            f"{folder}: HR is {scale} times LR, and {found.name} enlarges {loaded.scale} times; "
-            f"give a benchmark of × {loaded.scale}, or another model"
+            f"{folder}: HR is {scale} times LR, and {found.name} enlarges {found.model.scale} "
+            f"times; give a benchmark of × {found.model.scale}, or another model"
         )
-    channels = loaded.channels
-    rows = evaluate_benchmark(loaded.network, folder, scale, channels, failed)
-    _show(rows, _title(folder))
-    complete = rows and len(failed) == before
-    if complete and found.run_id is not None and loaded.stage == len(loaded.settings.stages) - 1:
-        _log(found, folder, rows)
-
-
-def _show(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = False) -> None:
-    if rows:
-        Console().print(table(rows, title, bicubic_only=bicubic_only))
+    network, channels = (None, 3) if found is None else (found.model.network, found.model.channels)
+    title = _title(folder)
+    with Bars() as progress:
+        bar = progress.add_task(title, total=None)
+        rows = evaluate_benchmark(
+            network,
+            folder,
+            scale,
+            channels,
+            failed,
+            tile=options.tile,
+            half=options.half,
+            rgb=options.rgb,
+            on_progress=lambda done, total: progress.update(
+                bar, total=total, completed=done, description=f"{title}, {done}/{total} images"
+            ),
+        )
+    if not rows:
+        return None
+    shown = title if found is not None else f"{title}, bicubic × {scale}"
+    Console().print(table(rows, shown, bicubic_only=found is None))
+    result = BenchmarkResult(folder, scale, tuple(rows), means(rows))
+    # a run's page has one kind of number: full precision, luma, the last stage
+    alike = not (options.rgb or options.half) and len(failed) == before
+    if found is None or found.run_id is None or not alike:
+        return result
+    if found.model.stage == len(found.model.settings.stages) - 1:
+        _log(found, result)
+    return result
 
 
 def _title(folder: str) -> str:
@@ -96,19 +155,30 @@ def _title(folder: str) -> str:
     return f"{path.parent.name} {path.name}"
 
 
-def _log(found: FoundModel, folder: str, rows: Sequence[ImageMetrics]) -> None:
+def _csv(results: Sequence[BenchmarkResult]) -> str:
+    """A line for each image of each benchmark, and one for the means of each."""
+    text = io.StringIO()
+    names = ["benchmark", *(field.name for field in fields(ImageMetrics))]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    for result in results:
+        for row in (*result.images, result.mean):
+            writer.writerow({"benchmark": _title(result.benchmark)} | asdict(row))
+    return text.getvalue()
+
+
+def _log(found: FoundModel, result: BenchmarkResult) -> None:
     from ganforge.tracking.registry import log_benchmark
 
     assert found.run_id is not None and found.uri is not None
-    name = re.sub(r"[^\w\-.]+", "_", _title(folder))
-    mean = means(rows)
-    metrics = {key: value for key, value in asdict(mean).items() if isinstance(value, float)}
+    name = re.sub(r"[^\w\-.]+", "_", _title(result.benchmark))
+    metrics = {key: value for key, value in asdict(result.mean).items() if isinstance(value, float)}
     text = io.StringIO()
     writer = csv.DictWriter(
         text, [field.name for field in fields(ImageMetrics)], lineterminator="\n"
     )
     writer.writeheader()
-    writer.writerows(asdict(row) for row in [*rows, mean])
+    writer.writerows(asdict(row) for row in [*result.images, result.mean])
     try:
         log_benchmark(found.uri, found.run_id, name, metrics, text.getvalue())
     except (

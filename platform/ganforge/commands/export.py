@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganforge.commands.models import FoundModel, find_model, needs_images
-from ganforge.console import show
+from ganforge.console import Bars, show
 from ganforge.inference.export import FORMATS, WEIGHTS, Exported, trace
 from ganforge.output_files import check_output, output_file
 from ganforge.settings import SettingsError, shown_key, to_json
@@ -52,7 +52,8 @@ def export(options: ExportOptions, found: FoundModel | None = None) -> None:
     )
     needs_images(found, "export")
     # made aside, in a folder of this user's alone: the libraries write to a path
-    with tempfile.TemporaryDirectory() as aside:
+    with tempfile.TemporaryDirectory() as aside, Bars() as progress:
+        progress.add_task(f"{kind}: written and compared with torch", total=None)
         made = _made(found, kind, size, Path(aside, f"generator.{suffix}"))
         with (
             output_file(path.parent, path.name, overwrite=options.overwrite) as file,

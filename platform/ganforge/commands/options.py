@@ -50,6 +50,15 @@ ValidationLowResolution = Annotated[
 File = Annotated[str | None, typer.Option("--settings", help="a settings.json")]
 Workers = Annotated[int | None, typer.Option(help="training processes of a run")]
 Gpu = Annotated[bool, typer.Option("--gpu", envvar="GANFORGE_GPU", help="one GPU for each worker")]
+OneGpu = Annotated[bool, typer.Option("--gpu", help="use the GPU of this machine")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; default: cpu")]
+Half = Annotated[
+    bool, typer.Option("--half", help="half precision: faster, other last bits (see the docs)")
+]
+Tile = Annotated[int | None, typer.Option(min=16, help="side of tiles in source pixels")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="print the result as JSON, and all text to stderr")
+]
 MetricName = Annotated[
     str | None, typer.Option("--metric", help="metric that runs are compared by")
 ]

@@ -1,6 +1,5 @@
 """`ganforge reproduce`: train a recorded run again, and prove that it comes out the same."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,14 @@ from ganforge.commands.configure import (
     folder_changes,
     print_images,
 )
+from ganforge.commands.results import ReproduceResult, StageVerdict
 from ganforge.commands.start import check_accept
-from ganforge.console import Console, Table
+from ganforge.console import Bars, Console, Table
 from ganforge.settings import SettingsError, override, validated
 from ganforge.systems.catalog import in_file, load_system, recorded_name
 
 if TYPE_CHECKING:
-    from ganforge.schedule import Position
+    from ganforge.schedule import Position, Stage
     from ganforge.training.checkpoint import Snapshot
     from ganforge.training.compare import Verdict
     from ganforge.training.prepare import Prepared
@@ -37,8 +37,8 @@ def reproduce(
     accept: list[str],
     strict: bool = False,
     trust_code: bool = False,
-) -> None:
-    """Exit code 0 when every state came out equal, 1 when one did not, 2 when it cannot be tried.
+) -> ReproduceResult:
+    """Train it again and compare every state; refused where it cannot be tried.
 
     `others` are folders besides that of the training images, by their setting, such as
     validation.root, where they are elsewhere than recorded. Other code and another environment are
@@ -79,13 +79,14 @@ def reproduce(
     for note in _unused_file(prepared):
         _line(console, note)
     found = _differences(prepared, results, fetch_images(uri, run_id))
-    _refuse(console, found, accept, strict)
+    if _refused(console, found, accept, strict):
+        return ReproduceResult(run_id, "refused", found)
     start = None
     if from_stage:
         start = _snapshot(storage, fetch_tags(uri, run_id).get("storage"), from_stage, len(results))
     states = fetch_states(uri, run_id)
     verdicts = _again(console, prepared, results, states, start, found["code"])
-    _finish(console, uri, run_id, prepared, results, verdicts)
+    return _finish(console, uri, run_id, prepared, results, verdicts, found)
 
 
 def _prepared(
@@ -139,9 +140,12 @@ def _differences(
     return found | {"environment": differences(results[0].environment, here)}
 
 
-def _refuse(console: Console, found: dict[str, list[str]], accept: list[str], strict: bool) -> None:
-    """Name every difference. Other images and settings are another run, which cannot be tried;
-    other code and another environment are judged by what comes out, unless `strict`."""
+def _refused(
+    console: Console, found: dict[str, list[str]], accept: list[str], strict: bool
+) -> bool:
+    """Name every difference; whether one is in the way. Other images and settings are another run,
+    which cannot be tried; other code and another environment are judged by what comes out, unless
+    `strict`."""
     refusing = set(found) - set(accept) if strict else {"data", "settings"}
     refused = []
     for kind, lines in found.items():
@@ -154,7 +158,7 @@ def _refuse(console: Console, found: dict[str, list[str]], accept: list[str], st
             _line(console, f"continuing: {why}")
     if refused:
         _line(console, f"refused: not the run that was recorded ({', '.join(refused)} differ)")
-        sys.exit(2)
+    return bool(refused)
 
 
 def _snapshot(uri: str | None, said: str | None, from_stage: int, recorded: int) -> "Snapshot":
@@ -200,9 +204,12 @@ def _again(
     here = environment(
         choose_device(prepared.settings), prepared.settings.threads, prepared.settings.packages
     )
-    with closing(run(prepared, start=start)) as reports:
+    stages = prepared.plan().stages[: results[-1].index + 1]
+    with Bars() as bars, closing(run(prepared, start=start)) as reports:
+        bar = bars.add_task("", total=sum(stage.steps for stage in stages))
         for report in reports:
             position, again = report.position, report.stage
+            _advance(bars, bar, stages, position)
             expected = recorded.get(position.index)
             if expected is None:
                 continue
@@ -212,16 +219,28 @@ def _again(
                 if lines and again is None:
                     lines.insert(0, f"the state at step {position.step} is the first that differs")
                     verdicts.append(Verdict(position.index, False, True, tuple(lines)))
+                    bars.stop()
                     _show(console, expected, verdicts[-1], code)
                     break
             if again is None:
                 continue
             verdicts.append(judge(expected, again, other_code=bool(code)))
+            bars.stop()
             _show(console, expected, verdicts[-1], code)
+            bars.start()
             different = exact and not verdicts[-1].equal
             if different or position.index == results[-1].index:
                 break
     return verdicts
+
+
+def _advance(bars: Bars, bar: int, stages: "Sequence[Stage]", position: "Position") -> None:
+    """Move the bar to a position, of all steps of the stages that are trained again."""
+    index, step = position.index, position.step
+    if index < len(stages):
+        done = sum(stage.steps for stage in stages[:index]) + step
+        text = f"stage {index + 1}/{len(stages)}, step {step}/{stages[index].steps}"
+        bars.update(bar, completed=done, description=text)
 
 
 def _show(console: Console, result: "StageResult", verdict: "Verdict", code: list[str]) -> None:
@@ -242,8 +261,9 @@ def _finish(
     prepared: "Prepared",
     results: "list[StageResult]",
     verdicts: "list[Verdict]",
-) -> None:
-    """Print the table, log the verdict as a run of its own, exit."""
+    differences: dict[str, list[str]],
+) -> ReproduceResult:
+    """Print the table, log the verdict as a run of its own."""
     from ganforge.tracking.verdict import record_verdict
     from ganforge.training.compare import TOLERANCES
 
@@ -271,8 +291,11 @@ def _finish(
         uri, run_id, f"reproduction of {run_id[:8]}", prepared.settings, tags, text, ok
     )
     _line(console, f"{text}; the verdict is run {made}")
-    if not ok:
-        sys.exit(1)
+    stages = [
+        StageVerdict(v.index, by_index[v.index].resolution, v.equal, v.exact, v.lines)
+        for v in verdicts
+    ]
+    return ReproduceResult(run_id, word if ok else "different", differences, tuple(stages), made)
 
 
 def _line(console: Console, text: str) -> None:

@@ -4,7 +4,7 @@ import math
 import re
 import statistics
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from ganforge.console import Table, Text, literal
 from ganforge.data.batch import Batch
 from ganforge.inference.images import SUFFIXES, read_photo
-from ganforge.inference.tiles import check_memory, upscale
+from ganforge.inference.tiles import check_memory, upscale_in_tiles
 from ganforge.metrics import efflite0
 from ganforge.metrics.image_quality import WINDOW, bicubic, luma, measure
+from ganforge.metrics.rgb_quality import measure_rgb
 from ganforge.settings import SettingsError
 
 #: What a name of a low-resolution image may have after that of its high-resolution one: 0801x2.
@@ -35,7 +36,7 @@ class ImageMetrics:
 
     `measured_on` is "luma", 16 … 235, or of an image that is stored with a single channel "grey",
     0 … 255: so the published figures are computed. "grey as luma" is a grey image that is stored
-    with three channels. PSNR on luma is about `LUMA_DB` higher.
+    with three channels. PSNR on luma is about `LUMA_DB` higher. "rgb" are the three channels.
     """
 
     name: str
@@ -54,6 +55,11 @@ def evaluate_benchmark(
     scale: int,
     channels: int = 3,
     failed: list[str] | None = None,
+    *,
+    tile: int | None = None,
+    half: bool = False,
+    rgb: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[ImageMetrics]:
     """Metrics of `network` and of bicubic enlargement for each image of a benchmark, by name.
 
@@ -63,15 +69,19 @@ def evaluate_benchmark(
     its own grey scale. A network of one channel is given, and measured on, the Y channel of colour
     images. Without a network the metrics are those of bicubic.
 
+    With `tile` the network works in tiles of so many source pixels a side, with `half` in half
+    precision; with `rgb` colour images are measured on R, G and B in place of Y.
+
     An image that cannot be measured is a SettingsError; with `failed` it becomes a line in it, and
-    the others are measured.
+    the others are measured. `on_progress(done, all)` is called after each image.
     """
     if channels not in (1, 3):
         raise SettingsError(f"channels = {channels}: benchmarks need a model of 1 or 3 channels")
     rows: list[ImageMetrics] = []
-    for target, source in _pairs(Path(folder)):
+    pairs = _pairs(Path(folder))
+    for number, (target, source) in enumerate(pairs, 1):
         try:
-            rows.append(_row(network, target, source, scale, channels))
+            rows.append(_row(network, target, source, scale, channels, tile, half, rgb))
         except SettingsError as error:
             if failed is None:
                 raise
@@ -81,6 +91,8 @@ def evaluate_benchmark(
                 raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             failed.append(f"{source}: is not measured: {reason}")
+        if on_progress is not None:
+            on_progress(number, len(pairs))
     return rows
 
 
@@ -227,7 +239,14 @@ def _read(path: Path) -> Tensor:
 
 
 def _row(
-    network: nn.Module | None, target_path: Path, source_path: Path, scale: int, channels: int
+    network: nn.Module | None,
+    target_path: Path,
+    source_path: Path,
+    scale: int,
+    channels: int,
+    tile: int | None,
+    half: bool,
+    rgb: bool,
 ) -> ImageMetrics:
     target, source = _read(target_path), _read(source_path)
     measured_on = "grey" if len(target) == 1 else "luma"
@@ -238,12 +257,14 @@ def _row(
     _check_sides(target, source, scale, target_path)
     rows, columns = source.shape[-2:]
     height, width = rows * scale, columns * scale
-    if network is not None and rows * columns > _LARGE_PIXELS:
-        check_memory(network, channels, rows, columns, str(source_path), "leave it out")
+    if network is not None and tile is None and rows * columns > _LARGE_PIXELS:
+        fix = "use --tile 256, or leave it out"
+        check_memory(network, channels, rows, columns, str(source_path), fix)
     if network is None:
         generated = bicubic(source[None], scale)[0]
     else:
-        generated = upscale(network, _with_channels(source, channels))
+        given = _with_channels(source, channels)
+        generated = upscale_in_tiles(network, given, scale, tile, half=half)
         if generated.shape != (channels, height, width):
             raise SettingsError(
                 f"{source_path}: the network makes {tuple(generated.shape)} from "
@@ -252,7 +273,9 @@ def _row(
             )
     batch = Batch(target[None, :, :height, :width], _with_channels(source, len(target))[None])
     generated = _with_channels(generated, len(target))
-    metrics = measure(generated[None], batch, scale)
+    colour = rgb and len(target) == 3
+    metrics = (measure_rgb if colour else measure)(generated[None], batch, scale)
+    measured_on = "rgb" if colour else measured_on
     found = {name: values.item() for name, values in metrics.items()}
     if (features := efflite0.network()) is not None:
         seen = baseline = efflite0.measured(features, generated, batch.target[0])

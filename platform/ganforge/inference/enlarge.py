@@ -26,6 +26,8 @@ def enlarge(
     scale: int,
     channels: int,
     tile: int | None = None,
+    batch: int = 1,
+    half: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> NDArray[Any]:
     """Levels (s·H, s·W, C) of a photo enlarged by a network of `channels` channels.
@@ -48,7 +50,7 @@ def enlarge(
     levels = np.empty((height, width, total), np.uint16 if photo.depth == 16 else np.uint8)
     for alpha in alphas:
         levels[..., len(colour) :] = _levels(alpha, limit)
-    for top, left, made in upscale_tiles(network, source, scale, tile):
+    for top, left, made in upscale_tiles(network, source, scale, tile, batch=batch, half=half):
         rows = slice(top, top + made.shape[1])
         columns = slice(left, left + made.shape[2])
         made = made.to("cpu", torch.float32)

@@ -203,3 +203,10 @@ def log_benchmark(uri: str, run_id: str, name: str, metrics: dict[str, float], t
         metrics=[Point(f"benchmark/{name}/{k}", v, now, 0) for k, v in metrics.items()],
     )
     client.log_text(run_id, table, f"benchmarks/{name}.csv")
+
+
+def log_lineage(uri: str, run_id: str, name: str, text: str) -> None:
+    """The chain of models that images came through: lineage/NAME.json of a run."""
+    client = open_client(uri)
+    check_artifact_uri(uri, client.get_run(run_id).info.artifact_uri or "")
+    client.log_text(run_id, text, f"lineage/{name}.json")
