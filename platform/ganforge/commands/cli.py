@@ -294,6 +294,38 @@ def reproduce(
 
 
 @app.command()
+def compare(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="experiments, searches or runs; default: ganforge", metavar="NAME..."),
+    ] = None,
+    output: Annotated[str, typer.Option(help="folder for the page")] = "compare",
+    serve: Annotated[
+        bool, typer.Option("--serve", help="serve it instead, follow what runs, record choices")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="of --serve; 0: one that is free")
+    ] = 0,
+    apply: Annotated[
+        str | None, typer.Option(help="record the choices.json that was saved from a page")
+    ] = None,
+    metric: MetricName = None,
+    ends: Annotated[
+        bool, typer.Option("--ends", help="one grid of each stage, the newest")
+    ] = False,
+    overwrite: Overwrite = False,
+    tracking_uri: Uri = None,
+) -> None:
+    """Compare the images of many runs on one page."""
+    command = _module("compare")
+    command.compare(
+        command.CompareOptions(
+            tuple(sources or ()), output, serve, port, apply, metric, ends, overwrite, tracking_uri
+        )
+    )
+
+
+@app.command()
 def evaluate(
     benchmark: Annotated[list[str], typer.Option(help="folder with HR and LR; repeatable")],
     model: Annotated[str | None, typer.Option(help=f"{MODEL}; default: bicubic only")] = None,
