@@ -148,7 +148,7 @@ def read_choices(path: Path) -> list[Any]:
     if not isinstance(given, list) or record.get("format") != 1:
         raise SettingsError(
             f"--apply {shown_path(path)}: is not a file of choices; give the choices.json that was "
-            f"saved from a page, which begins with {shown({'format': 1})[:-1]}, \"choices\": […"
+            f'saved from a page, which begins with {shown({"format": 1})[:-1]}, "choices": […'
         )
     found = []
     for number, each in enumerate(given, 1):

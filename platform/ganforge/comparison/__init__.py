@@ -1,1 +1,1 @@
-"""A page that compares the images of many runs: collected from their records, cut, shown, judged."""
+"""The images of many runs on one page: collected from their records, cut, shown, judged."""

@@ -23,6 +23,7 @@ from ganforge.output_files import output_file
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import known_systems
 from ganforge.tracking.compared import ComparedRun, compared_runs
+from ganforge.tracking.preference import Preference
 from ganforge.tracking.queries import fetch_file, list_files
 
 if TYPE_CHECKING:
@@ -121,18 +122,14 @@ class Collector:
         last = {stage: max(step, 1) for stage, step, _ in paths}
         return {path: round(100 * (stage + step / last[stage])) for stage, step, path in paths}
 
-    def _frame(
-        self, run: ComparedRun, content: bytes, stage: int, step: int, mark: int
-    ) -> Frame:
+    def _frame(self, run: ComparedRun, content: bytes, stage: int, step: int, mark: int) -> Frame:
         titles, from_latent = pane_titles(run.system)
         sides = run.resolutions
         if stage >= len(sides):
             raise UnknownGrid(f"the run has {len(sides)} stages")
         panes = read_panes(content, titles, sides[stage], sides[-1], from_latent=from_latent)
         files = {title: self._write(*strip(images)) for title, images in panes.images.items()}
-        truth, made = _truth(panes), panes.of("generated")
-        bicubic = panes.of("bicubic")
-        exact = made is not None and panes.shrunk is None
+        psnr, difference = _values(panes)
         return Frame(
             mark,
             stage,
@@ -141,15 +138,13 @@ class Collector:
             panes.shrunk,
             files,
             tuple(_keys(panes)),
-            tuple(tile_psnr(made, truth)) if exact and truth is not None else (),
-            tuple(tile_difference(made, bicubic)) if exact and bicubic is not None else (),
+            tuple(psnr),
+            tuple(difference),
         )
 
     def _write(self, name: str, content: bytes) -> str:
         if name not in self._written:
-            with output_file(
-                self.folder, f"{TILES}/{name}.png", overwrite=self.overwrite
-            ) as file:
+            with output_file(self.folder, f"{TILES}/{name}.png", overwrite=self.overwrite) as file:
                 file.write(content)
             self._written.add(name)
         return name
@@ -191,9 +186,18 @@ def _grids(paths: Sequence[str]) -> list[tuple[int, int, str]]:
     return sorted((s, n, p) for s, n, p in found if n > 0 or s == 0)
 
 
-def _truth(panes: Panes) -> Any:
-    """What a generated image should be; none where images are not paired."""
-    return panes.of("high resolution", "target") if "generated" in panes.images else None
+def _values(panes: Panes) -> tuple[list[float], list[float]]:
+    """PSNR to what a generated image should be, and its difference to bicubic, of each image; none
+    where a pane is missing, or was shrunk."""
+    made = panes.images.get("generated")
+    if made is None or panes.shrunk is not None:
+        return [], []
+    target = panes.of("high resolution", "target")
+    bicubic = panes.of("bicubic")
+    return (
+        [] if target is None else tile_psnr(made, target),
+        [] if bicubic is None else tile_difference(made, bicubic),
+    )
 
 
 def _keys(panes: Panes) -> list[str]:
@@ -249,7 +253,7 @@ def _run_data(run: ComparedRun, frames: Sequence[Frame], rows: dict[str, int]) -
     }
 
 
-def preference_data(preference: Any) -> dict[str, float]:
+def preference_data(preference: Preference) -> dict[str, float]:
     """What the page shows of a Preference."""
     return {
         "won": preference.won,

@@ -85,7 +85,7 @@ class CompareServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: CompareServer
+    server: CompareServer  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
     timeout = 30.0
     server_version, sys_version = "ganforge", ""

@@ -215,7 +215,9 @@ def sheet_tiles(width: int, height: int, panes: int, resolution: int) -> Tiles:
             rows, left_over = divmod(below - head + 1, side + 1)
             if rows >= 1 and not left_over:
                 top = 20 + GAP + head
-                cells = [(c * (side + 1), r * (side + 1)) for r in range(rows) for c in range(columns)]
+                cells = [
+                    (c * (side + 1), r * (side + 1)) for r in range(rows) for c in range(columns)
+                ]
                 return Tiles(
                     side,
                     tuple(
