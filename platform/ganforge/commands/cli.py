@@ -130,6 +130,10 @@ def tune(
     points: Annotated[
         str | None, typer.Option(help="tried first: a .json, .jsonl or .csv, a run, an experiment")
     ] = None,
+    points_by: Annotated[
+        str | None,
+        typer.Option(help="preference: rank the runs of --points by what people chose in compare"),
+    ] = None,
     warm_start: Annotated[
         list[str] | None,
         typer.Option(help="an experiment whose trials guide the search; repeatable"),
@@ -203,6 +207,7 @@ def tune(
         sampler=sampler,
         population=population,
         points=points,
+        points_by=points_by,
         warm_start=tuple(warm_start or ()),
         limits=LimitOptions(trials, budget, price, patience, trial_limit, confirm, confirm_seeds),
         keep_bytes=keep_bytes,

@@ -20,6 +20,7 @@ from ganforge.search.report.collect import newest_grids, report_files
 from ganforge.search.trial import Trial
 from ganforge.systems.base import Metric
 from ganforge.tracking.artifacts import input_files
+from ganforge.tracking.description import compare_command
 from ganforge.tracking.driver import DriverClient
 from ganforge.tracking.palette import colour
 from ganforge.tracking.run_ref import RunRef
@@ -66,7 +67,9 @@ class SearchTracking:
 
     def open_parent(self) -> None:
         """Make the search's own run."""
-        note = search_page(self.prepared, self.search_id, self.metric.name, self.space)
+        note = search_page(
+            self.prepared, self.search_id, self.metric.name, self.space, uri=self.uri
+        )
         self.parent = self._open("search", self.search_id, note, {}, None)
         self.client.files(self.parent, input_files(self.prepared))
         self._close_orphans()
@@ -95,9 +98,18 @@ class SearchTracking:
         self.client.flush(_CLOSE_SECONDS)
         title = f"Search {self.search_id} of {self.prepared.system}"
         scales = logarithmic(self.distributions)
+        compare = compare_command(self.uri, self.search_id)
         made = self._try(
             lambda: report_files(
-                title, trials, best, study, self.metric, scales, costs, self.objectives
+                title,
+                trials,
+                best,
+                study,
+                self.metric,
+                scales,
+                costs,
+                self.objectives,
+                compare,
             )
         )
         if made is not None:
@@ -208,7 +220,7 @@ class SearchTracking:
                 metrics[self.metric.name] = best.last_score
             page = search_page(
                 self.prepared, self.search_id, self.metric.name, self.space,
-                outcome=outcome, best=best, table=note,
+                outcome=outcome, best=best, table=note, uri=self.uri,
             )  # fmt: skip
             self.client.end(self.parent, status, outcome, metrics=metrics, note=page)
         self.client.close(_CLOSE_SECONDS)

@@ -28,7 +28,8 @@ class Searched:
     """Everything that a report speaks of. `logarithmic` are the settings drawn on a log scale;
     `frames` the best trial's sample grids; `best` its number; `costs` those of the search;
     `repeated` a line for each configuration that was trained with several seeds, the best first.
-    With several `objectives` the first is `metric`."""
+    With several `objectives` the first is `metric`. `compare` is the command that shows the images
+    of all trials."""
 
     title: str
     rows: Sequence[TrialRow]
@@ -42,6 +43,7 @@ class Searched:
     costs: Costs = NO_COSTS
     repeated: Sequence[str] = ()
     objectives: Sequence[Metric] = ()
+    compare: str = ""
 
 
 def build_report(searched: Searched) -> tuple[dict[str, bytes], list[str]]:
@@ -129,5 +131,7 @@ def _lead(searched: Searched, frame: Any) -> list[str]:
     lines += [f"With several seeds: {line}." for line in searched.repeated]
     if searched.costs.held:
         lines.append(f"{searched.costs.line()}.")
+    if searched.compare:
+        lines.append(f"The images of all trials, next to each other: {searched.compare}")
     found = agreements(searched.rows, len(searched.resolutions))
     return [*lines, *(agreement.line for agreement in found)]

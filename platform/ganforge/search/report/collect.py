@@ -35,8 +35,10 @@ def report_files(
     logarithmic: Iterable[str],
     costs: Costs,
     objectives: Objectives | None = None,
+    compare: str = "",
 ) -> tuple[dict[str, bytes], list[str]]:
-    """The report of a search by its paths in the parent run, and what was left out of it."""
+    """The report of a search by its paths in the parent run, and what was left out of it. `compare`
+    is the command that shows the images of all trials."""
     rates = stage_rates(trials)
     rows = [row(trial, metric.name, trial_costs(trial, rates)) for trial in trials]
     if objectives is not None:
@@ -58,6 +60,7 @@ def report_files(
         costs,
         [standing.line for standing in standings(trials, metric.mode)],
         objectives.metrics if objectives is not None else (metric,),
+        compare,
     )
     return build_report(found)
 
