@@ -108,7 +108,9 @@ def check_points_by(given: str | None, by: str | None) -> None:
             "`ganforge compare`; leave it out to rank by the metric of the search"
         )
     if by is not None and given is None:
-        raise SettingsError("points-by = 'preference': ranks the runs of --points EXPERIMENT; give one")
+        raise SettingsError(
+            "points-by = 'preference': ranks the runs of --points EXPERIMENT; give one"
+        )
 
 
 def points_metric(given: str | None, by: str | None, metric: "Metric") -> "Metric":

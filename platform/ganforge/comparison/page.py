@@ -8,7 +8,16 @@ from typing import Any
 from ganforge.output_files import check_output, output_file
 
 #: what the page consists of, next to its data and tiles
-PARTS = ("index.html", "compare.css", "data.js", "state.js", "tiles.js", "pick.js", "compare.js")
+PARTS = (
+    "index.html",
+    "icon.svg",
+    "compare.css",
+    "data.js",
+    "state.js",
+    "tiles.js",
+    "pick.js",
+    "compare.js",
+)
 DATA = "data.js"
 
 

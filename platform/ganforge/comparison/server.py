@@ -27,7 +27,13 @@ _MOST_BODY = 4096
 #: at most that often the store is asked for what is new
 _SECONDS = 10.0
 _TILE = re.compile(rf"{TILES}/[0-9a-f]{{32}}\.png")
-_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".png": "image/png"}
+_KINDS = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
     "'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -127,6 +127,8 @@ function againstName() {
   return state.against === "run" ? (state.pinned === null ? "no run" : data.runs[state.pinned].name) : state.against;
 }
 
+const severalExperiments = () => new Set(data.runs.map((run) => run.experiment)).size > 1;
+
 function headElement() {
   const made = element("div", $("heads").firstElementChild, "head");
   made.top = element("div", made, "top");
@@ -156,7 +158,8 @@ function drawHead(head, index, column, x) {
     head.name.rel = "noopener noreferrer";
   }
   const frame = frameOf(run);
-  head.from.textContent = `${run.experiment}  ·  ${positionText(frame)}${run.done ? "" : "  ·  running"}`;
+  const parts = [positionText(frame), ...(run.done ? [] : ["running"]), ...(severalExperiments() ? [run.experiment] : [])];
+  head.from.textContent = parts.join("  ·  ");
   const key = own(run.metrics, state.sort) === undefined ? data.metric : state.sort;
   const value = own(run.metrics, key);
   head.score.textContent = value === undefined ? run.outcome : `${key} ${shortened(value)}`;
@@ -580,6 +583,11 @@ function start() {
   $("title").textContent = data.title;
   document.title = data.title;
   if (!data.served) picks.kept().forEach(count);
+  // a tile that its image fills by a whole factor
+  const side = data.runs.length ? frameOf(data.runs[0]).side : 1;
+  const sizes = [...$("tile").options].map((option) => Number(option.value)).filter((size) => size >= 192);
+  state.tile = sizes.find((size) => size % side === 0 && size <= 256) ?? state.tile;
+  $("tile").value = String(state.tile);
   fillControls();
   arrange();
   listen();
