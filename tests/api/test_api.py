@@ -305,3 +305,9 @@ def test_a_search_over_a_dictionary_is_a_study(folder: Path, images: Path, tmp_p
     assert study.best.score == max(scores)
     assert study.best.run_id in {trial.run_id for trial in study.trials}
     assert "critic.learning_rate" in study._repr_html_()
+    assert study.best.preference is None
+    page = study.compare(tmp_path / "page")
+    text = (page.parent / "data.js").read_text()
+    assert page.name == "index.html" and all(trial.run_id in text for trial in study.trials)
+    with pytest.raises(ganforge.SettingsError, match="exists already; --overwrite"):
+        study.compare(tmp_path / "page")

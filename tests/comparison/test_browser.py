@@ -197,7 +197,7 @@ def test_choices_of_a_folder_are_saved_and_applied(
 
 
 def test_the_best_of_200_is_found_looked_at_and_picked(
-    recorded: Recorded, opened: Any, tmp_path: Path
+    recorded: Recorded, opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Served: by the largest difference to bicubic, zoomed, flickered, picked."""
     collector = Collector(recorded.uri, ("faces",), tmp_path, ends_only=True, overwrite=True)
@@ -232,6 +232,14 @@ def test_the_best_of_200_is_found_looked_at_and_picked(
             assert int(lost["preference.lost"]) >= 1
             with urllib.request.urlopen(server.address.replace("index.html", "data.json")) as found:
                 assert json.load(found)["runs"][BEST]["preference"]["won"] == 1
+            # a trial that ends meanwhile appears, and what is looked at stays
+            monkeypatch.setattr("ganforge.comparison.server._SECONDS", 0.0)
+            store = Path(recorded.uri.removeprefix("sqlite:///")).parent
+            late = record(store, 1, sides=(16, SIDE)).runs[0]
+            opened.evaluate("follow()")
+            assert opened.evaluate(f"data.runs.some((run) => run.id === '{late}')")
+            assert opened.evaluate("state.focus.run") == BEST
+            until(opened, READY)
         finally:
             server.shutdown()
             thread.join()

@@ -16,6 +16,9 @@ PARTS = (
     "state.js",
     "tiles.js",
     "pick.js",
+    "sheet.js",
+    "views.js",
+    "input.js",
     "compare.js",
 )
 DATA = "data.js"
