@@ -18,6 +18,7 @@ PARTS = (
     "pick.js",
     "sheet.js",
     "views.js",
+    "controls.js",
     "input.js",
     "compare.js",
 )

@@ -1,4 +1,4 @@
-// The pointer, the keys and the controls of the bar.
+// The pointer and the keys.
 "use strict";
 
 function listenToTile(canvas, side) {
