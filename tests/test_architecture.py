@@ -18,7 +18,7 @@ LAYERS = [
     {"__main__", "__init__"},
     {"api"},
     {"commands", "testing"},
-    {"search", "doctor"},
+    {"search", "doctor", "comparison"},
     {"cluster"},
     {"tracking"},
     {"inference"},

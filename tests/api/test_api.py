@@ -374,3 +374,9 @@ def test_a_search_over_a_dictionary_is_a_study(folder: Path, images: Path, tmp_p
         study.plot.importance()
     with pytest.raises(ganforge.GanforgeError, match="the search has one metric"):
         study.plot.pareto()
+    assert study.best.preference is None
+    page = study.compare(tmp_path / "page")
+    text = (page.parent / "data.js").read_text()
+    assert page.name == "index.html" and all(trial.run_id in text for trial in study.trials)
+    with pytest.raises(ganforge.SettingsError, match="exists already; --overwrite"):
+        study.compare(tmp_path / "page")

@@ -99,8 +99,18 @@ def test_a_store_that_cannot_be_read_costs_the_animation_alone(tmp_path: Path) -
     gone = trial(0, RunRef(f"sqlite:///{tmp_path}/none/mlflow.db", "abc"))
     study = optuna.create_study(direction="maximize")
     files, left_out = build_report(
-        study_facts("Search s", [gone, gone], gone, study, METRIC, [], NO_COSTS)
+        study_facts(
+            "Search s",
+            [gone, gone],
+            gone,
+            study,
+            METRIC,
+            [],
+            NO_COSTS,
+            compare="ganforge compare s",
+        )
     )
+    assert b"next to each other: ganforge compare s</p>" in files["report/report.html"]
     assert any(line.startswith("animation: ") for line in left_out)
     assert "report/stage_ranks.png" in files and "report/animation.webp" not in files
 
@@ -109,7 +119,8 @@ def test_pages_name_the_best_trial_and_how_to_get_it_again(prepared: Prepared) -
     best = trial(3, RunRef("sqlite:///x.db", "abc"))
     best.stages = read_stages(ROWS)
     space = {"critic_steps": "1 to 3"}
-    begun = search_page(prepared, "s", METRIC.name, space)
+    begun = search_page(prepared, "s", METRIC.name, space, uri="sqlite:///x.db")
+    assert "ganforge compare s --serve --tracking-uri sqlite:///x.db" in begun
     assert "Outcome: running." in begun and "| `critic_steps` | 1 to 3 |" in begun
     over = search_page(prepared, "s", METRIC.name, space, outcome="finished", best=best)
     line = f"finished, trial 3 is the best. **{METRIC.name} 21.000** (bicubic 19.000)."

@@ -43,6 +43,16 @@ class Run:
         """The metric at the end of the last finished stage."""
         return self.stages[-1].score(self.metric) if self.stages else None
 
+    @property
+    def preference(self) -> float | None:
+        """The share of comparisons that people decided for it (docs/search.md); None before the
+        first one."""
+        from ganforge.tracking.preference import recorded_preference
+        from ganforge.tracking.queries import fetch_tags
+
+        found = recorded_preference(fetch_tags(self.uri, self.run_id))
+        return found.share if found.count else None
+
     def curves(self) -> "pd.DataFrame":
         """A row for each report, a column for each metric, by images shown to the critic."""
         import pandas as pd

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from ganforge.api.run import Run, as_html
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from ganforge.search.report.facts import StudyFacts
@@ -71,6 +73,30 @@ class Study:
         rates = stage_rates(trials)
         rows = [row(trial, self.metric.name, trial_costs(trial, rates)) for trial in trials]
         return table(rows, max((len(trial.plan.stages) for trial in trials), default=0))
+
+    def compare(
+        self,
+        output: "str | Path" = "compare",
+        *,
+        metric: str = "",
+        ends_only: bool = False,
+        overwrite: bool = False,
+    ) -> "Path":
+        """Write the page that compares the images of all trials into a folder; the file to open in
+        a browser. `metric` stands in the head of each trial; with `ends_only` it has one image for
+        each stage."""
+        from pathlib import Path
+
+        from ganforge.commands.compare import write
+
+        return write(
+            self.uri,
+            (self.search_id,),
+            Path(output).expanduser(),
+            metric=metric or self.metric.name,
+            ends_only=ends_only,
+            overwrite=overwrite,
+        )
 
     def _run(self, trial: "Trial") -> Run:
         run_id = trial.run.run_id if trial.run is not None else ""

@@ -148,6 +148,10 @@ def tune(
     points: Annotated[
         str | None, typer.Option(help="tried first: a .json, .jsonl or .csv, a run, an experiment")
     ] = None,
+    points_by: Annotated[
+        str | None,
+        typer.Option(help="preference: rank the runs of --points by what people chose in compare"),
+    ] = None,
     warm_start: Annotated[
         list[str] | None,
         typer.Option(help="an experiment whose trials guide the search; repeatable"),
@@ -223,6 +227,7 @@ def tune(
             sampler=sampler,
             population=population,
             points=points,
+            points_by=points_by,
             warm_start=tuple(warm_start or ()),
             limits=LimitOptions(
                 trials, budget, price, patience, trial_limit, confirm, confirm_seeds
@@ -319,6 +324,38 @@ def reproduce(
             trust_code,
         )
         sys.exit(made.result.exit_code)
+
+
+@app.command()
+def compare(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="experiments, searches or runs; default: ganforge", metavar="NAME..."),
+    ] = None,
+    output: Annotated[str, typer.Option(help="folder for the page")] = "compare",
+    serve: Annotated[
+        bool, typer.Option("--serve", help="serve it instead, follow what runs, record choices")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="of --serve; 0: one that is free")
+    ] = 0,
+    apply: Annotated[
+        str | None, typer.Option(help="record the choices.json that was saved from a page")
+    ] = None,
+    metric: MetricName = None,
+    ends: Annotated[
+        bool, typer.Option("--ends", help="one grid of each stage, the newest")
+    ] = False,
+    overwrite: Overwrite = False,
+    tracking_uri: Uri = None,
+) -> None:
+    """Compare the images of many runs on one page."""
+    command = _module("compare")
+    command.compare(
+        command.CompareOptions(
+            tuple(sources or ()), output, serve, port, apply, metric, ends, overwrite, tracking_uri
+        )
+    )
 
 
 @app.command()

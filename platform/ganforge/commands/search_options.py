@@ -85,6 +85,11 @@ def load_points(
     recorded = ranked_params(uri, given, metric.name, metric.mode, _BEST)
     points = [recorded_point(params, space, settings) for params in recorded]
     found = [point for point in points if point]
+    if not recorded:
+        raise SettingsError(
+            f"points = {shown(given)}: no run there has the metric {metric.name}; name a file, or "
+            "an experiment whose runs have it"
+        )
     if not found:
         raise SettingsError(
             f"points = {shown(given)}: none of its {len(recorded)} runs is a point of this search "
@@ -92,6 +97,28 @@ def load_points(
         )
     distinct = {tuple(point.items()): point for point in found}
     return tuple(distinct.values())
+
+
+def check_points_by(given: str | None, by: str | None) -> None:
+    """SettingsError where runs are to be ranked by something else than what people prefer, or where
+    no runs are given."""
+    if by not in (None, "preference"):
+        raise SettingsError(
+            f"points-by = {shown(by)}: must be preference, what people chose on the page of "
+            "`ganforge compare`; leave it out to rank by the metric of the search"
+        )
+    if by is not None and given is None:
+        raise SettingsError(
+            "points-by = 'preference': ranks the runs of --points EXPERIMENT; give one"
+        )
+
+
+def points_metric(given: str | None, by: str | None, metric: "Metric") -> "Metric":
+    """What the runs of an experiment are ranked by, as points to try first."""
+    check_points_by(given, by)
+    from ganforge.systems.base import Metric
+
+    return metric if by is None else Metric(by, "max")
 
 
 def check_warm_start(

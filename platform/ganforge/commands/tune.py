@@ -11,11 +11,13 @@ from ganforge.commands.register import register_best
 from ganforge.commands.resumed_search import Earlier, LimitOptions, as_recorded, earlier
 from ganforge.commands.search_options import (
     check_computed,
+    check_points_by,
     check_warm_start,
     choose_metrics,
     load_earlier,
     load_points,
     load_space,
+    points_metric,
 )
 from ganforge.commands.start import (
     Start,
@@ -52,6 +54,7 @@ class TuneOptions:
     sampler: str = "tpe"
     population: int | None = None
     points: str | None = None
+    points_by: str | None = None
     warm_start: tuple[str, ...] = ()
     limits: LimitOptions = field(default_factory=LimitOptions)
     keep_bytes: str | None = None
@@ -97,6 +100,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
     chosen = load_strategy(options.strategy, population=options.population)
     check_warm_start(options.warm_start, options.strategy, options.sampler, options.metrics)
     make_sampler(options.sampler, options.seed, 1)
+    check_points_by(options.points, options.points_by)
     keep_bytes = None if options.keep_bytes is None else parse_bytes(options.keep_bytes)
     before = earlier(
         options.storage, options.experiment, options.resume, options.search_id, options.reason
@@ -165,7 +169,8 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
     print_images(start.images)
     for line in said:
         console.print(line, highlight=False, soft_wrap=True)
-    points = load_points(options.points, domains, start.prepared.settings, start.metric, uri)
+    ranked_by = points_metric(options.points, options.points_by, start.metric)
+    points = load_points(options.points, domains, start.prepared.settings, ranked_by, uri)
     # a resumed search has them in its journal
     guides = () if options.resume else options.warm_start
     studies = load_earlier(guides, domains, start.prepared.settings, start.metric, uri)
@@ -326,6 +331,8 @@ def report(
 ) -> None:
     """The best trial, its settings, what it is better than, where its images are, and the commands
     to use it. `asked` are the searched settings as they were given."""
+    from ganforge.tracking.description import compare_command
+
     best = result.best
     if best is None:
         return
@@ -364,6 +371,7 @@ def report(
         line(f"sample grids  {grids_line(uri, best.run.run_id)}")
         where = f"--tracking-uri {shlex.quote(uri)}"
         line("compare       all trials: at the address after `watch`, printed at the start")
+        line(f"their images  {compare_command(uri, result.search_id)}")
         line(f"reproduce it  ganforge reproduce --run {best.run.run_id} {where}")
     if result.tracking_trouble:
         line(f"warning       the tracking store failed: {result.tracking_trouble}")

@@ -7,6 +7,7 @@ from typing import Any
 from ganforge.search.trial import Trial
 from ganforge.tracking.description import (
     Description,
+    compare_command,
     describe_data,
     describe_run,
     reproduce_command,
@@ -54,14 +55,16 @@ def search_page(
     outcome: str = "running",
     best: Trial | None = None,
     table: str = "",
+    uri: str = "",
 ) -> str:
-    """The description of the search's own run."""
+    """The description of the search's own run, with the commands for the store `uri`."""
+    compare = {"Compare the images": compare_command(uri, search_id)} if uri else {}
     facts = Description(
         f"Search {search_id} of {prepared.system}, one run for each trial below it",
         outcome if best is None else f"{outcome}, trial {best.number} is the best",
         metric,
         [] if best is None else best.results(metric),
-        {} if best is None else _commands(best.run),
+        compare | ({} if best is None else _commands(best.run)),
         space,
         describe_data(prepared.settings, prepared.facts.fingerprint),
         prepared.warnings,

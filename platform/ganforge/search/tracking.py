@@ -22,6 +22,7 @@ from ganforge.search.report.facts import StudyFacts
 from ganforge.search.trial import Trial
 from ganforge.systems.base import Metric
 from ganforge.tracking.artifacts import input_files
+from ganforge.tracking.description import compare_command
 from ganforge.tracking.driver import DriverClient
 from ganforge.tracking.palette import colour
 from ganforge.tracking.run_ref import RunRef
@@ -68,7 +69,9 @@ class SearchTracking:
 
     def open_parent(self) -> None:
         """Make the search's own run."""
-        note = search_page(self.prepared, self.search_id, self.metric.name, self.space)
+        note = search_page(
+            self.prepared, self.search_id, self.metric.name, self.space, uri=self.uri
+        )
         self.parent = self._open("search", self.search_id, note, {}, None)
         self.client.files(self.parent, input_files(self.prepared))
         self._close_orphans()
@@ -93,7 +96,10 @@ class SearchTracking:
         """What the report of these trials speaks of."""
         title = f"Search {self.search_id} of {self.prepared.system}"
         scales = logarithmic(self.distributions)
-        return study_facts(title, trials, best, study, self.metric, scales, costs, self.objectives)
+        compare = compare_command(self.uri, self.search_id)
+        return study_facts(
+            title, trials, best, study, self.metric, scales, costs, self.objectives, compare
+        )
 
     def log_report(self, facts: StudyFacts) -> None:
         """Log the study report to the search's run."""
@@ -210,7 +216,7 @@ class SearchTracking:
                 metrics[self.metric.name] = best.last_score
             page = search_page(
                 self.prepared, self.search_id, self.metric.name, self.space,
-                outcome=outcome, best=best, table=note,
+                outcome=outcome, best=best, table=note, uri=self.uri,
             )  # fmt: skip
             self.client.end(self.parent, status, outcome, metrics=metrics, note=page)
         self.client.close(_CLOSE_SECONDS)

@@ -116,6 +116,11 @@ def commit() -> str:
     return f"`{found['mlflow.source.git.commit'][:12]}`{changed}"
 
 
+def compare_command(uri: str, name: str) -> str:
+    """The command that shows the images of all runs of a search, or of an experiment."""
+    return f"ganforge compare {shlex.quote(name)} --serve --tracking-uri {shlex.quote(uri)}"
+
+
 def reproduce_command(uri: str, run_id: str) -> str:
     """The command that trains a run again and compares."""
     return f"ganforge reproduce --run {run_id} --tracking-uri {shlex.quote(uri)}"

@@ -1,6 +1,7 @@
 """Sample grids: one row per image, one column per pane."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -168,3 +169,60 @@ def _tiled(rows: Sequence[Tensor], height: int, width: int, heads: Sequence[str]
         middle = column * (width + 1) + width / 2
         draw.text((middle, head / 2), text, fill=INK, font=ImageFont.load_default(11), anchor="mm")
     return canvas
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Where the images of a grid lie: squares of `side` pixels, of each pane the (left, top) of
+    each image, in the order in which they were drawn."""
+
+    side: int
+    corners: tuple[tuple[tuple[int, int], ...], ...]
+
+
+def montage_tiles(width: int, height: int, panes: int) -> Tiles:
+    """The tiles of a grid that `montage` made of `panes` titled panes of square images; ValueError
+    for a size that it makes of none."""
+    column, left_over = divmod(width - GAP, panes)
+    side = column - GAP
+    if side < 1 or left_over:
+        raise ValueError(f"{width} pixels are not divided into {panes} equal columns")
+    top = _title_height(side) + GAP
+    rows, left_over = divmod(height - top, side + GAP)
+    if rows < 1 or left_over:
+        raise ValueError(f"{height} pixels are not divided into rows of {side} under titles")
+    return Tiles(
+        side,
+        tuple(
+            tuple((GAP + pane * column, top + row * (side + GAP)) for row in range(rows))
+            for pane in range(panes)
+        ),
+    )
+
+
+def sheet_tiles(width: int, height: int, panes: int, resolution: int) -> Tiles:
+    """The tiles of a grid that `sheets` made of `panes` titled panes of images of a resolution, the
+    last row full; ValueError for a size that it makes of none."""
+    pitch, left_over = divmod(width - GAP, panes)
+    sheet, below = pitch - GAP, height - 20 - 2 * GAP
+    for columns in range(1, max(sheet, 0) + 1 if not left_over else 0):
+        if (room := min(64, 768 // columns - 1)) < 1:
+            break
+        _, side = _cell([(resolution, resolution)], room)
+        if columns * (side + 1) - 1 != sheet:
+            continue
+        for head in (0, 14):
+            rows, left_over = divmod(below - head + 1, side + 1)
+            if rows >= 1 and not left_over:
+                top = 20 + GAP + head
+                cells = [
+                    (c * (side + 1), r * (side + 1)) for r in range(rows) for c in range(columns)
+                ]
+                return Tiles(
+                    side,
+                    tuple(
+                        tuple((GAP + pane * pitch + x, top + y) for x, y in cells)
+                        for pane in range(panes)
+                    ),
+                )
+    raise ValueError(f"{width}x{height} pixels are not {panes} sheets of images of {resolution}")

@@ -88,5 +88,7 @@ def _lead(facts: StudyFacts, frame: Any) -> list[str]:
     lines += [f"With several seeds: {line}." for line in facts.repeated]
     if facts.costs.held:
         lines.append(f"{facts.costs.line()}.")
+    if facts.compare:
+        lines.append(f"The images of all trials, next to each other: {facts.compare}")
     found = agreements(facts.rows, len(facts.resolutions))
     return [*lines, *(agreement.line for agreement in found)]

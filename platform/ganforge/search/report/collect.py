@@ -37,8 +37,10 @@ def study_facts(
     logarithmic: Iterable[str],
     costs: Costs,
     objectives: Objectives | None = None,
+    compare: str = "",
 ) -> StudyFacts:
-    """What a report of these trials speaks of."""
+    """What a report of these trials speaks of. `compare` is the command that shows the images of
+    all trials."""
     rates = stage_rates(trials)
     rows = [row(trial, metric.name, trial_costs(trial, rates)) for trial in trials]
     if objectives is not None:
@@ -60,6 +62,7 @@ def study_facts(
         costs,
         [standing.line for standing in standings(trials, metric.mode)],
         objectives.metrics if objectives is not None else (metric,),
+        compare,
     )
 
 

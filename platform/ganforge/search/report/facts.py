@@ -21,7 +21,7 @@ class StudyFacts:
     """`logarithmic` are the settings drawn on a log scale; `frames` reads the best trial's sample
     grids; `best` is its number; `costs` those of the search; `repeated` a line for each
     configuration that was trained with several seeds, the best first. With several `objectives` the
-    first is `metric`.
+    first is `metric`. `compare` is the command that shows the images of all trials.
 
     A figure that these trials do not give raises Omitted, whose message says why.
     """
@@ -38,6 +38,7 @@ class StudyFacts:
     costs: Costs = NO_COSTS
     repeated: Sequence[str] = ()
     objectives: Sequence[Metric] = ()
+    compare: str = ""
 
     def history(self) -> Plot:
         """The last score of each trial in the order of suggestion, and the best so far."""
