@@ -26,7 +26,8 @@ MODES = {"png": ("RGB", "L", "RGBA", "LA", "I;16"), "tif": ("RGB", "L"), "webp":
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    return write_folder(tmp_path_factory.mktemp("model"))
+    # wide enough that a process takes seconds for the images, in which it is stopped
+    return write_folder(tmp_path_factory.mktemp("model"), width=64)
 
 
 def mixed(folder: Path, count: int) -> list[Path]:

@@ -18,7 +18,7 @@ from ray import tune
 from small import METRIC, SYSTEM, tiny
 
 from ganforge.commands.search_options import choose_metrics
-from ganforge.commands.tune import print_front
+from ganforge.commands.search_result import print_front
 from ganforge.console import Console
 from ganforge.schedule import Plan, Stage
 from ganforge.search.costs import NO_COSTS

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FLAGSHIP = "progressive_gan_sr"
 #: what is measured besides the proxies, by `validation.fid_network`
 _NETWORK_METRICS = {"inception": ("fid", "kid"), "efflite0": ("fd_efflite0", "kid_efflite0")}
+#: how differently generated images look from their targets, of systems whose images have one
+_LOOKS = "validation/perceptual_efflite0"
 
 
 @dataclass(frozen=True)
@@ -354,6 +356,8 @@ def known_metrics(kind: "type[System]", settings: "SystemSettings | None") -> "l
         for name in _NETWORK_METRICS.get(settings.validation.fid_network, ()):
             found = kind.metric._replace(name=f"validation/{name}", mode="min")
             known[found.name] = found
+    if settings is not None and kind.paired and settings.validation.fid_network == "efflite0":
+        known[_LOOKS] = kind.metric._replace(name=_LOOKS, mode="min")
     return list(known.values())
 
 

@@ -225,7 +225,7 @@ class ValidationSettings(Strict):
     fid_network: str = setting(
         "auto",
         "features of FID and KID: proxy, inception or efflite0 (in addition to the proxy), none; "
-        "auto: inception if its file is on this machine",
+        "auto: inception if its file is on this machine; efflite0 also compares images in pairs",
         pattern=r"^(auto|proxy|inception|efflite0|none|sha256:[0-9a-f]{64})$",
         weights=False,
     )

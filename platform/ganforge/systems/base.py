@@ -109,6 +109,8 @@ class System(nn.Module):
     #: the weights of the generator's terms, where a stage with all of them at 0 is a mistake
     generator_weights: ClassVar[tuple[str, ...]] = ()
     set_metrics: ClassVar[tuple[str, ...]] = ("swd",)
+    #: whether each generated image has a target that it should look like: `compared`
+    paired: ClassVar[bool] = False
     sample_titles: ClassVar[tuple[str, ...]] = ()
     shard_buffers: ClassVar[tuple[str, ...]] = ()
     #: whether `losses` is a function of weights, buffers, batch, alpha and draws on the device:
@@ -204,6 +206,12 @@ class System(nn.Module):
         Without a source, latents are a function of `batch.index`.
         """
         raise TypeError(f"{type(self).__name__} generates nothing")
+
+    def compared(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Of a paired system: what is compared with `batch.target` by how it looks, each
+        (N, C, H, W) in [-1, 1], by the suffix of its metrics: "" is `generated`, the others are
+        baselines."""
+        return {"": self.generated(batch, progress)}
 
     def strips(self, progress: Progress) -> Tensor | None:
         """Rows of images that lead from one to another, (rows, columns, C, H, W) in [-1, 1]."""

@@ -62,6 +62,7 @@ class Pix2Pix(System):
         Metric("validation/ssim", "max"),
         Metric("validation/swd", "min"),
     )
+    paired = True
     sample_titles = ("source", "generated", "target")
     settings: Settings
 
@@ -158,6 +159,10 @@ class Pix2Pix(System):
             "psnr": psnr(fake, batch.target, 0),
         }
         return found | ({"ssim": ssim(fake, batch.target, 0)} if fake.shape[-1] >= WINDOW else {})
+
+    def compared(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        assert batch.source is not None
+        return super().compared(batch, progress) | {"_source": batch.source}
 
     def deploy(self, progress: Progress) -> nn.Module:
         """Without dropout: the same image each time."""

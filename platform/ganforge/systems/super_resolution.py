@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ganforge.data.batch import Batch
 from ganforge.data.settings import DataSettings
 from ganforge.layers import upsample_bicubic, upsample_nearest
-from ganforge.metrics.image_quality import measure
+from ganforge.metrics.image_quality import bicubic, measure
 from ganforge.networks.foreign import TrainableForeign
 from ganforge.networks.residual import RRDBNet, SRResNet
 from ganforge.reach import Span
@@ -140,6 +140,7 @@ class SuperResolution(System):
     Data = "super_resolution"
     metric: ClassVar[Metric] = Metric("validation/psnr", "max")
     metrics = (Metric("validation/ssim", "max"), Metric("validation/swd", "min"))
+    paired = True
     sample_titles = ("low resolution", "bicubic", "generated", "high resolution")
     generator_weights = ("adversarial_weight", "pixel_weight", "perceptual.weight")
 
@@ -160,6 +161,11 @@ class SuperResolution(System):
 
     def validate(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         return measure(self.generated(batch, progress), batch, self.settings.scale)
+
+    def compared(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        assert batch.source is not None
+        enlarged = bicubic(batch.source, self.settings.scale)
+        return super().compared(batch, progress) | {"_bicubic": enlarged}
 
     def deploy(self, progress: Progress) -> nn.Module:
         network = self.averaged()

@@ -12,7 +12,9 @@ from torch import Tensor
 from ganforge.assets import Assets
 from ganforge.data.base import Data
 from ganforge.data.batch import Batch
+from ganforge.metrics import efflite0
 from ganforge.metrics.set_metrics import chosen
+from ganforge.networks.efficientnet_lite import EfficientNetLite0, is_efflite0
 from ganforge.schedule import Plan, Progress
 from ganforge.systems.base import System
 from ganforge.training.grid import montage, sheets, strips
@@ -65,12 +67,15 @@ def validate(
     `assets` are the files that settings name, by content hash.
     """
     measures = []
+    features = _features(system, progress, assets or {})
     if progress.step > 0:
         measures = chosen(system.set_metrics, progress.settings, seed, assets or {})
     mine = {}
     for number in workers.round_robin(data.num_validation):
         batch = data.validation(progress.index, number).to(progress.alpha.device)
         metrics = {n: v.double().tolist() for n, v in system.validate(batch, progress).items()}
+        if features is not None:
+            metrics |= _looks(features, system, batch, progress)
         described = []
         if measures:
             assert batch.index is not None
@@ -91,6 +96,25 @@ def validate(
             for name, value in measure.compare(real, fake).items():
                 found[f"validation/{name}"] = value
     return found
+
+
+def _features(system: System, progress: Progress, assets: Assets) -> EfficientNetLite0 | None:
+    """The network that a paired system's images are compared by, where settings name it."""
+    tensors = assets.get(progress.settings.validation.fid_network, {})
+    return EfficientNetLite0(tensors) if system.paired and is_efflite0(tensors) else None
+
+
+def _looks(
+    features: EfficientNetLite0, system: System, batch: Batch, progress: Progress
+) -> dict[str, list[float]]:
+    """How differently each image looks from its target, and so of the system's baselines."""
+    return {
+        f"perceptual_efflite0{suffix}": [
+            efflite0.measured(features, image, target)
+            for image, target in zip(images, batch.target, strict=True)
+        ]
+        for suffix, images in system.compared(batch, progress).items()
+    }
 
 
 @torch.inference_mode()

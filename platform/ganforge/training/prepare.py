@@ -87,12 +87,16 @@ def prepare(system: str, settings: SystemSettings) -> Prepared:
     return Prepared(system, settings, assets, facts, code, tuple(warnings), sources, measurement)
 
 
+#: the methods of a system that measure and draw
+MEASURED = ("validate", "sample", "generated", "compared", "strips")
+
+
 def measurement_fingerprint(system: str) -> dict[str, str]:
     """sha256 of each definition that measures and draws, by name: they make metrics, no weights."""
     kind = load_system(system)
     read = Sources(ROOT, system_file(system))
     entries = [Key("training.measure", "measure"), read.key_of(kind)]
-    return definitions(entries, read, members=("validate", "sample", "generated", "strips"))
+    return definitions(entries, read, members=MEASURED)
 
 
 def _revived(given: dict[str, Any]) -> Prepared:
@@ -107,7 +111,8 @@ def _resolved(system: str, settings: SystemSettings) -> tuple[SystemSettings, As
         settings = override(settings, {"shards": settings.workers})
     kind = load_system(system)
     settings, assets, warnings = kind.resolve(settings)
-    if {"fid", "kid"} & set(kind.set_metrics):
+    by_looks = settings.validation.fid_network.startswith(("efflite0", "sha256:"))
+    if {"fid", "kid"} & set(kind.set_metrics) or (kind.paired and by_looks):
         network, more = resolve_features(settings.validation.fid_network)
         settings = override(settings, {"validation.fid_network": network})
         assets = assets | more
