@@ -13,10 +13,21 @@ import tempfile
 import time
 from pathlib import Path
 
-from shown import cluster, doors, faults, flagship, from_image, from_noise, house, search, tracking
+from shown import (
+    by_hand,
+    cluster,
+    doors,
+    faults,
+    flagship,
+    from_image,
+    from_noise,
+    house,
+    search,
+    tracking,
+)
 from shown.command import ROOT, Failed
 
-ROOMS = (flagship, faults, tracking, from_noise, from_image, cluster, house, doors, search)
+ROOMS = (flagship, faults, tracking, from_noise, from_image, cluster, house, doors, search, by_hand)
 CHECKS = {name: check for room in ROOMS for name, check in room.CHECKS.items()}
 
 

@@ -26,7 +26,12 @@ MODES = {"png": ("RGB", "L", "RGBA", "LA", "I;16"), "tif": ("RGB", "L"), "webp":
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    # wide enough that a process takes seconds for the images, in which it is stopped
+    return write_folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def slower_model(tmp_path_factory) -> Path:
+    """Wide enough that a process takes seconds for the images, in which it is stopped."""
     return write_folder(tmp_path_factory.mktemp("model"), width=64)
 
 
@@ -81,9 +86,9 @@ def stopped_after(process: subprocess.Popen[str], folder: Path, count: int, how:
     return process.communicate(timeout=60)[1]
 
 
-def test_200_mixed_images_interrupted_killed_and_run_again(model, tmp_path):
+def test_200_mixed_images_interrupted_killed_and_run_again(slower_model, tmp_path):
     sources, out = mixed(tmp_path / "in", IMAGES), tmp_path / "out"
-    arguments = (tmp_path / "in", "--model", model, "--output", out, "--skip-existing")
+    arguments = (tmp_path / "in", "--model", slower_model, "--output", out, "--skip-existing")
     process = started(*arguments)
     said = stopped_after(process, out, 20, signal.SIGINT)
     first = results(out)

@@ -3,16 +3,15 @@
 from collections.abc import Iterable
 
 import ray
-from ray.util.placement_group import remove_placement_group
-
-from ganforge.cluster.ray_trainer import placement_group_of
+from ray._raylet import PlacementGroupID
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 
 def release(group_ids: Iterable[str]) -> None:
     """Remove placement groups by their ids; one that is gone already is not an error."""
     for group in group_ids:
         if group:
-            remove_placement_group(placement_group_of(group))
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
 
 
 def held() -> dict[str, str]:

@@ -4,13 +4,13 @@ Private hooks of Ray 2.60 are used: pyproject.toml pins the minor version, and
 tests/cluster/test_train.py fails when they move.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import ray
 from ray._private.state import state
-from ray._raylet import PlacementGroupID
 from ray.exceptions import RayActorError, RayError
 from ray.train import FailureConfig
 from ray.train.torch import TorchTrainer
@@ -22,10 +22,11 @@ from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckFailedError,
     WorkerHealthCheckTimeoutError,
 )
+from ray.train.v2._internal.execution.controller.controller import TrainController
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
-from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ganforge.cluster.job import Job, load_prepared
@@ -72,11 +73,20 @@ class Trainer(TorchTrainer):
     a worker that died is replaced, but not one that needs more memory than there is. There is no
     data set of Ray's, and no autoscaling coordinator: actors of both stayed behind (measured), and
     cost seconds.
+
+    With `abandoned`, which says whether anybody still waits for the run, its controller is not a
+    process of its own but runs in the caller's thread, which is not the main one.
     """
 
-    def __init__(self, *arguments: Any, job: Job, **options: Any):
+    def __init__(
+        self,
+        *arguments: Any,
+        job: Job,
+        abandoned: Callable[[], bool] | None = None,
+        **options: Any,
+    ):
         super().__init__(*arguments, **options)
-        self.job = job
+        self.job, self.abandoned = job, abandoned
 
     def _create_default_callbacks(self) -> list[Any]:
         dropped = (PlacementGroupCleanerCallback, DatasetsCallback)
@@ -84,9 +94,26 @@ class Trainer(TorchTrainer):
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         fault = partial(memory_fault, self.job)
-        arguments["failure_policy"] = ReplaceTheDead(FAILURES, fault)
+        arguments["failure_policy"] = ReplaceTheDead(FAILURES, fault, self.abandoned)
         arguments["scaling_policy"] = Fixed(self.scaling_config)
-        return super()._initialize_and_run_controller(**arguments)
+        if self.abandoned is None:
+            return super()._initialize_and_run_controller(**arguments)
+        controller = Controller(**arguments)
+        asyncio.run(controller.run())
+        return controller.get_result()
+
+
+class InheritingWorkers(WorkerGroup):
+    """Workers with their machine's environment alone: Ray Train's variables are in it already
+    (cluster/session.py), and an environment of their own costs a third of a second (measured)."""
+
+    @staticmethod
+    def _get_worker_runtime_env(custom_runtime_env: Any) -> Any:
+        return dict(custom_runtime_env)
+
+
+class Controller(TrainController):
+    worker_group_cls = InheritingWorkers
 
 
 class Fixed(FixedScalingPolicy):
@@ -99,13 +126,21 @@ class Fixed(FixedScalingPolicy):
 
 class ReplaceTheDead(DefaultFailurePolicy):
     """Retry after the death of a worker or a machine; raise what a worker raised itself, and the
-    `fault` of workers that would die again, if there is one."""
+    `fault` of workers that would die again, if there is one, and everything once the run is
+    `abandoned`."""
 
-    def __init__(self, config: FailureConfig, fault: Callable[[Failures], Exception | None]):
+    def __init__(
+        self,
+        config: FailureConfig,
+        fault: Callable[[Failures], Exception | None],
+        abandoned: Callable[[], bool] | None = None,
+    ):
         super().__init__(config)
-        self.fault = fault
+        self.fault, self.abandoned = fault, abandoned
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
+        if self.abandoned is not None and self.abandoned():
+            return FailureDecision.RAISE
         if isinstance(training_failed_error, WorkerGroupError):
             failures = training_failed_error.worker_failures
             # a survivor's error may be seen before the death that caused it
@@ -206,8 +241,3 @@ def reason(error: BaseException) -> str:
 def draining_nodes() -> dict[str, int]:
     """The machines that are about to be taken away: ids, and deadlines in ms (0: not known)."""
     return state.get_draining_nodes() or {}
-
-
-def placement_group_of(group: str) -> PlacementGroup:
-    """The placement group with an id, as hexadecimal digits."""
-    return PlacementGroup(PlacementGroupID(bytes.fromhex(group)))

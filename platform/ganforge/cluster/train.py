@@ -104,12 +104,13 @@ def make_job(
     )
 
 
-def trainer(job: Job, name: str) -> Trainer:
-    """Ray Train around the worker function, with finite patience."""
+def trainer(job: Job, name: str, abandoned: Callable[[], bool] | None = None) -> Trainer:
+    """Ray Train around the worker function, with finite patience; `abandoned` as Trainer has it."""
     path, files = ray_storage(join(job.store, _RAY_FOLDER))
     return Trainer(
         work,
         job=job,
+        abandoned=abandoned,
         train_loop_config={"job": job},
         scaling_config=ScalingConfig(
             num_workers=job.workers,
@@ -168,7 +169,7 @@ def fit(
     try:
         wait_for_slots(job.workers, worker_resources(job.threads, job.gpu), joined=joined)
         with graceful(coordinator.depart):
-            fit_job(job, "train", receive)
+            _fit(job, receive)
     except SettingsError:
         raise
     except SystemExit as left:
@@ -189,14 +190,14 @@ def fit(
     return Trained(rows, collected.metrics, collected.trouble)
 
 
-def fit_job(job: Job, name: str, listener: Listener) -> None:
+def _fit(job: Job, listener: Listener) -> None:
     """Run a job; `listener` has got every summary of rank 0 when this returns."""
     over = threading.Event()
     receiving = threading.Thread(target=_receive, args=(job, over, listener), daemon=True)
     receiving.start()
     try:
         with own_interrupt():
-            trainer(job, name).fit()
+            trainer(job, "train").fit()
     finally:
         over.set()
         receiving.join()

@@ -12,9 +12,9 @@ from ray import tune
 from ganforge.cluster.coordinator import TrialCoordinator
 from ganforge.cluster.job import Job
 from ganforge.cluster.placement import release
-from ganforge.cluster.ray_trainer import reason
 from ganforge.cluster.session import graceful
-from ganforge.cluster.train import fit_job, make_job
+from ganforge.cluster.train import make_job
+from ganforge.cluster.trial_drivers import TrialDrivers
 from ganforge.run_names import new_name
 from ganforge.schedule import Plan
 from ganforge.search.by_stage import branches, space_for
@@ -43,6 +43,7 @@ from ganforge.search.strategies.catalog import load_strategy, sampler_of
 from ganforge.search.study import SearchState
 from ganforge.search.tracking import SearchTracking
 from ganforge.search.trial import Configure, Listener, Trial
+from ganforge.search.trial_actor import trial_actor
 from ganforge.search.tune_adapter import Rungs, Silent, StudySearcher, TuneCallback
 from ganforge.settings import override
 from ganforge.tracking.named_store import recorded_run
@@ -87,8 +88,10 @@ def search(
         job = make_job(request.prepared, request.metric, "", coordinator, grids=request.grids)
         slots = wait_for_capacity(request, job)
         journal = Journal(request.storage, _search_id(request))
-        with closing(journal):
-            running = _Search(request, job, coordinator, journal, slots, listener or _nobody)
+        with closing(journal), closing(TrialDrivers(slots)) as drivers:
+            running = _Search(
+                request, job, coordinator, drivers, journal, slots, listener or _nobody
+            )
             return running.run(announce)
     finally:
         coordinator.close()
@@ -160,6 +163,7 @@ class _Search:
         request: SearchRequest,
         job: Job,
         coordinator: TrialCoordinator,
+        drivers: TrialDrivers,
         journal: Journal,
         slots: int,
         listener: Listener,
@@ -167,7 +171,9 @@ class _Search:
         self.objectives = objectives_of(request)
         if self.objectives is not None:
             job = replace(job, further=self.objectives.measured[1:])
-        self.request, self.job, self.coordinator = request, job, coordinator
+        ledger = request.storage if request.ledger else None
+        self.request, self.job = request, replace(job, searched=True, ledger=ledger)
+        self.coordinator, self.drivers = coordinator, drivers
         self.journal, self.slots = journal, slots
         opened = header(request)
         resumed = bool(journal.events)
@@ -244,7 +250,7 @@ class _Search:
                 self.ledger_size.collect(self.search_state.trials.values())
             listener(trial, event)
 
-        self.callback = TuneCallback(self.search_state, self.tracking, listen)
+        self.callback = TuneCallback(self.search_state, self.tracking, listen, drivers)
 
     def run(self, announce: Callable[[str], None] | None) -> SearchResult:
         """Until no trial is left, or it is interrupted; every run is ended, whatever happens."""
@@ -259,34 +265,17 @@ class _Search:
         return result
 
     def _tune(self) -> None:
-        request, job = self.request, self.job
-
-        def drive(config: dict[str, Any]) -> None:
-            mine = replace(
-                job,
-                trial=config["trial"],
-                store=config["store"],
-                prepared=config["prepared"],
-                searched=True,
-                tracking=config["run"],
-                ledger=request.storage if request.ledger else None,
-            )
-            try:
-                fit_job(mine, f"trial-{mine.trial:04d}", tune.report)
-            except Exception as error:
-                # reported and not raised: Tune would print forty lines and throw the driver away
-                tune.report({"failed": reason(error)})
-
+        request = self.request
         folder = local_file(request.storage, self.journal.search_id).parent
         tuner = tune.Tuner(
-            tune.with_resources(drive, _DRIVER),
+            tune.with_resources(trial_actor(self.drivers.actor, self.coordinator.actor), _DRIVER),
             tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(self.search_state, self.coordinator),
+                search_alg=StudySearcher(self.search_state, self.coordinator, self.job),
                 scheduler=Rungs(self.search_state, self.coordinator),
                 # a trial that was paused and is continued is a new one to Tune
                 num_samples=-1,
                 max_concurrent_trials=min(self.slots, request.concurrent or self.slots),
-                # a trial's driver imports torch: once for each that runs at a time
+                # a process takes a second to start: once for each that runs at a time
                 reuse_actors=True,
                 trial_dirname_creator=lambda t: f"trial-{t.config['trial']:04d}-{t.trial_id}",
             ),

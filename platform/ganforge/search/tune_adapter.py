@@ -11,7 +11,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from ganforge.cluster.coordinator import TrialCoordinator
+from ganforge.cluster.job import Job
 from ganforge.cluster.placement import release
+from ganforge.cluster.trial_drivers import TrialDrivers
 from ganforge.search.placement import update_machines
 from ganforge.search.study import SearchState
 from ganforge.search.tracking import SearchTracking
@@ -42,10 +44,11 @@ class StudySearcher(Unsaved, Searcher):
     pruned.
     """
 
-    def __init__(self, search_state: SearchState, coordinator: TrialCoordinator):
+    def __init__(self, search_state: SearchState, coordinator: TrialCoordinator, job: Job):
         metric = search_state.metric
         super().__init__(metric=metric.name, mode=metric.mode)
         self.search_state, self.coordinator = search_state, coordinator
+        self.job = ray.put(job)
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -62,7 +65,8 @@ class StudySearcher(Unsaved, Searcher):
             "trial": trial.number,
             "prepared": ray.put(trial.prepared),
             "store": trial.folder,
-            "run": trial.run,
+            "tracking": trial.run,
+            "job": self.job,
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -122,8 +126,15 @@ class TuneCallback(Unsaved, Callback):
     Stopped trials leave their workers' resources reserved; they are released here.
     """
 
-    def __init__(self, search_state: SearchState, tracking: SearchTracking, listener: Listener):
-        self.search_state, self.tracking, self.listener = search_state, tracking, listener
+    def __init__(
+        self,
+        search_state: SearchState,
+        tracking: SearchTracking,
+        listener: Listener,
+        drivers: TrialDrivers,
+    ):
+        self.search_state, self.tracking = search_state, tracking
+        self.listener, self.drivers = listener, drivers
 
     def _trial(self, trial: Any) -> Trial:
         return self.search_state.trials[trial.config["trial"]]
@@ -168,7 +179,9 @@ class TuneCallback(Unsaved, Callback):
             release(mine.groups)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self._end(self._trial(trial), "failed", "its driver's process died")
+        mine = self._trial(trial)
+        self.drivers.abandon(mine.number)
+        self._end(mine, "failed", "its driver's process died")
 
     def end_decided(self) -> None:
         """In a resumed search: end the trials whose end was decided but not carried out."""

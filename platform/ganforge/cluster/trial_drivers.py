@@ -1,0 +1,68 @@
+"""One process that drives the trials of a search: Ray Train's controllers, each in a thread.
+
+A controller of its own, and an actor of Tune's that imports Ray Train's torch trainer, cost 1.4 GB
+of the head's memory a trial and seconds before each (measured). Tune's actor of a trial only waits
+for what this process returns (search/trial_actor.py), and needs neither.
+
+Where this process dies, the workers that it owns die with it; Ray starts it anew, and each trial
+continues from its newest stored state.
+"""
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+if TYPE_CHECKING:
+    from ganforge.cluster.job import Job
+
+
+class _TrialDrivers:
+    def __init__(self) -> None:
+        self._abandoned: dict[int, threading.Event] = {}
+
+    def drive(self, trial: dict[str, Any]) -> str:
+        """Train a trial; why it failed, or "". `trial` has the search's `job`, an object of Ray's,
+        and the fields of it that are the trial's own."""
+        # here and not above: this file is imported wherever the actor's handle goes
+        from ganforge.cluster.ray_trainer import reason
+        from ganforge.cluster.train import trainer
+
+        job: Job = replace(ray.get(trial["job"]), **{k: trial[k] for k in trial if k != "job"})
+        abandoned = self._abandoned[job.trial] = threading.Event()
+        try:
+            trainer(job, f"trial-{job.trial:04d}", abandoned.is_set).fit()
+        except Exception as error:
+            # returned and not raised: Tune would print forty lines and throw its actor away
+            return reason(error)
+        return ""
+
+    def abandon(self, trial: int) -> None:
+        """Start no workers for a trial any more: nobody waits for it."""
+        if trial in self._abandoned:
+            self._abandoned[trial].set()
+
+
+class TrialDrivers:
+    """The actor, and the search's way to it; up to `slots` trials run at a time."""
+
+    def __init__(self, slots: int):
+        actor: Any = ray.remote(_TrialDrivers)
+        # with this process, on the head: one without CPUs may be placed on any machine
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.actor: Any = actor.options(
+            num_cpus=0,
+            # trials that are abandoned take a moment to end
+            max_concurrency=2 * slots + 1,
+            max_restarts=-1,
+            scheduling_strategy=here,
+        ).remote()
+
+    def abandon(self, trial: int) -> None:
+        """Start no workers for a trial any more."""
+        self.actor.abandon.remote(trial)
+
+    def close(self) -> None:
+        ray.kill(self.actor)
