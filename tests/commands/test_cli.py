@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from ganforge.commands.cli import main
-from ganforge.commands.configure import CliOptions, configure
-from ganforge.settings import SettingsError, to_json
+from ganforge.commands.configure import CliOptions, check_terms, configure
+from ganforge.settings import SettingsError, override, to_json
 from ganforge.systems.progressive_gan_sr import Settings
+from ganforge.systems.srgan import SRGAN
 
 
 def flagship(**options: Any) -> Settings:
@@ -263,6 +264,14 @@ def test_scale_four_and_start_four_build_their_ladders():
     assert [s.resolution for s in low.stages] == [8, 16, 32, 64, 128, 256, 512]
     with pytest.raises(SettingsError, match="target = 8"):
         configure(CliOptions(preset="paper", start=16, target=8))
+
+
+@pytest.mark.parametrize("network", ["efflite0", "efficientnet-lite0"])
+def test_a_perceptual_network_by_its_name_is_no_path(network):
+    check_terms(SRGAN, override(SRGAN.Settings(), {"perceptual.network": network}))
+    other = override(SRGAN.Settings(), {"perceptual.network": f"{network}s"})
+    with pytest.raises(SettingsError, match=r"lite0s: no such file; .*, efflite0, .* or a path"):
+        check_terms(SRGAN, other)
 
 
 def test_weights_that_are_not_there_hide_no_other_mistake():

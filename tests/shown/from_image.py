@@ -1,5 +1,6 @@
 """Systems from image to image: specification, searches, SRGAN's pixel stage."""
 
+import json
 import re
 from pathlib import Path
 from zipfile import ZipFile
@@ -39,6 +40,45 @@ def pixels(folder: Path) -> str:
             raise Failed(f"{name}: {psnr} dB, bicubic {plain} dB")
         results.append(f"{name} {psnr:.2f} dB (bicubic {plain:.2f})")
     return ", ".join(results)
+
+
+def fourfold(folder: Path) -> str:
+    """Issue 15.3 and 15.4: SRGAN ×4 on pixels, then three adversarial variants of that stage."""
+    (folder / "weights.py").write_text(
+        "from ray import tune\n"
+        'SPACE = {"stages.1.adversarial_weight": tune.choice([0.003, 0.01, 0.03])}\n'
+    )
+    words = ["tune", "srgan", "--preset", "perceptual", "--workers", "2", "--space", "weights.py"]
+    words += ["--data", str(SHARED / "data/train/photos"), "--set", "data.smaller=skip"]
+    words += ["--set", "validation.fraction=0.05", "--set", "validation.fid_network=efflite0"]
+    words += ["--metric", "validation/perceptual_efflite0", "--metric", "validation/psnr"]
+    words += ["--strategy", "grid", "--trials", "3", "--concurrent", "1"]
+    text = ganforge(folder, *words, seconds=5400)
+    run_id = re.search(r"reproduce it +ganforge reproduce --run (\w+)", text)
+    if run_id is None:
+        raise Failed(f"no run is named: {text[-300:]}")
+    found = {}
+    for stage in (0, 1):
+        words = ["evaluate", "--model", run_id.group(1), "--stage", str(stage)]
+        for name in ("Set5", "Set14"):
+            words += ["--benchmark", str(SHARED / f"data/benchmarks/{name}/x4")]
+        rows = ganforge(folder, *words, "--json", seconds=900)
+        document = json.loads(rows[rows.index("{\n") :].rpartition("}")[0] + "}")
+        for one in document["result"]["benchmarks"]:
+            mean = one["mean"]
+            name = Path(one["benchmark"]).parent.name
+            found[name, stage] = (mean["psnr"], mean["perceptual_efflite0"])
+    (five, _), (before, seen), (after, now) = (
+        found[key] for key in (("Set5", 0), ("Set14", 0), ("Set14", 1))
+    )
+    result = (
+        f"on pixels Set5 {five:.2f} dB, Set14 {before:.2f} dB; adversarial Set14 {after:.2f} dB; "
+        f"perceptual_efflite0 on Set14 {seen:.4f}, then {now:.4f} ({now / seen - 1:+.1%}); "
+        f"run {run_id.group(1)}"
+    )
+    if five < 30.5 or now > 0.9 * seen or after < before - 2.5:
+        raise Failed(result)
+    return result
 
 
 def foreign(folder: Path) -> str:
@@ -147,6 +187,7 @@ def _mean(table: str) -> float:
 
 
 CHECKS = {
+    "fourfold": Check("15.3, 15.4: SRGAN ×4 on pixels, then adversarial", fourfold),
     "foreign": Check(
         "15.1: a published model is measured, taken home, and trained further", foreign
     ),

@@ -363,9 +363,12 @@ def known_metrics(kind: "type[System]", settings: "SystemSettings | None") -> "l
 
 def check_terms(kind: "type[System]", settings: "SystemSettings") -> None:
     """Refuse a stage without a term for the generator, and a network file that does not exist."""
+    # here and not above: it imports torch, and the command line is made of this file
+    from ganforge.systems.perceptual import EFFLITE0
+
     values = flatten(settings)
     file = values.get("perceptual.network", "none")
-    builtin = ("auto", "imagenet", "none")
+    builtin = ("auto", "imagenet", "none", *EFFLITE0)
     known = file in builtin or file.startswith("sha256:")
     if not known and not Path(file).expanduser().is_file():
         raise SettingsError(
