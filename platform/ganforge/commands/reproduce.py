@@ -12,7 +12,7 @@ from ganforge.commands.configure import (
     print_images,
 )
 from ganforge.commands.results import ReproduceResult, StageVerdict
-from ganforge.commands.start import check_accept
+from ganforge.commands.start import check_accept, images_bar
 from ganforge.console import Bars, Console, Table
 from ganforge.settings import SettingsError, override, validated
 from ganforge.systems.catalog import in_file, load_system, recorded_name
@@ -108,7 +108,8 @@ def _prepared(
             if content is not None:
                 keep_bytes(asset, content)
     print_images(check_images(system, settings))
-    return prepare(system, settings)
+    with images_bar():
+        return prepare(system, settings)
 
 
 def _unused_file(prepared: "Prepared") -> list[str]:

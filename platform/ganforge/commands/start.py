@@ -4,7 +4,8 @@ import logging
 import os
 import shlex
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from ganforge.commands.configure import (
     configure,
     print_images,
 )
-from ganforge.console import complain, show
+from ganforge.console import Bars, complain, show
+from ganforge.data.image_progress import image_progress
 from ganforge.output_files import make_output_folder, output_file
 from ganforge.settings import SettingsError, to_json
 from ganforge.systems.catalog import load_system
@@ -65,12 +67,30 @@ def prepare_start(
         return None
     from ganforge.training.prepare import prepare
 
-    prepared = replace(prepare(name, settings), accept_code="code" in accept)
+    with images_bar():
+        prepared = prepare(name, settings)
+    prepared = replace(prepared, accept_code="code" in accept)
     # only now is it known how many steps the stages have: what is wrong with that comes first
     prepared.plan()
     for warning in prepared.warnings:
         complain(warning, "warning")
     return Start(prepared, chosen, images)
+
+
+@contextmanager
+def images_bar() -> Iterator[None]:
+    """A bar for what is done with the images inside the block, where it lasts and errors go to a
+    terminal."""
+    with Bars() as bars:
+        shown: dict[str, Any] = {}
+
+        def show_bar(what: str, done: int, total: int) -> None:
+            if what not in shown:
+                shown[what] = bars.add_task(what, total=total)
+            bars.update(shown[what], completed=done, total=total)
+
+        with image_progress(show_bar):
+            yield
 
 
 def check_accept(accept: Sequence[str]) -> None:

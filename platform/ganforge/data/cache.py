@@ -23,6 +23,7 @@ from PIL import features
 
 from ganforge import local_files
 from ganforge.data.base import ImageSettings
+from ganforge.data.image_progress import counted
 from ganforge.data.images import Decoded, Pixels, SourceImage, decode, digest, load
 from ganforge.data.settings import DataSettings
 from ganforge.data.views import View
@@ -59,7 +60,8 @@ def unwritable(directory: Path, error: OSError) -> SettingsError:
 def identify(images: Sequence[SourceImage], directory: Path) -> tuple[Decoded, ...]:
     """Each image with the hash of its decoded pixels, which `directory` remembers."""
     with ThreadPoolExecutor(THREADS) as threads:
-        return tuple(threads.map(lambda image: _identify(image, directory), images))
+        found = threads.map(lambda image: _identify(image, directory), images)
+        return tuple(counted("reading images", found, len(images)))
 
 
 def _identify(image: SourceImage, directory: Path) -> Decoded:
@@ -269,7 +271,8 @@ def _write(path: Path, images: Sequence[Decoded], view: View, channels: int) -> 
                 _write_at(file.fileno(), content, offset)
             return found.digest()
 
-        hashes = b"".join(threads.map(write_one, range(len(images))))
+        written = threads.map(write_one, range(len(images)))
+        hashes = b"".join(counted("packing images", written, len(images)))
         _write_at(file.fileno(), hashlib.sha256(hashes).digest(), total)
 
 
