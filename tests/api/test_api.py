@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from command_line import ganforge as command
+from generators import write_folder
 from mlflow import MlflowClient
 from PIL import Image
 from small import METRIC, SYSTEM
@@ -275,6 +276,13 @@ def test_settings_are_values_and_not_their_texts():
         ({"system": 3}, "system = 3: must be a text"),
         ({"data": b"x"}, "data = b'x': must be a folder, or several"),
         ({"data": 3}, "data = 3: must be a folder, or several"),
+        ({"data": []}, r"data = \[\]: must be a folder, or several; leave it out"),
+        ({"gpu": "yes"}, "gpu = 'yes': must be True or False"),
+        ({"resume": 3}, "resume = 3: must be True or False"),
+        ({"seeds": 0}, "seeds = 0: must be a whole number from 1"),
+        ({"points_by": 3}, "points_by = 3: must be a text"),
+        ({"points_by": "preference"}, "points"),
+        ({"settings": {"width": None}}, "width = none|'none'"),
         ({"begin_with": 3}, "begin_with = 3: must be a path or a text"),
         ({"on_event": 3}, "on_event = 3: must be a function of one event"),
         ({"on_event": ["nowhere"]}, "listener = 'nowhere': there is no such listener"),
@@ -294,6 +302,35 @@ def test_a_model_is_taken_home(run: ganforge.Run, tmp_path: Path):
         assert np.array_equal(read.upscale(image), run.model(stage).upscale(image))
     with pytest.raises(ganforge.SettingsError, match="--output"):
         run.model().export(tmp_path / "missing" / "generator.onnx")
+
+
+def test_what_is_no_path_or_switch_is_refused(run: ganforge.Run, images: Path, tmp_path: Path):
+    model = run.model()
+    for call, said in (
+        (lambda: model.evaluate(None), "benchmark = None: must be a path"),
+        (lambda: model.export(None), "path = None: must be a path"),
+        (lambda: model.upscale(images / "0.png", half="no"), "half = 'no': must be True or False"),
+        (
+            lambda: model.upscale(np.zeros((8, 8, 3), np.uint8), tmp_path / "x.png"),
+            "output = .*images from memory are returned and not written",
+        ),
+        (
+            lambda: model.upscale(images / "0.png", tmp_path / "x.png"),
+            "output = .*x.png: is the folder that results are written into",
+        ),
+    ):
+        with pytest.raises(ganforge.SettingsError, match=said):
+            call()
+    assert not list(tmp_path.iterdir())
+    assert len(repr(model)) < 300 and "scale 2" in repr(model)
+
+
+def test_a_folder_of_several_runs_is_not_a_model(tmp_path: Path):
+    for name in ("first", "second"):
+        write_folder(tmp_path / "runs" / name)
+    with pytest.raises(ganforge.SettingsError, match="states of 2 runs; give the folder of one"):
+        ganforge.load(tmp_path / "runs")
+    assert ganforge.load(tmp_path / "runs" / "second").model.system == SYSTEM
 
 
 def test_a_benchmark_is_a_table_with_means(run: ganforge.Run, images: Path, tmp_path: Path):
@@ -365,6 +402,7 @@ def test_a_search_over_a_dictionary_is_a_study(folder: Path, images: Path, tmp_p
     scores = [trial.score for trial in study.trials]
     assert study.best.score == max(scores)
     assert study.best.run_id in {trial.run_id for trial in study.trials}
+    assert len(repr(study)) < 300 and f"trial {study.result.best.number}" in repr(study)
     shown = study._repr_html_()
     assert "critic.learning_rate" in shown and "data:image/png;base64," in shown
     for made in (study.plot.history(), study.plot.ranks(), study.plot.parallel()):

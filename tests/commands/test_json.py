@@ -22,7 +22,7 @@ from ganforge.api.start import changes
 from ganforge.commands import results
 from ganforge.commands.evaluate import BenchmarkResult, EvaluateResult
 from ganforge.commands.json_document import SCHEMA, document
-from ganforge.commands.upscale import ImageOutcome, UpscaleResult
+from ganforge.commands.upscale import ImageOutcome, UpscaleResult, _Batch
 from ganforge.doctor.findings import Finding
 from ganforge.inference.benchmark import ImageMetrics
 
@@ -119,6 +119,48 @@ def test_a_document_is_printed_however_a_command_ends(error, capsys):
     found = checked(capsys.readouterr().out, "train", ok=False)
     text = {KeyboardInterrupt: "interrupted", ValueError: "a"}.get(type(error))
     assert found["error"] == text and found["result"] is None
+
+
+def test_options_that_are_refused_give_a_document(capsys, tmp_path):
+    for words, said in (
+        (("upscale", tmp_path, "--output", tmp_path / "o", "--json"), "--model"),
+        (("evaluate", "--json"), "--benchmark"),
+        (("upscale", tmp_path, "--model", "m", "--output", "o", "--width", "0", "--json"), "width"),
+    ):
+        assert ganforge(*words) == 2
+        found = checked(capsys.readouterr().out, words[0], ok=False)
+        assert said in found["error"] and found["result"] is None
+    assert ganforge("evaluate") == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_an_interrupt_of_upscale_names_what_was_made(model, tmp_path, capsys, monkeypatch):
+    for name in ("a.png", "b.png", "c.png"):
+        image(tmp_path / "in" / name)
+    made = _Batch._done
+
+    def two(self, *arguments):
+        if len(self.outcomes) == 2:
+            raise KeyboardInterrupt
+        return made(self, *arguments)
+
+    monkeypatch.setattr(_Batch, "_done", two)
+    words = ("upscale", tmp_path / "in", "--model", model, "--output", tmp_path / "out", "--json")
+    assert ganforge(*words) == 130
+    printed = capsys.readouterr()
+    found = checked(printed.out, "upscale", ok=False)
+    assert found["error"] == "interrupted" and found["result"]["written"] == 2
+    assert [Path(one["source"]).name for one in found["result"]["images"]] == ["a.png", "b.png"]
+    assert "--skip-existing makes the others" in printed.err and "--resume" not in printed.err
+
+
+def test_an_interrupt_before_a_command_begins_gives_a_document(capsys, monkeypatch):
+    def interrupted(name: str):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ganforge.commands.cli._module", interrupted)
+    assert ganforge("upscale", "in", "--model", "m", "--output", "o", "--json") == 130
+    assert checked(capsys.readouterr().out, "upscale", ok=False)["error"] == "interrupted"
 
 
 @pytest.fixture(scope="module")

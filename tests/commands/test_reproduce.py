@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from generators import record_run
 from mlflow import MlflowClient
 from PIL import Image
 from run_files import log_files
@@ -18,6 +19,7 @@ from ganforge.commands.cli import main
 from ganforge.settings import override, to_json
 from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
 from ganforge.tracking.artifacts import input_files
+from ganforge.tracking.preference import Choice, record_choices
 from ganforge.tracking.recorder import Recorder
 from ganforge.tracking.runs import Opening, end_run, open_run
 from ganforge.training.prepare import prepare
@@ -58,6 +60,18 @@ def main_returns(words: list[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(words)
     assert not left.value.code
+
+
+def test_the_preferred_run_is_the_one_that_is_repeated(tmp_path, capsys):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    better, worse = (record_run(uri, "chosen", psnr) for psnr in (20.0, 40.0))
+    reproduce("--experiment", "chosen", "--metric", "preference", "--tracking-uri", uri, code=2)
+    assert "no run has the metric preference" in capsys.readouterr().err
+    record_choices(uri, [Choice("0" * 16, better, worse, "first", 0, 100)])
+    # of these runs weights alone are recorded: which one it is, is said before that is seen
+    reproduce("--experiment", "chosen", "--metric", "preference", "--tracking-uri", uri, code=2)
+    printed = capsys.readouterr()
+    assert better in printed.out + printed.err and worse not in printed.out + printed.err
 
 
 def artifacts(uri: str, run_id: str) -> Path:

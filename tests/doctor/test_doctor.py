@@ -169,6 +169,8 @@ def test_an_open_a_missing_and_an_empty_token_are_named(home: Path) -> None:
 
 def test_no_yaml_and_no_file_are_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "is not YAML" in errors(home, "a: [1\nb: 2")[0].message
+    (home / "image.yaml").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert "is not YAML" in check_file(home / "image.yaml")[0].message
     assert ganforge("doctor", home / "none.yaml") == 1
     assert "No such file" in capsys.readouterr().out
 

@@ -21,6 +21,20 @@ def check_texts(**values: Any) -> None:
             raise SettingsError(f"{name} = {shown(value)}: must be a text")
 
 
+def check_switches(**values: Any) -> None:
+    """SettingsError for the first that is neither True nor False."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise SettingsError(f"{name} = {shown(value)}: must be True or False")
+
+
+def given_path(name: str, value: Any) -> str:
+    """A text or a path as text; SettingsError for anything else, and for None."""
+    if value is None:
+        raise SettingsError(f"{name} = None: must be a path or a text")
+    return as_text(name, value) or ""
+
+
 def as_text(name: str, value: Any) -> str | None:
     """A text or a path as text; SettingsError for anything else."""
     if value is None or isinstance(value, str | Path):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganforge.api.checks import check_texts, check_whole
-from ganforge.settings import SettingsError
+from ganforge.api.checks import check_switches, check_texts, check_whole, given_path
+from ganforge.settings import SettingsError, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ganforge.inference.output_size import OutputSize
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedModel:
     """What `--model` names, loaded. `model.network` is the generator: one tensor in, one out."""
 
@@ -31,6 +31,9 @@ class TrainedModel:
     def scale(self) -> int:
         """Side of an enlarged image by side of its source."""
         return self.model.scale
+
+    def __repr__(self) -> str:
+        return f"TrainedModel({self.reference!r}: {self.model.system}, scale {self.model.scale})"
 
     def upscale(
         self,
@@ -72,7 +75,14 @@ class TrainedModel:
         check_texts(device=device)
         size = OutputSize(outscale, width, height, max_side, filter)
         size.check(as_options=False)
+        check_switches(half=half, skip_existing=skip_existing, overwrite=overwrite)
         if output is not None:
+            if not isinstance(image, str | Path):
+                raise SettingsError(
+                    f"output = {shown(output)}: images from memory are returned and not written; "
+                    "leave output out and save what comes back, or give the path of an image or of "
+                    "a folder"
+                )
             return self._folder(
                 image, output, tile, batch, size, half, device, skip_existing, overwrite
             )
@@ -144,6 +154,8 @@ class TrainedModel:
         self._check_images("measure on a benchmark")
         check_whole("tile", tile, 16)
         check_texts(device=device)
+        check_switches(rgb=rgb, half=half)
+        benchmark = given_path("benchmark", benchmark)
         chosen, model = find_device(False, device), self.model
         if chosen is not None:
             model.network.to(chosen)
@@ -164,7 +176,8 @@ class TrainedModel:
         from ganforge.commands.export import ExportOptions, export
         from ganforge.inference.export import FORMATS
 
-        suffix = Path(path).suffix.removeprefix(".")
+        check_switches(overwrite=overwrite)
+        suffix = Path(given_path("path", path)).suffix.removeprefix(".")
         kinds = {suffix: name for name, (suffix, _) in FORMATS.items()}
         kind = kinds.get(suffix, suffix)
         options = ExportOptions(self.reference, str(path), kind, overwrite=overwrite, size=size)

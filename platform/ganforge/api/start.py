@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ganforge.api.checks import as_text, check_table, check_texts, check_whole
+from ganforge.api.checks import as_text, check_switches, check_table, check_texts, check_whole
 from ganforge.api.run import Run
 from ganforge.api.study import Study
 from ganforge.commands.configure import CliOptions
@@ -54,6 +54,7 @@ def train(
 
     check_texts(experiment=experiment, metric=metric)
     check_whole("seed", seed, 0)
+    check_switches(gpu=gpu, resume=resume, quiet=quiet)
     with _printing(quiet):
         found = command(
             replace(
@@ -88,6 +89,13 @@ def tune(
     patience: int | None = None,
     strategy: str = "halving",
     sampler: str = "tpe",
+    points: str | Path | None = None,
+    points_by: str | None = None,
+    warm_start: str | Sequence[str] = (),
+    rungs: int | None = None,
+    seeds: int | None = None,
+    confirm: int | None = None,
+    trial_limit: str | None = None,
     concurrent: int | None = None,
     workers: int | None = None,
     gpu: bool = False,
@@ -109,7 +117,8 @@ def tune(
     `space` is a dictionary from dotted keys to Ray Tune's domains, a file that has such a SPACE, or
     the name of one of `search_spaces`. `metric` may be several: the study then has a `front`.
     `resume` continues the newest search of the experiment, or the one it names; an interrupted
-    search returns what it has, and can be resumed. Other arguments as for `train`.
+    search returns what it has, and can be resumed. `points`, `warm_start`, `rungs`, `seeds`,
+    `confirm` and `trial_limit` are the options of that name. Other arguments as for `train`.
     """
     from ganforge.commands.tune import TuneOptions
     from ganforge.commands.tune import tune as command
@@ -120,10 +129,14 @@ def tune(
     metrics = list(metrics)
     for each in metrics:
         check_texts(metric=each)
-    check_texts(experiment=experiment, budget=budget, strategy=strategy, sampler=sampler)
+    check_texts(
+        experiment=experiment, budget=budget, strategy=strategy, sampler=sampler,
+        trial_limit=trial_limit, points_by=points_by, register=register,
+    )  # fmt: skip
+    check_switches(gpu=gpu, quiet=quiet, resume=isinstance(resume, str) or resume)
     for name, value, least in (
         ("trials", trials, 1), ("concurrent", concurrent, 1), ("patience", patience, 0),
-        ("seed", seed, 0),
+        ("seed", seed, 0), ("rungs", rungs, 1), ("seeds", seeds, 1), ("confirm", confirm, 0),
     ):  # fmt: skip
         check_whole(name, value, least)
     if not isinstance(space, Mapping):
@@ -135,12 +148,23 @@ def tune(
                     data, system, preset, settings, workers, target, scale, begin_with, tracking_uri
                 ),
                 gpu=gpu,
+                rungs=rungs,
             ),
             TuneOptions(
                 space=space,
                 strategy=strategy,
                 sampler=sampler,
-                limits=LimitOptions(trials=trials, budget=budget, patience=patience),
+                points=as_text("points", points),
+                points_by=points_by,
+                warm_start=(warm_start,) if isinstance(warm_start, str) else tuple(warm_start),
+                limits=LimitOptions(
+                    trials=trials,
+                    budget=budget,
+                    patience=patience,
+                    trial_limit=trial_limit,
+                    confirm=confirm,
+                ),
+                seeds=seeds,
                 concurrent=concurrent,
                 seed=seed,
                 metrics=metrics,
@@ -204,6 +228,8 @@ def changes(settings: Mapping[str, Any] | None, before: str = "") -> list[str]:
 
 def _word(value: Any) -> str:
     """A value as a word of the command line; lists and tables as JSON."""
+    if value is None:
+        return "none"
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(value, default=_plain)
     return str(_plain(value))
@@ -232,8 +258,11 @@ def _folders(data: Folders | None) -> tuple[str, ...]:
     if data is None:
         return ()
     given = [data] if isinstance(data, str | Path) else data
-    if not isinstance(given, Sequence) or isinstance(given, bytes):
-        raise SettingsError(f"data = {shown(data)}: must be a folder, or several")
+    if not isinstance(given, Sequence) or isinstance(given, bytes) or not given:
+        raise SettingsError(
+            f"data = {shown(data)}: must be a folder, or several; leave it out for the photographs "
+            "that come with scikit-image"
+        )
     return tuple(as_text("data", one) or "" for one in given)
 
 

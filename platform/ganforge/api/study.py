@@ -16,13 +16,20 @@ if TYPE_CHECKING:
     from ganforge.systems.base import Metric
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """What a search found; of one that was interrupted, what it has so far."""
 
     result: "SearchResult"
     metric: "Metric"
     uri: str
+
+    def __repr__(self) -> str:
+        best, count = self.result.best, len(self.result.trials)
+        found = "none finished a stage"
+        if best is not None:
+            found = f"best: trial {best.number}, {self.metric.name} {best.last_score:.4g}"
+        return f"Study({self.search_id}: {count} trials, {found})"
 
     @property
     def search_id(self) -> str:
@@ -87,8 +94,11 @@ class Study:
         each stage."""
         from pathlib import Path
 
+        from ganforge.api.checks import check_switches, given_path
         from ganforge.commands.compare import write
 
+        check_switches(ends_only=ends_only, overwrite=overwrite)
+        output = given_path("output", output)
         return write(
             self.uri,
             (self.search_id,),

@@ -10,7 +10,7 @@ import typer
 
 from ganforge.commands.configure import CliOptions
 from ganforge.commands.given_once import App
-from ganforge.commands.json_document import document
+from ganforge.commands.json_document import INTERRUPTED, begin_call, document, never_begun
 from ganforge.commands.options import (
     MODEL,
     Accept,
@@ -65,7 +65,6 @@ from ganforge.settings import SettingsError, shown_key
 
 #: what pathlib says of ~name where nobody is called so
 _NO_HOME = "Could not determine home directory."
-INTERRUPTED = 130
 TERMINATED = 143
 
 app = App(
@@ -251,6 +250,8 @@ def tune(
         )
         searched = search(settings_options, options)
         made.result = None if searched is None else tune_result(searched)
+        if searched is not None and searched.result.best is None:
+            made.error = "no trial finished a stage"
         sys.exit(exit_code(searched))
 
 
@@ -443,6 +444,9 @@ def upscale(
         except command.NotAllUpscaled as error:
             made.result = error.args[2]
             sys.exit(1)  # what failed is printed already
+        except command.UpscaleInterrupted as error:
+            made.result = error.args[0]
+            raise
 
 
 @app.command()
@@ -610,6 +614,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input is one clear message and exit code 2."""
     prepare()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    begin_call()
     try:
         code = app(given, standalone_mode=False)
     except SettingsError as error:
@@ -652,7 +657,11 @@ def main(arguments: list[str] | None = None) -> None:
             show(*message().split("\n"))
         else:
             complain(f"{message().rstrip('.')}; see `{where} --help`")
+            never_begun(given, message().rstrip("."))
         sys.exit(2)
-    if code in (INTERRUPTED, TERMINATED):  # typer makes the first one of Ctrl-C
+    if code == INTERRUPTED:
+        never_begun(given, "interrupted")
+    # typer makes the first one of Ctrl-C
+    if code in (INTERRUPTED, TERMINATED) and given[:1] in (["train"], ["tune"]):
         complain("--resume continues from the last stored state", "interrupted")
     sys.exit(code)

@@ -337,9 +337,10 @@ def choose_metric(
         return kind.metric
     known = {metric.name: metric for metric in known_metrics(kind, settings)}
     if name not in known:
+        more = " or set validation.fid_network=efflite0" if kind.paired and name == _LOOKS else ""
         raise SettingsError(
             f"metric = {shown_key(name)}: is not measured under these settings; choose from "
-            f"{', '.join(known)}"
+            f"{', '.join(known)}{more}"
         )
     return known[name]
 

@@ -6,7 +6,7 @@ What the command prints for people goes to the stream of errors meanwhile.
 import contextlib
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import PurePath
 from typing import Any
@@ -16,6 +16,8 @@ from ganforge.errors import GanforgeError
 
 #: raised by one where a field is removed or means something else; new fields leave it
 SCHEMA = 1
+#: the exit code of Ctrl-C
+INTERRUPTED = 130
 
 
 @dataclass
@@ -36,6 +38,22 @@ class Document:
         return _plain(shown)
 
 
+#: the commands whose documents this process has printed since `begin_call`
+_printed: list[str] = []
+
+
+def begin_call() -> None:
+    """A call of the command line begins: nothing of it is printed yet."""
+    _printed.clear()
+
+
+def never_begun(arguments: Sequence[str], error: str) -> None:
+    """Print the document of a command that ended before it began, by options that are refused or by
+    Ctrl-C, where its `--json` is asked for."""
+    if "--json" in arguments and not _printed:
+        show_json(Document(arguments[0], error=error).as_dict(), sys.stdout)
+
+
 @contextlib.contextmanager
 def document(command: str, asked: bool) -> Iterator[Document]:
     """A document to be given its `result` in the block, and printed at its end where it is asked
@@ -51,6 +69,8 @@ def document(command: str, asked: bool) -> Iterator[Document]:
         made.ok = True
     except SystemExit as stop:
         made.ok = not stop.code
+        if stop.code == INTERRUPTED:
+            made.error = made.error or "interrupted"
         raise
     except KeyboardInterrupt:
         made.error = "interrupted"
@@ -62,6 +82,7 @@ def document(command: str, asked: bool) -> Iterator[Document]:
         made.error = (str(error).splitlines() or [type(error).__name__])[0]
         raise
     finally:
+        _printed.append(command)
         show_json(made.as_dict(), results)
 
 

@@ -50,8 +50,11 @@ def register_best(console: Console, run_id: str, name: str, metric: "Metric", ur
     try:
         with console.status("registering the best trial's model, with ONNX and torch.export files"):
             made = enter(uri, run_id, model_name(name), metric=metric)
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    except (Exception, KeyboardInterrupt) as error:
+        # an interrupt too: the search is over, and its result is not lost for it
+        lines = str(error).strip().splitlines()
+        stopped = isinstance(error, KeyboardInterrupt)
+        reason = "interrupted" if stopped else (lines or [type(error).__name__])[0][:200]
         again = f"ganforge register --model {run_id} --name {shlex.quote(model_name(name))}"
         _line(console, f"warning       the model was not registered: {reason}")
         _line(console, f"try again     {again} --tracking-uri {shlex.quote(uri)}")
@@ -75,13 +78,13 @@ def print_registered(
         _line(console, f"              {note}")
     _line(
         console,
-        f"use it        ganforge upscale IMAGES --model {made.uri} --output DIR "
+        f"use it        ganforge upscale IMAGES --model {shlex.quote(made.uri)} --output DIR "
         f"--tracking-uri {where}",
     )
     _line(
         console,
         f"serve it      MLFLOW_TRACKING_URI={where} mlflow models serve "
-        f"--model-uri {made.uri} --env-manager local --port 5001",
+        f"--model-uri {shlex.quote(made.uri)} --env-manager local --port 5001",
     )
 
 

@@ -44,8 +44,10 @@ def reproduce(
     validation.root, where they are elsewhere than recorded. Other code and another environment are
     listed and tried, but for `strict`.
     """
+    from ganforge.systems.base import Metric
     from ganforge.tracking.artifacts import fetch_images, system_of
     from ganforge.tracking.client import existing_uri
+    from ganforge.tracking.preference import METRIC as PREFERENCE
     from ganforge.tracking.queries import (
         best_run,
         fetch_settings,
@@ -58,9 +60,9 @@ def reproduce(
     folders = folder_changes(data) | {key: where for key, where in others.items() if where}
     uri = existing_uri(tracking_uri)
     if run_id is None:
-        chosen = choose_metric(
-            load_system(system_of(uri, experiment, trust_code=trust_code)), metric
-        )
+        kind = load_system(system_of(uri, experiment, trust_code=trust_code))
+        # what people chose is a metric of every system (`ganforge compare`)
+        chosen = Metric(PREFERENCE, "max") if metric == PREFERENCE else choose_metric(kind, metric)
         run_id = best_run(uri, experiment, *chosen)
     results = fetch_stages(uri, run_id)
     if not results:

@@ -227,12 +227,12 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
 
 
 def exit_code(searched: Searched | None) -> int:
-    """0 where a search has a best trial, 1 where it has none, 130 where it was interrupted."""
+    """130 where a search was interrupted; else 0 where it has a best trial, 1 where it has none."""
     if searched is None:
         return 0
-    if searched.result.best is None:
-        return 1
-    return 130 if searched.result.interrupted else 0
+    if searched.result.interrupted:
+        return 130
+    return 1 if searched.result.best is None else 0
 
 
 def print_edits(

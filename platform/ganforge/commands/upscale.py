@@ -1,7 +1,6 @@
 """`ganforge upscale`: images through a trained generator."""
 
 import os
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,8 @@ _MAX_REPEATED = 4
 SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp"}
 #: the longest side that a format holds
 _MAX_SIDE = {".jpg": 65_500, ".webp": 16_383}
-_INTERRUPTED = 130
+#: of an image; the counts of a result are in this order
+_STATUS = ("written", "skipped", "failed")
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,13 @@ class NotAllUpscaled(GanforgeError):
     """Images that failed; the others are written. `args[1]` has a line for each, `args[2]` is the
     UpscaleResult."""
 
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class UpscaleInterrupted(KeyboardInterrupt):
+    """`args[0]` is the UpscaleResult of the images that were made before."""
+
 
 def check_options(options: UpscaleOptions) -> None:
     """SettingsError for options that cannot be followed, before a model is loaded."""
@@ -101,6 +108,12 @@ def check_options(options: UpscaleOptions) -> None:
     if options.batch > 1 and options.tile is None:
         raise SettingsError(f"--batch {options.batch}: is a number of tiles; give --tile too")
     options.size.check()
+    output = Path(options.output)
+    if output.suffix.lower() in SUFFIXES.values() and not output.exists():
+        raise SettingsError(
+            f"output = {shown_key(options.output)}: is the folder that results are written into; "
+            "give a folder"
+        )
 
 
 def upscale(options: UpscaleOptions, found: FoundModel | None = None) -> UpscaleResult:
@@ -131,7 +144,7 @@ def upscale(options: UpscaleOptions, found: FoundModel | None = None) -> Upscale
             f"{done} of {len(tasks)} images are in {folder}; --skip-existing makes the others",
             "interrupted",
         )
-        sys.exit(_INTERRUPTED)
+        raise UpscaleInterrupted(_result(options, found, folder, batch.outcomes)) from None
     return _finish(options, found, folder, batch.outcomes, notes)
 
 
@@ -157,28 +170,30 @@ def _finish(
     notes: list[str],
 ) -> UpscaleResult:
     """Print what became of the images; the result, or NotAllUpscaled with it."""
-    count = {kind: sum(one.status == kind for one in outcomes) for kind in _STATUS}
+    result = _result(options, found, folder, outcomes)
     for one in outcomes:
         if one.status == "written" and one.message:
             notes.append(f"{one.source}: {one.message}")
     for note in notes:
         show(f"note: {note}")
-    already = f", {count['skipped']} of them already" if count["skipped"] else ""
-    show(f"{len(outcomes) - count['failed']} of {len(outcomes)} images are in {folder}{already}")
+    already = f", {result.skipped} of them already" if result.skipped else ""
+    show(f"{len(outcomes) - result.failed} of {len(outcomes)} images are in {folder}{already}")
     errors = [one.message for one in outcomes if one.status == "failed"]
     for error in errors:
         complain(error)
-    result = UpscaleResult(
-        str(folder), options.model, found.run_id, found.model.scale,
-        count["written"], count["skipped"], count["failed"], tuple(outcomes),
-    )  # fmt: skip
     if errors:
         text = f"{len(errors)} of {len(outcomes)} images are not upscaled: {errors[0]}"
         raise NotAllUpscaled(text, errors, result)
     return result
 
 
-_STATUS = ("written", "skipped", "failed")
+def _result(
+    options: UpscaleOptions, found: FoundModel, folder: Path, outcomes: list[ImageOutcome]
+) -> UpscaleResult:
+    counts = (sum(one.status == kind for one in outcomes) for kind in _STATUS)
+    return UpscaleResult(
+        str(folder), options.model, found.run_id, found.model.scale, *counts, tuple(outcomes)
+    )
 
 
 class _Batch:

@@ -54,7 +54,7 @@ def check_file(path: Path) -> list[Finding]:
                 "give the path of a file that exists",
             )
         ]
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         message = " ".join(str(error).split())
         return [Finding.error(str(path), f"is not YAML: {message}", "fix the line that is named")]
     if not isinstance(content, dict):

@@ -161,8 +161,22 @@ def stored_generators(folder: Path) -> list[Path]:
     return [Path(top, name) for top, _, files in os.walk(folder) if name in files]
 
 
+def _run_folder(file: Path, below: Path) -> Path:
+    """The folder of the run that a stored generator belongs to, as settings.json marks it."""
+    for folder in file.parents:
+        if (folder / "settings.json").is_file() or folder == below:
+            return folder
+    return below
+
+
 def _newest(folder: Path, stage: int | None) -> Path:
     found = sorted(sorted(stored_generators(folder)), key=_stage_number)
+    runs = sorted({_run_folder(file, folder) for file in found})
+    if len(runs) > 1:
+        named = ", ".join(str(run) for run in runs[:3]) + (", …" if len(runs) > 3 else "")
+        raise SettingsError(
+            f"model = {folder}: has the states of {len(runs)} runs; give the folder of one: {named}"
+        )
     if stage is not None:
         numbers = ", ".join(str(_stage_number(file)) for file in found)
         found = [file for file in found if _stage_number(file) == stage]
