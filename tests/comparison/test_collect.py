@@ -16,6 +16,7 @@ from ganforge.systems.progressive_gan_sr import ProgressiveGANSR
 from ganforge.systems.settings import ladder
 from ganforge.tracking.client import open_client
 from ganforge.tracking.compared import compared_runs
+from ganforge.tracking.preference import read_choice, record_choices
 from ganforge.tracking.runs import Opening, open_run
 
 
@@ -117,3 +118,86 @@ def test_pixels_of_the_strips_are_read_as_they_are(recorded: Recorded, tmp_path:
     for path in (page / "tiles").iterdir():
         with Image.open(io.BytesIO(path.read_bytes())) as image:
             assert image.mode == "RGB" and not set(image.info) & {"icc_profile", "gamma", "srgb"}
+
+
+def test_what_is_refused_leaves_no_folder(recorded: Recorded, tmp_path: Path, capsys) -> None:
+    page, store = tmp_path / "page", ("--tracking-uri", recorded.uri)
+    assert ganforge("compare", "nope", "--output", page, *store) == 2
+    assert "neither an experiment, a search nor a run" in capsys.readouterr().err
+    assert ganforge("compare", "faces", "--metric", "foo", "--output", page, *store) == 2
+    error = capsys.readouterr().err
+    assert "metric = foo: none of the 3 runs has it; their metrics are: validation/psnr" in error
+    assert not page.exists()
+    # what a system measures is a metric of its runs before the first value
+    measured = ProgressiveGANSR.metrics[0].name
+    assert ganforge("compare", "faces", "--metric", measured, "--output", page, *store) == 0
+
+
+@pytest.mark.parametrize("below", ["", "page"])
+def test_a_file_is_not_a_folder_for_the_page(
+    recorded: Recorded, tmp_path: Path, capsys, below: str
+) -> None:
+    file = tmp_path / "best.png"
+    file.write_bytes(b"mine")
+    arguments = ("--output", file / below, "--overwrite", "--tracking-uri", recorded.uri)
+    assert ganforge("compare", "faces", *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "is not usable as a folder" in error
+    assert file.read_bytes() == b"mine"
+
+
+def choice(number: int, first: str, second: str) -> dict[str, object]:
+    runs = {"first": first, "second": second}
+    return {"key": f"{number:016x}", **runs, "better": "first", "image": 0, "mark": 100}
+
+
+def test_choices_of_runs_that_are_absent_are_left_out(tmp_path: Path, capsys) -> None:
+    store = record(tmp_path, 3, images=1, sides=(16,))
+    first, second, deleted = store.runs
+    client = open_client(store.uri)
+    client.delete_run(deleted)
+    file = tmp_path / "choices.json"
+
+    def applied(*choices: object) -> int:
+        file.write_text(json.dumps({"format": 1, "choices": choices}))
+        return ganforge("compare", "--apply", file, "--tracking-uri", store.uri)
+
+    absent = "0" * 32
+    lost = [choice(1, first, absent), choice(2, deleted, second)]
+    assert applied(*lost) == 2
+    assert f"run = {absent}: unavailable from" in capsys.readouterr().err
+    assert "preference" not in client.get_run(first).data.tags, "nothing is recorded of either run"
+    assert applied(*lost, choice(3, first, second)) == 0
+    shown = capsys.readouterr()
+    assert "recorded      1 choices\n" in shown.out
+    assert shown.err.count("\n") == 1 and "warning: 2 choices are left out" in shown.err
+    assert absent in shown.err and deleted in shown.err
+    # what was recorded before is not counted as new
+    assert applied(choice(3, first, second), choice(4, second, first)) == 0
+    assert "recorded      1 choices; 1 were recorded before\n" in capsys.readouterr().out
+    tags = client.get_run(first).data.tags
+    assert (tags["preference.won"], tags["preference.lost"]) == ("1", "1")
+    file.write_text("{}")
+    assert ganforge("compare", "--apply", file, "--tracking-uri", store.uri) == 2
+    assert 'begins with {"format": 1, "choices": [' in capsys.readouterr().err
+
+
+def test_a_page_has_an_id_of_its_own_and_the_choices_of_its_records(tmp_path: Path) -> None:
+    store = record(tmp_path, 2, images=1, sides=(16,))
+    first, second = store.runs
+
+    def page(*sources: str) -> dict:
+        given = ("--output", tmp_path / "page", "--overwrite", "--tracking-uri", store.uri)
+        assert ganforge("compare", *sources, *given) == 0
+        return read(tmp_path / "page")
+
+    before = page("faces", first)
+    assert before["recorded"] == []
+    record_choices(store.uri, [read_choice(choice(7, first, second))])
+    # half recorded: it is still to be applied
+    info = open_client(store.uri).get_run(first).info
+    put(info, f"preference/{8:016x}-won.json", b"{}")
+    record(tmp_path, 1, images=1, sides=(16,))
+    after = page(first, "faces")
+    assert after["id"] == before["id"] != page("faces")["id"]
+    assert after["recorded"] == [f"{7:016x}"] and len(after["runs"]) == 3

@@ -196,6 +196,104 @@ def test_choices_of_a_folder_are_saved_and_applied(
     assert sum(p.won for p in found.values()) == 2 and sum(p.tied for p in found.values()) == 2
 
 
+@pytest.fixture
+def twins(tmp_path: Path) -> Recorded:
+    """Three runs of each of two experiments, which have the same names."""
+    found = [record(tmp_path, 3, images=1, sides=(16,), experiment=name) for name in ("a b", "<b>")]
+    return Recorded(found[0].uri, [run for one in found for run in one.runs], {}, {})
+
+
+def choose(page: Any, first: int, second: int, better: str = "first") -> None:
+    page.evaluate(f"record(data.runs[{first}], data.runs[{second}], '{better}', 0)")
+
+
+def wins(page: Any) -> list[int]:
+    return page.evaluate("data.runs.map((run) => run.preference.won)")
+
+
+def test_kept_choices_are_those_of_one_page_and_counted_once(
+    twins: Recorded, opened: Any, tmp_path: Path
+) -> None:
+    pages = [write(twins.uri, (name,), tmp_path / str(n)) for n, name in enumerate(("a b", "<b>"))]
+    opened.goto(pages[0].as_uri())
+    assert opened.locator("#save").is_hidden() and opened.locator("#clear").is_hidden()
+    for second in (1, 2):
+        choose(opened, 0, second)
+    assert opened.locator("#save").inner_text() == "Save 2 choices" and wins(opened) == [2, 0, 0]
+    opened.goto(pages[1].as_uri())
+    assert opened.locator("#save").is_hidden() and wins(opened) == [0, 0, 0]
+    # what is of no run of the page, or not a choice, is neither counted nor saved
+    text = opened.evaluate(f"localStorage.getItem('ganforge-choices-{data_id(pages[0])}')")
+    kept = json.loads(text)
+    odd = json.dumps([*kept, None, 7])
+    opened.evaluate(f"localStorage.setItem(KEPT, {json.dumps(odd)})")
+    opened.reload()
+    assert opened.locator("#save").is_hidden() and wins(opened) == [0, 0, 0]
+    # recorded: an old page still shows them, a new one has them from the records
+    opened.goto(pages[0].as_uri())
+    file = tmp_path / "choices.json"
+    with opened.expect_download() as download:
+        opened.click("#save")
+    download.value.save_as(file)
+    record_choices(twins.uri, read_choices(file))
+    opened.reload()
+    assert wins(opened) == [2, 0, 0]
+    choose(opened, 1, 2)
+    write(twins.uri, ("a b",), tmp_path / "0", overwrite=True)
+    opened.reload()
+    assert opened.locator("#save").inner_text() == "Save 1 choice" and wins(opened) == [2, 1, 0]
+    assert len(opened.evaluate("picks.stored()")) == 1
+
+
+def data_id(page: Path) -> str:
+    text = page.with_name("data.js").read_text("ascii")
+    return json.loads(text.partition("const COMPARISON = ")[2].rstrip().removesuffix(";"))["id"]
+
+
+def test_kept_choices_are_removed_after_a_question(
+    twins: Recorded, opened: Any, tmp_path: Path
+) -> None:
+    opened.goto(write(twins.uri, ("<b>",), tmp_path / "page").as_uri())
+    choose(opened, 0, 1)
+    opened.once("dialog", lambda dialog: dialog.dismiss())
+    opened.keyboard.press("x")
+    assert opened.locator("#save").is_visible() and wins(opened) == [1, 0, 0]
+    opened.once("dialog", lambda dialog: dialog.accept())
+    opened.click("#clear")
+    opened.get_by_text("Removed 1 choice").wait_for()
+    assert wins(opened) == [0, 0, 0] and opened.locator("#clear").is_hidden()
+    opened.reload()
+    assert wins(opened) == [0, 0, 0]
+    opened.keyboard.press("x")
+    opened.get_by_text("This page keeps no choices").wait_for()
+
+
+def test_runs_of_one_name_are_kept_apart_and_filtered(
+    twins: Recorded, opened: Any, tmp_path: Path
+) -> None:
+    opened.goto(write(twins.uri, ("a b", "<b>"), tmp_path / "page").as_uri())
+
+    def filtered(text: str) -> list[int]:
+        opened.fill("#filter", text)
+        return opened.evaluate("state.order")
+
+    assert filtered("<b>") == filtered("experiment=<b>") == filtered("experiment~<") == [3, 4, 5]
+    assert filtered('experiment="a b"') == filtered('"a b"') == filtered('"a b') == [0, 1, 2]
+    assert filtered('experiment="a b" "trial 1"') == [1]
+    assert filtered("width>8 experiment!=<b>") == [1, 2]
+    assert filtered("width<b") == filtered("unknown>1") == []
+    # a choice that was not applied counts at once, in the filter as in the order
+    assert filtered("preference>=0.5") == []
+    choose(opened, 1, 4)
+    assert opened.evaluate("state.order") == [1]
+    opened.get_by_text("Recorded: trial 1 of a b is better than trial 1 of <b>").wait_for()
+    opened.fill("#filter", "")
+    opened.select_option("#sort", "preference")
+    choose(opened, 2, 5)
+    choose(opened, 2, 5)
+    assert opened.evaluate("state.order.slice(0, 2)") == [2, 1]
+
+
 def test_the_best_of_200_is_found_looked_at_and_picked(
     recorded: Recorded, opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

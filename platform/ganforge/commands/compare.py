@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganforge.console import complain, show
-from ganforge.settings import SettingsError, shown, shown_path
+from ganforge.settings import SettingsError, shown_path
 
 if TYPE_CHECKING:
     from ganforge.comparison.collect import Collector
@@ -71,13 +71,12 @@ def write(
     """Write the page of these experiments, searches and runs into a folder; the file to open."""
     from ganforge.comparison.collect import Collector, check_shown
     from ganforge.comparison.page import check_page, write_page
-    from ganforge.output_files import make_output_folder
 
     check_page(folder, overwrite=overwrite)
-    make_output_folder(folder)
     collector = Collector(uri, sources, folder, metric, ends_only, overwrite)
     data = collector.collect()
     check_shown(data, sources)
+    data["recorded"] = collector.recorded_choices(data)
     page = write_page(folder, data, overwrite=overwrite)
     _report(collector, data)
     return page
@@ -120,14 +119,33 @@ def _serve(uri: str, sources: Sequence[str], options: CompareOptions) -> None:
 
 
 def _apply(uri: str, path: Path) -> None:
+    from ganforge.tracking.compared import absent_runs, recorded_keys
     from ganforge.tracking.preference import record_choices
 
     choices = read_choices(path)
-    found = record_choices(uri, choices)
+    absent = absent_runs(uri, (run for one in choices for run in (one.first, one.second)))
+    kept = [one for one in choices if not absent.keys() & {one.first, one.second}]
+    if absent and not kept:
+        run, reason = next(iter(absent.items()))
+        raise SettingsError(f"run = {run}: unavailable from {uri} ({reason})")
+    runs = dict.fromkeys(run for one in kept for run in (one.first, one.second))
+    held = {run: recorded_keys(uri, run) for run in runs}
+    before = {one.key for one in kept if one.key in held[one.first] & held[one.second]}
+    new = {one.key for one in kept} - before
+    found = record_choices(uri, kept)
     for run, preference in found.items():
         counts = f"won {preference.won}, lost {preference.lost}, tied {preference.tied}"
         show(f"run {run}  preference {preference.share:.4f} ({counts})")
-    show(f"recorded      {len(choices)} choices")
+    if absent:
+        named = ", ".join(list(absent)[:_MOST_LINES])
+        more = f" and {len(absent) - _MOST_LINES} more" if len(absent) > _MOST_LINES else ""
+        complain(
+            f"{len(choices) - len(kept)} choices are left out, whose runs are not in {uri}: "
+            f"{named}{more}",
+            "warning",
+        )
+    again = f"; {len(before)} were recorded before" if before else ""
+    show(f"recorded      {len(new)} choices{again}")
 
 
 def read_choices(path: Path) -> list[Any]:
@@ -148,7 +166,7 @@ def read_choices(path: Path) -> list[Any]:
     if not isinstance(given, list) or record.get("format") != 1:
         raise SettingsError(
             f"--apply {shown_path(path)}: is not a file of choices; give the choices.json that was "
-            f'saved from a page, which begins with {shown({"format": 1})[:-1]}, "choices": […'
+            'saved from a page, which begins with {"format": 1, "choices": […'
         )
     found = []
     for number, each in enumerate(given, 1):

@@ -40,9 +40,9 @@ class GivenOnce(TyperCommand):
 
 
 def _name(param: Any) -> str:
-    """--data, or the name of an argument."""
+    """--data, or what --help calls an argument."""
     long = [name for name in getattr(param, "opts", ()) if name.startswith("--")]
-    return long[0] if long else str(param.name)
+    return long[0] if long else str(getattr(param, "metavar", None) or param.name)
 
 
 class App(typer.Typer):

@@ -1,8 +1,11 @@
 """The sample grids of runs as images on a page: fetched, cut, matched between runs, measured."""
 
+import hashlib
 import importlib
+import json
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,10 +22,10 @@ from ganforge.comparison.panes import (
     tile_psnr,
 )
 from ganforge.local_files import MOST_SOURCE, read_file
-from ganforge.output_files import output_file
-from ganforge.settings import SettingsError
+from ganforge.output_files import make_output_folder, output_file
+from ganforge.settings import SettingsError, shown_key
 from ganforge.systems.catalog import known_systems
-from ganforge.tracking.compared import ComparedRun, compared_runs
+from ganforge.tracking.compared import ComparedRun, compared_runs, recorded_keys
 from ganforge.tracking.preference import Preference
 from ganforge.tracking.queries import fetch_file, list_files
 
@@ -34,6 +37,8 @@ _GRID = re.compile(r"grids/stage-(\d{1,6})-(\d{1,12})\.png")
 _MARK = re.compile(r"images/samples~grid\+step\+(\d{1,9})\+timestamp\+[^/]*\.png")
 #: panes of a system that is not known here
 _UNNAMED = 4
+#: as many metrics are named where one is asked for that no run has
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,10 @@ class Frame:
 
 @dataclass
 class Collector:
-    """Fetches what a comparison of `sources` shows, and writes the tiles into `folder`. A second
-    call of `collect` fetches what is new since the first. `metric` stands in the head of each run,
-    by default that of its system; with `ends_only` a run has one frame for each stage."""
+    """Fetches what a comparison of `sources` shows, and writes the tiles into `folder`, which is
+    made for the first one: what is refused leaves no folder. A second call of `collect` fetches
+    what is new since the first. `metric` stands in the head of each run, by default that of its
+    system; with `ends_only` a run has one frame for each stage."""
 
     uri: str
     sources: Sequence[str]
@@ -72,6 +78,7 @@ class Collector:
     def collect(self) -> dict[str, Any]:
         """All runs and images as the page reads them; a run without a grid is left out."""
         runs = compared_runs(self.uri, self.sources)
+        _check_metric(self.metric, runs)
         for run in runs:
             if run.run_id in self._complete:
                 continue
@@ -80,7 +87,24 @@ class Collector:
                 self._complete.add(run.run_id)
         shown = [(run, frames) for run in runs if (frames := self._of(run))]
         metric = self.metric or next((found for run in runs if (found := own_metric(run))), "")
-        return as_data(shown, len(runs)) | {"title": ", ".join(self.sources), "metric": metric}
+        return as_data(shown, len(runs)) | {
+            "id": self._page_id(),
+            "title": ", ".join(self.sources),
+            "metric": metric,
+        }
+
+    def recorded_choices(self, data: dict[str, Any]) -> list[str]:
+        """The keys of the choices that both of their runs hold: a page that keeps choices of its
+        own does not count these again."""
+        chosen = [run["id"] for run in data["runs"] if _was_compared(run["preference"])]
+        held = Counter(key for run in chosen for key in recorded_keys(self.uri, run))
+        return sorted(key for key, count in held.items() if count > 1)
+
+    def _page_id(self) -> str:
+        """Equal for pages that compare the same, also when a search has more runs by then. A
+        browser keeps the choices of all pages that were opened as files in one store."""
+        compared = json.dumps([self.uri, sorted(set(self.sources))])
+        return hashlib.sha256(compared.encode()).hexdigest()[:16]
 
     def _of(self, run: ComparedRun) -> list[Frame]:
         found = [frame for frame in self._frames.get(run.run_id, {}).values() if frame is not None]
@@ -144,10 +168,35 @@ class Collector:
 
     def _write(self, name: str, content: bytes) -> str:
         if name not in self._written:
+            make_output_folder(self.folder)
             with output_file(self.folder, f"{TILES}/{name}.png", overwrite=self.overwrite) as file:
                 file.write(content)
             self._written.add(name)
         return name
+
+
+def _check_metric(metric: str, runs: Sequence[ComparedRun]) -> None:
+    """SettingsError for a metric that no run has, and that none of their systems measures."""
+    recorded = {name for run in runs for name in run.metrics}
+    measured = {name for run in runs for name in _measured(run)}
+    # runs that have just begun have no metric yet
+    if not metric or not recorded or metric in recorded | measured:
+        return
+    named = sorted(recorded)
+    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    raise SettingsError(
+        f"metric = {shown_key(metric)}: none of the {len(runs)} runs has it; their metrics are: "
+        f"{', '.join(named[:_MOST_NAMED])}{more}"
+    )
+
+
+def _measured(run: ComparedRun) -> list[str]:
+    found = _system(run.system)
+    return [] if found is None else [one.name for one in (found.metric, *found.metrics)]
+
+
+def _was_compared(preference: dict[str, float]) -> bool:
+    return any(preference[name] for name in ("won", "lost", "tied"))
 
 
 def own_metric(run: ComparedRun) -> str:

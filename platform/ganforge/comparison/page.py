@@ -1,11 +1,12 @@
 """The page as a folder of static files: it works without a server and without a network."""
 
 import json
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ganforge.output_files import check_output, output_file
+from ganforge.output_files import check_output, make_output_folder, output_file
 
 #: what the page consists of, next to its data and tiles
 PARTS = (
@@ -40,6 +41,9 @@ def as_script(data: dict[str, Any]) -> bytes:
 
 def check_page(folder: Path, *, overwrite: bool) -> None:
     """What `write_page` would refuse now, before anything is fetched for it."""
+    above = next((path for path in (folder, *folder.parents) if os.path.exists(path)), folder)
+    if not above.is_dir():
+        make_output_folder(folder)  # refuses it: this is a file, or lies below one
     if folder.exists():
         for name in PARTS:
             check_output(folder, name, overwrite=overwrite)

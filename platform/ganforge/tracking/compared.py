@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
@@ -11,13 +11,17 @@ from mlflow.exceptions import MlflowException
 
 from ganforge.settings import SettingsError, shown
 from ganforge.tracking.client import open_client
-from ganforge.tracking.preference import Preference, recorded_preference
+from ganforge.tracking.preference import METRIC, Preference, recorded_preference
+from ganforge.tracking.queries import list_files
 
 #: what is recorded of every run; the others among its parameters are settings that a search varied
 _ESSENTIALS = ("system", "resolutions", "batch_size", "seed")
 #: a copy of a setting on another scale, for the axes of MLflow's charts
 _COPY = "_log10"
 _SEARCH = re.compile(r"[\w.\-]{1,128}")
+_CHOICE = re.compile(rf"{METRIC}/([0-9a-f]{{16}})-(?:won|lost|tied)\.json")
+#: what a store answers for the id of a run that it does not have, or that it would not give one
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _PAGE = 1000
 
 
@@ -54,6 +58,30 @@ def compared_runs(uri: str, sources: Sequence[str]) -> list[ComparedRun]:
                 names[number] = client.get_experiment(number).name
             found.setdefault(run.info.run_id, _compared(uri, run, names[number]))
     return list(found.values())
+
+
+def recorded_keys(uri: str, run: str) -> set[str]:
+    """The keys of the choices that a run holds."""
+    return {m[1] for path in list_files(uri, run, METRIC) if (m := _CHOICE.fullmatch(path))}
+
+
+def absent_runs(uri: str, runs: Iterable[str]) -> dict[str, str]:
+    """Those of these runs that the store does not have, with its reason. SettingsError where it
+    cannot be asked."""
+    client = open_client(uri)
+    found: dict[str, str] = {}
+    for run in dict.fromkeys(runs):
+        try:
+            stage = client.get_run(run).info.lifecycle_stage
+        except MlflowException as error:
+            reason = str(error).splitlines()[0]
+            if error.error_code not in _ABSENT:
+                raise SettingsError(f"run = {run}: unavailable from {uri} ({reason})") from None
+            found[run] = reason
+        else:
+            if stage == "deleted":  # takes no tag and no metric
+                found[run] = "it was deleted"
+    return found
 
 
 def _runs(client: MlflowClient, uri: str, source: str) -> list[Run]:

@@ -26,7 +26,10 @@ function start() {
   state.mark = allMarks.at(-1) ?? 0;
   $("title").textContent = data.title;
   document.title = data.title;
-  if (!data.served) picks.kept().forEach(count);
+  if (!data.served) {
+    picks.dropRecorded();
+    countKept();
+  }
   // a tile that its image fills by a whole factor
   const side = data.runs.length ? frameOf(data.runs[0]).side : 1;
   const sizes = [...$("tile").options].map((option) => Number(option.value)).filter((size) => size >= 192);

@@ -54,7 +54,7 @@ function showState() {
   element("div", corner, "name", againstName() || "images");
   element("div", corner, "quiet", state.mode === "image" ? "hold Space to see it" : state.mode);
   const kept = picks.kept().length;
-  $("save").hidden = data.served || !kept;
+  for (const id of ["save", "clear"]) $(id).hidden = data.served || !kept;
   $("save").textContent = `Save ${kept} choice${kept === 1 ? "" : "s"}`;
   const style = document.documentElement.style;
   style.setProperty("--tile", `${state.tile}px`);
@@ -145,8 +145,8 @@ async function record(first, second, outcome, row) {
   try {
     await choose(first, second, outcome, row);
     const names = outcome === "second" ? [second, first] : [first, second];
-    say(outcome === "tied" ? "Recorded: equal" : `Recorded: ${names[0].name} is better than ${names[1].name}`);
-    showState();
+    say(outcome === "tied" ? "Recorded: equal" : `Recorded: ${nameOf(names[0])} is better than ${nameOf(names[1])}`);
+    rearrange(); // the order and the filter may ask for preference
     return true;
   } catch (error) {
     say(`Not recorded: ${error.message}`);

@@ -74,6 +74,7 @@ const KEYS = {
   p: () => state.focus.run !== null && pin(state.focus.run),
   b: better,
   c: openPicking,
+  x: clearChoices,
   "/": () => $("filter").focus(),
   "?": () => $("keys").showModal(),
 };
@@ -127,6 +128,7 @@ function listen() {
   on("play", play, "click");
   on("pick", openPicking, "click");
   on("save", saveChoices, "click");
+  on("clear", clearChoices, "click");
   on("help", () => $("keys").showModal(), "click");
   for (const button of $("modes").children) button.addEventListener("click", () => setMode(button.dataset.mode));
   for (const select of document.querySelectorAll("select")) select.addEventListener("change", () => select.blur());

@@ -2,26 +2,40 @@
 // to the server that the page came from; a page from a folder keeps it until it is saved.
 "use strict";
 
-const KEPT = "ganforge-choices";
+// Browsers share the storage of all pages that are opened as files.
+const KEPT = `ganforge-choices-${data.id}`;
 
 const picks = {
   pair: null,
   count: 0,
-  kept() {
+  memory: null, // the choices, in a browser without storage: they last as long as the page
+  stored() {
     try {
-      const found = JSON.parse(localStorage.getItem(KEPT) ?? "[]");
+      const found = this.memory ?? JSON.parse(localStorage.getItem(KEPT) ?? "[]");
       return Array.isArray(found) ? found : [];
     } catch {
-      return this.memory ?? [];
+      return [];
     }
   },
+  // Those between runs of this page that their records do not hold yet.
+  kept() {
+    const runs = new Set(data.runs.map((run) => run.id));
+    const recorded = new Set(data.recorded);
+    return this.stored().filter((one) => runs.has(one?.first) && runs.has(one?.second) && !recorded.has(one.key));
+  },
   keep(choices) {
-    this.memory = choices;
     try {
       localStorage.setItem(KEPT, JSON.stringify(choices));
+      this.memory = null;
     } catch {
-      // a browser without storage: they last as long as the page
+      this.memory = choices;
     }
+  },
+  // Drop the choices that the records hold.
+  dropRecorded() {
+    const recorded = new Set(data.recorded);
+    const [found, left] = [this.stored(), this.stored().filter((one) => !recorded.has(one?.key))];
+    if (left.length < found.length) this.keep(left);
   },
 };
 
@@ -70,11 +84,19 @@ async function choose(first, second, better, row) {
     for (const run of data.runs) if (Object.hasOwn(found, run.id)) run.preference = found[run.id];
     return;
   }
-  picks.keep([...picks.kept(), choice]);
-  count(choice);
+  picks.keep([...picks.stored(), choice]);
+  countKept();
 }
 
-// Add a kept choice to what the records had when the folder was made.
+// Add the kept choices to what the records had when the folder was made.
+function countKept() {
+  for (const run of data.runs) {
+    run.recorded ??= run.preference;
+    run.preference = { ...run.recorded };
+  }
+  picks.kept().forEach(count);
+}
+
 function count({ first, second, better }) {
   for (const [id, won, lost] of [[first, "first", "second"], [second, "second", "first"]]) {
     const run = data.runs.find((one) => one.id === id);
@@ -85,6 +107,21 @@ function count({ first, second, better }) {
     else found.tied += 1;
     found.share = (found.won + found.tied / 2 + 1) / (compared(run) + 2);
   }
+}
+
+// Remove the kept choices, after a question: they are nowhere else.
+function clearChoices() {
+  const kept = picks.kept().length;
+  if (!kept) {
+    say(data.served ? "Choices are recorded at once: this page keeps none" : "This page keeps no choices");
+    return;
+  }
+  const many = `${kept} choice${kept === 1 ? "" : "s"}`;
+  if (!confirm(`Remove the ${many} that this page keeps? What is recorded with the runs stays.`)) return;
+  picks.keep([]);
+  countKept();
+  rearrange();
+  say(`Removed ${many}`);
 }
 
 function saveChoices() {

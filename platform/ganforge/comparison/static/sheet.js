@@ -124,10 +124,13 @@ function positionText(frame) {
 }
 
 function againstName() {
-  return state.against === "run" ? (state.pinned === null ? "no run" : data.runs[state.pinned].name) : state.against;
+  return state.against === "run" ? (state.pinned === null ? "no run" : nameOf(data.runs[state.pinned])) : state.against;
 }
 
-const severalExperiments = () => new Set(data.runs.map((run) => run.experiment)).size > 1;
+// What runs of a page are of, where that differs: the experiment, else the search.
+function originKey() {
+  return ["experiment", "search"].find((key) => new Set(data.runs.map((run) => run[key])).size > 1);
+}
 
 function headElement() {
   const made = element("div", $("heads").firstElementChild, "head");
@@ -158,8 +161,8 @@ function drawHead(head, index, column, x) {
     head.name.rel = "noopener noreferrer";
   }
   const frame = frameOf(run);
-  const parts = [positionText(frame), ...(run.done ? [] : ["running"]), ...(severalExperiments() ? [run.experiment] : [])];
-  head.from.textContent = parts.join("  ·  ");
+  const parts = [positionText(frame), run.done ? "" : "running", run[originKey()]];
+  head.from.textContent = parts.filter(Boolean).join("  ·  ");
   const key = own(run.metrics, state.sort) === undefined ? data.metric : state.sort;
   const value = own(run.metrics, key);
   head.score.textContent = value === undefined ? run.outcome : `${key} ${shortened(value)}`;

@@ -57,6 +57,8 @@ function asNumber(text) {
   return text !== "" && text !== null && Number.isFinite(Number(text)) ? Number(text) : text;
 }
 
+const TEXTS = ["name", "experiment", "search", "outcome", "id"];
+const MEASURED = ["psnr", "difference", "psnr:image", "difference:image", "preference"];
 const own = (object, key) => (Object.hasOwn(object, key) ? object[key] : undefined);
 
 // The value of a run that is called so: of a tile, a metric, a setting or a name.
@@ -66,23 +68,52 @@ function valueOf(run, key) {
     return state.focus.row === null ? undefined : tileValue(run, key.split(":")[0], state.focus.row);
   if (key === "preference")
     return run.preference.won + run.preference.lost + run.preference.tied ? run.preference.share : undefined;
-  if (["name", "experiment", "search", "outcome", "id"].includes(key)) return run[key];
+  if (TEXTS.includes(key)) return run[key];
   const metric = own(run.metrics, key);
   if (metric !== undefined) return metric;
   const setting = own(run.settings, key);
   return setting === undefined ? undefined : asNumber(setting);
 }
 
-const CONDITION = /^(.+?)(<=|>=|!=|=|<|>|~)(.*)$/;
+const isNumber = (text) => text.trim() !== "" && Number.isFinite(Number(text));
 
-function holds(run, term) {
-  const found = CONDITION.exec(term);
-  if (!found) {
-    const texts = [run.name, run.experiment, run.id, ...Object.entries(run.settings).map((pair) => pair.join("="))];
-    return texts.some((text) => text.toLowerCase().includes(term.toLowerCase()));
+function isKnown(key) {
+  if (TEXTS.includes(key) || MEASURED.includes(key)) return true;
+  return data.runs.some((run) => own(run.metrics, key) !== undefined || own(run.settings, key) !== undefined);
+}
+
+const SIGNS = /<=|>=|!=|=|<|>|~/y;
+const unquoted = (text) => text.replaceAll('"', "");
+
+// A term of the filter as a condition: { key, sign, text }; as { text } where it is none. Names may
+// have < and = in them, so a sign is one only after the name of a value, and outside of quotes; < and
+// > only before a number, or before nothing: it is being typed.
+function readTerm(term) {
+  let quoted = false;
+  for (let at = 0; at < term.length; at += 1) {
+    if (term[at] === '"') quoted = !quoted;
+    SIGNS.lastIndex = at;
+    const sign = quoted ? undefined : SIGNS.exec(term)?.[0];
+    if (!sign) continue;
+    const [key, text] = [unquoted(term.slice(0, at)), unquoted(term.slice(at + sign.length))];
+    if (isKnown(key) && (!/[<>]/.test(sign) || !text || isNumber(text))) return { key, sign, text };
+    at += sign.length - 1;
   }
-  const [, key, sign, text] = found;
+  return { text: unquoted(term) };
+}
+
+// The terms of a filter, apart by spaces outside of quotes: trial experiment="a b" psnr>28
+function readFilter(filter) {
+  return (filter.match(/(?:[^\s"]|"[^"]*(?:"|$))+/g) ?? []).map(readTerm);
+}
+
+function holds(run, { key, sign, text }) {
+  if (!sign) {
+    const texts = [run.name, run.experiment, run.id, ...Object.entries(run.settings).map((pair) => pair.join("="))];
+    return texts.some((one) => one.toLowerCase().includes(text.toLowerCase()));
+  }
   const value = valueOf(run, key);
+  if (!text && /[<>]/.test(sign)) return true;
   if (value === undefined) return false;
   if (sign === "~") return String(value).toLowerCase().includes(text.toLowerCase());
   const other = typeof value === "number" ? Number(text) : text;
@@ -93,6 +124,15 @@ function holds(run, term) {
   return sign === "<=" ? value <= other : value >= other;
 }
 
+// A run by its name, and by what it is of where another one on the page has the same name.
+function nameOf(run) {
+  const same = data.runs.filter((other) => other !== run && other.name === run.name);
+  if (!same.length) return run.name;
+  for (const key of ["experiment", "search"])
+    if (run[key] && same.every((other) => other[key] !== run[key])) return `${run.name} of ${run[key]}`;
+  return `${run.name} (${run.id.slice(0, 8)})`;
+}
+
 function compareValues(a, b) {
   if (typeof a === "number" && typeof b === "number") return a - b;
   return String(a).localeCompare(String(b), undefined, { numeric: true });
@@ -100,7 +140,7 @@ function compareValues(a, b) {
 
 // Runs that the filter leaves, in order; those without the value come last.
 function arrange() {
-  const terms = state.filter.split(/\s+/).filter(Boolean);
+  const terms = readFilter(state.filter);
   const kept = data.runs.map((_, index) => index).filter((index) => terms.every((term) => holds(data.runs[index], term)));
   const values = new Map(kept.map((index) => [index, state.sort ? valueOf(data.runs[index], state.sort) : index]));
   const sign = state.sort && state.descending ? -1 : 1;

@@ -18,7 +18,7 @@ function drawLarge() {
   frame.tile.style.width = `${size}px`;
   const tile = source(run, state.focus.row, state.pane);
   frame.tile.classList.toggle("absent", !tile);
-  frame.tile.values.textContent = `${run.name}  ·  image ${state.focus.row + 1}  ·  ${tileText(run, state.focus.row)}`;
+  frame.tile.values.textContent = `${nameOf(run)}  ·  image ${state.focus.row + 1}  ·  ${tileText(run, state.focus.row)}`;
   frame.tile.settings.textContent = settingsOf(run, searched).map((pair) => pair.join(" ")).join("  ·  ");
   frame.tile.drawn = paint(fitted(frame.tile.canvas, size), tile, against(run, state.focus.row));
 }
