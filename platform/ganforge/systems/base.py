@@ -109,7 +109,7 @@ class System(nn.Module):
     #: the weights of the generator's terms, where a stage with all of them at 0 is a mistake
     generator_weights: ClassVar[tuple[str, ...]] = ()
     set_metrics: ClassVar[tuple[str, ...]] = ("swd",)
-    #: whether each generated image has a target that it should look like: `compared`
+    #: whether each generated image has a target that it should look like: `against_target`
     paired: ClassVar[bool] = False
     sample_titles: ClassVar[tuple[str, ...]] = ()
     shard_buffers: ClassVar[tuple[str, ...]] = ()
@@ -207,7 +207,7 @@ class System(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} generates nothing")
 
-    def compared(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+    def against_target(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Of a paired system: what is compared with `batch.target` by how it looks, each
         (N, C, H, W) in [-1, 1], by the suffix of its metrics: "" is `generated`, the others are
         baselines."""

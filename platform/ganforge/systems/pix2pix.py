@@ -160,9 +160,9 @@ class Pix2Pix(System):
         }
         return found | ({"ssim": ssim(fake, batch.target, 0)} if fake.shape[-1] >= WINDOW else {})
 
-    def compared(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+    def against_target(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         assert batch.source is not None
-        return super().compared(batch, progress) | {"_source": batch.source}
+        return super().against_target(batch, progress) | {"_source": batch.source}
 
     def deploy(self, progress: Progress) -> nn.Module:
         """Without dropout: the same image each time."""

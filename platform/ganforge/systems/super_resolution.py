@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from ganforge.data.batch import Batch
 from ganforge.data.settings import DataSettings
 from ganforge.layers import upsample_bicubic, upsample_nearest
-from ganforge.metrics.image_quality import bicubic, measure
+from ganforge.metrics.image_quality import bicubic as enlarged
+from ganforge.metrics.image_quality import measure
 from ganforge.networks.foreign import TrainableForeign
 from ganforge.networks.residual import RRDBNet, SRResNet
 from ganforge.reach import Span
@@ -162,10 +163,10 @@ class SuperResolution(System):
     def validate(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         return measure(self.generated(batch, progress), batch, self.settings.scale)
 
-    def compared(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+    def against_target(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         assert batch.source is not None
-        enlarged = bicubic(batch.source, self.settings.scale)
-        return super().compared(batch, progress) | {"_bicubic": enlarged}
+        baseline = enlarged(batch.source, self.settings.scale)
+        return super().against_target(batch, progress) | {"_bicubic": baseline}
 
     def deploy(self, progress: Progress) -> nn.Module:
         network = self.averaged()

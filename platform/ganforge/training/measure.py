@@ -113,7 +113,7 @@ def _looks(
             efflite0.measured(features, image, target)
             for image, target in zip(images, batch.target, strict=True)
         ]
-        for suffix, images in system.compared(batch, progress).items()
+        for suffix, images in system.against_target(batch, progress).items()
     }
 
 

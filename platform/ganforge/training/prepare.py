@@ -88,7 +88,7 @@ def prepare(system: str, settings: SystemSettings) -> Prepared:
 
 
 #: the methods of a system that measure and draw
-MEASURED = ("validate", "sample", "generated", "compared", "strips")
+MEASURED = ("validate", "sample", "generated", "against_target", "strips")
 
 
 def measurement_fingerprint(system: str) -> dict[str, str]:
