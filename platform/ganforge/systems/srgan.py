@@ -114,8 +114,7 @@ class SRGAN(CropSystem):
     settings: Settings
 
     #: `described`: the description's tanh and its 100 epochs. `distortion`: pixels alone. `modern`:
-    #: hinge with spectral norm (arXiv:1802.05957), and an average. `perceptual`: ×4 by eye, with a
-    #: U-Net discriminator (arXiv:2107.10833) and features of EfficientNet-Lite0.
+    #: hinge with spectral norm (arXiv:1802.05957), and an average. `fourfold`: pixels alone, ×4.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "modern": {
@@ -175,15 +174,11 @@ class SRGAN(CropSystem):
                 ),
             ),
         },
-        "perceptual": {
+        "fourfold": {
             "scale": 4,
             "width": 32,
             "blocks": 8,
             "bicubic_skip": True,
-            "discriminator_form": "unet",
-            "discriminator_norm": "spectral",
-            "critic_width": 16,
-            "objective": "hinge",
             "batch_size": 8,
             "shards": 2,
             "images_per_epoch": 2048,
@@ -193,21 +188,10 @@ class SRGAN(CropSystem):
                 "epsilon": 1e-8,
                 "schedule": {"kind": "cosine", "hold": 0.3, "end": 0.01},
             },
-            "discriminator": {"learning_rate": 5e-4, "betas": (0.9, 0.99), "epsilon": 1e-8},
             "average_decay": 0.997,
-            "perceptual.network": "efflite0",
-            "perceptual.weight": 1.0,
+            "perceptual.network": "none",
             "pixel_distance": "l1",
-            "pixel_weight": 0.1,
-            "adversarial_weight": 0.01,
-            "stages": (
-                StageSettings(resolution=96, iterations=8000, task="pixel"),
-                StageSettings(
-                    resolution=96,
-                    iterations=2000,
-                    overrides={"generator.learning_rate": 5e-4},
-                ),
-            ),
+            "stages": (StageSettings(resolution=96, iterations=8000, task="pixel"),),
         },
     }
 
