@@ -67,6 +67,8 @@ def started(*arguments: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         # small images: threads that wait for each other on a busy machine cost more than they save
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # a shell that runs tests in the background has them, and this, ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
