@@ -141,7 +141,8 @@ class Bars(Progress):
             transient=True,
             speed_estimate_period=3600,
             redirect_stdout=False,  # results stay results where that is a file
-            disable=not console.is_terminal,
+            # a notebook asks for colours, and would show each state of a bar below the last one
+            disable=not (console.is_terminal and sys.stderr.isatty()),
         )
 
     def add_task(self, description: str, *arguments: Any, **options: Any) -> Any:

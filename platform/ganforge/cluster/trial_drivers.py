@@ -30,7 +30,8 @@ class _TrialDrivers:
         from ganforge.cluster.ray_trainer import reason
         from ganforge.cluster.train import trainer
 
-        job: Job = replace(ray.get(trial["job"]), **{k: trial[k] for k in trial if k != "job"})
+        whole: Job = ray.get(trial["job"])
+        job = replace(whole, **{key: trial[key] for key in trial if key != "job"})
         abandoned = self._abandoned[job.trial] = threading.Event()
         try:
             trainer(job, f"trial-{job.trial:04d}", abandoned.is_set).fit()

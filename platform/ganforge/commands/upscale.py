@@ -1,6 +1,7 @@
 """`ganforge upscale`: images through a trained generator."""
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,6 @@ _MAX_REPEATED = 4
 SUFFIXES = {"png": ".png", "jpg": ".jpg", "webp": ".webp"}
 #: the longest side that a format holds
 _MAX_SIDE = {".jpg": 65_500, ".webp": 16_383}
-#: of an image; the counts of a result are in this order
-_STATUS = ("written", "skipped", "failed")
 
 
 @dataclass(frozen=True)
@@ -190,10 +189,11 @@ def _finish(
 def _result(
     options: UpscaleOptions, found: FoundModel, folder: Path, outcomes: list[ImageOutcome]
 ) -> UpscaleResult:
-    counts = (sum(one.status == kind for one in outcomes) for kind in _STATUS)
+    count = Counter(one.status for one in outcomes)
     return UpscaleResult(
-        str(folder), options.model, found.run_id, found.model.scale, *counts, tuple(outcomes)
-    )
+        str(folder), options.model, found.run_id, found.model.scale,
+        count["written"], count["skipped"], count["failed"], tuple(outcomes),
+    )  # fmt: skip
 
 
 class _Batch:
