@@ -91,6 +91,6 @@ def test_durations_are_of_a_clock_that_does_not_jump() -> None:
         or "datetime.now(" in path.read_text()
     }
     recorded = {"tracking/runs.py", "tracking/view.py", "tracking/outbox/outbox.py"}
-    recorded |= {"search/mirror.py"}
+    recorded |= {"search/mirror.py", "tracking/preference.py"}
     compared = {"doctor/cluster.py", "cluster/preflight.py"}  # clocks of machines, with each other
     assert found == recorded | compared | {"run_names.py"}
