@@ -48,6 +48,19 @@ def named(start: str) -> list[psutil.Process]:
     return found
 
 
+class KilledOnce:
+    """Kills the process of that name when the first trial has ended its first stage."""
+
+    def __init__(self, name: str):
+        self.name, self.done = name, False
+
+    def __call__(self, trial: Trial, event: str) -> None:
+        if event == "stage" and trial.rungs_done == 1 and not self.done:
+            (process,) = named(self.name)
+            os.kill(process.pid, signal.SIGKILL)
+            self.done = True
+
+
 def searched(folder: Path, name: str, hook: Callable[[Trial, str], None]) -> SearchResult:
     """Two trials of three stages, one after the other."""
     request = SearchRequest(
@@ -91,16 +104,9 @@ def test_a_trial_takes_little_of_the_heads_memory(undisturbed: tuple) -> None:
 def test_trials_continue_when_the_process_that_drives_them_dies(
     undisturbed: tuple, tmp_path: Path
 ) -> None:
-    killed = []
-
-    def kill(trial: Trial, event: str) -> None:
-        if event == "stage" and trial.rungs_done == 1 and not killed:
-            (driving,) = named("_TrialDrivers")
-            os.kill(driving.pid, signal.SIGKILL)
-            killed.append(driving.pid)
-
+    kill = KilledOnce("_TrialDrivers")
     result = searched(tmp_path, "killed", kill)
-    assert killed and [trial.state for trial in result.trials] == ["finished", "finished"]
+    assert kill.done and [trial.state for trial in result.trials] == ["finished", "finished"]
     for mine, theirs in zip(result.trials, undisturbed[0].trials, strict=True):
         assert mine.params == theirs.params
         assert [r.hashes for r in mine.results(METRIC.name)] == [
@@ -112,15 +118,7 @@ def test_trials_continue_when_the_process_that_drives_them_dies(
 @pytest.mark.ray
 @pytest.mark.slow
 def test_nothing_is_trained_on_for_a_trial_whose_actor_died(cluster: None, tmp_path: Path) -> None:
-    killed = []
-
-    def kill(trial: Trial, event: str) -> None:
-        if event == "stage" and trial.number == 0 and not killed:
-            (waiting,) = named("ImplicitFunc")
-            os.kill(waiting.pid, signal.SIGKILL)
-            killed.append(waiting.pid)
-
-    result = searched(tmp_path, "actor", kill)
+    result = searched(tmp_path, "actor", KilledOnce("ImplicitFunc"))
     assert [trial.state for trial in result.trials] == ["failed", "finished"]
     assert "process died" in result.trials[0].reason
     assert not held()

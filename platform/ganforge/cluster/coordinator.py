@@ -13,7 +13,8 @@ import asyncio
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ganforge.cluster.placement import here
 
 Summary = dict[str, Any]
 
@@ -81,10 +82,8 @@ class TrialCoordinator:
     def __init__(self) -> None:
         self.departing = False
         actor: Any = ray.remote(_TrialCoordinator)
-        # an actor without CPUs may be placed on any machine, and would be lost with it
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.actor: Any = actor.options(
-            num_cpus=0, max_concurrency=1000, scheduling_strategy=here
+            num_cpus=0, max_concurrency=1000, scheduling_strategy=here()
         ).remote()
 
     def depart(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import ray
 from ray._raylet import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 def release(group_ids: Iterable[str]) -> None:
@@ -12,6 +13,12 @@ def release(group_ids: Iterable[str]) -> None:
     for group in group_ids:
         if group:
             remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
+
+
+def here() -> NodeAffinitySchedulingStrategy:
+    """For an actor without CPUs that belongs to this process: on any other machine it would be lost
+    with that machine."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def held() -> dict[str, str]:

@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ganforge.cluster.placement import here
 
 if TYPE_CHECKING:
     from ganforge.cluster.job import Job
@@ -51,14 +52,12 @@ class TrialDrivers:
 
     def __init__(self, slots: int):
         actor: Any = ray.remote(_TrialDrivers)
-        # with this process, on the head: one without CPUs may be placed on any machine
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.actor: Any = actor.options(
             num_cpus=0,
             # trials that are abandoned take a moment to end
             max_concurrency=2 * slots + 1,
             max_restarts=-1,
-            scheduling_strategy=here,
+            scheduling_strategy=here(),
         ).remote()
 
     def abandon(self, trial: int) -> None:

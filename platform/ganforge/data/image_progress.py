@@ -1,4 +1,4 @@
-"""How far the preparation of many images is, for whoever shows it. Nothing depends on it."""
+"""How far the preparation of many images is, for what shows it. Nothing depends on it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
