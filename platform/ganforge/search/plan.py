@@ -260,12 +260,11 @@ def _child(system: str, given: str, index: str, seconds: str, answer: str) -> No
 
 
 def start_seconds() -> float:
-    """About what passes from a trial's beginning to its first batch: three processes after one
-    another import what this one does."""
+    """About what passes from a trial's beginning to its first batch: a process that imports what a
+    worker does, and half of that again for its place, the images and the networks (measured)."""
     began = time.perf_counter()
-    code = "import ganforge.cluster.worker"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    return 3 * (time.perf_counter() - began)
+    subprocess.run([sys.executable, "-c", f"import {_WORKER}"], check=True)
+    return 1.5 * (time.perf_counter() - began)
 
 
 if __name__ == "__main__":
