@@ -39,6 +39,7 @@ LAYERS = [
         "local_files",
         "memory",
         "migrations",
+        "object_store",
         "output_files",
         "precision",
         "quiet",

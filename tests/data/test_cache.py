@@ -1,5 +1,6 @@
 """Packed planes equal decoded ones, and are made once, whole."""
 
+import hashlib
 import multiprocessing
 from pathlib import Path
 
@@ -8,9 +9,12 @@ import pytest
 from conftest import SCALE
 from PIL import Image
 
-from ganforge.data import cache as cache_module
-from ganforge.data.cache import OnDemand, num_bytes, pack
-from ganforge.data.images import Decoded, find_images
+from ganforge.data import packed as packed_module
+from ganforge.data import planes as planes_module
+from ganforge.data.image_table import ImageTable
+from ganforge.data.images import find_images
+from ganforge.data.packed import HASH_BYTES, Layout, pack
+from ganforge.data.planes import OnDemand
 from ganforge.data.sources import Source
 from ganforge.data.split import open_catalog
 from ganforge.data.views import Centre, Square, View, Whole
@@ -25,7 +29,7 @@ VIEWS = [
 ]
 
 
-def _images(folder: Path, cache: Path) -> tuple[Decoded, ...]:
+def _images(folder: Path, cache: Path) -> ImageTable:
     return open_catalog(Source(tuple(find_images(str(folder)))), 0.3, 0, cache).images
 
 
@@ -34,7 +38,7 @@ def _images(folder: Path, cache: Path) -> tuple[Decoded, ...]:
 def test_packed_and_on_demand_are_equal(
     folder: Path, tmp_path: Path, view: View, channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache_module, "RECENT_BYTES", 9000)  # some are kept, some are not
+    monkeypatch.setattr(planes_module, "RECENT_BYTES", 9000)  # some are kept, some are not
     images = _images(folder, tmp_path)
     one, other = pack(images, view, channels, tmp_path), OnDemand(images, view, channels)
     assert len(one) == len(other) == 7
@@ -45,7 +49,7 @@ def test_packed_and_on_demand_are_equal(
             assert [p.shape[:2] for p in one[number]] == list(view.sides(known.height, known.width))
     assert not one[0][0].flags.writeable
     (file,) = (tmp_path / "packed").glob("*.pixels")
-    assert file.stat().st_size == num_bytes(images, view, channels) + cache_module._HASH_BYTES
+    assert file.stat().st_size == Layout(images, view, channels).total + 8 * HASH_BYTES
 
 
 def test_the_low_resolution_of_a_square_comes_from_where_the_setting_says() -> None:
@@ -86,10 +90,10 @@ def test_a_folder_that_cannot_be_written_is_named(folder: Path, tmp_path: Path) 
         pack(images, VIEWS[0], 3, blocked)
 
 
-def _race(images: tuple[Decoded, ...], cache: Path, start, answers) -> None:
+def _race(images: ImageTable, cache: Path, start, answers) -> None:
     made = []
-    write = cache_module._write
-    cache_module._write = lambda *given: (made.append(1), write(*given))[1]
+    write = packed_module._write
+    packed_module._write = lambda *given: (made.append(1), write(*given))[1]
     start.wait()
     planes = pack(images, VIEWS[0], 3, cache)
     answers.put((len(made), [plane.tobytes() for plane in planes[3]]))
@@ -131,24 +135,36 @@ def test_a_packed_file_of_other_bytes_is_made_again(
     for number, theirs in enumerate(expected):
         for one, other in zip(found[number], theirs, strict=True):
             np.testing.assert_array_equal(one, other)
-    assert "is damaged: it is made again from the images" in caplog.text
+    assert "it is made again from the images" in caplog.text
 
 
-def test_a_packed_file_is_verified_once_and_again_after_a_change(
+def test_a_packed_image_is_verified_when_it_is_first_read(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = _images(folder, tmp_path)
     pack(images, VIEWS[0], 3, tmp_path)
-    reads, pread = [], cache_module.os.pread
-    monkeypatch.setattr(cache_module.os, "pread", lambda *a: (reads.append(1), pread(*a))[1])
+    packed = pack(images, VIEWS[0], 3, tmp_path)
+    hashed, sha256 = [], hashlib.sha256
+    monkeypatch.setattr(
+        packed_module.hashlib, "sha256", lambda *a: (hashed.append(a), sha256(*a))[1]
+    )
+    for _ in range(3):
+        assert packed[2] and packed[5]
+    assert len(hashed) == 2
+
+
+def test_a_damaged_image_is_made_again_where_it_was(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = _images(folder, tmp_path)
     pack(images, VIEWS[0], 3, tmp_path)
-    first = len(reads)
-    pack(images, VIEWS[0], 3, tmp_path)
-    assert len(reads) == first > len(images)
     (file,) = (tmp_path / "packed").glob("*.pixels")
-    cache_module.os.utime(file, ns=(1, 1))
-    pack(images, VIEWS[0], 3, tmp_path)
-    assert len(reads) == 2 * first
+    whole = file.read_bytes()
+    begin, _ = Layout(images, VIEWS[0], 3).span(3)
+    file.write_bytes(whole[: begin + 5] + bytes([whole[begin + 5] ^ 4]) + whole[begin + 6 :])
+    assert pack(images, VIEWS[0], 3, tmp_path)[3][0].tobytes() == whole[begin : begin + 32 * 32 * 3]
+    assert f"is damaged at {images[3].image.name}" in caplog.text
+    assert file.read_bytes() == whole
 
 
 def test_a_damaged_record_of_a_decoded_image_is_made_again(

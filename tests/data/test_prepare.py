@@ -48,18 +48,21 @@ def test_a_worker_reuses_what_the_driver_packed(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = prepare_data(KIND, settings(), SCALE, SEED)
-    monkeypatch.setattr("ganforge.data.cache._write", None)
+    monkeypatch.setattr("ganforge.data.packed._write", None)
     monkeypatch.setattr("ganforge.data.cache.decode", None)
     data = open_data(KIND, settings(), stages(), SCALE, SEED, facts.fingerprint)
     assert data.fingerprint == facts.fingerprint
     assert len(list((tmp_path / "cache" / "packed").glob("*.pixels"))) == 3
 
 
-def test_a_worker_with_other_images_is_refused(settings: Settings, folder: Path) -> None:
+def test_a_worker_on_a_machine_with_other_images_is_refused(
+    settings: Settings, folder: Path, tmp_path: Path
+) -> None:
     facts = prepare_data(KIND, settings(), SCALE, SEED)
     (folder / "p1.png").unlink()
+    there = settings(cache_directory=str(tmp_path / "cache of another machine"))
     with pytest.raises(SettingsError, match=rf"data\.root = {folder}: .* are not the driver's"):
-        open_data(KIND, settings(), stages(), SCALE, SEED, facts.fingerprint)
+        open_data(KIND, there, stages(), SCALE, SEED, facts.fingerprint)
 
 
 def test_an_image_that_ends_early_is_named_by_the_driver(settings: Settings, folder: Path) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganforge.data.catalog import Catalog
 from ganforge.data.images import find_images
 from ganforge.data.sources import Source, builtin_photographs
-from ganforge.data.split import Catalog, open_catalog, split
+from ganforge.data.split import open_catalog, split
 
 
 def _catalog(root: Path, cache: Path, fraction: float = 0.3, seed: int = 3) -> Catalog:

@@ -12,8 +12,9 @@ from PIL import Image
 
 from ganforge.data.batch import Batch
 from ganforge.data.cache import cache_directory
+from ganforge.data.catalog import Catalog
 from ganforge.data.sources import find_source
-from ganforge.data.split import Catalog, open_catalog
+from ganforge.data.split import open_catalog
 from ganforge.data.super_resolution import SuperResolutionData, open_sets
 from ganforge.systems.settings import SystemSettings
 

@@ -3,8 +3,8 @@ measuring read."""
 
 from collections.abc import Sequence
 
-from ganforge.data.cache import Planes
 from ganforge.data.images import Pixels
+from ganforge.data.planes import Planes
 from ganforge.data.views import Centre
 
 

@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ganforge.data.base import ImageSettings
 from ganforge.data.batch import Batch, numbered, to_tensor
-from ganforge.data.cache import open_views
+from ganforge.data.catalog import Catalog
+from ganforge.data.image_table import Numbers
 from ganforge.data.images import Pixels, to_image, to_pixels
+from ganforge.data.planes import open_views
 from ganforge.data.sampling import Prefetch, draw_window, repeated, sample_numbers
-from ganforge.data.split import Catalog, mirrors
+from ganforge.data.split import mirrors
 from ganforge.data.views import Bounded, Reduced, View, bounded, cells, resized
 from ganforge.draws import Draws
 from ganforge.schedule import Stage
@@ -85,20 +89,21 @@ class ImageData:
         """Stop prefetching."""
         self._batches.close()
 
-    def _shares(self, max_side: int | None) -> list[int]:
-        known = [self._catalog.images[number] for number in self._catalog.train]
+    def _shares(self, max_side: int | None) -> NDArray[np.int64] | None:
+        """How many items of an epoch each training image is; None for one each."""
         if self._side is None:
-            return [1] * len(known)
-        sides = [bounded(one.height, one.width, max_side) for one in known]
-        return [cells(side, self._side, 1) for side in sides]
+            return None
+        images = self._catalog.images
+        counts = [cells(bounded(*size, max_side), self._side, 1) for size in images.sizes[0]]
+        return images.by_size(counts, self._catalog.train.array)
 
     def _chosen(self, count: int) -> list[int]:
         """The held-out images of the grid: in drawn order, class by class in turn."""
-        by_class: dict[int, list[int]] = {}
-        for number in self._catalog.validation:
-            label = self._catalog.images[number].image.label if self.labelled else None
-            by_class.setdefault(label or 0, []).append(number)
-        rows = [by_class[label] for label in sorted(by_class)]
+        held_out = self._catalog.validation
+        rows: list[Sequence[int]] = [held_out]
+        if self.labelled:
+            labels = np.maximum(self._catalog.images.labels[held_out.array], 0)
+            rows = [Numbers(held_out.array[labels == label]) for label in np.unique(labels)]
         return [
             rows[n % len(rows)][n // len(rows) % len(rows[n % len(rows)])] for n in range(count)
         ]
@@ -139,8 +144,7 @@ class ImageData:
     def _batch(self, planes: Sequence[Pixels], chosen: list[int], numbers: range) -> Batch:
         label = None
         if self.labelled:
-            known = self._catalog.images
-            label = torch.tensor([known[item].image.label for item in chosen])
+            label = torch.from_numpy(self._catalog.images.labels[chosen].astype(np.int64))
         return Batch(to_tensor(planes), label=label, index=numbered(numbers))
 
 

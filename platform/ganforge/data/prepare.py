@@ -5,14 +5,18 @@ from dataclasses import dataclass
 
 from ganforge.data.base import Data, ImageSettings
 from ganforge.data.cache import cache_directory
+from ganforge.data.catalog import Catalog
 from ganforge.data.folders import find_images
 from ganforge.data.kinds import kind_of
-from ganforge.data.remembered import remember
 from ganforge.data.scan import examine
 from ganforge.data.sources import source_setting
-from ganforge.data.split import Catalog, open_catalog
+from ganforge.data.split import open_catalog
+from ganforge.data.stored_catalog import store_catalog, stored_catalog
 from ganforge.schedule import Stage
 from ganforge.settings import SettingsError
+
+#: of more images no names and hashes travel with a run: a million are a hundred megabytes
+MOST_NAMED = 50_000
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class DataFacts:
     measured. `smallest` and `largest` are (width, height) by area; `epoch_images` are the default
     lengths of an epoch, one per stage. `digests` are the images' names and the sha256 of their
     pixels, by which a changed one can be named. `classes` are named in the order of their labels.
+    Of more than MOST_NAMED images there are neither `digests` nor `held_out`: what every trial
+    takes along does not grow with them (data/stored_catalog.py has the digests on this machine).
     """
 
     fingerprint: str
@@ -48,18 +54,25 @@ def prepare_data(kind: str, settings: ImageSettings, scale: int, seed: int) -> D
     if settings.data.strict:
         examine(find_images(kind, settings), settings.data)
     catalog = _catalog(kind, settings, seed)
-    held_out = [catalog.images[number] for number in catalog.validation]
     stages = [Stage(stage.resolution, 1, 0, 1, 1) for stage in settings.stages]
     data = kind_of(kind).open(catalog, settings, stages, scale, seed, prefetch=False)
-    sizes = sorted(((p.width, p.height) for p in catalog.images), key=lambda s: (s[0] * s[1], s))
-    digests = {known.image.name: known.digest for known in (*catalog.images, *catalog.low)}
-    remember(catalog.fingerprint, digests, cache_directory(settings.data))
+    sizes = sorted(
+        ((width, height) for height, width in catalog.images.sizes[0]),
+        key=lambda size: (size[0] * size[1], size),
+    )
+    digests: dict[str, str] = {}
+    held_out = list[str]()
+    if len(catalog.images) <= MOST_NAMED:
+        held_out = [catalog.images.sources[number].name for number in catalog.validation]
+        for table in (catalog.images, catalog.low):
+            digests |= zip(table.names(), table.hexadecimal(), strict=True)
+    store_catalog(catalog, kind, settings, cache_directory(settings.data))
     return DataFacts(
         fingerprint=catalog.fingerprint,
         num_images=len(catalog.images),
         num_train=len(catalog.train),
         num_validation=data.num_measured,
-        held_out=tuple(known.image.name for known in held_out),
+        held_out=tuple(held_out),
         smallest=sizes[0],
         largest=sizes[-1],
         epoch_images=data.epoch_images,
@@ -80,9 +93,16 @@ def open_data(
 ) -> Data:
     """The data of a run, in any process; what was packed on this machine is reused.
 
-    `fingerprint` is the driver's; other images here are a SettingsError.
+    `fingerprint` is the driver's; other images here are a SettingsError. Where this machine has
+    verified images of that fingerprint in these folders, they are not read again.
     """
-    catalog = _catalog(kind, settings, seed)
+    directory, catalog = cache_directory(settings.data), None
+    if fingerprint is not None:
+        catalog = stored_catalog(fingerprint, kind, settings, directory)
+    if catalog is None:
+        catalog = _catalog(kind, settings, seed)
+        if catalog.fingerprint == fingerprint:
+            store_catalog(catalog, kind, settings, directory)
     if fingerprint is not None and catalog.fingerprint != fingerprint:
         raise SettingsError(
             f"{source_setting(settings.data)}: the images on this machine (fingerprint "

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganforge.data.batch import Batch
+from ganforge.data.image_table import Numbers
 from ganforge.draws import Draws, derive, permutation
 from ganforge.schedule import Stage
 
@@ -66,30 +67,41 @@ def epoch_of(items: Sequence[T], roots: Sequence[int], weights: Sequence[float])
     sample of each. `roots` has the root of every item, numbers into `weights`."""
     if not weights:
         return Epoch((items,), (len(items),))
-    groups = tuple(
+    groups = [
         [one for one, root in zip(items, roots, strict=True) if root == number]
         for number in range(len(weights))
-    )
-    exact = [len(items) * weight / sum(weights) for weight in weights]
+    ]
+    return weighted(groups, len(items), weights)
+
+
+def weighted(groups: Sequence[Sequence[T]], total: int, weights: Sequence[float]) -> Epoch[T]:
+    """An epoch of `total` samples that shows groups in the parts `weights`."""
+    exact = [total * weight / sum(weights) for weight in weights]
     counts = [int(part) for part in exact]
     order = sorted(range(len(exact)), key=lambda n: (counts[n] - exact[n], n))
-    for number in order[: len(items) - sum(counts)]:
+    for number in order[: total - sum(counts)]:
         counts[number] += 1
-    return Epoch(groups, tuple(max(1, count) for count in counts))
+    return Epoch(tuple(groups), tuple(max(1, count) for count in counts))
 
 
 def repeated(
-    train: Sequence[int], roots: Sequence[int], counts: Sequence[int], weights: Sequence[float]
+    train: Numbers, roots: Numbers, counts: NDArray[np.int64] | None, weights: Sequence[float]
 ) -> Epoch[int]:
-    """An epoch of images, each as often as it counts; `roots` are theirs, or none."""
-    items = np.repeat(train, counts).tolist()
-    return epoch_of(items, np.repeat(roots, counts if roots else []).tolist(), weights)
+    """An epoch of images, each as often as it counts (None: once); `roots` are theirs, or none."""
+    if counts is not None:
+        train = Numbers(np.repeat(train.array, counts))
+        roots = Numbers(np.repeat(roots.array, counts)) if roots else roots
+    if not weights:
+        return epoch_of(train, (), ())
+    # by folder: each group an array
+    groups = [Numbers(train.array[roots.array == number]) for number in range(len(weights))]
+    return weighted(groups, len(train), weights)
 
 
 # several sets of several folders are gone through at a time
 @lru_cache(maxsize=32)
-def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    order = permutation(count, seed, "epoch", epoch).numpy()
+def _order(count: int, seed: int, epoch: int) -> NDArray[np.int32]:
+    order = permutation(count, seed, "epoch", epoch).numpy().astype(np.int32)
     order.flags.writeable = False
     return order
 

@@ -4,36 +4,15 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ganforge.data.cache import identify
-from ganforge.data.images import Decoded
+from ganforge.data.catalog import Catalog
+from ganforge.data.image_table import ImageTable, Numbers
 from ganforge.data.settings import DataSettings
 from ganforge.data.sources import Source
 from ganforge.draws import permutation
 from ganforge.settings import SettingsError
-
-
-@dataclass(frozen=True)
-class Catalog:
-    """Decoded images in order, and which are held out.
-
-    `train` and `validation` are numbers into `images`; those held out are in drawn order, so that
-    the first few are a fair sample. `classes` are named where images have labels; `mirror` says
-    that a mirrored image is still a valid one. `roots` are the numbers of the training images'
-    folders, in the order of `train`, where there are several. `low` are the low-resolution images
-    of `images`, in their order, where the user has them.
-    """
-
-    images: tuple[Decoded, ...]
-    train: tuple[int, ...]
-    validation: tuple[int, ...]
-    fingerprint: str
-    classes: tuple[str, ...] = ()
-    mirror: bool = True
-    roots: tuple[int, ...] = ()
-    low: tuple[Decoded, ...] = ()
 
 
 def mirrors(data: DataSettings, catalog: Catalog) -> bool:
@@ -48,26 +27,27 @@ def open_catalog(source: Source, fraction: float, seed: int, directory: Path) ->
     is in; not with a folder's path or with a file that was encoded again without loss.
     """
     images = (*source.images, *source.held_out)
-    known = identify(images, directory)
-    low = identify([image.low for image in images if image.low is not None], directory)
+    known = ImageTable.of(identify(images, directory))
+    lows = [image.low for image in images if image.low is not None]
+    low = ImageTable.of(identify(lows, directory))
     labels = [image.label for image in images]
     train, validation = _divided(source, fraction, seed)
-    listing: list[object] = [[item.digest for item in known], train, validation]
+    listing: list[object] = [known.hexadecimal(), train, validation]
     if source.classes or not source.mirror:
         listing += [labels, source.mirror]
     if source.roots:
         listing.append(list(source.roots))
-    if low:
-        listing.append({"low": [item.digest for item in low]})
+    if lows:
+        listing.append({"low": low.hexadecimal()})
     fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
     return Catalog(
         known,
-        tuple(train),
-        tuple(validation),
+        Numbers(train),
+        Numbers(validation),
         fingerprint,
         source.classes,
         source.mirror,
-        tuple(source.roots[number] for number in train) if source.roots else (),
+        Numbers(source.roots[number] for number in train if source.roots),
         low,
     )
 

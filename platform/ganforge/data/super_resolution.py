@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganforge.data.base import ImageSettings
 from ganforge.data.batch import Batch, paired_batch
-from ganforge.data.cache import Planes, open_views
+from ganforge.data.catalog import Catalog
 from ganforge.data.degrade import degrade, degraded_window
 from ganforge.data.given_pairs import CentrePairs, GivenPairs
 from ganforge.data.images import Pixels
+from ganforge.data.planes import Planes, open_views
 from ganforge.data.sampling import Prefetch, draw_window, repeated, sample_numbers
 from ganforge.data.settings import DataSettings
-from ganforge.data.split import Catalog, mirrors
+from ganforge.data.split import mirrors
 from ganforge.data.views import Bounded, Centre, Square, View, Whole, bounded, cells
 from ganforge.draws import Draws
 from ganforge.schedule import Stage
@@ -135,13 +137,16 @@ def stage_views(data: DataSettings, resolutions: Sequence[int], scale: int) -> l
     return [Square(size, scale, data.low_resolution_from) for size in resolutions]
 
 
-def shares(catalog: Catalog, data: DataSettings, resolution: int, scale: int) -> list[int]:
-    """How many items of an epoch each training image is: 1, or its non-overlapping crops."""
-    known = [catalog.images[number] for number in catalog.train]
+def shares(
+    catalog: Catalog, data: DataSettings, resolution: int, scale: int
+) -> NDArray[np.int64] | None:
+    """How many items of an epoch each training image is: its non-overlapping crops; None for one
+    each."""
     if data.view == "resize":
-        return [1] * len(known)
-    sides = [bounded(one.height, one.width, data.max_side) for one in known]
-    return [cells(side, resolution, scale) for side in sides]
+        return None
+    sizes = catalog.images.sizes[0]
+    counts = [cells(bounded(*size, data.max_side), resolution, scale) for size in sizes]
+    return catalog.images.by_size(counts, catalog.train.array)
 
 
 def open_sets(
@@ -152,7 +157,7 @@ def open_sets(
     held_out = catalog.validation[: settings.validation.images]
     if catalog.low:
         everything: View = Bounded()
-        planes = open_views({everything: [*catalog.images, *catalog.low]}, settings)[everything]
+        planes = open_views({everything: catalog.images + catalog.low}, settings)[everything]
         pairs = GivenPairs(planes, scale)
         measured = CentrePairs(pairs, held_out, settings.validation.max_side, scale)
         return [pairs] * len(resolutions), measured
@@ -162,7 +167,7 @@ def open_sets(
     sets = open_views(
         {
             **dict.fromkeys(views, catalog.images),
-            centre: [catalog.images[number] for number in held_out],
+            centre: catalog.images.take(held_out),
         },
         settings,
     )

@@ -8,10 +8,12 @@ from PIL import ImageEnhance
 
 from ganforge.data.base import ImageSettings
 from ganforge.data.batch import Batch, paired_batch
-from ganforge.data.cache import Planes, open_views
+from ganforge.data.catalog import Catalog
+from ganforge.data.image_table import Numbers
 from ganforge.data.images import Pixels, to_image, to_pixels
 from ganforge.data.paired_sources import SOURCE, TARGET, pairing_of
 from ganforge.data.paired_views import Edges, SideBySide
+from ganforge.data.planes import Planes, open_views
 from ganforge.data.sampling import (
     Epoch,
     Prefetch,
@@ -21,13 +23,13 @@ from ganforge.data.sampling import (
     sample_numbers,
 )
 from ganforge.data.settings import PairedSettings, TranslationSettings
-from ganforge.data.split import Catalog, mirrors
+from ganforge.data.split import mirrors
 from ganforge.data.views import Bounded, Reduced, View, cells
 from ganforge.draws import Draws, derive
 from ganforge.schedule import Stage
 
 CHUNK = 8  # held-out images that are measured together, by one worker
-Numbers = tuple[int, int]  # the images of a sample in the catalog: target, source
+Chosen = tuple[int, int]  # the images of a sample in the catalog: target, source
 
 
 class TranslationData(ABC):
@@ -39,8 +41,8 @@ class TranslationData(ABC):
     through, each in an order of its own; `held` the held-out samples in drawn order.
     """
 
-    sets: Sequence[Sequence[Numbers]]
-    held: Sequence[Numbers]
+    sets: Sequence[Sequence[Chosen]]
+    held: Sequence[Chosen]
 
     def __init__(
         self,
@@ -77,11 +79,11 @@ class TranslationData(ABC):
         self._batches = Prefetch(self._stages, ahead=prefetch)
 
     @abstractmethod
-    def _divided(self, catalog: Catalog) -> tuple[list[list[Numbers]], list[Numbers]]:
+    def _divided(self, catalog: Catalog) -> tuple[list[list[Chosen]], list[Chosen]]:
         """`sets` and `held`."""
 
     @abstractmethod
-    def _chosen(self, index: int, number: int) -> Numbers:
+    def _chosen(self, index: int, number: int) -> Chosen:
         """The images of sample `number` of stage `index`."""
 
     @abstractmethod
@@ -142,18 +144,18 @@ class TranslationData(ABC):
             return Bounded(data.max_side)
         return Reduced(max(stage.resolution, data.jitter or 0) if jitter else stage.resolution)
 
-    def _planes(self, opened: Planes, chosen: Numbers) -> tuple[Pixels, Pixels]:
+    def _planes(self, opened: Planes, chosen: Chosen) -> tuple[Pixels, Pixels]:
         """Of two files the only plane of each; of one file its two planes, target and source."""
         return opened[chosen[0]][0], opened[chosen[1]][-1]
 
-    def _epoch(self, view: View, side: int, numbers: Sequence[Numbers]) -> Epoch[Numbers]:
+    def _epoch(self, view: View, side: int, numbers: Sequence[Chosen]) -> Epoch[Chosen]:
         items = self._shares(view, side, numbers)
         if not self._catalog.roots:
             return epoch_of(items, (), ())
         root = dict(zip(self._catalog.train, self._catalog.roots, strict=True))
         return epoch_of(items, [root[pair[0]] for pair in items], self._data.weights)
 
-    def _shares(self, view: View, side: int, numbers: Sequence[Numbers]) -> list[Numbers]:
+    def _shares(self, view: View, side: int, numbers: Sequence[Chosen]) -> list[Chosen]:
         """Each as often as it counts in an epoch."""
         if self._data.view == "resize":
             return list(numbers)
@@ -170,10 +172,10 @@ class TranslationData(ABC):
 class PairedData(TranslationData):
     """Aligned pairs: windows, flips and turns of both sides are the same."""
 
-    def _divided(self, catalog: Catalog) -> tuple[list[list[Numbers]], list[Numbers]]:
+    def _divided(self, catalog: Catalog) -> tuple[list[list[Chosen]], list[Chosen]]:
         groups: dict[str, dict[int, int]] = {}
         for number in (*catalog.train, *catalog.validation):
-            source_image = catalog.images[number].image
+            source_image = catalog.images.sources[number]
             if source_image.label is None:  # both are in one file
                 groups[source_image.name] = {TARGET: number, SOURCE: number}
             else:
@@ -183,7 +185,7 @@ class PairedData(TranslationData):
         train = [pair for pair in pairs if pair[0] not in held]
         return [train], [pair for pair in pairs if pair[0] in held]
 
-    def _chosen(self, index: int, number: int) -> Numbers:
+    def _chosen(self, index: int, number: int) -> Chosen:
         (epoch,) = self._epochs[index]
         return epoch.at(self._seed, number)
 
@@ -216,9 +218,9 @@ class UnpairedData(TranslationData):
     """Two sets. An epoch is as long as the larger; the smaller is repeated, and each has an order
     of its own, so that every epoch pairs them anew."""
 
-    def _divided(self, catalog: Catalog) -> tuple[list[list[Numbers]], list[Numbers]]:
-        def of(numbers: Sequence[int], label: int) -> list[int]:
-            return [n for n in numbers if catalog.images[n].image.label == label]
+    def _divided(self, catalog: Catalog) -> tuple[list[list[Chosen]], list[Chosen]]:
+        def of(numbers: Numbers, label: int) -> list[int]:
+            return numbers.array[catalog.images.labels[numbers.array] == label].tolist()
 
         sets = [[(n, n) for n in of(catalog.train, label)] for label in (TARGET, SOURCE)]
         targets, sources = (of(catalog.validation, label) for label in (TARGET, SOURCE))
@@ -226,7 +228,7 @@ class UnpairedData(TranslationData):
         held = [(targets[n % len(targets)], sources[n % len(sources)]) for n in range(count)]
         return sets, held
 
-    def _chosen(self, index: int, number: int) -> Numbers:
+    def _chosen(self, index: int, number: int) -> Chosen:
         found = []
         for epoch, name in zip(self._epochs[index], ("target", "source"), strict=True):
             found.append(epoch.at(derive(self._seed, name), number)[0])

@@ -261,9 +261,9 @@ def _child(system: str, given: str, index: str, seconds: str, answer: str) -> No
 
 def start_seconds() -> float:
     """About what passes from a trial's beginning to its first batch: a process that imports what a
-    worker does, and half of that again for its place, the images and the networks (measured)."""
+    worker does, and half of that again for its group, the images and the networks (measured)."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", f"import {_WORKER}"], check=True)
+    subprocess.run([sys.executable, "-c", "import ganforge.cluster.worker"], check=True)
     return 1.5 * (time.perf_counter() - began)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganforge.data.cache import cache_directory
-from ganforge.data.remembered import remembered
+from ganforge.data.stored_catalog import stored_digests
 from ganforge.training.lineage import code_differences, differences
 from ganforge.training.prepare import Prepared
 from ganforge.training.report import StageResult
@@ -39,7 +39,7 @@ def obstacles(
         index = result.index
         found["code"] += code_differences(result.code, prepared.code)
         if result.data != prepared.facts.fingerprint:
-            found["data"] += changed_images(images, dict(prepared.facts.digests))
+            found["data"] += changed_images(images, present_images(prepared))
             found["data"].append(
                 f"fingerprint: recorded {result.data[:12]}, here "
                 f"{prepared.facts.fingerprint[:12]} ({prepared.facts.num_images} images)"
@@ -60,8 +60,16 @@ def images_since(fingerprint: object, prepared: Prepared) -> list[str]:
     fingerprint, if those were prepared on this machine."""
     if fingerprint == prepared.facts.fingerprint:
         return []
-    recorded = remembered(fingerprint, cache_directory(prepared.settings.data))
-    return changed_images(recorded, dict(prepared.facts.digests))
+    recorded = stored_digests(fingerprint, cache_directory(prepared.settings.data))
+    return changed_images(recorded, present_images(prepared))
+
+
+def present_images(prepared: Prepared) -> dict[str, str]:
+    """The sha256 of each image that a run would train on here, by name."""
+    facts = prepared.facts
+    if facts.digests:
+        return dict(facts.digests)
+    return stored_digests(facts.fingerprint, cache_directory(prepared.settings.data))
 
 
 def changed_images(recorded: dict[str, str], here: dict[str, str]) -> list[str]:

@@ -7,9 +7,9 @@ import secrets
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from ganforge.addresses import STORAGE_FIX, refuse_credentials
+from ganforge.addresses import STORAGE_FIX
 from ganforge.local_files import (
     MOST_LOG,
     MOST_RECORD,
@@ -22,7 +22,7 @@ from ganforge.local_files import (
     open_file,
     open_folder,
 )
-from ganforge.settings import SettingsError
+from ganforge.object_store import open_object_store
 
 MANIFEST = "manifest.json"
 _MOST = {".json": MOST_RECORD, ".jsonl": MOST_LOG}
@@ -196,34 +196,10 @@ def sync_directory(path: Path) -> None:
 
 
 class ObjectFolders:
-    """In an object store through pyarrow: files in order, the manifest last.
-
-    AWS_ENDPOINT_URL, or endpoint_override in the URI's query, names a store that is not AWS.
-    """
+    """In an object store through pyarrow: files in order, the manifest last."""
 
     def __init__(self, uri: str):
-        # an object store is an option: training on a local disk needs no pyarrow
-        from pyarrow import fs
-
-        refuse_credentials(uri, "storage", STORAGE_FIX)
-        self._fs = fs
-        self.files: Any
-        endpoint = os.environ.get("AWS_ENDPOINT_URL")
-        try:
-            if uri.startswith("s3://") and endpoint and "?" not in uri:
-                scheme, _, host = endpoint.rpartition("://")
-                self.files = fs.S3FileSystem(endpoint_override=host, scheme=scheme or "https")
-                self.root = uri.removeprefix("s3://")
-            else:
-                self.files, self.root = fs.FileSystem.from_uri(uri)
-            if not self.root.strip("/"):
-                raise ValueError("it names no bucket")
-        except Exception as error:
-            raise SettingsError(
-                f"storage = {uri}: not a store that pyarrow can open ({error}); "
-                "give a local path or s3://bucket/prefix"
-            ) from None
-        self.root = self.root.rstrip("/")
+        self.files, self.root = open_object_store(uri, "storage", STORAGE_FIX)
 
     def write(self, folder: str, files: dict[str, bytes]) -> None:
         for name, content in files.items():
@@ -242,9 +218,10 @@ class ObjectFolders:
 
     def names(self) -> list[str]:
         # one level only: the store answers with the folders and not with all that is in them
-        selector = self._fs.FileSelector(self.root, allow_not_found=True)
-        found = self.files.get_file_info(selector)
-        return sorted(i.base_name for i in found if i.type == self._fs.FileType.Directory)
+        from pyarrow import fs
+
+        found = self.files.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
+        return sorted(i.base_name for i in found if i.type == fs.FileType.Directory)
 
     def copy(self, source: Folders, folder: str, to: str) -> None:
         if to not in self.names():

@@ -1,0 +1,178 @@
+"""Packed planes of pixels: one file that all processes of a machine map into their memory.
+
+At its end is the sha256 of each image's planes, and one of all these. The last one is verified when
+a process opens the file, which takes as long for large images as for small ones, and an image when
+the process first reads it: bits that a disk has lost never reach a network.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganforge.data.cache import FORMAT, THREADS, unwritable
+from ganforge.data.image_progress import counted
+from ganforge.data.image_table import ImageTable
+from ganforge.data.images import Pixels, load
+from ganforge.data.ordered import ordered
+from ganforge.data.views import View
+from ganforge.local_files import DiskFull, locked, replacing
+from ganforge.settings import SettingsError
+
+logger = logging.getLogger("ganforge")
+HASH_BYTES = 32
+
+
+class Layout:
+    """Where the planes of each image lie in a file of all planes in order."""
+
+    def __init__(self, images: ImageTable, view: View, channels: int):
+        sizes, self._which = images.sizes
+        self._sides = [view.sides(height, width) for height, width in sizes]
+        self._channels = channels
+        planes = [sum(height * width for height, width in sides) for sides in self._sides]
+        self._ends = np.cumsum(channels * np.array(planes, np.int64)[self._which])
+        #: bytes of all planes
+        self.total = int(self._ends[-1]) if len(images) else 0
+
+    def __len__(self) -> int:
+        return len(self._which)
+
+    def span(self, number: int) -> tuple[int, int]:
+        """The offsets of the first byte of an image, and of the one after its last."""
+        return int(self._ends[number - 1]) if number else 0, int(self._ends[number])
+
+    def planes(self, number: int) -> list[tuple[int, int, int]]:
+        """For each plane of an image: offset, height and width."""
+        found, offset = [], self.span(number)[0]
+        for height, width in self._sides[self._which[number]]:
+            found.append((offset, height, width))
+            offset += height * width * self._channels
+        return found
+
+
+class Packed:
+    """Planes in one read-only memory-mapped file, which all processes of a machine share."""
+
+    def __init__(self, path: Path, images: ImageTable, view: View, channels: int):
+        self._path, self._images, self._view, self._channels = path, images, view, channels
+        self._layout = Layout(images, view, channels)
+        content = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+        self._bytes = content[: self._layout.total]
+        self._hashes = _hashes(content, self._layout)
+        self._verified: NDArray[np.bool_] = np.zeros(len(images), np.bool_)
+        #: planes of damaged images that the disk does not take again
+        self._own: dict[int, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._layout)
+
+    def __getitem__(self, number: int) -> tuple[Pixels, ...]:
+        if not self._verified[number]:
+            self._verify(number)
+            self._verified[number] = True
+        begin, end = self._layout.span(number)
+        found = self._bytes[begin:end]
+        if number in self._own:
+            found = np.frombuffer(self._own[number], np.uint8)
+        return tuple(
+            found[offset - begin :][: height * width * self._channels].reshape(
+                height, width, self._channels
+            )
+            for offset, height, width in self._layout.planes(number)
+        )
+
+    def _verify(self, number: int) -> None:
+        """What is not what was packed is made again from the image, and written where it was."""
+        begin, end = self._layout.span(number)
+        known = self._hashes[number].tobytes()
+        if hashlib.sha256(self._bytes[begin:end].data).digest() == known:
+            return
+        logger.warning(
+            "%s is damaged at %s: it is made again from the images",
+            *(self._path, self._images.sources[number].name),
+        )
+        planes = self._view.planes(load(self._images[number], self._channels))
+        content = b"".join(plane.tobytes() for plane in planes)
+        try:
+            with self._path.open("r+b") as file:
+                _write_at(file.fileno(), content, begin)
+        except OSError:
+            self._own[number] = content
+
+
+def pack(images: ImageTable, view: View, channels: int, directory: Path) -> Packed:
+    """The packed file of these images, made now unless it is there.
+
+    Its name is a hash of the pixels and of all that is done to them, so it is never out of date.
+    """
+    found = hashlib.sha256(json.dumps([FORMAT, repr(view), channels]).encode())
+    found.update(images.digests.tobytes())
+    path = directory / "packed" / (found.hexdigest()[:32] + ".pixels")
+    layout = Layout(images, view, channels)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not _whole(path, layout):
+            with locked(path):
+                if not _whole(path, layout):  # another process may have made it meanwhile
+                    if path.exists():
+                        logger.warning("%s is damaged: it is made again from the images", path)
+                    _write(path, images, view, channels)
+    except DiskFull as error:
+        raise SettingsError(f"data.cache_directory = {directory}: {error}") from None
+    except OSError as error:
+        raise unwritable(directory, error) from None
+    return Packed(path, images, view, channels)
+
+
+def _hashes(content: NDArray[np.uint8], layout: Layout) -> NDArray[np.uint8]:
+    """The sha256 of each image's planes, (n, 32), of a packed file's content."""
+    end = layout.total + HASH_BYTES * len(layout)
+    return content[layout.total : end].reshape(len(layout), HASH_BYTES)
+
+
+def _whole(path: Path, layout: Layout) -> bool:
+    """Whether a packed file has the right length, and the hashes of its images that it was written
+    with."""
+    try:
+        if path.stat().st_size != layout.total + HASH_BYTES * (len(layout) + 1):
+            return False
+        content = np.memmap(path, dtype=np.uint8, mode="r")
+    except FileNotFoundError:
+        return False
+    hashes = np.ascontiguousarray(_hashes(content, layout))
+    return hashlib.sha256(hashes.data).digest() == content[-HASH_BYTES:].tobytes()
+
+
+def _write(path: Path, images: ImageTable, view: View, channels: int) -> None:
+    layout = Layout(images, view, channels)
+    length = layout.total + HASH_BYTES * (len(layout) + 1)
+    with replacing(path, num_bytes=length) as file:
+
+        def write_one(number: int) -> bytes:
+            planes, found = view.planes(load(images[number], channels)), hashlib.sha256()
+            for plane, (offset, height, width) in zip(planes, layout.planes(number), strict=True):
+                if plane.shape != (height, width, channels):
+                    raise SettingsError(
+                        f"{images[number].image.name}: the image has changed since it was listed; "
+                        "start again"
+                    )
+                content = plane.tobytes()
+                found.update(content)
+                # Written, not mapped: a full disk is then an error instead of a signal.
+                _write_at(file.fileno(), content, offset)
+            return found.digest()
+
+        written = ordered(write_one, range(len(images)), THREADS)
+        hashes = b"".join(counted("packing images", written, len(images)))
+        _write_at(file.fileno(), hashes + hashlib.sha256(hashes).digest(), layout.total)
+
+
+def _write_at(descriptor: int, content: bytes, offset: int) -> None:
+    while content:
+        written = os.pwrite(descriptor, content, offset)
+        content, offset = content[written:], offset + written
