@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from image_folder import find_images
 from PIL import Image
 from small_disk import small_disk
 
 from ganforge.append_log import AppendLog
 from ganforge.assets import keep, tensors_sha256
 from ganforge.cluster.ray_trainer import reason
-from ganforge.data.images import find_images
 from ganforge.data.packed import pack
 from ganforge.data.sources import Source
 from ganforge.data.split import open_catalog

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SCALE
+from image_folder import find_images
 from PIL import Image
 
 from ganforge.data import packed as packed_module
 from ganforge.data import planes as planes_module
 from ganforge.data.image_table import ImageTable
-from ganforge.data.images import find_images
 from ganforge.data.packed import HASH_BYTES, Layout, pack
 from ganforge.data.planes import OnDemand
 from ganforge.data.sources import Source

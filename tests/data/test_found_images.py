@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_folder import find_images
 from PIL import Image
 
-from ganforge.data.images import find_images
 from ganforge.data.settings import DataSettings
 from ganforge.data.sources import usable_source
 from ganforge.settings import SettingsError

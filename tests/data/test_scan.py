@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Settings, noise
+from image_folder import find_images
 from PIL import Image, ImageCms, ImageFilter
 
 from ganforge.commands.cli import main
 from ganforge.commands.configure import CliOptions, configure
 from ganforge.commands.scan import lines
 from ganforge.data import copies, listing
-from ganforge.data.images import find_images
 from ganforge.data.prepare import prepare_data
 from ganforge.data.scan import report, scan_folders
 from ganforge.data.settings import DataSettings

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_folder import find_images
 from PIL import Image
 
 from ganforge.data.catalog import Catalog
-from ganforge.data.images import find_images
 from ganforge.data.sources import Source, builtin_photographs
 from ganforge.data.split import open_catalog, split
 

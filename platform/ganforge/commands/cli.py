@@ -587,6 +587,18 @@ def scan(
 
 
 @app.command()
+def pack(
+    folder: Annotated[str, typer.Argument(help="folder of images", metavar="DIR")],
+    out: Annotated[str, typer.Argument(help="new folder, or s3://bucket/prefix", metavar="OUT")],
+    shard_megabytes: Annotated[
+        int, typer.Option("--shard-mb", help="size of the large files, in MiB", min=1, max=65536)
+    ] = 256,
+) -> None:
+    """Pack a folder of very many images into a few large files, here or in an object store."""
+    _command("pack")(folder, out, shard_megabytes)
+
+
+@app.command()
 def settings(
     system: System = None,
     preset: Preset = None,

@@ -150,7 +150,9 @@ def absolute(settings: "SystemSettings") -> "SystemSettings":
     }
     named |= {f"data.roots.{number}": path for number, path in enumerate(settings.data.roots)}
     changes = {
-        key: str(_expanded(key, path).absolute()) for key, path in named.items() if path is not None
+        key: str(_expanded(key, path).absolute())
+        for key, path in named.items()
+        if path is not None and "://" not in path
     }
     return override(settings, changes)
 

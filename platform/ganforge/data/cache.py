@@ -16,6 +16,7 @@ from PIL import features
 
 from ganforge import local_files
 from ganforge.data.image_progress import counted
+from ganforge.data.image_set import Kept, SetFile
 from ganforge.data.images import Decoded, SourceImage, decode, digest
 from ganforge.data.ordered import ordered
 from ganforge.data.settings import DataSettings
@@ -34,6 +35,11 @@ def cache_directory(data: DataSettings) -> Path:
     """`data.cache_directory`, else $GANFORGE_CACHE, else ~/.cache/ganforge."""
     given = data.cache_directory
     return Path(given).expanduser() if given else local_files.cache_directory()
+
+
+def kept_of(data: DataSettings) -> Kept:
+    """Where what is fetched of packed sets is kept."""
+    return Kept(cache_directory(data), data.cache_bytes)
 
 
 def unwritable(directory: Path, error: OSError) -> SettingsError:
@@ -57,6 +63,8 @@ def _identify(image: SourceImage, directory: Path) -> Decoded:
     """
     if image.pixels is not None:
         return Decoded(image, digest(image.pixels), *image.pixels.shape[:2])
+    if isinstance(image.path, SetFile) and image.path.images.decoder == FORMAT:
+        return Decoded(image, *image.path.images.pixels(image.path.number))
     try:
         content = image.path.read_bytes()
     except OSError as error:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ganforge.data.decoder import decode
+from ganforge.data.image_set import SetFile
 from ganforge.data.images import FORMATS, SourceImage, eight_bits
 from ganforge.data.raster import Header, unreadable
 from ganforge.local_files import replacing
@@ -70,13 +71,17 @@ def find_copies(
 ) -> Compared:
     """Compare files of different scenes with each other, by thumbnails, which the cache
     `directory` remembers."""
-    files, missing, notes = [], [], []
+    files, missing, notes, packed = [], [], [], 0
     for image in images:
         header = headers[image.name]
-        if image.pixels is None and header.width * header.height > MAX_PIXELS:
+        if isinstance(image.path, SetFile):
+            packed += 1  # to compare it, all of the set would be fetched
+        elif image.pixels is None and header.width * header.height > MAX_PIXELS:
             missing.append(image.name)
         elif image.pixels is None:
             files.append(image)
+    if packed:
+        notes.append(f"{packed} images of packed sets were not compared with others")
     if missing:
         notes.append(
             f"{len(missing)} images of more than {MAX_PIXELS // 10**6} megapixels were not "

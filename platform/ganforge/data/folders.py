@@ -51,7 +51,8 @@ def _training(kind: str, settings: ImageSettings) -> Source:
 def _refuse_again(folders: Sequence[Folder]) -> None:
     seen: dict[str, Folder] = {}
     for folder in folders:
-        real = os.path.realpath(os.path.expanduser(folder.path))
+        far = "://" in folder.path
+        real = folder.path if far else os.path.realpath(os.path.expanduser(folder.path))
         if real in seen:
             raise SettingsError(
                 f"{folder}: is the folder of {seen[real].key} again; give each folder once, and "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ganforge.data import decoder
-from ganforge.data.listing import list_folder
+from ganforge.data.image_set import SetFile
 from ganforge.data.raster import Header, Raster, unreadable
 from ganforge.settings import SettingsError
 
@@ -24,14 +24,15 @@ _NAMED_ERRORS = 20
 class SourceImage:
     """A file, or an item of a data set that keeps many images in one file.
 
-    `name` is its path below the root, in POSIX form; images that show one scene share a `scene`
+    `path` is that of the file, or says where it is in a packed set. `name` is its path below the
+    root, in POSIX form; images that show one scene share a `scene`
     and stay on one side of the split. `label` is the number of its class, where it has one. An item
     has its `pixels`, (H, W) or (H, W, 3) uint8, and its `path` is only a name. `low` is its
     low-resolution image, where the user has one.
     """
 
     name: str
-    path: Path
+    path: Path | SetFile
     scene: str = ""
     label: int | None = None
     pixels: Pixels | None = field(default=None, compare=False, repr=False)
@@ -50,11 +51,6 @@ class Decoded:
     digest: str
     height: int
     width: int
-
-
-def find_images(root: str) -> list[SourceImage]:
-    """The images below `root`, sorted by relative POSIX path."""
-    return [SourceImage(name, path) for name, path in list_folder(root).images.items()]
 
 
 def read_headers(images: Sequence[SourceImage]) -> dict[str, Header]:
@@ -83,6 +79,8 @@ def read_header(source: SourceImage) -> Header:
     if source.pixels is not None:
         height, width = source.pixels.shape[:2]
         return Header("", width, height, "item")
+    if isinstance(source.path, SetFile):
+        return source.path.images.header(source.path.number)
     try:
         with source.path.open("rb") as file:
             return decoder.read_header(file, str(source.path), FORMATS)

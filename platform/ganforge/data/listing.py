@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ganforge.data.image_set import Kept, SetFile, is_set, open_set
 from ganforge.settings import SettingsError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -35,16 +36,21 @@ class Listing:
     """The images below a folder, by path below it in POSIX form, and the names of what is skipped,
     by reason."""
 
-    images: dict[str, Path] = field(default_factory=dict)
+    images: dict[str, Path | SetFile] = field(default_factory=dict)
     skipped: dict[str, list[str]] = field(default_factory=dict)
 
 
-def list_folder(root: str, key: str = "data.root") -> Listing:
-    """All files at and below `root`; SettingsError, by `key`, if it cannot be listed.
+def list_folder(root: str, kept: Kept, key: str = "data.root", below: str = "") -> Listing:
+    """All files at and below `root`, or its folder `below`; SettingsError, by `key`, if it cannot
+    be listed.
 
     Names that start with a dot are skipped: other systems leave such files behind. Links are
-    followed, and a folder is read once. Nothing is opened but files of an unknown suffix.
+    followed, and a folder is read once. Nothing is opened but files of an unknown suffix. Of a
+    packed set that lies far away, what is fetched is `kept`.
     """
+    if is_set(root):
+        return _list_set(root, kept, key, below)
+    root = os.path.join(root, below) if below else root
     folder = Path(root).expanduser()
     if not folder.exists():
         raise SettingsError(
@@ -70,6 +76,16 @@ def list_folder(root: str, key: str = "data.root") -> Listing:
         dict(sorted(found.images.items())),
         {reason: sorted(names) for reason, names in sorted(found.skipped.items())},
     )
+
+
+def _list_set(root: str, kept: Kept, key: str, below: str) -> Listing:
+    images, prefix = open_set(root, key, kept), f"{below}/" if below else ""
+    found = {
+        name.removeprefix(prefix): SetFile(images, number)
+        for number, name in enumerate(images.names)
+        if name.startswith(prefix)
+    }
+    return Listing(dict(sorted(found.items())))
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, str]]:

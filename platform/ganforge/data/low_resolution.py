@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from ganforge.data.base import ImageSettings
+from ganforge.data.cache import kept_of
 from ganforge.data.images import SourceImage, read_headers, refuse_all
 from ganforge.data.inventory import Inventory, converted, counted, skipped
 from ganforge.data.listing import list_folder
@@ -65,7 +66,7 @@ def _two_kinds(
                 "since data.low_resolution is given; name it"
             )
     if root is not None:
-        listing = list_folder(root, key)
+        listing = list_folder(root, kept_of(data), key)
         low = [SourceImage(f"{key}/{name}", path) for name, path in listing.images.items()]
         return list(found.images), low, f"{key} = {root}", skipped(listing, f"{key}/")
     named = _pattern(data.low_resolution_name)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ganforge.data.base import ImageSettings
+from ganforge.data.cache import kept_of
+from ganforge.data.image_set import is_set
 from ganforge.data.images import SourceImage, read_headers
 from ganforge.data.inventory import Inventory, converted, skipped
 from ganforge.data.listing import list_folder
@@ -149,7 +151,8 @@ def _two_folders(
     settings: ImageSettings, folder: Folder
 ) -> tuple[list[SourceImage], list[SourceImage], Inventory]:
     root, found, inventory = Path(folder.path).expanduser(), [], Inventory()
-    if root.is_dir() and not all((root / name).is_dir() for name in _NAMES):
+    packed = is_set(folder.path)
+    if not packed and root.is_dir() and not all((root / name).is_dir() for name in _NAMES):
         other = (
             "; or set data.pairing = side_by_side for files with both images, or edges for "
             "photographs alone"
@@ -160,7 +163,8 @@ def _two_folders(
             + (other if isinstance(settings.data, PairedSettings) else "")
         )
     for label, name in enumerate(_NAMES):
-        listing = list_folder(str(root / name) if root.is_dir() else folder.path, folder.key)
+        below = name if packed or root.is_dir() else ""
+        listing = list_folder(folder.path, kept_of(settings.data), folder.key, below)
         if not listing.images:
             raise SettingsError(f"{folder}: {name}/ has no images")
         found.append(
@@ -176,7 +180,7 @@ def _two_folders(
 def _side_by_side(
     settings: ImageSettings, data: PairedSettings, folder: Folder, side: int
 ) -> Source:
-    listing = list_folder(folder.path, folder.key)
+    listing = list_folder(folder.path, kept_of(data), folder.key)
     images = [SourceImage(name, path) for name, path in listing.images.items()]
     if not images:
         raise SettingsError(f"{folder}: has no images")

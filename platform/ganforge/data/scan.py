@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ganforge.data.cache import cache_directory
+from ganforge.data.cache import cache_directory, kept_of
 from ganforge.data.copies import Copies, find_copies
 from ganforge.data.images import SourceImage, read_header, refuse_all
 from ganforge.data.inventory import Inventory, converted, skipped
@@ -57,7 +57,7 @@ def scan_folders(roots: Sequence[str]) -> Scan:
     inventory = Inventory()
     for number, root in enumerate(roots):
         prefix = f"{number}/" if len(roots) > 1 else ""
-        listing = list_folder(root, "DIR")
+        listing = list_folder(root, kept_of(DataSettings()), "DIR")
         inventory += skipped(listing, prefix)
         folders[prefix] = [
             _of_scene(SourceImage(name, path), prefix) for name, path in listing.images.items()

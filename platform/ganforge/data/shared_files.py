@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ganforge.data.image_set import SetFile
 from ganforge.data.images import SourceImage
 
 Folders = Mapping[str, Sequence[SourceImage]]
@@ -39,16 +40,17 @@ def counted_shared(found: Mapping[str, str], named: int) -> str:
     return f"{len(found)} × one file in two folders ({shown}{'; …' if len(found) > named else ''})"
 
 
-def _size(path: Path) -> int:
+def _size(path: Path | SetFile) -> int:
+    if isinstance(path, SetFile):
+        return path.images.num_bytes(path.number)
     try:
         return path.stat().st_size
     except OSError:
         return -1
 
 
-def _hash(path: Path) -> str:
+def _hash(path: Path | SetFile) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return ""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ganforge.data.base import ImageSettings
-from ganforge.data.cache import cache_directory
+from ganforge.data.cache import cache_directory, kept_of
 from ganforge.data.images import SourceImage, read_headers
 from ganforge.data.inventory import Inventory, converted, skipped
 from ganforge.data.listing import list_folder
@@ -77,7 +77,7 @@ def find_source(
     if folder is None and data.root is not None:
         folder = Folder("data.root", data.root)
     if folder is not None:
-        listing = list_folder(folder.path, folder.key)
+        listing = list_folder(folder.path, kept_of(data), folder.key)
         images = [SourceImage(name, path) for name, path in listing.images.items()]
         source = _by_folder(folder, images) if labelled else Source(tuple(images))
         return replace(source, inventory=skipped(listing))

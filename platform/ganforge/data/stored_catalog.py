@@ -22,28 +22,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganforge.data.base import ImageSettings
-from ganforge.data.cache import FORMAT
+from ganforge.data.cache import FORMAT, kept_of
 from ganforge.data.catalog import Catalog
+from ganforge.data.image_set import Kept, SetFile, open_set
 from ganforge.data.image_table import DIGEST_BYTES, ImageTable, Numbers
 from ganforge.data.images import SourceImage
 from ganforge.data.texts import Texts, text_columns
 
 logger = logging.getLogger("ganforge")
 _HEAD = "catalog.json"
-_READ_BYTES = 2**22
+#: begins what stands for an image of a packed set; paths are absolute
+_IN_SET = "image set "
 
 
 class _StoredSources(Sequence[SourceImage]):
-    """The files of a stored table; `low` are the sources of the low-resolution images."""
+    """The files of a stored table; `low` are the sources of the low-resolution images. What is
+    fetched of packed sets is `kept`."""
 
     def __init__(
         self,
+        kept: Kept,
         names: Texts,
         paths: Texts,
         scenes: Texts,
         labels: NDArray[np.int32],
         low: "_StoredSources | None" = None,
     ):
+        self._kept = kept
         self._names, self._paths, self._scenes = names, paths, scenes
         self._labels, self._low = labels, low
 
@@ -60,18 +65,30 @@ class _StoredSources(Sequence[SourceImage]):
         label = int(self._labels[number])
         return SourceImage(
             self._names[number],
-            Path(self._paths[number]),
+            _file(self._paths[number], self._kept),
             self._scenes[number],
             None if label < 0 else label,
             low=None if self._low is None else self._low[number],
         )
 
 
+def _where(path: Path | SetFile) -> str:
+    """As a text from which `_file` makes the same."""
+    return f"{_IN_SET}{path.number} {path.images.uri}" if isinstance(path, SetFile) else str(path)
+
+
+def _file(text: str, kept: Kept) -> Path | SetFile:
+    if not text.startswith(_IN_SET):
+        return Path(text)
+    number, _, uri = text.removeprefix(_IN_SET).partition(" ")
+    return SetFile(open_set(uri, "data.root", kept), int(number))
+
+
 def _table_columns(prefix: str, table: ImageTable) -> dict[str, NDArray[Any]]:
     sources = list(table.sources)
     return {
         **text_columns(f"{prefix}names", (one.name for one in sources)),
-        **text_columns(f"{prefix}paths", (str(one.path) for one in sources)),
+        **text_columns(f"{prefix}paths", (_where(one.path) for one in sources)),
         **text_columns(f"{prefix}scenes", (one.scene for one in sources)),
         f"{prefix}labels": table.labels,
         f"{prefix}digests": table.digests,
@@ -81,7 +98,7 @@ def _table_columns(prefix: str, table: ImageTable) -> dict[str, NDArray[Any]]:
 
 
 def _table(
-    prefix: str, columns: dict[str, NDArray[Any]], low: ImageTable | None = None
+    kept: Kept, prefix: str, columns: dict[str, NDArray[Any]], low: ImageTable | None = None
 ) -> ImageTable:
     def texts(name: str) -> Texts:
         return Texts(columns[f"{prefix}{name}"], columns[f"{prefix}{name}.ends"])
@@ -89,7 +106,7 @@ def _table(
     labels = columns[f"{prefix}labels"]
     lows = low.sources if low is not None and len(low) else None
     assert lows is None or isinstance(lows, _StoredSources)
-    sources = _StoredSources(texts("names"), texts("paths"), texts("scenes"), labels, lows)
+    sources = _StoredSources(kept, texts("names"), texts("paths"), texts("scenes"), labels, lows)
     return ImageTable(
         sources,
         columns[f"{prefix}digests"].reshape(-1, DIGEST_BYTES),
@@ -143,9 +160,10 @@ def stored_catalog(
             if _sha256(file) != known:
                 raise ValueError(f"{file} has other bytes")
             columns[name] = np.load(file, mmap_mode="r", allow_pickle=False)
-        low = _table("low.", columns)
+        kept = kept_of(settings.data)
+        low = _table(kept, "low.", columns)
         return Catalog(
-            _table("", columns, low),
+            _table(kept, "", columns, low),
             Numbers(columns["train"]),
             Numbers(columns["validation"]),
             fingerprint,
@@ -187,10 +205,14 @@ def _folder(fingerprint: str, kind: str, settings: ImageSettings, directory: Pat
     """Of the fingerprint, the folders that settings name, how they are read, and what decodes."""
     data, held_out = settings.data, settings.validation
     named = [data.root, *data.roots, held_out.root, data.low_resolution, held_out.low_resolution]
-    roots = [None if one is None else os.path.abspath(os.path.expanduser(one)) for one in named]
+    roots = [one if one is None else _absolute(one) for one in named]
     listing = json.dumps([FORMAT, kind, roots, data.low_resolution_name])
     key = hashlib.sha256(listing.encode()).hexdigest()[:16]
     return directory / "catalogs" / f"{fingerprint}-{key}"
+
+
+def _absolute(root: str) -> str:
+    return root if "://" in root else os.path.abspath(os.path.expanduser(root))
 
 
 def _sha256(file: Path) -> str:
