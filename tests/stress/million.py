@@ -125,9 +125,11 @@ def store() -> tuple[subprocess.Popen[str], str]:
         "import time, moto.server as m; s = m.ThreadedMotoServer('127.0.0.1', 0, verbose=False); "
         "s.start(); print('%s:%d' % s.get_host_and_port(), flush=True); time.sleep(10**6)"
     )
-    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert server.stdout is not None
-    return server, f"http://{server.stdout.readline().strip()}"
+    return server, server.stdout.readline().strip()
 
 
 def held(folder: Path) -> int:
@@ -191,7 +193,7 @@ def measured(folder: Path, count: int) -> bool:
     server, address = store()
     try:
         os.environ |= {
-            "AWS_ENDPOINT_URL": f"http://{address}",
+            "AWS_ENDPOINT_URL": f"http://{address.removeprefix('http://')}",
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_DEFAULT_REGION": "us-east-1",

@@ -24,6 +24,10 @@ class GivenPairs:
         height, width = target.shape[0] // self._scale, target.shape[1] // self._scale
         return target[: height * self._scale, : width * self._scale], source[:height, :width]
 
+    def fetch(self, numbers: Sequence[int]) -> None:
+        """Both images of each pair."""
+        self._planes.fetch([*numbers, *(self._count + number for number in numbers)])
+
 
 class CentrePairs:
     """The centres of some pairs, of the sides that `Centre` has, at whole pixels of the source."""
@@ -43,6 +47,10 @@ class CentrePairs:
         return target[_times(rows, self._scale), _times(columns, self._scale)], source[
             rows, columns
         ]
+
+    def fetch(self, numbers: Sequence[int]) -> None:
+        """Both images of each pair."""
+        self._pairs.fetch([self._numbers[number] for number in numbers])
 
 
 def _times(part: slice, scale: int) -> slice:

@@ -111,6 +111,7 @@ class ImageData:
     def _make(self, index: int, step: int, shard: int) -> Batch:
         numbers = sample_numbers(self._stages[index], step, shard)
         chosen = [self._epoch.at(self._seed, number) for number in numbers]
+        self._sets[index].fetch(chosen)
         planes = [
             self._sample(index, item, number) for item, number in zip(chosen, numbers, strict=True)
         ]

@@ -94,6 +94,8 @@ class ImageSet:
         self._columns = columns
         self.names = Texts(columns[_NAMES], columns["names.ends"])
         self.decoder: str = head["decoder"]
+        #: whether each image is fetched from a store
+        self.far = kept is not None
 
     def __len__(self) -> int:
         return len(self.names)

@@ -2,15 +2,19 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from ganforge.data.base import ImageSettings
 from ganforge.data.cache import cache_directory
+from ganforge.data.image_set import SetFile
 from ganforge.data.image_table import ImageTable
 from ganforge.data.images import Pixels, load
 from ganforge.data.packed import Layout, pack
 from ganforge.data.views import View
 
+FETCHES = 16  # from a store at the same time: they wait for it, not for a processor
 RECENT_BYTES = 256 * 2**20  # kept by a set that decodes on demand
 
 
@@ -21,6 +25,10 @@ class Planes(Protocol):
 
     def __getitem__(self, number: int) -> tuple[Pixels, ...]: ...
 
+    def fetch(self, numbers: Sequence[int]) -> None:
+        """Read images that lie far away at the same time, before they are asked for in turn."""
+        ...
+
 
 class OnDemand:
     """The planes of a view, decoded on demand; the most recent are kept, up to RECENT_BYTES."""
@@ -30,6 +38,8 @@ class OnDemand:
         self._recent: OrderedDict[int, tuple[Pixels, ...]] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()  # the prefetching thread reads too
+        first = images.sources[0].path if len(images) else None
+        self._far = isinstance(first, SetFile) and first.images.far
 
     def __len__(self) -> int:
         return len(self._images)
@@ -47,6 +57,11 @@ class OnDemand:
             while self._held > RECENT_BYTES and len(self._recent) > 1:
                 self._held -= _size(self._recent.popitem(last=False)[1])
         return planes
+
+    def fetch(self, numbers: Sequence[int]) -> None:
+        if self._far:
+            with ThreadPoolExecutor(FETCHES) as threads:
+                list(threads.map(self.__getitem__, dict.fromkeys(numbers)))
 
 
 def _size(planes: tuple[Pixels, ...]) -> int:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ganforge.data.base import ImageSettings
 from ganforge.data.cache import FORMAT, kept_of
 from ganforge.data.catalog import Catalog
-from ganforge.data.image_set import Kept, SetFile, open_set
+from ganforge.data.image_set import ImageSet, Kept, SetFile, open_set
 from ganforge.data.image_table import DIGEST_BYTES, ImageTable, Numbers
 from ganforge.data.images import SourceImage
 from ganforge.data.texts import Texts, text_columns
@@ -48,7 +48,7 @@ class _StoredSources(Sequence[SourceImage]):
         labels: NDArray[np.int32],
         low: "_StoredSources | None" = None,
     ):
-        self._kept = kept
+        self._kept, self._sets = kept, dict[str, ImageSet]()
         self._names, self._paths, self._scenes = names, paths, scenes
         self._labels, self._low = labels, low
 
@@ -65,23 +65,24 @@ class _StoredSources(Sequence[SourceImage]):
         label = int(self._labels[number])
         return SourceImage(
             self._names[number],
-            _file(self._paths[number], self._kept),
+            self._file(self._paths[number]),
             self._scenes[number],
             None if label < 0 else label,
             low=None if self._low is None else self._low[number],
         )
 
+    def _file(self, text: str) -> Path | SetFile:
+        if not text.startswith(_IN_SET):
+            return Path(text)
+        number, _, uri = text.removeprefix(_IN_SET).partition(" ")
+        if uri not in self._sets:
+            self._sets[uri] = open_set(uri, "data.root", self._kept)
+        return SetFile(self._sets[uri], int(number))
+
 
 def _where(path: Path | SetFile) -> str:
-    """As a text from which `_file` makes the same."""
+    """As a text of which `_StoredSources` makes the same."""
     return f"{_IN_SET}{path.number} {path.images.uri}" if isinstance(path, SetFile) else str(path)
-
-
-def _file(text: str, kept: Kept) -> Path | SetFile:
-    if not text.startswith(_IN_SET):
-        return Path(text)
-    number, _, uri = text.removeprefix(_IN_SET).partition(" ")
-    return SetFile(open_set(uri, "data.root", kept), int(number))
 
 
 def _table_columns(prefix: str, table: ImageTable) -> dict[str, NDArray[Any]]:

@@ -87,6 +87,8 @@ class SuperResolutionData:
 
     def _make(self, index: int, step: int, shard: int) -> Batch:
         numbers = sample_numbers(self._stages[index], step, shard)
+        epoch = self._epochs[index]
+        self._sets[index].fetch([epoch.at(self._seed, number) for number in numbers])
         return paired_batch([self.sample(index, number) for number in numbers], numbers)
 
     def sample(self, index: int, number: int) -> Pair:

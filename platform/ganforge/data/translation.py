@@ -111,6 +111,8 @@ class TranslationData(ABC):
 
     def _make(self, index: int, step: int, shard: int) -> Batch:
         numbers = sample_numbers(self._stages[index], step, shard)
+        chosen = [self._chosen(index, number) for number in numbers]
+        self._trained[index].fetch([one for pair in chosen for one in pair])
         return paired_batch([self._sample(index, number) for number in numbers], numbers)
 
     def _sample(self, index: int, number: int) -> tuple[Pixels, Pixels]:
