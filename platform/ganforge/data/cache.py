@@ -6,24 +6,21 @@ under its name.
 """
 
 import hashlib
-import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import PIL
 from PIL import features
 
 from ganforge import local_files
+from ganforge.data.decoded_log import DecodedLog
 from ganforge.data.image_progress import counted
 from ganforge.data.image_set import Kept, SetFile
 from ganforge.data.images import Decoded, SourceImage, decode, digest
 from ganforge.data.ordered import ordered
 from ganforge.data.settings import DataSettings
-from ganforge.local_files import replacing
 from ganforge.settings import SettingsError
 
-logger = logging.getLogger("ganforge")
 # What can change a decoded or resized pixel, besides the file: enters every name in the cache.
 FORMAT = (
     f"2-{PIL.__version__}-{features.version('jpg')}-{features.version_feature('libjpeg_turbo')}"
@@ -52,11 +49,15 @@ def unwritable(directory: Path, error: OSError) -> SettingsError:
 
 def identify(images: Sequence[SourceImage], directory: Path) -> tuple[Decoded, ...]:
     """Each image with the hash of its decoded pixels, which `directory` remembers."""
-    found = ordered(lambda image: _identify(image, directory), images, THREADS)
-    return tuple(counted("reading images", found, len(images)))
+    log = DecodedLog(directory / "decoded" / FORMAT)
+    found = ordered(lambda image: _identify(image, log), images, THREADS)
+    try:
+        return tuple(counted("reading images", found, len(images)))
+    finally:
+        log.flush()
 
 
-def _identify(image: SourceImage, directory: Path) -> Decoded:
+def _identify(image: SourceImage, log: DecodedLog) -> Decoded:
     """The hash of the decoded pixels, remembered under the hash of the file's bytes.
 
     The times of files play no part: a copy or a checkout changes them, an edit may not.
@@ -70,23 +71,9 @@ def _identify(image: SourceImage, directory: Path) -> Decoded:
     except OSError as error:
         raise SettingsError(f"{image.path}: cannot be read ({error.strerror})") from None
     name = hashlib.sha256(content).hexdigest()
-    record = directory / "decoded" / FORMAT / name[:2] / name[2:]
-    with suppress(OSError, ValueError):
-        text, _, check = record.read_text().rpartition(" ")
-        # of this very file, and whole
-        if check == _check(name, text):
-            found, height, width = text.split(" ")
-            return Decoded(image, found, int(height), int(width))
-        logger.warning("%s is damaged: %s is decoded again", record, image.name)
+    if (remembered := log.get(name)) is not None:
+        return Decoded(image, *remembered)
     pixels = decode(content, image)
     known = Decoded(image, digest(pixels), *pixels.shape[:2])
-    text = f"{known.digest} {known.height} {known.width}"
-    with suppress(OSError):  # a cache that cannot be written only costs time
-        record.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(record, durable=False) as file:
-            file.write(f"{text} {_check(name, text)}".encode())
+    log.add(name, known.digest, known.height, known.width)
     return known
-
-
-def _check(name: str, text: str) -> str:
-    return hashlib.sha256(f"{name} {text}".encode()).hexdigest()[:16]
