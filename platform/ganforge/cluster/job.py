@@ -22,7 +22,8 @@ class Job:
     `prepared` is the run's own part; the tensors in `assets` travel once for all trials of a
     search. In a search (`searched`) the coordinator decides at stage ends whether trial number
     `trial` continues; metrics `further` to the first must be measured, too. `ledger` is the
-    storage whose ledger of stages is used. With `grids` sample grids come with the summaries.
+    storage whose ledger of stages is used. With `grids` sample grids come with the summaries. With
+    `keeps_workers` the next trial gets the workers: no code but ganforge's was in their processes.
     """
 
     prepared: "ObjectRef[Prepared]"
@@ -39,6 +40,7 @@ class Job:
     ledger: str | None = None
     further: tuple[Metric, ...] = ()
     grids: bool = False
+    keeps_workers: bool = False
 
 
 def load_prepared(job: Job) -> "Prepared":

@@ -21,10 +21,14 @@ def here() -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-def held() -> dict[str, str]:
-    """The states of the placement groups that exist now, by id."""
+def held(name: str | None = None) -> dict[str, str]:
+    """The states of the placement groups that exist now, by id; of one name, where it is given."""
     table = ray.util.placement_group_table()
-    return {key: row["state"] for key, row in table.items() if row["state"] != "REMOVED"}
+    return {
+        key: row["state"]
+        for key, row in table.items()
+        if row["state"] != "REMOVED" and name in (None, row["name"])
+    }
 
 
 def machines_of(group: str) -> list[str]:

@@ -25,11 +25,12 @@ from ray.train.v2._internal.exceptions import (
 from ray.train.v2._internal.execution.controller.controller import TrainController
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
-from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ganforge.cluster.job import Job, load_prepared
+from ganforge.cluster.kept_workers import KeptWorkers
+from ganforge.cluster.ray_workers import InheritingWorkers, keeping
 
 Failures = Sequence[BaseException]
 _COUNT_SECONDS = 30.0
@@ -75,7 +76,8 @@ class Trainer(TorchTrainer):
     cost seconds.
 
     With `abandoned`, which says whether anybody still waits for the run, its controller is not a
-    process of its own but runs in the caller's thread, which is not the main one.
+    process of its own but runs in the caller's thread, which is not the main one. There workers may
+    be `kept` for the next run.
     """
 
     def __init__(
@@ -83,10 +85,11 @@ class Trainer(TorchTrainer):
         *arguments: Any,
         job: Job,
         abandoned: Callable[[], bool] | None = None,
+        kept: KeptWorkers | None = None,
         **options: Any,
     ):
         super().__init__(*arguments, **options)
-        self.job, self.abandoned = job, abandoned
+        self.job, self.abandoned, self.kept = job, abandoned, kept
 
     def _create_default_callbacks(self) -> list[Any]:
         dropped = (PlacementGroupCleanerCallback, DatasetsCallback)
@@ -98,22 +101,11 @@ class Trainer(TorchTrainer):
         arguments["scaling_policy"] = Fixed(self.scaling_config)
         if self.abandoned is None:
             return super()._initialize_and_run_controller(**arguments)
-        controller = Controller(**arguments)
+        controller = TrainController(**arguments)
+        workers = InheritingWorkers if self.kept is None else keeping(self.kept)
+        controller.worker_group_cls = workers
         asyncio.run(controller.run())
         return controller.get_result()
-
-
-class InheritingWorkers(WorkerGroup):
-    """Workers with their machine's environment alone: Ray Train's variables are in it already
-    (cluster/session.py), and an environment of their own costs a third of a second (measured)."""
-
-    @staticmethod
-    def _get_worker_runtime_env(custom_runtime_env: Any) -> Any:
-        return dict(custom_runtime_env)
-
-
-class Controller(TrainController):
-    worker_group_cls = InheritingWorkers
 
 
 class Fixed(FixedScalingPolicy):

@@ -14,6 +14,7 @@ from ray.train.v2.api.callback import UserCallback
 
 from ganforge.cluster.coordinator import Summary, TrialCoordinator
 from ganforge.cluster.job import Job
+from ganforge.cluster.kept_workers import KeptWorkers
 from ganforge.cluster.machines import wait_for_slots
 from ganforge.cluster.placement import release
 from ganforge.cluster.ray_trainer import FAILURES, Trainer, cause, reason
@@ -101,16 +102,24 @@ def make_job(
         coordinator=coordinator.actor,
         tracking=tracking,
         grids=grids,
+        keeps_workers=not prepared.sources,
     )
 
 
-def trainer(job: Job, name: str, abandoned: Callable[[], bool] | None = None) -> Trainer:
-    """Ray Train around the worker function, with finite patience; `abandoned` as Trainer has it."""
+def trainer(
+    job: Job,
+    name: str,
+    abandoned: Callable[[], bool] | None = None,
+    kept: KeptWorkers | None = None,
+) -> Trainer:
+    """Ray Train around the worker function, with finite patience; `abandoned` and `kept` as Trainer
+    has them."""
     path, files = ray_storage(join(job.store, _RAY_FOLDER))
     return Trainer(
         work,
         job=job,
         abandoned=abandoned,
+        kept=kept if job.keeps_workers else None,
         train_loop_config={"job": job},
         scaling_config=ScalingConfig(
             num_workers=job.workers,

@@ -121,10 +121,8 @@ class Rungs(Unsaved, FIFOScheduler):
 
 
 class TuneCallback(Unsaved, Callback):
-    """What happens to trials: resources given back, runs ended, listeners called.
-
-    Stopped trials leave their workers' resources reserved; they are released here.
-    """
+    """What happens to trials: runs ended, listeners called, and resources given back where a
+    trial's driver died. Where it did not, it has seen to its workers."""
 
     def __init__(
         self,
@@ -142,7 +140,7 @@ class TuneCallback(Unsaved, Callback):
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self.end_replaced()
         mine = self._trial(trial)
-        release(mine.groups)
+        # those it had before may be another trial's by now (cluster/kept_workers.py)
         mine.groups.clear()
         if mine.machines:
             mine.machines_before.append(mine.machines)
@@ -171,16 +169,15 @@ class TuneCallback(Unsaved, Callback):
         mine = self._trial(trial)
         state = self.search_state.state_of(mine.number)
         if state == "paused":
-            release(mine.groups)
             self.listener(self.search_state.pause(mine.number), "paused")
         elif state is not None:
             self._end(mine, state, "")
-        else:
-            release(mine.groups)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         mine = self._trial(trial)
         self.drivers.abandon(mine.number)
+        # nobody waits for its workers any more
+        release(mine.groups)
         self._end(mine, "failed", "its driver's process died")
 
     def end_decided(self) -> None:
@@ -202,7 +199,6 @@ class TuneCallback(Unsaved, Callback):
             self.listener(trial, "ended")
 
     def _end(self, trial: Trial, state: State, reason: str) -> None:
-        release(trial.groups)
         self.search_state.end(trial.number, state, trial.reason or reason)
         self.tracking.end_trial(trial)
         self.listener(trial, "ended")

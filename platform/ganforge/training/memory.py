@@ -1,6 +1,8 @@
 """Too little memory, told apart from an accident: what failed, what was used, what to change."""
 
+import ctypes
 import resource
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +36,28 @@ def peak_bytes() -> int:
     """The most memory that this process has held: of its GPU where it has one, else of the CPU."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_reserved()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def forget_peak() -> None:
+    """Count the peak from now on, where the machine can: this process goes on with another run."""
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def give_back() -> None:
+    """Give memory that nothing uses back to the machine and to the GPU."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    # glibc keeps what it has freed; another C library has no such function
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def kernel_kills() -> int:
