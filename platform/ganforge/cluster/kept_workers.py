@@ -31,8 +31,8 @@ class Kept:
 
 
 class KeptWorkers:
-    """The workers without a trial. Placement groups are called `name`: those that an earlier
-    process of this name has left are removed."""
+    """The workers without a trial. The names of placement groups begin with `name`: those that an
+    earlier process of this name has left are removed."""
 
     def __init__(self, name: str, idle_seconds: float = IDLE_SECONDS):
         self.name, self._idle_seconds = name, idle_seconds

@@ -21,13 +21,13 @@ def here() -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-def held(name: str | None = None) -> dict[str, str]:
-    """The states of the placement groups that exist now, by id; of one name, where it is given."""
+def held(name: str = "") -> dict[str, str]:
+    """The states of the placement groups that exist now, by id, whose names begin with `name`."""
     table = ray.util.placement_group_table()
     return {
         key: row["state"]
         for key, row in table.items()
-        if row["state"] != "REMOVED" and name in (None, row["name"])
+        if row["state"] != "REMOVED" and row["name"].startswith(name)
     }
 
 

@@ -4,6 +4,7 @@ Private hooks of Ray 2.60, as in ray_trainer.py: pyproject.toml pins the minor v
 """
 
 import logging
+import secrets
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -75,7 +76,8 @@ def keeping(kept: KeptWorkers) -> type[WorkerGroup]:
             if self._taken is not None:
                 return self._taken.group
             bundles = [resources] * context.num_workers
-            group = placement_group(bundles, context.placement_strategy, name=kept.name)
+            name = f"{kept.name}-{secrets.token_hex(8)}"
+            group = placement_group(bundles, context.placement_strategy, name=name)
             return DefaultPlacementGroupHandle(group)
 
         def _create_workers(self, *arguments: Any, **options: Any) -> list[Worker]:
