@@ -9,7 +9,7 @@ from command_line import ganforge
 from ray import tune
 from small import SYSTEM, tiny
 
-from ganforge.search.plan import MOST_TRIALS, ONCE, Repeats, estimate, play, probe_all
+from ganforge.search.plan import MOST_TRIALS, ONCE, Repeats, Starts, estimate, play, probe_all
 from ganforge.search.sampler import Sampler
 from ganforge.search.strategies.halving import Halving, Whole
 from ganforge.settings import SettingsError
@@ -24,7 +24,7 @@ WHOLE = START + sum(PARTS)
 def played(trials: int, slots: int, repeats: Repeats = ONCE, whole: bool = True) -> tuple:
     candidates = Sampler(SPACE, "max", 0).candidates
     strategy = Whole() if whole else Halving()
-    return play(strategy, candidates, PARTS, trials, slots, START, 3, repeats)
+    return play(strategy, candidates, PARTS, trials, slots, Starts(START, START), 3, repeats)
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
@@ -32,6 +32,13 @@ def test_trials_that_run_to_their_end_take_what_they_take(slots: int) -> None:
     held, wall = played(6, slots)
     assert held == pytest.approx(6 * WHOLE)
     assert wall == pytest.approx(6 // slots * WHOLE)
+
+
+def test_the_first_trial_of_each_slot_starts_its_workers() -> None:
+    candidates = Sampler(SPACE, "max", 0).candidates
+    held, wall = play(Whole(), candidates, PARTS, 6, 2, Starts(20.0, 1.0), 3)
+    assert held == pytest.approx(2 * 20 + 4 * 1 + 6 * sum(PARTS))
+    assert wall == pytest.approx(20 + 2 * 1 + 3 * sum(PARTS))
 
 
 @pytest.mark.parametrize("slots", [1, 2])
@@ -59,7 +66,7 @@ def test_rungs_let_a_stage_be_left_earlier() -> None:
     def seconds(rungs: int) -> float:
         found = estimate(
             Halving(), candidates, [probe], num_trials=20, workers=2, slots=1,
-            start_seconds=0.0, rungs=rungs,
+            starts=Starts(0.0, 0.0), rungs=rungs,
         )  # fmt: skip
         assert found.device_seconds.value == pytest.approx(2 * found.seconds.value)
         return found.seconds.value
@@ -77,7 +84,7 @@ def test_a_search_of_very_many_trials_is_played_in_part(strategy: Whole | Halvin
     def seconds(trials: int, repeats: Repeats = ONCE) -> float:
         found = estimate(
             strategy, candidates, [probe], num_trials=trials, workers=1, slots=2,
-            start_seconds=START, rungs=2, repeats=repeats,
+            starts=Starts(START, START), rungs=2, repeats=repeats,
         )  # fmt: skip
         return found.device_seconds.value
 

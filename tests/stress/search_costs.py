@@ -1,6 +1,6 @@
 """What a search was planned to take, what it took, and whether its costs add up.
 
-    python tests/stress/search_costs.py [--images 600]
+    python tests/stress/search_costs.py [--images 3000]
 
 Three searches of a small flagship of three stages, one trial at a time:
 
@@ -72,7 +72,7 @@ def kill_a_worker(after: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--images", type=int, default=3000)
     images = parser.parse_args().images
 
     from ray import tune
@@ -81,7 +81,7 @@ def main() -> None:
     from ganforge.cluster.session import session
     from ganforge.search.budget import parse_budget
     from ganforge.search.limits import Limits
-    from ganforge.search.plan import estimate, probe_all, start_seconds
+    from ganforge.search.plan import estimate, measure_starts, probe_all
     from ganforge.search.request import SearchRequest
     from ganforge.search.result import SearchResult
     from ganforge.search.sampler import Sampler
@@ -117,7 +117,7 @@ def main() -> None:
             failed.append(text)
 
     with tempfile.TemporaryDirectory(prefix="gf-") as folder:
-        started = start_seconds()
+        starts = measure_starts(own_code=False)
         probes = probe_all(prepared, 40.0)
         planned = estimate(
             load_strategy("tpe"),
@@ -126,7 +126,7 @@ def main() -> None:
             num_trials=TRIALS,
             workers=1,
             slots=1,
-            start_seconds=started,
+            starts=starts,
         )
         with session(num_cpus=1), Watch() as watch:
             whole = searched(folder, "plan", Limits(TRIALS))

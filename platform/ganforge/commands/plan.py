@@ -55,13 +55,13 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
 
     start = prepare_start(settings_options, None, False, "paper" if named else "quick", examine)
     assert start is not None  # it was no dry run
-    from ganforge.search.plan import MOST_TRIALS, Repeats, estimate, probe_all, start_seconds
+    from ganforge.search.plan import MOST_TRIALS, Repeats, estimate, measure_starts, probe_all
     from ganforge.search.sampler import Sampler
     from ganforge.search.strategies.catalog import STRATEGIES
 
     print_images(start.images)
     console = Console()
-    started = start_seconds()
+    starts = measure_starts(bool(start.prepared.sources))
     probes = probe_all(start.prepared, options.seconds / 2)
     workers = start.prepared.settings.workers
     console.print(_stages(probes))
@@ -86,7 +86,7 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
             num_trials=options.trials,
             workers=workers,
             slots=options.slots,
-            start_seconds=started,
+            starts=starts,
             seed=options.seed,
             rungs=start.prepared.settings.rungs,
             repeats=Repeats(options.seeds, options.confirm, options.confirm_seeds),

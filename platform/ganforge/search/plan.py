@@ -39,6 +39,8 @@ _PLAYS, _FEW_PLAYS, _QUICK = 20, 8, 40
 MOST_TRIALS = 100
 #: the exit code of a process that measures a stage, and may not
 _REFUSED = 2
+#: between a trial's last batch and the next one's first: its record, and what is new to the worker
+_AGAIN_SECONDS = 1.0
 #: how much of a final score is known at the first rung: a correlation
 _FIRST_CORRELATION = 0.7
 
@@ -77,6 +79,15 @@ class Repeats:
 ONCE = Repeats()
 
 
+@dataclass(frozen=True)
+class Starts:
+    """Seconds from a trial's beginning to its first batch: the `first` ones', whose workers are
+    started, and those that come after them and get their workers, `again`."""
+
+    first: float
+    again: float
+
+
 def probe_all(prepared: "Prepared", seconds: float) -> list[StageProbe]:
     """Measure every stage in about `seconds`, each in a process of its own, as a worker is: the
     memory that one stage has held says nothing of another one's. SettingsError where this machine
@@ -104,7 +115,7 @@ def estimate(
     num_trials: int,
     workers: int,
     slots: int,
-    start_seconds: float,
+    starts: Starts,
     seed: int = 0,
     rungs: int = 1,
     repeats: Repeats = ONCE,
@@ -113,8 +124,8 @@ def estimate(
     more than `MOST_TRIALS` that many, whose times are multiplied.
 
     Each stage has as many `rungs`; trials that finish are repeated as `repeats` says. `slots`
-    trials run at a time, each on `workers` devices; `start_seconds` pass before a trial's first
-    batch, and before the first one after it was paused. The interval has the spread of the plays
+    trials run at a time, each on `workers` devices; `starts` pass before a trial's first batch, and
+    before the first one after it was paused. The interval has the spread of the plays
     and that of the measured times.
     """
     stages = [probe.seconds for probe in probes]
@@ -124,9 +135,9 @@ def estimate(
         # as many are confirmed at the end as in a search of few trials
         last = replace(repeats, seeds=1).runs(num_trials)
         repeats = replace(repeats, confirm=0)
-    times, whole = num_trials / count, start_seconds + sum(parts)
+    times, whole = num_trials / count, starts.again + sum(parts)
     plays = [
-        play(strategy, candidates, parts, count, slots, start_seconds, seed + number, repeats)
+        play(strategy, candidates, parts, count, slots, starts, seed + number, repeats)
         for number in range(_PLAYS if count <= _QUICK else _FEW_PLAYS)
     ]
     played = [
@@ -155,7 +166,7 @@ def play(
     parts: Sequence[float],
     num_trials: int,
     slots: int,
-    start_seconds: float,
+    starts: Starts,
     seed: int,
     repeats: Repeats = ONCE,
 ) -> tuple[float, float]:
@@ -172,7 +183,7 @@ def play(
     curves: dict[int, Curve] = {}
     running: list[tuple[float, int]] = []  # (when it reaches its next rung, number)
     now = held = 0.0
-    decision = 0
+    decision = started = 0
 
     def seen() -> Seen:
         return Seen(
@@ -207,10 +218,11 @@ def play(
                 curves[number] = replace(curves[number], state="running")
             else:
                 break
-            begin(number, start_seconds)
+            begin(number, starts.first if started < slots else starts.again)
+            started += 1
         if not running:
             finished = sum(curve.state == "finished" for curve in curves.values())
-            runs, whole = repeats.runs(finished), start_seconds + sum(parts)
+            runs, whole = repeats.runs(finished), starts.again + sum(parts)
             return held + runs * whole, now + math.ceil(runs / slots) * whole
         now, number = heapq.heappop(running)
         curve = curves[number]
@@ -259,12 +271,14 @@ def _child(system: str, given: str, index: str, seconds: str, answer: str) -> No
     Path(answer).write_text(json.dumps(asdict(found)))
 
 
-def start_seconds() -> float:
-    """About what passes from a trial's beginning to its first batch: a process that imports what a
-    worker does, and half of that again for its group, the images and the networks (measured)."""
+def measure_starts(own_code: bool) -> Starts:
+    """About what trials take to begin: a process that imports what a worker does, and half of that
+    again for its group, the images and the networks; and where a worker is another trial's already
+    _AGAIN_SECONDS, which workers with a user's `own_code` never are (cluster/kept_workers.py)."""
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import ganforge.cluster.worker"], check=True)
-    return 1.5 * (time.perf_counter() - began)
+    first = 1.5 * (time.perf_counter() - began)
+    return Starts(first, first if own_code else _AGAIN_SECONDS)
 
 
 if __name__ == "__main__":
