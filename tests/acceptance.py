@@ -22,12 +22,16 @@ from shown import (
     from_image,
     from_noise,
     house,
+    large,
     search,
     tracking,
 )
 from shown.command import ROOT, Failed
 
-ROOMS = (flagship, faults, tracking, from_noise, from_image, cluster, house, doors, search, by_hand)
+ROOMS = (
+    flagship, faults, tracking, from_noise, from_image, cluster,
+    house, doors, search, by_hand, large,
+)  # fmt: skip
 CHECKS = {name: check for room in ROOMS for name, check in room.CHECKS.items()}
 
 

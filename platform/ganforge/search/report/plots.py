@@ -5,6 +5,7 @@ Drawn here and not by optuna.visualization, which leaves out trials that were st
 
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ganforge.search.report.figure import Omitted, Plot, figure, legend
@@ -13,6 +14,8 @@ from ganforge.tracking.palette import colour
 
 _FAINT = "#9a9a9a"
 _MARKS = {"finished": "o", "stopped": "v"}
+#: trials that are named: at one point, and of many trials at about so many ranks
+_TOGETHER, _MOST_LABELS = 4, 30
 
 
 def history(rows: Sequence[TrialRow], metric: str, mode: str) -> Plot:
@@ -51,30 +54,40 @@ def history(rows: Sequence[TrialRow], metric: str, mode: str) -> Plot:
     return made
 
 
+def _name_trials(axes: Axes, point: tuple[int, int], rows: Sequence[TrialRow]) -> None:
+    """The trials that ended at a point, one below the other; of many the first ones."""
+    for line, row in enumerate(rows[:_TOGETHER]):
+        text = f"trial {row.number}" + (" (stopped)" if row.state == "stopped" else "")
+        if line == _TOGETHER - 1 and len(rows) > _TOGETHER:
+            text += f" and {len(rows) - _TOGETHER} more"
+        axes.annotate(
+            text,
+            point,
+            xytext=(10, -11 * line),
+            textcoords="offset points",
+            va="center",
+            color=colour(row.number),
+        )
+
+
 def stage_ranks(rows: Sequence[TrialRow], resolutions: Sequence[int], mode: str) -> Plot:
     """The rank of each trial among those that ended a stage, from stage to stage."""
     scored = [row for row in rows if row.score is not None]
     if len(scored) < 2:
         raise Omitted("ranks by stage: fewer than two trials ended a stage")
     found = ranks(scored, len(resolutions), mode)
-    made, axes = figure(8.0, max(3.0, 1.6 + 0.42 * len(scored)))
-    taken: dict[tuple[int, int], int] = {}
+    made, axes = figure(8.0, min(16.0, max(3.0, 1.6 + 0.42 * len(scored))))
+    ended: dict[tuple[int, int], list[TrialRow]] = {}
     for row in scored:
         points = [(k, rank) for k, rank in enumerate(found[row.number]) if rank is not None]
         if not points:
             continue
         axes.plot(*zip(*points, strict=True), "-o", color=colour(row.number), lw=2.5, ms=9)
-        stage, rank = points[-1]
-        shift = taken[stage, rank] = taken.get((stage, rank), -1) + 1
-        word = f"trial {row.number}" + (" (stopped)" if row.state == "stopped" else "")
-        axes.annotate(
-            word,
-            (stage, rank),
-            xytext=(10, -11 * shift),
-            textcoords="offset points",
-            va="center",
-            color=colour(row.number),
-        )
+        ended.setdefault(points[-1], []).append(row)
+    apart = max(1, len(scored) // _MOST_LABELS)
+    for point, rows_here in ended.items():
+        if point[1] % apart == 0 or point[1] == 1:
+            _name_trials(axes, point, rows_here)
     names = [f"stage {k}\n{side} px" for k, side in enumerate(resolutions)]
     axes.set_xticks(range(len(resolutions)), names)
     axes.set_xlim(-0.3, len(resolutions) - 1 + 0.6)
