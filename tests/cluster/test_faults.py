@@ -79,7 +79,7 @@ def story(place: Path) -> list[dict[str, Any]]:
     """The events of the only search in a place, without what differs from run to run."""
     (journal,) = place.glob("storage/*/journal.jsonl")
     events = [json.loads(line) for line in journal.read_text().splitlines()]
-    dropped = ("seconds", "run", "parent")
+    dropped = ("seconds", "elapsed", "run", "parent")
     return [{k: v for k, v in event.items() if k not in dropped} for event in events]
 
 
