@@ -22,7 +22,9 @@ class Job:
     `prepared` is the run's own part; the tensors in `assets` travel once for all trials of a
     search. In a search (`searched`) the coordinator decides at stage ends whether trial number
     `trial` continues; metrics `further` to the first must be measured, too. `ledger` is the
-    storage whose ledger of stages is used. With `grids` sample grids come with the summaries.
+    storage whose ledger of stages is used. With `grids` sample grids come with the summaries. It
+    runs with `fewest` to `workers` workers, and takes more only `grow_seconds` after it has started
+    with less.
     """
 
     prepared: "ObjectRef[Prepared]"
@@ -39,6 +41,8 @@ class Job:
     ledger: str | None = None
     further: tuple[Metric, ...] = ()
     grids: bool = False
+    fewest: int | None = None
+    grow_seconds: float = 60.0
 
 
 def load_prepared(job: Job) -> "Prepared":
