@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,17 @@ import pytest
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
-from small import SYSTEM, tiny
+from small import METRIC, SYSTEM, tiny
 
+from ganforge.cluster.coordinator import TrialCoordinator
 from ganforge.cluster.elastic import Crew, Regroup
 from ganforge.cluster.machines import slots, wait_for_slots
 from ganforge.cluster.ray_trainer import FAILURES, ReplaceTheDead
+from ganforge.cluster.train import make_job
+from ganforge.search.capacity import wait_for_capacity
+from ganforge.search.limits import Limits
 from ganforge.search.placement import update_machines
+from ganforge.search.request import SearchRequest
 from ganforge.search.trial import Trial
 from ganforge.settings import SettingsError
 from ganforge.training.prepare import prepare
@@ -211,6 +216,19 @@ def test_where_the_fewest_fit_a_run_begins(cluster: None) -> None:
 
 
 @pytest.mark.ray
+def test_trials_at_a_time_share_what_there_is(cluster: None, tmp_path: Path) -> None:
+    prepared = prepare(SYSTEM, tiny(workers=2, workers_at_least=1))
+    coordinator = TrialCoordinator()
+    job = make_job(prepared, METRIC, "", coordinator)
+    coordinator.close()
+    alone = SearchRequest(prepared, {}, METRIC, str(tmp_path), "", "", limits=Limits(4))
+    found, there = wait_for_capacity(alone, job)
+    assert (found.workers, there.trial_slots) == (2, 1)
+    found, there = wait_for_capacity(replace(alone, concurrent=2), job)
+    assert (found.workers, found.fewest, there.trial_slots) == (1, 1, 2)
+
+
+@pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", [(), ("--search",)], ids=["train", "search"])
@@ -219,7 +237,7 @@ def test_one_four_two_and_three_workers_end_in_the_bits_of_one(
 ) -> None:
     """On Ray nodes of its own, which come and are killed in the middle of stages."""
     out = tmp_path / "out.json"
-    command = [sys.executable, str(SCRIPT), "--seconds", "45", "--json", str(out), *how]
+    command = [sys.executable, str(SCRIPT), "--seconds", "50", "--json", str(out), *how]
     done = subprocess.run(command, capture_output=True, text=True)
     assert out.exists(), done.stdout + done.stderr
     found = json.loads(out.read_text())
