@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,15 @@ import pytest
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+from ray.util.placement_group import placement_group, remove_placement_group
 from small import METRIC, SYSTEM, tiny
 
 from ganforge.cluster.coordinator import TrialCoordinator
 from ganforge.cluster.elastic import Crew, Regroup
 from ganforge.cluster.machines import slots, wait_for_slots
-from ganforge.cluster.ray_trainer import FAILURES, ReplaceTheDead
+from ganforge.cluster.placement import held
+from ganforge.cluster.ray_trainer import FAILURES, ReplaceTheDead, free_resources
+from ganforge.cluster.room import ClusterRoom
 from ganforge.cluster.train import make_job
 from ganforge.search.capacity import wait_for_capacity
 from ganforge.search.limits import Limits
@@ -213,6 +218,35 @@ def test_where_the_fewest_fit_a_run_begins(cluster: None) -> None:
         wait_for_slots(4, each, joined=False, fewest=2, trials=2)
     # with all of its workers, and on what is left over with less
     assert [slots(n, each, 1).trial_slots for n in (1, 2, 3)] == [2, 1, 1]
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait until Ray has noticed."""
+    while not true():
+        time.sleep(0.05)
+
+
+@pytest.mark.ray
+def test_the_room_in_a_cluster(cluster: None) -> None:
+    room = ClusterRoom({"CPU": 1.0}, free_resources)
+    assert room.whole() == 2
+    own = placement_group([{"CPU": 1.0}])
+    until(lambda: room.free() == 1)
+    assert room.free(own.id.hex()) == 2  # what the run itself has is free for its next workers
+    room.reserve(1)
+    until(lambda: room.held() == 1)
+    until(lambda: room.free() == 0)
+    room.reserve(2)  # in place of that; it is asked for, and not there
+    until(lambda: room.free() == 1)
+    assert room.held() == 0 and not room.others_wait()
+    other = placement_group([{"CPU": 1.0}] * 2)
+    until(room.others_wait)
+    for group in (own, other):
+        remove_placement_group(group)
+    until(lambda: room.held() == 2)
+    room.give_back()
+    until(lambda: room.free() == 2)
+    assert not room.others_wait() and held() == {}
 
 
 @pytest.mark.ray

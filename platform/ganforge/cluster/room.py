@@ -1,11 +1,13 @@
 """Room for workers: what is free, what is held for a run that is to grow, and who else waits."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from ganforge.cluster.machines import alive, answers, fitting
+from ganforge.cluster.placement import by_id
 
 Resources = Mapping[str, float]
 _NAME = "ganforge room to grow"
@@ -26,8 +28,8 @@ class ClusterRoom:
 
     def free(self, group: str = "") -> int:
         found = {node: fitting([free], self.resources) for node, free in self.available().items()}
-        row = ray.util.placement_group_table().get(group, {})
-        for node in (row.get("bundles_to_node_id") or {}).values():
+        own = _row(by_id(group)) if group else {}
+        for node in (own.get("bundles_to_node_id") or {}).values():
             found[node] = found.get(node, 0) + 1
         machines = [node for node in alive() if found.get(node["NodeID"])]
         return sum(found[node["NodeID"]] for node in machines if answers(node))
@@ -42,8 +44,7 @@ class ClusterRoom:
         if self._reserved is None:
             return 0
         workers, group = self._reserved
-        row = ray.util.placement_group_table().get(group.id.hex(), {})
-        return workers if row.get("state") == "CREATED" else 0
+        return workers if _row(group).get("state") == "CREATED" else 0
 
     def give_back(self) -> None:
         if self._reserved is not None:
@@ -54,3 +55,8 @@ class ClusterRoom:
         rows = ray.util.placement_group_table().values()
         done = ("CREATED", "REMOVED")
         return any(row["state"] not in done and row["name"] != _NAME for row in rows)
+
+
+def _row(group: PlacementGroup) -> dict[str, Any]:
+    """One line of the table of all groups that there ever were."""
+    return ray.util.placement_group_table(group)
