@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
@@ -147,7 +148,10 @@ def test_a_run_takes_no_room_that_others_wait_for() -> None:
     assert watched.room.held() == 0 and not watched.room.calls
     watched.room.waiting, watched.room.used = False, 2
     watched.train(20)
-    assert watched.room.calls == ["regroup"]
+    assert watched.room.calls == ["regroup"] and watched.room.held() == 2
+    watched.room.waiting = True  # before the workers have ended
+    watched.train(5)
+    assert watched.room.held() == 0
     watched.crew.close()
     assert watched.room.wanted == 0
 
@@ -228,8 +232,12 @@ def until(true: Callable[[], bool]) -> None:
 
 @pytest.mark.ray
 def test_the_room_in_a_cluster(cluster: None) -> None:
-    room = ClusterRoom({"CPU": 1.0}, free_resources)
+    here: list[str] = []
+    room = ClusterRoom({"CPU": 1.0}, free_resources, lambda: here)
     assert room.whole() == 2
+    here.append(ray.get_runtime_context().get_node_id())  # about to be taken away
+    assert room.whole() == room.free() == 0
+    here.clear()
     own = placement_group([{"CPU": 1.0}])
     until(lambda: room.free() == 1)
     assert room.free(own.id.hex()) == 2  # what the run itself has is free for its next workers

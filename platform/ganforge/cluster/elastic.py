@@ -91,12 +91,14 @@ class Crew:
         self._group = group
         self._began = now if self._began is None else self._began
         missing = self.most - present
-        if not missing or self._asked or now - self._looked < _LOOK_SECONDS:
+        if not missing or now - self._looked < _LOOK_SECONDS:
             return
         self._looked = now
         if self.room.others_wait():
             self.room.give_back()
             self._held_since = None
+            return
+        if self._asked:
             return
         held = self.room.held()
         if held < missing:

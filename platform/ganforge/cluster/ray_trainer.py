@@ -157,7 +157,7 @@ class Elastic(Fixed):
     def __init__(self, scaling_config: ScalingConfig, job: Job, fewest: int):
         super().__init__(scaling_config)
         self.resources = worker_resources(job.threads, job.gpu)
-        room = ClusterRoom(self.resources, free_resources)
+        room = ClusterRoom(self.resources, free_resources, draining_nodes)
         regroup = partial(ask_to_regroup, job)
         self.crew = Crew(fewest, job.workers, room, regroup, job.grow_seconds)
 

@@ -1,6 +1,6 @@
 """Room for workers: what is free, what is held for a run that is to grow, and who else waits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import ray
@@ -15,16 +15,20 @@ _NAME = "ganforge room to grow"
 
 class ClusterRoom:
     """Room in the cluster that this process is connected to, for workers that need `resources`
-    each; `available` are the free resources of each machine, by its id."""
+    each. `available` are the free resources of each machine, by its id; `draining` are the machines
+    that are about to be taken away, on which Ray starts nothing any more."""
 
     def __init__(
-        self, resources: Resources, available: Callable[[], Mapping[str, Resources]]
+        self,
+        resources: Resources,
+        available: Callable[[], Mapping[str, Resources]],
+        draining: Callable[[], Container[str]],
     ) -> None:
-        self.resources, self.available = resources, available
+        self.resources, self.available, self.draining = resources, available, draining
         self._reserved: tuple[int, PlacementGroup] | None = None
 
     def whole(self) -> int:
-        return fitting([node["Resources"] for node in alive() if answers(node)], self.resources)
+        return fitting([node["Resources"] for node in self._usable(alive())], self.resources)
 
     def free(self, group: str = "") -> int:
         found = {node: fitting([free], self.resources) for node, free in self.available().items()}
@@ -32,7 +36,11 @@ class ClusterRoom:
         for node in (own.get("bundles_to_node_id") or {}).values():
             found[node] = found.get(node, 0) + 1
         machines = [node for node in alive() if found.get(node["NodeID"])]
-        return sum(found[node["NodeID"]] for node in machines if answers(node))
+        return sum(found[node["NodeID"]] for node in self._usable(machines))
+
+    def _usable(self, nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        leaving = self.draining()
+        return [node for node in nodes if node["NodeID"] not in leaving and answers(node)]
 
     def reserve(self, workers: int) -> None:
         if self._reserved is not None and self._reserved[0] == workers:
