@@ -92,7 +92,10 @@ class Story:
     actions: Queue[Callable[[], None] | None] = field(default_factory=Queue)
     #: seconds until the first report, with one worker
     start: float = 0.0
+    #: seconds from the last report of a group to the first one of the next
+    gaps: list[float] = field(default_factory=list)
     _since: int = 0
+    _last: float = 0.0
 
     def says(self, line: str) -> None:
         self.lines.append(f"{time.monotonic() - self.began:6.1f} s  {line}")
@@ -105,6 +108,10 @@ class Story:
 
     def report(self, trial: Trial) -> None:
         self.start = self.start or time.monotonic() - trial.started
+        now = time.monotonic()
+        if not self._since and self._last:
+            self.gaps.append(round(now - self._last, 1))
+        self._last = now
         self._since += 1
         if self._since != self.reports:
             return
@@ -237,6 +244,7 @@ def main(seconds: float, reports: int, as_search: bool) -> dict[str, Any]:
         "left": left,
         "undisturbed_seconds": round(undisturbed, 1),
         "seconds": round(trial.seconds, 1),
+        "gaps": story.gaps,
         "costs": costs.metrics(),
         "extra": round((costs.lost + costs.overhead - story.start) / costs.used, 4),
         "lines": story.lines,

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -81,6 +82,8 @@ _COMPLETE = (
 _LOW_MEMORY = ("running low on memory", "memory usage threshold", "due to memory pressure")
 
 FAILURES = FailureConfig(max_failures=3, controller_failure_limit=2, max_preemption_failures=20)
+#: of a run whose number of workers may change: it is expected to lose machines
+MORE_FAILURES = replace(FAILURES, max_failures=20)
 
 
 class Trainer(TorchTrainer):
@@ -113,7 +116,8 @@ class Trainer(TorchTrainer):
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         fault, fewest = partial(memory_fault, self.job), self.job.fewest
-        arguments["failure_policy"] = ReplaceTheDead(FAILURES, fault, self.abandoned, fewest)
+        limits = FAILURES if fewest is None else MORE_FAILURES
+        arguments["failure_policy"] = ReplaceTheDead(limits, fault, self.abandoned, fewest)
         arguments["scaling_policy"] = (
             Fixed(self.scaling_config)
             if fewest is None
