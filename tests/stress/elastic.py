@@ -94,6 +94,8 @@ class Story:
     start: float = 0.0
     #: seconds from the last report of a group to the first one of the next
     gaps: list[float] = field(default_factory=list)
+    #: how often the machines have changed
+    reached: int = 0
     _since: int = 0
     _last: float = 0.0
 
@@ -116,15 +118,18 @@ class Story:
         if self._since != self.reports:
             return
         self.says(f"stage {trial.index}, step {trial.step}")
-        if self.workers == WORKERS[:1]:
+        if self.workers[-1] != WORKERS[self.reached]:
+            return  # the machines come one after the other, and may be taken so
+        if self.reached == 0:
             self._do("three machines come", self.machines.add, 3)
-        elif self.workers == WORKERS[:2]:
+        elif self.reached == 1:
             self._do("two machines are killed", self.machines.kill, 2)
-        elif self.workers == WORKERS[:3]:
+        elif self.reached == 2:
             self._do("one machine comes", self.machines.add, 1)
 
     def _do(self, line: str, what: Callable[[int], None], count: int) -> None:
         self.says(line)
+        self.reached += 1
         self.actions.put(partial(what, count))
 
     def follow(self, run_it: Callable[[], Any]) -> Any:
@@ -240,6 +245,7 @@ def main(seconds: float, reports: int, as_search: bool) -> dict[str, Any]:
     return {
         "same": same,
         "workers": story.workers,
+        "through": story.reached == len(WORKERS) - 1 and story.workers[-1] == WORKERS[-1],
         "steps": steps,
         "left": left,
         "undisturbed_seconds": round(undisturbed, 1),
@@ -262,4 +268,4 @@ if __name__ == "__main__":
     print(json.dumps({key: found[key] for key in found if key != "lines"}, indent=2))
     if options.json:
         options.json.write_text(json.dumps(found, indent=2))
-    sys.exit(not (found["same"] and found["workers"] == WORKERS and not found["left"]))
+    sys.exit(not (found["same"] and found["through"] and not found["left"]))
