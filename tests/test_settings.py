@@ -63,6 +63,11 @@ BAD = {
         "workers = 9: must be at most shards (4), since a shard is not divided; "
         "raise shards or lower workers",
     ),
+    "workers_at_least": (
+        "2",
+        "workers_at_least = 2: must be at most workers (1), the most that a run takes; "
+        "raise workers or lower workers_at_least",
+    ),
     "keep": ("best:0", "keep = 'best:0': must be all, last, or best:N with N ≥ 1"),
     "scale": (3, "scale = 3: Input should be 2 or 4"),
     "perceptual.gate": ("up", "perceptual.gate = 'up': Input should be 'hr' or 'lr'"),

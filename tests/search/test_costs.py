@@ -11,9 +11,10 @@ STAGES = (Stage(16, 80, 0, 8, 4), Stage(32, 80, 0, 8, 4))
 
 
 class Two:
-    """Settings of two workers."""
+    """Settings of two workers; of fewer, where they say so."""
 
     workers = 2
+    workers_at_least: int | None = None
 
     @property
     def settings(self) -> "Two":
@@ -68,3 +69,26 @@ def test_batches_that_were_trained_again_are_lost(monkeypatch: pytest.MonkeyPatc
     assert (costs.used, costs.lost, costs.overhead, costs.idle) == (20, 8, 2 * 49 - 28, 22)
     assert costs.held == 60 * 2
     assert "8 lost with processes that died" in costs.line()
+
+
+def test_seconds_count_by_the_workers_that_there_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1.0
+    monkeypatch.setattr("ganforge.search.trial.time.monotonic", lambda: now)
+    made = trial(0, "running", 0.0)
+    made.prepared.workers_at_least = 1  # pyright: ignore
+    made.start()
+    report = {"index": 0, "step": 0, "alpha": 1.0, "score": None}
+    now = 5.0  # they are waited for, and held, before they say how many they are
+    made.update({"workers": 2})
+    for now, images in ((10.0, 8), (12.0, 16)):  # noqa: B007
+        made.update(report | {"images": images})
+    now = 20.0  # one is lost; the other one continues from the state of eight images
+    made.update({"workers": 1})
+    made.update(report | {"images": 8})
+    now = 30.0
+    made.finish("finished")
+    assert made.device_seconds == 2 * 11 + 1 * (8 + 10)
+    assert made.lost_device_seconds == 2 * (12 - 10)
+    made.stages[0] = StageResult(0, seconds=20.0, workers=1, device_seconds=28.0)
+    costs = search_costs([made], seconds=30.0, devices=2)
+    assert (costs.used, costs.lost, costs.overhead, costs.idle) == (28, 4, 40 - 32, 60 - 40)

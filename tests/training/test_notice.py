@@ -81,3 +81,24 @@ def test_all_workers_depart_at_the_same_batch_where_one_is_asked(small, tmp_path
     assert left == [[0, 2, "departure", 3]] * 2
     # one worker finishes what two began
     assert facts(run(prepared, store=store, resume=True)) == whole(small())[2:]
+
+
+def ended(rank: int, world: int, prepared, store: str) -> list:
+    """The results of the stages, with the number of workers at each report."""
+    reports = list(run(prepared, store=store, resume=True, rank=rank, world=world))
+    workers = [(r.images, r.metrics["speed/workers"]) for r in reports]
+    return [[report.stage for report in reports if report.stage is not None], workers]
+
+
+def test_seconds_are_counted_by_the_workers_of_the_moment(small, tmp_path: Path):
+    prepared = prepare(NAME, small(workers=2, workers_at_least=1))
+    departed(prepared, str(tmp_path), 2)
+    (first, second), workers = run_multiprocess(2, ended, prepared, str(tmp_path))[0]
+    assert {number for _, number in workers} == {2.0}
+    # begun by one and ended by two; all by two
+    assert first.seconds < first.devices < 2 * first.seconds
+    assert second.devices == pytest.approx(2 * second.seconds, abs=0.01)
+    assert (first.workers, second.workers) == (2, 2)
+    alone = [report.stage for report in run(prepare(NAME, small())) if report.stage is not None]
+    assert [s.state_sha256 for s in alone] == [first.state_sha256, second.state_sha256]
+    assert alone[0].device_seconds is None and alone[0].devices == alone[0].seconds

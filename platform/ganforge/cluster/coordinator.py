@@ -26,22 +26,36 @@ class _TrialCoordinator:
         self._changed = asyncio.Condition()
         self._kills: dict[int, dict[str, int]] = {}
         self._last: dict[int, Summary] = {}
-        self._departing = asyncio.Event()
+        self._departing = False
+        self._regrouping: set[int] = set()
 
     async def started(self, trial: int, machine: str, kernel_kills: int) -> None:
         """A worker of a trial starts on a machine, whose kernel has ended that many processes."""
         self._kills.setdefault(trial, {})[machine] = kernel_kills
+        self._regrouping.discard(trial)
 
     async def before(self, trial: int) -> tuple[dict[str, int], Summary]:
         """What is known of a trial when it fails: its machines as they were, its last report."""
         return self._kills.get(trial, {}), self._last.get(trial, {})
 
     async def depart(self) -> None:
-        self._departing.set()
+        async with self._changed:
+            self._departing = True
+            self._changed.notify_all()
 
-    async def departure(self) -> None:
-        """Returns when the workers are to store their states and end."""
-        await self._departing.wait()
+    async def regroup(self, trial: int) -> None:
+        async with self._changed:
+            self._regrouping.add(trial)
+            self._changed.notify_all()
+
+    async def departure(self, trial: int) -> None:
+        """Returns when a trial's workers are to store their state and end."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._departing or trial in self._regrouping)
+
+    async def regroups(self, trial: int) -> bool:
+        """Whether a trial whose workers end continues at once, with others."""
+        return trial in self._regrouping and not self._departing
 
     async def report(self, trial: int, summary: Summary) -> None:
         if "index" in summary:

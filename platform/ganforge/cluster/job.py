@@ -24,6 +24,8 @@ class Job:
     `trial` continues; metrics `further` to the first must be measured, too. `ledger` is the
     storage whose ledger of stages is used. With `grids` sample grids come with the summaries. With
     `keeps_workers` the next trial gets the workers: no code but ganforge's was in their processes.
+    A job runs with `fewest` to `workers` workers, and takes more only `grow_seconds` after it has
+    started with less.
     """
 
     prepared: "ObjectRef[Prepared]"
@@ -41,6 +43,8 @@ class Job:
     further: tuple[Metric, ...] = ()
     grids: bool = False
     keeps_workers: bool = False
+    fewest: int | None = None
+    grow_seconds: float = 60.0
 
 
 def load_prepared(job: Job) -> "Prepared":

@@ -2,8 +2,9 @@
 
 import logging
 import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from ganforge.settings import SettingsError
 logger = logging.getLogger("ganforge")
 _PATIENCE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
+_GROW_SECONDS = 60.0
+_ANSWER_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -31,33 +34,61 @@ def alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
+def answers(node: Mapping[str, Any]) -> bool:
+    """Whether Ray still listens on a node: it is missed there only after a quarter of a minute, for
+    which what needs that node would wait."""
+    address = node["NodeManagerAddress"], node["NodeManagerPort"]
+    try:
+        with socket.create_connection(address, timeout=_ANSWER_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
 def hostname(node: dict[str, Any]) -> str:
     """A node's host name, with its address where that differs."""
     name, address = node["NodeManagerHostname"], node["NodeManagerAddress"]
     return name if name == address else f"{name} ({address})"
 
 
-def slots(workers: int, resources: dict[str, float]) -> Slots:
-    """How many trials of `workers` workers fit on the nodes that are alive now."""
-    nodes = [node["Resources"] for node in alive()]
-    fits = sum(
+def fitting(nodes: Iterable[Mapping[str, float]], resources: Mapping[str, float]) -> int:
+    """How many workers fit on nodes that have so much."""
+    return sum(
         min(int(node.get(name, 0) // amount) for name, amount in resources.items())
         for node in nodes
     )
+
+
+def slots(workers: int, resources: dict[str, float], fewest: int | None = None) -> Slots:
+    """How many trials of `workers` workers fit on the nodes that are alive now; of those that also
+    run with `fewest` one more where that many are left over."""
+    nodes = [node["Resources"] for node in alive()]
+    fits = fitting(nodes, resources)
+    trials = fits // workers + (fewest is not None and fits % workers >= fewest)
     has = ", ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}s" for name in resources)
     machines = "one machine" if len(nodes) == 1 else f"{len(nodes)} machines"
-    return Slots(fits, fits // workers, f"{has} on {machines}")
+    return Slots(fits, trials, f"{has} on {machines}")
 
 
 def patience() -> float:
     """Seconds to wait for machines: GANFORGE_WAIT_SECONDS; longer where they are bought first."""
-    given = os.environ.get("GANFORGE_WAIT_SECONDS") or str(_PATIENCE_SECONDS)
+    return _seconds("GANFORGE_WAIT_SECONDS", _PATIENCE_SECONDS)
+
+
+def grow_seconds() -> float:
+    """Seconds that a run trains with fewer workers before it takes more: GANFORGE_GROW_SECONDS.
+
+    To be replaced costs all of its workers some seconds, which the further ones have to make up.
+    """
+    return _seconds("GANFORGE_GROW_SECONDS", _GROW_SECONDS)
+
+
+def _seconds(name: str, usual: float) -> float:
+    given = os.environ.get(name) or str(usual)
     try:
         return float(given)
     except ValueError:
-        raise SettingsError(
-            f"GANFORGE_WAIT_SECONDS = {given}: must be a number of seconds, such as 900"
-        ) from None
+        raise SettingsError(f"{name} = {given}: must be a number of seconds, such as 900") from None
 
 
 def wait_for_nodes(expected: int | None, timeout_seconds: float | None = None) -> None:
@@ -83,38 +114,41 @@ def wait_for_slots(
     *,
     joined: bool,
     trials: int = 1,
+    fewest: int | None = None,
     timeout_seconds: float | None = None,
 ) -> Slots:
     """Capacity for `trials` trials of `workers`; waits where machines may be coming, or be bought.
+    Trials that also run with `fewest` workers need no more than those.
 
     What is missing is asked for as a placement group, which an autoscaler buys machines for. It is
     this job's: unlike a standing request it cannot outlive it, and keep machines running.
     SettingsError where it is unavailable, with what there is.
     """
-    found = slots(workers, resources)
-    if found.trial_slots < trials and joined:
-        wanted = placement_group([dict(resources)] * (workers * trials))
+    found = slots(workers, resources, fewest)
+    key, needed = ("workers", workers) if fewest is None else ("workers_at_least", fewest)
+    if found.worker_slots < needed * trials and joined:
+        wanted = placement_group([dict(resources)] * (needed * trials))
         try:
             _wait(
-                lambda: slots(workers, resources).trial_slots >= trials,
+                lambda: slots(workers, resources).worker_slots >= needed * trials,
                 timeout_seconds,
-                f"{workers * trials} worker slots",
+                f"{needed * trials} worker slots",
             )
         finally:
             remove_placement_group(wanted)
-        found = slots(workers, resources)
-    if found.trial_slots < trials:
+        found = slots(workers, resources, fewest)
+    if found.worker_slots < needed * trials:
         each = " and ".join(f"{amount:g} {name}" for name, amount in resources.items())
         if trials == 1:
             raise SettingsError(
-                f"workers = {workers}: each needs {each}, but there are {found.description}; "
-                "lower workers or threads, or add machines"
+                f"{key} = {needed}: each needs {each}, but there are {found.description}; "
+                f"lower {key} or threads, or add machines"
             )
         raise SettingsError(
-            f"concurrent = {trials}: {trials} trials of {workers} workers, each with {each}, need "
-            f"{trials * workers} worker slots, but there are {found.description}, "
+            f"concurrent = {trials}: {trials} trials of {needed} workers, each with {each}, need "
+            f"{trials * needed} worker slots, but there are {found.description}, "
             f"{found.worker_slots} worker slots; "
-            "lower concurrent or workers, or add machines"
+            f"lower concurrent or {key}, or add machines"
         )
     return found
 

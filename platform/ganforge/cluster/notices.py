@@ -1,4 +1,5 @@
-"""Notices that a worker may end soon: its machine is taken away, or the command was asked to end.
+"""Notices that a worker may end soon: its machine is taken away, the command was asked to end, or
+there is room for more workers, with which the run is to continue.
 
 The training stores a state at the next boundary between two batches. Ray Train's own watcher of
 machines is left out: it takes an actor, that is a process, for each trial, and prints errors when
@@ -23,7 +24,7 @@ _AGAIN_SECONDS = 20.0
 class Notices:
     """What one worker is asked for between two batches; the training asks by calling it."""
 
-    def __init__(self, coordinator: Any, rank: int):
+    def __init__(self, coordinator: Any, trial: int, rank: int):
         self._departing = threading.Event()
         self._drained = threading.Event()
         self._over = threading.Event()
@@ -31,7 +32,10 @@ class Notices:
         threading.Thread(target=self._watch_machine, name="machine", daemon=True).start()
         if rank == 0:  # one is enough: the workers agree
             threading.Thread(
-                target=self._await_departure, args=(coordinator,), name="departure", daemon=True
+                target=self._await_departure,
+                args=(coordinator, trial),
+                name="departure",
+                daemon=True,
             ).start()
 
     def __call__(self) -> Notice:
@@ -45,9 +49,9 @@ class Notices:
     def close(self) -> None:
         self._over.set()
 
-    def _await_departure(self, coordinator: Any) -> None:
+    def _await_departure(self, coordinator: Any, trial: int) -> None:
         try:
-            ray.get(coordinator.departure.remote())
+            ray.get(coordinator.departure.remote(trial))
         except RayError:
             return  # the command is gone: this process ends with it
         self._departing.set()

@@ -8,11 +8,15 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
+def by_id(group: str) -> PlacementGroup:
+    return PlacementGroup(PlacementGroupID(bytes.fromhex(group)))
+
+
 def release(group_ids: Iterable[str]) -> None:
     """Remove placement groups by their ids; one that is gone already is not an error."""
     for group in group_ids:
         if group:
-            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
+            remove_placement_group(by_id(group))
 
 
 def here() -> NodeAffinitySchedulingStrategy:

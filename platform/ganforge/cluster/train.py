@@ -15,7 +15,7 @@ from ray.train.v2.api.callback import UserCallback
 from ganforge.cluster.coordinator import Summary, TrialCoordinator
 from ganforge.cluster.job import Job
 from ganforge.cluster.kept_workers import KeptWorkers
-from ganforge.cluster.machines import wait_for_slots
+from ganforge.cluster.machines import grow_seconds, wait_for_slots
 from ganforge.cluster.placement import release
 from ganforge.cluster.ray_trainer import FAILURES, Trainer, cause, reason
 from ganforge.cluster.session import TERMINATED, graceful, terminated, worker_resources
@@ -77,7 +77,7 @@ class ReportForwarder(UserCallback):
 def uses_gpu(settings: Any) -> bool:
     """Whether workers ask for a GPU: when the settings say so, or when the cluster has some."""
     if settings.device == "auto":
-        return ray.cluster_resources().get("GPU", 0) >= settings.workers
+        return ray.cluster_resources().get("GPU", 0) >= settings.fewest_workers
     return settings.device == "cuda"
 
 
@@ -102,7 +102,10 @@ def make_job(
         coordinator=coordinator.actor,
         tracking=tracking,
         grids=grids,
-        keeps_workers=not prepared.sources,
+        # a run whose workers come and go has none to pass on
+        keeps_workers=not prepared.sources and settings.workers_at_least is None,
+        fewest=settings.workers_at_least,
+        grow_seconds=grow_seconds(),
     )
 
 
@@ -122,7 +125,7 @@ def trainer(
         kept=kept if job.keeps_workers else None,
         train_loop_config={"job": job},
         scaling_config=ScalingConfig(
-            num_workers=job.workers,
+            num_workers=job.workers if job.fewest is None else (job.fewest, job.workers),
             use_gpu=job.gpu,
             resources_per_worker=worker_resources(job.threads, job.gpu),
         ),
@@ -176,7 +179,8 @@ def fit(
             listener(summary)
 
     try:
-        wait_for_slots(job.workers, worker_resources(job.threads, job.gpu), joined=joined)
+        each = worker_resources(job.threads, job.gpu)
+        wait_for_slots(job.workers, each, joined=joined, fewest=job.fewest)
         with graceful(coordinator.depart):
             _fit(job, receive)
     except SettingsError:

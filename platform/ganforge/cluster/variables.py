@@ -69,7 +69,7 @@ def mistakes(variables: Mapping[str, str], *, required: bool = True) -> list[Mis
             message = "holds a password, key or token, and addresses are recorded and printed"
             fix = "leave them out; docs/cluster.md says where they go"
             found.append(Mistake(key, message, fix))
-    for key in ("GANFORGE_NODES", "GANFORGE_WAIT_SECONDS"):
+    for key in ("GANFORGE_NODES", "GANFORGE_WAIT_SECONDS", "GANFORGE_GROW_SECONDS"):
         value = variables.get(key)
         if value is not None and not (value.isdigit() and int(value) > 0):
             found.append(Mistake(key, f"{value or 'empty'} is not a number", "give a whole number"))

@@ -13,6 +13,7 @@ import ray.train
 import torch
 from ray.exceptions import GetTimeoutError
 
+from ganforge.cluster.elastic import Regroup
 from ganforge.cluster.job import Job, load_prepared
 from ganforge.cluster.notices import Notices
 from ganforge.cluster.pace import Pace
@@ -54,7 +55,7 @@ def worker(job: Job) -> None:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     # at once: the process that stops this run removes what its workers hold
-    ray.train.report({"placement_group": placement_group()})
+    ray.train.report({"placement_group": placement_group(), "workers": world})
     machine = ray.get_runtime_context().get_node_id()
     ray.get(job.coordinator.started.remote(job.trial, machine, kernel_kills()))
     prepared = load_prepared(job)
@@ -64,23 +65,26 @@ def worker(job: Job) -> None:
     recorder = open_recorder(job, rows) if rank == 0 else None
     resent = False
     position = Position()
-    notices = Notices(job.coordinator, rank)
+    notices = Notices(job.coordinator, job.trial, rank)
     pace = Pace(notices, partial(job.coordinator.report.remote, job.trial))
     # of a search the rungs show it, and of the other ranks nobody asks
     shows_pace = rank == 0 and not job.searched
+    regroups = False
+    reports = run(
+        prepared,
+        store=job.store,
+        resume=True,
+        rank=rank,
+        world=world,
+        gpu=job.gpu,
+        noticed=pace,
+        ledger=Ledger(job.ledger) if job.ledger is not None else None,
+    )
     try:
-        reports = run(
-            prepared,
-            store=job.store,
-            resume=True,
-            rank=rank,
-            world=world,
-            gpu=job.gpu,
-            noticed=pace,
-            ledger=Ledger(job.ledger) if job.ledger is not None else None,
-        )
         for report in reports:
             if report.kind == "departure":
+                # asked by the one that stores the state: the others end before it, as always
+                regroups = rank == 0 and ray.get(job.coordinator.regroups.remote(job.trial))
                 break
             if report.kind == "notice":
                 continue
@@ -121,9 +125,12 @@ def worker(job: Job) -> None:
         )
         raise OutOfMemory(f"out of memory in {message}") from None
     finally:
+        reports.close()
         notices.close()
         if recorder is not None:
             recorder.close(_CLOSE_SECONDS)
+    if regroups:
+        raise Regroup
 
 
 class OwnCodeFailed(RuntimeError):

@@ -21,10 +21,14 @@ class ProgressLines:
         self.system, self.metric = start.prepared.system, start.metric.name
         self.began = time.monotonic()
         self._first: tuple[float, float] | None = None
+        self._elastic = start.prepared.settings.workers_at_least is not None
+        self._workers = start.prepared.settings.workers
 
     def __call__(self, summary: dict[str, Any]) -> None:
         if "pace" in summary:
             self._show_pace(**summary["pace"])
+        if "workers" in summary and self._elastic:
+            self._show_workers(summary["workers"])
         if "index" not in summary:
             return
         index, now = summary["index"], time.monotonic()
@@ -45,6 +49,11 @@ class ProgressLines:
         if done <= before or done == 1:
             return ""
         return f"  ETA {duration((now - since) * (1 - done) / (done - before))}"
+
+    def _show_workers(self, present: int) -> None:
+        """A group of workers begins, which need not be as large as the one before it."""
+        self._first = None
+        self._print(f"  {present} of {self._workers} workers")
 
     def _show_pace(self, index: int, seconds: float) -> None:
         """What a batch of a stage takes, and by that the whole run from there on."""

@@ -96,7 +96,8 @@ def train(options: CliOptions, how: TrainOptions) -> TrainedRun | None:
     print_images(start.images)
     with session(threads=settings.threads) as joined:
         each = worker_resources(settings.threads, uses_gpu(settings))
-        wait_for_slots(settings.workers, each, joined=joined)
+        fewest = settings.workers_at_least
+        wait_for_slots(settings.workers, each, joined=joined, fewest=fewest)
         if joined:
             check_machines(start.prepared, storage, uri)
         run = (_resume_run if how.resume else _open_run)(start, uri, how.experiment, storage)

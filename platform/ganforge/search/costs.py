@@ -55,11 +55,14 @@ NO_COSTS = Costs()
 
 def trial_costs(trial: Trial, rates: dict[int, float]) -> Costs:
     """The costs of one trial. `rates` are device-seconds per unit of work, by stage."""
-    used = sum(part.seconds * part.workers for part in trial.trained)
-    reused = sum(s.seconds * s.workers for s in trial.stages.values() if s.reused)
+    used = sum(part.devices for part in trial.trained)
+    reused = sum(s.devices for s in trial.stages.values() if s.reused)
     # as precise as the journal has them: a resumed search counts the same
-    held = round(trial.seconds, 1) * trial.settings.workers
-    lost = round(trial.lost_seconds, 1) * trial.settings.workers
+    if trial.elastic:
+        held, lost = round(trial.device_seconds, 1), round(trial.lost_device_seconds, 1)
+    else:
+        held = round(trial.seconds, 1) * trial.settings.workers
+        lost = round(trial.lost_seconds, 1) * trial.settings.workers
     spared = 0.0
     if trial.state in ("stopped", "paused"):
         work = rung_works(trial.plan)
@@ -86,6 +89,6 @@ def stage_rates(trials: Iterable[Trial]) -> dict[int, float]:
         for part in trial.trained:
             index = part.index
             done = rungs if isinstance(part, StageResult) else part.rung % rungs
-            seconds[index] = seconds.get(index, 0.0) + part.seconds * part.workers
+            seconds[index] = seconds.get(index, 0.0) + part.devices
             work[index] = work.get(index, 0.0) + sum(works[index * rungs :][:done])
     return {index: seconds[index] / work[index] for index in seconds if work[index]}

@@ -65,8 +65,8 @@ class Progress:
         if self._cell is not None:
             self._show_cell(self._cell, event)
             return
-        lost = event == "placed" and bool(trial.losses)
-        if lost or (self._live is None and event != "progress"):
+        news = event == "placed" and bool(trial.news)
+        if news or (self._live is None and event != "progress"):
             self.console.print(self.line(trial, event), highlight=False, soft_wrap=True)
 
     def _show_cell(self, cell: CellTable, event: str) -> None:
@@ -85,7 +85,7 @@ class Progress:
             return f"{head}  started   {parameters(trial)}"
         if event == "placed":
             where = ", ".join(dict.fromkeys(trial.machines))
-            return f"{head}  runs on {where}" + (f": {trial.losses[-1]}" if trial.losses else "")
+            return f"{head}  runs on {where}" + (f": {trial.news}" if trial.news else "")
         if event in ("rung", "stage"):
             index, part = trial.plan.part(max(trial.rungs_done, 1))
             what = "ended" if event == "stage" else f"rung {part}/{trial.plan.rungs}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ganforge.schedule import Plan
 from ganforge.search.candidates import SpaceCandidates
-from ganforge.search.plan import play
+from ganforge.search.plan import Starts, play
 from ganforge.search.space import Space, axes
 from ganforge.search.strategies.base import Strategy
 from ganforge.search.trial import Trial, rung_works
@@ -22,7 +22,10 @@ def expected_share(strategy: Strategy, space: Space, plan: Plan, num_trials: int
     works = rung_works(plan)
     count = min(num_trials, 20)
     candidates = SpaceCandidates(axes(space), set())
-    plays = [play(strategy, candidates, works, count, 1, 0.0, seed) for seed in range(_PLAYS)]
+    plays = [
+        play(strategy, candidates, works, count, 1, Starts(0.0, 0.0), seed)
+        for seed in range(_PLAYS)
+    ]
     return min(1.0, statistics.fmean(held for held, _ in plays) / (count * sum(works)))
 
 

@@ -44,7 +44,7 @@ class Limits:
         if self.trial_limit is None:
             return False
         seconds = sum(part.seconds for part in trial.trained)
-        devices = sum(part.seconds * part.workers for part in trial.trained)
+        devices = sum(part.devices for part in trial.trained)
         return self.trial_limit.used(Spent(seconds, devices)) > self.trial_limit.amount
 
     def reached(

@@ -150,6 +150,8 @@ class SearchRecord:
         trial.finish(event["state"], event["reason"])
         trial.seconds = event["seconds"]
         trial.lost_seconds = event.get("lost", 0.0)
+        trial.device_seconds = event.get("device_seconds", trial.device_seconds)
+        trial.lost_device_seconds = event.get("lost_device_seconds", 0.0)
 
     # ---- events by which points are drawn ----
 

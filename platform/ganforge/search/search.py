@@ -11,6 +11,7 @@ from ray import tune
 
 from ganforge.cluster.coordinator import TrialCoordinator
 from ganforge.cluster.job import Job
+from ganforge.cluster.machines import Slots
 from ganforge.cluster.placement import release
 from ganforge.cluster.session import graceful
 from ganforge.cluster.train import make_job
@@ -86,9 +87,9 @@ def search(
     coordinator = TrialCoordinator()
     try:
         job = make_job(request.prepared, request.metric, "", coordinator, grids=request.grids)
-        slots = wait_for_capacity(request, job)
+        job, slots = wait_for_capacity(request, job)
         journal = Journal(request.storage, _search_id(request))
-        with closing(journal), closing(TrialDrivers(slots)) as drivers:
+        with closing(journal), closing(TrialDrivers(slots.trial_slots)) as drivers:
             running = _Search(
                 request, job, coordinator, drivers, journal, slots, listener or _nobody
             )
@@ -165,7 +166,7 @@ class _Search:
         coordinator: TrialCoordinator,
         drivers: TrialDrivers,
         journal: Journal,
-        slots: int,
+        slots: Slots,
         listener: Listener,
     ):
         self.objectives = objectives_of(request)
@@ -174,7 +175,8 @@ class _Search:
         ledger = request.storage if request.ledger else None
         self.request, self.job = request, replace(job, searched=True, ledger=ledger)
         self.coordinator, self.drivers = coordinator, drivers
-        self.journal, self.slots = journal, slots
+        self.journal, self.slots = journal, slots.trial_slots
+        self.devices = min(slots.trial_slots * job.workers, slots.worker_slots)
         opened = header(request)
         resumed = bool(journal.events)
         first_space: Space = request.space
@@ -312,8 +314,7 @@ class _Search:
             best = front[0]
         repeated = tuple(standings(trials, metric.mode))
         tracking.record_standings(trials, repeated)
-        devices = self.slots * self.job.workers
-        costs = search_costs(trials, state.spent.seconds, devices)
+        costs = search_costs(trials, state.spent.seconds, self.devices)
         note = summary_note(trials, best, metric.name, state.sampler.axes, self.objectives)
         if self.objectives is not None:
             tracking.mark_front(trials)

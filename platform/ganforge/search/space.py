@@ -47,6 +47,7 @@ _SHARED = {
     "validation": "all trials are measured on the same images",
     "stages": "all trials share the number of stages; search stages.K.epochs",
     "workers": "it changes no result",
+    "workers_at_least": "it changes no result",
     "threads": "it changes no result",
     "device": "it changes no result",
     "shards": "all trials share it",

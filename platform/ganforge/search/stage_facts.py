@@ -9,12 +9,14 @@ from ganforge.training.report import RungResult, StageResult
 
 def to_facts(result: StageResult | RungResult, metric: str) -> dict[str, Any]:
     """The facts of an event `reported`, besides the score."""
-    reused = {"reused": True} if result.reused else {}
+    further: dict[str, Any] = {"reused": True} if result.reused else {}
+    if result.device_seconds is not None:
+        further["device_seconds"] = result.device_seconds
     return {
         "seconds": result.seconds,
         "workers": result.workers,
         "bicubic": result.metrics.get(f"{metric}_bicubic"),
-        **reused,
+        **further,
     }
 
 
@@ -36,7 +38,7 @@ def restore(trial: Trial, event: Event, metric: str) -> None:
         steps = trial.plan.rung_end(rung).step
         found = RungResult(
             rung, index, steps, event["seconds"], event["workers"], metrics,
-            event.get("reused", False),
+            event.get("reused", False), event.get("device_seconds"),
         )  # fmt: skip
         trial.inside.setdefault(rung, found)
         return
@@ -47,5 +49,6 @@ def restore(trial: Trial, event: Event, metric: str) -> None:
         workers=event["workers"],
         metrics=metrics,
         reused=event.get("reused", False),
+        device_seconds=event.get("device_seconds"),
     )
     trial.stages.setdefault(index, whole)

@@ -160,7 +160,7 @@ class SearchState:
     def spent(self) -> Spent:
         """What the search has taken, over all of its sessions."""
         parts = (part for trial in self.trials.values() for part in trial.trained)
-        devices = sum(part.seconds * part.workers for part in parts)
+        devices = sum(part.devices for part in parts)
         seconds = self._before + time.monotonic() - self._began
         return Spent(seconds, devices, len(self.repetitions.firsts))
 
@@ -392,6 +392,9 @@ class SearchState:
         trial = self.trials[number]
         trial.finish(state, reason)
         seconds = round(trial.seconds, 1)
-        lost = {"lost": round(trial.lost_seconds, 1)} if trial.lost_seconds else {}
-        self._happened("ended", trial=number, state=state, reason=reason, seconds=seconds, **lost)
+        facts = {"lost": round(trial.lost_seconds, 1)} if trial.lost_seconds else {}
+        if trial.elastic:
+            facts["device_seconds"] = round(trial.device_seconds, 1)
+            facts["lost_device_seconds"] = round(trial.lost_device_seconds, 1)
+        self._happened("ended", trial=number, state=state, reason=reason, seconds=seconds, **facts)
         return trial

@@ -168,6 +168,9 @@ class SearchTracking:
                 tags["machines_before"] = "; ".join(map(", ".join, trial.machines_before))
             if trial.losses:
                 tags["losses"] = "; ".join(trial.losses)
+            if trial.crews:
+                since = (f"{crew.workers} from image {crew.image}" for crew in trial.crews)
+                tags["workers_over_time"] = ", ".join(since)
             self.client.tag(trial.run, tags)
 
     def end_trial(self, trial: Trial) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ganforge.schedule import Plan, Stage
 from ganforge.search.strategies.base import Branch
@@ -15,6 +15,13 @@ from ganforge.training.report import RungResult, StageResult, read_rungs, read_s
 #: paused at a rung, to be continued or not; finished all stages; stopped early at a rung; failed by
 #: itself; killed with the whole search
 State = Literal["waiting", "running", "paused", "finished", "stopped", "failed", "killed"]
+
+
+class Crew(NamedTuple):
+    """From an image on a trial has had so many workers."""
+
+    image: int
+    workers: int
 
 
 @dataclass
@@ -57,21 +64,34 @@ class Trial:
     seconds: float = 0.0
     #: of `seconds`, what went into batches that were trained again after a process died
     lost_seconds: float = 0.0
+    #: the same times the workers that it had at the time, where their number may change
+    device_seconds: float = 0.0
+    lost_device_seconds: float = 0.0
+    workers: int = 0
     groups: list[str] = field(default_factory=list)
     machines: tuple[str, ...] = ()
     #: where it ran before it was paused, one for each time
     machines_before: list[tuple[str, ...]] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
+    #: what happened to its workers last
+    news: str = ""
+    crews: list[Crew] = field(default_factory=list)
     started: float = 0.0
     repeats: int | None = None
     repetition: int = 0
     over_limit: bool = False
     _first: tuple[float, float] | None = None
-    _passed: list[tuple[int, float]] = field(default_factory=list)
+    _passed: list[tuple[int, float, int]] = field(default_factory=list)
+    _counted: float = 0.0
 
     @property
     def settings(self) -> SystemSettings:
         return self.prepared.settings
+
+    @property
+    def elastic(self) -> bool:
+        """Whether its number of workers may change."""
+        return self.settings.workers_at_least is not None
 
     @property
     def branched_from(self) -> str:
@@ -148,6 +168,7 @@ class Trial:
 
     def start(self) -> None:
         self.state, self.started, self._first = "running", time.monotonic(), None
+        self.workers, self._counted, self.news = 0, self.started, ""
         self._passed.clear()
         self.announced = self.rungs_done
 
@@ -155,10 +176,13 @@ class Trial:
         """Take in a worker's summary."""
         if group := summary.get("placement_group"):
             self.groups.append(group)
+        if workers := summary.get("workers"):
+            self._count_devices(workers)
         if reason := summary.get("failed"):
             self.failed, self.reason = True, reason
         if "images" not in summary:
             return
+        self._count_devices(self.workers)
         self._count_lost(summary["images"], time.monotonic())
         self.index, self.images = summary["index"], summary["images"]
         self.alpha, self.step = summary["alpha"], summary["step"]
@@ -173,14 +197,26 @@ class Trial:
         """A worker that was started again goes on at a stored state: what lies between that and the
         newest report is trained twice."""
         if self._passed and images < self._passed[-1][0]:
-            since = next(at for passed, at in self._passed if passed >= images)
-            self.lost_seconds += self._passed[-1][1] - since
+            since = next(at for passed, at, _ in self._passed if passed >= images)
+            _, until, workers = self._passed[-1]
+            self.lost_seconds += until - since
+            self.lost_device_seconds += (until - since) * workers
             self._passed.clear()
-        self._passed.append((images, now))
+        self._passed.append((images, now, self.workers))
+
+    def _count_devices(self, workers: int) -> None:
+        """From now on it has so many workers. Since its last report it had those before them, or,
+        at its start, waited for these; after a loss it had those that were left."""
+        now = time.monotonic()
+        self.device_seconds += (now - self._counted) * min(self.workers or workers, workers)
+        if workers != self.workers:
+            self._first = None  # another speed
+        self.workers, self._counted = workers, now
 
     def finish(self, state: State, reason: str = "") -> None:
         self.state, self.reason = state, reason or self.reason
         if self.started:
+            self._count_devices(self.workers)
             self.seconds += time.monotonic() - self.started
             self.started = 0.0
 

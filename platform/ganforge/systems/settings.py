@@ -85,6 +85,14 @@ class SystemSettings(Strict):
     threads: int = setting(1, "CPU threads of each worker", ge=1, le=1024, weights=False)
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train", weights=False)
     workers: int = setting(1, "training processes", ge=1, weights=False)
+    workers_at_least: int | None = setting(
+        None,
+        "fewest training processes with which a run continues when machines are lost; it takes "
+        "more, up to `workers`, when there are some; none: it waits for all",
+        ge=1,
+        weights=False,
+        added=True,
+    )
     exact_world_size: bool = setting(True, "same bits for any number of workers")
     deterministic: bool = setting(
         True, "only algorithms that repeat their bits on a GPU; off: faster", weights=False
@@ -160,7 +168,28 @@ class SystemSettings(Strict):
                 f"workers = {self.workers}: must be at most shards ({self.shards}), since a shard "
                 "is not divided; raise shards or lower workers"
             )
-        return problems
+        return problems + self._elastic_problems()
+
+    def _elastic_problems(self) -> list[str]:
+        least = self.workers_at_least
+        if least is None:
+            return []
+        if least > self.workers:
+            return [
+                f"workers_at_least = {least}: must be at most workers ({self.workers}), the most "
+                "that a run takes; raise workers or lower workers_at_least"
+            ]
+        if not self.exact_world_size:
+            return [
+                f"workers_at_least = {least}: needs exact_world_size, without which the number of "
+                "workers decides the bits; set exact_world_size = true or leave it out"
+            ]
+        return []
+
+    @property
+    def fewest_workers(self) -> int:
+        """With how many workers a run trains at least."""
+        return self.workers if self.workers_at_least is None else self.workers_at_least
 
     @property
     def counts_epochs(self) -> bool:

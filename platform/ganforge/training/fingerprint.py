@@ -52,6 +52,7 @@ CUTS = {
     "data.kinds:kind_of": "the system's own kind of data is an entry of its own",
     "systems.settings:SystemSettings.at": "settings enter a stage's id by value",
     "systems.settings:SystemSettings.identity": "settings enter a stage's id by value",
+    "systems.settings:SystemSettings.workers_at_least": "it came later, and reaches no weight",
 }
 _PLAIN_DECORATORS = {
     "property", "cached_property", "staticmethod", "classmethod", "abstractmethod", "override",
@@ -191,7 +192,8 @@ class _Walk:
                 for name in bound_names(statement):
                     members.setdefault(name, []).append(statement)
             elif isinstance(statement, ast.AnnAssign):
-                fields.append(_field(statement, pydantic))
+                if f"{key.module}:{key.name}.{ast.unparse(statement.target)}" not in CUTS:
+                    fields.append(_field(statement, pydantic))
             elif not is_text(statement):
                 fields.append(statement)
         head = ast.ClassDef(node.name, node.bases, node.keywords, fields, node.decorator_list)

@@ -26,7 +26,8 @@ class StageResult:
     identifies the code that made the metrics; `equivalent` are the ids of the code under which the
     stage was trained, where it changed on the way and was seen to give the same bits. `rollbacks`
     are the steps at which the stage diverged and went back. The seconds of one that was `reused`,
-    from the ledger, are those of the run that trained it.
+    from the ledger, are those of the run that trained it. Where the number of workers may change
+    `workers` are those at the end, and `device_seconds` those of all.
     """
 
     index: int
@@ -50,6 +51,13 @@ class StageResult:
     equivalent: list[str] = field(default_factory=list)
     rollbacks: list[int] = field(default_factory=list)
     reused: bool = False
+    device_seconds: float | None = None
+
+    @property
+    def devices(self) -> float:
+        """Seconds times the workers that there were at the time."""
+        found = self.device_seconds
+        return self.seconds * self.workers if found is None else found
 
     @property
     def state_sha256(self) -> str:
@@ -90,6 +98,13 @@ class RungResult:
     workers: int
     metrics: dict[str, float] = field(default_factory=dict)
     reused: bool = False
+    device_seconds: float | None = None
+
+    @property
+    def devices(self) -> float:
+        """Seconds times the workers that there were at the time."""
+        found = self.device_seconds
+        return self.seconds * self.workers if found is None else found
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

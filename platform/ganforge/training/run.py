@@ -96,7 +96,7 @@ def run(
             environment(device, settings.threads, settings.packages), snapshot
         )
         training = begin(prepared, plan, snapshot)
-        record = RunRecord(prepared, plan, lineage, present, snapshot, rank, equivalent)
+        record = RunRecord(prepared, plan, lineage, present, snapshot, rank, equivalent, world)
         if found is not None and found.manifest["kind"] not in NOTICES:
             yield record.reported_again(found, training, data)
         good = LastGood(snapshot) if settings.on_divergence == "rollback" else None

@@ -23,11 +23,13 @@ from ganforge.training.workers import Workers
 
 
 class Clock:
-    """Seconds and images per second: reported to people, never used by the training."""
+    """Seconds and images per second: reported to people, never used by the training. `devices` are
+    the device-seconds before `world` workers began."""
 
-    def __init__(self, images: int, seconds: float):
+    def __init__(self, images: int, seconds: float, devices: float = 0.0, world: int = 1):
         self._last = self._stage = time.monotonic()
         self._images, self._before = images, seconds
+        self._devices, self.world = devices, world
 
     def timed(self, report: Report) -> Report:
         """The report with the speed since the last one, the time others took with that included."""
@@ -42,12 +44,16 @@ class Clock:
     def stage_seconds(self) -> float:
         return self._before + time.monotonic() - self._stage
 
+    @property
+    def stage_devices(self) -> float:
+        return self._devices + self.world * (self.stage_seconds - self._before)
+
     def skip(self, seconds: float) -> None:
         """Count `seconds` that have just passed to no stage."""
         self._last, self._stage = self._last + seconds, self._stage + seconds
 
     def next_stage(self) -> None:
-        self._before, self._stage = 0.0, time.monotonic()
+        self._before, self._devices, self._stage = 0.0, 0.0, time.monotonic()
 
 
 class RunRecord:
@@ -62,25 +68,30 @@ class RunRecord:
         snapshot: Snapshot | None,
         rank: int,
         equivalent: Equivalent | None = None,
+        world: int = 1,
     ):
         self.equivalent = equivalent
+        #: recorded where it may change
+        self.world = None if prepared.settings.workers_at_least is None else world
         self.prepared, self.plan, self.lineage, self.rank = prepared, plan, lineage, rank
         self.environment, self.environment_id = environment, digest(environment)
         self.stages: list[StageResult] = []
         #: those inside stages
         self.rungs: dict[int, RungResult] = {}
-        shown, seconds = 0, 0.0
+        shown, seconds, devices = 0, 0.0, 0.0
         if snapshot is not None:
             position = snapshot.position
             shown, seconds = plan.images_before(position), snapshot.manifest["seconds"]
+            before = snapshot.manifest["settings"].get("settings", {}).get("workers", 1)
+            devices = snapshot.manifest.get("device_seconds", seconds * before)
             self.stages = [StageResult.from_json(r) for r in snapshot.manifest["stages"]]
             if position.step < plan.stages[position.index].steps:
                 # a stage that has become longer continues, and its seconds are counted on
                 for result in self.stages[position.index :]:
-                    seconds = result.seconds
+                    seconds, devices = result.seconds, result.devices
                 del self.stages[position.index :]
             self.rungs = rungs_inside(snapshot.manifest, plan)
-        self.clock = Clock(shown, seconds)
+        self.clock = Clock(shown, seconds, devices, world)
 
     def describe(self, training: Training, report: Report) -> Report:
         """The report with its speed, and the hashes of a state that is stored.
@@ -88,6 +99,9 @@ class RunRecord:
         At a stage's end with its result and the averaged network; at a rung inside one with that.
         """
         report = self.clock.timed(report)
+        if self.world is not None:
+            count = {"speed/workers": float(self.world)}
+            report = replace(report, metrics=report.metrics | count)
         if training.rollbacks:
             count = {"training/rollbacks": float(len(training.rollbacks))}
             report = replace(report, metrics=report.metrics | count)
@@ -101,8 +115,9 @@ class RunRecord:
                 return report
             index, step = report.position.index, report.position.step
             seconds = round(self.clock.stage_seconds, 3)
-            workers = self.prepared.settings.workers
-            found = RungResult(rung, index, step, seconds, workers, report.metrics)
+            found = RungResult(
+                rung, index, step, seconds, self._workers, report.metrics, False, self._devices
+            )
             self.rungs[rung] = found
             return replace(report, rungs=(found,))
         codes = self.equivalent.codes_of(report.position.index) if self.equivalent else ()
@@ -114,7 +129,8 @@ class RunRecord:
             steps=stage.steps,
             epochs=self.prepared.settings.stages[index].epochs,
             seconds=round(self.clock.stage_seconds, 3),
-            workers=self.prepared.settings.workers,
+            workers=self._workers,
+            device_seconds=self._devices,
             stage_id=self.lineage.stage_ids[index],
             environment_id=self.environment_id,
             hashes=hashes,
@@ -135,6 +151,14 @@ class RunRecord:
         averaged = self._averaged(training.system, report.position)
         return replace(report, stage=result, averaged=averaged, metrics=metrics)
 
+    @property
+    def _workers(self) -> int:
+        return self.prepared.settings.workers if self.world is None else self.world
+
+    @property
+    def _devices(self) -> float | None:
+        return None if self.world is None else round(self.clock.stage_devices, 3)
+
     def manifest(self, report: Report, training: Training) -> dict[str, Any]:
         """What a checkpoint's manifest says next to its files."""
         metric = load_system(self.prepared.system).metric
@@ -142,6 +166,8 @@ class RunRecord:
         if score is not None:
             score = None if math.isnan(score) else score * (1 if metric.mode == "max" else -1)
         start = self.lineage.start
+        ended = report.kind == "stage"
+        devices = {} if ended or self.world is None else {"device_seconds": self._devices}
         return {
             "kind": report.kind,
             "stage_id": self.lineage.stage_ids[report.position.index],
@@ -157,8 +183,9 @@ class RunRecord:
             "metrics": report.metrics,
             "stages": [result.to_json() for result in self.stages],
             "rungs": [self.rungs[rung].to_json() for rung in sorted(self.rungs)],
-            "seconds": 0.0 if report.kind == "stage" else self.clock.stage_seconds,
+            "seconds": 0.0 if ended else self.clock.stage_seconds,
             "score": score,
+            **devices,
         }
 
     def reported_again(self, snapshot: Snapshot, training: Training, data: Data) -> Report:

@@ -84,6 +84,7 @@ def row(trial: Trial, metric: str, costs: Costs = NO_COSTS) -> TrialRow:
         trial.branched_from,
         rungs=trial.plan.rungs,
         inside={rung: trial.scores[rung] for rung in trial.inside if rung in trial.scores},
+        device_seconds=round(trial.device_seconds, 1) if trial.elastic else None,
     )
 
 

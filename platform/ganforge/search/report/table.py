@@ -35,6 +35,8 @@ class TrialRow:
     front: bool = False
     rungs: int = 1
     inside: Mapping[int, float] = field(default_factory=dict)
+    #: where the number of workers may change
+    device_seconds: float | None = None
 
     @property
     def scores(self) -> dict[int, float]:
@@ -94,13 +96,13 @@ def _line(row: TrialRow, keys: Sequence[str], num_stages: int) -> dict[str, Any]
         stage = row.stages[index] if index < len(row.stages) else None
         line[f"stage {index} score"] = row.stage_score(index)
         line[f"stage {index} seconds"] = stage.seconds if stage else None
-        line[f"stage {index} device-seconds"] = stage.seconds * stage.workers if stage else None
+        line[f"stage {index} device-seconds"] = stage.devices if stage else None
         line[f"stage {index} reused"] = stage.reused if stage else None
     # a process that died took its seconds along; those of its stages were stored
     stages = sum(stage.seconds for stage in row.stages)
     seconds = round(max(row.seconds, stages), 1)
     line["seconds"] = seconds
-    line["device-seconds"] = seconds * row.workers
+    line["device-seconds"] = row.device_seconds or seconds * row.workers
     for name in ("used", "lost", "overhead", "reused", "spared"):
         line[name] = round(getattr(row.costs, name), 1)
     return line
