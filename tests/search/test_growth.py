@@ -20,6 +20,7 @@ from ganforge.search.dashboard import Progress
 from ganforge.search.ledger_size import LedgerSize
 from ganforge.search.limits import Ended, Limits
 from ganforge.search.mirror import Mirror
+from ganforge.search.objectives import Objectives, RungRanks
 from ganforge.search.remembering_tpe import RememberingTPE
 from ganforge.search.space import distributions
 from ganforge.search.strategies.base import Candidates, Curve, Decision, Seen, Strategy
@@ -139,6 +140,22 @@ def test_patience_counts_as_a_look_at_all_trials_would(mode: str) -> None:
             trials[number] = trial
             ended.add(trial)
             assert ended.in_vain == in_vain_anew(trials, 1 if mode == "max" else -1)
+
+
+def test_at_a_rung_that_no_trial_has_reached_since_ranks_are_kept() -> None:
+    """And those that are kept are the ranks of all trials anew."""
+    objectives = Objectives((METRIC, Metric("loss", "min")), lambda trial, stages: 0)
+    generator = np.random.default_rng(1)
+    nothing: Any = None
+    trials = [Trial(number, {}, nothing, nothing) for number in range(30)]
+    known: dict[int, RungRanks] = {}
+    for trial in [*trials, *trials[::2], *trials[::4]]:
+        rung = trial.rungs_done + 1
+        trial.scores[rung] = 1.0
+        trial.values[rung] = float(generator.integers(9)), float(generator.integers(9))
+        before = dict(known)
+        assert objectives.rung_scores(trials, known) == objectives.rung_scores(trials)
+        assert all(known[k] is before[k] for k in before if k != rung)
 
 
 def test_remembering_makes_no_other_suggestion() -> None:

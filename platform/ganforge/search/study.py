@@ -14,7 +14,7 @@ from ganforge.search.budget import Spent
 from ganforge.search.curves import Curves
 from ganforge.search.journal import Journal
 from ganforge.search.limits import Limits
-from ganforge.search.objectives import Objectives
+from ganforge.search.objectives import Objectives, RungRanks
 from ganforge.search.record import SearchRecord
 from ganforge.search.repeats import Repetitions
 from ganforge.search.sampler import Sampler
@@ -59,6 +59,7 @@ class SearchState:
         self.journal, self.metric, self.limits = journal, metric, limits
         self.configure, self.open_run = configure, open_run
         self._curves = Curves(self.record)
+        self._ranks: dict[int, RungRanks] = {}
         self._before, self._began = 0.0, time.monotonic()
         self._active: dict[int, Trial] = {}
         #: `record.changes` when the strategy had nothing for a free worker
@@ -194,7 +195,7 @@ class SearchState:
         plan = first.plan if first is not None else self.configure({})[1]
         curves = self._curves.all()
         if self.objectives is not None:
-            scores = self.objectives.rung_scores(firsts.values())
+            scores = self.objectives.rung_scores(firsts.values(), self._ranks)
             curves = tuple(replace(curve, scores=scores[curve.number]) for curve in curves)
         return Seen(
             curves,
