@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,18 @@ def full(settings: SystemSettings, folder: Path) -> dict[str, Any]:
         train.Trainer = made
     found = json.loads(result.read_text())
     found["others"] = _others() - others
+    found["files"] = {
+        "MLflow's database": _size(folder.glob("mlflow.db*")),
+        "MLflow's files": _size(folder.glob("mlartifacts/**/*")),
+        "stored states": _size(folder.glob("store/*/*.safetensors")),
+        "other files of the run": _size(folder.glob("store/**/*"))
+        - _size(folder.glob("store/*/*.safetensors")),
+    }
     return found
+
+
+def _size(paths: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def _others() -> float:
@@ -249,6 +260,8 @@ def show(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> None:
         rows = [full["parts"].get(part, [0.0, 0.0, 0.0]) for _, full in pairs]
         busy, wall, calls = (statistics.median(row[k] for row in rows) for k in range(3))
         print(f"  {part}: {busy:.2f} CPU s of its thread, {wall:.2f} wall s in {calls:.0f} calls")
+    for name, size in pairs[-1][1]["files"].items():
+        print(f"{name}: {size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -22,10 +22,11 @@ from ganforge.search.limits import Ended, Limits
 from ganforge.search.mirror import Mirror
 from ganforge.search.objectives import Objectives, RungRanks
 from ganforge.search.remembering_tpe import RememberingTPE
+from ganforge.search.report.importance import importance
 from ganforge.search.space import distributions
 from ganforge.search.strategies.base import Candidates, Curve, Decision, Seen, Strategy
 from ganforge.search.strategies.freeze_thaw import FreezeThaw
-from ganforge.search.strategies.halving import Halving
+from ganforge.search.strategies.halving import Halving, percentile_without
 from ganforge.search.study import SearchState
 from ganforge.search.trial import State, Trial, rung_works
 from ganforge.systems.base import Metric
@@ -61,6 +62,9 @@ class Checked:
         state: SearchState | None = self.state
         if state is not None:
             assert seen.curves == curves_anew(state.trials)
+            for rung in range(1, seen.rungs + 1):
+                there = sorted(c.scores[rung - 1] for c in seen.curves if c.rung >= rung)
+                assert list(seen.scores_at(rung)) == there
             parts = [part for trial in state.trials.values() for part in trial.trained]
             used = sum(part.seconds * part.workers for part in parts)
             assert state.spent.device_seconds == pytest.approx(used, abs=1e-9)
@@ -114,6 +118,18 @@ def test_a_curve_is_made_anew_only_where_it_has_changed(
         # begun, started, three rungs and ended at most
         assert max(made.count(number) for number in state.trials) <= 6
     assert counts[2] <= 4.5 * counts[0]
+
+
+def test_the_cutoff_has_the_bits_of_numpy() -> None:
+    generator = np.random.default_rng(2)
+    for count in [*range(2, 40), 1000]:
+        for factor in (2.0, 1.5, 3.0, 4.0, 1.1):
+            scores = (generator.normal(25, 3, count) // 0.25 / 4).tolist()
+            one, percent = scores[int(generator.integers(count))], (1 - 1 / factor) * 100
+            rest = list(scores)
+            rest.remove(one)
+            found = percentile_without(sorted(scores), one, percent)
+            assert found == float(np.percentile(rest, percent)), (count, factor)
 
 
 def in_vain_anew(trials: Mapping[int, Trial], sign: int) -> int:
@@ -251,3 +267,20 @@ def test_the_table_shows_those_of_many_trials_that_changed_last(tmp_path: Path) 
     shown = [str(cell) for cell in table.columns[0].cells]
     assert shown == ["3", *map(str, range(21, 60))]
     state.journal.close()
+
+
+def test_importance_looks_at_some_of_many_trials() -> None:
+    study, generator = optuna.create_study(direction="maximize"), np.random.default_rng(0)
+    domains = {name: optuna.distributions.FloatDistribution(0, 1) for name in ("a", "b")}
+    for _ in range(400):
+        point = {name: float(generator.random()) for name in domains}
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=point,
+                distributions=domains,
+                value=point["a"],
+                intermediate_values={1: point["a"]},
+            )
+        )
+    axes = importance(study, 1, "max").axes[0]
+    assert axes.get_legend_handles_labels()[1] == ["after the last stage (300 of 400 trials)"]

@@ -5,6 +5,7 @@ the curve of a trial that is over is made once, that of another one anew where s
 changed.
 """
 
+from bisect import insort
 from itertools import islice
 
 from ganforge.search.record import SearchRecord
@@ -34,6 +35,8 @@ class Curves:
         self._curves: list[Curve] = []
         #: where in them the trials are that are not over, and of what they were made
         self._open: dict[int, tuple[Trial, tuple[State, int, int]]] = {}
+        #: by rung the scores of all that have reached it, ascending
+        self.scores: dict[int, list[float]] = {}
 
     def all(self) -> tuple[Curve, ...]:
         """All of them."""
@@ -41,13 +44,21 @@ class Curves:
         for trial in islice(firsts.values(), len(self._curves), None):
             self._open[len(self._curves)] = trial, _facts(trial, edits)
             self._curves.append(self._curve(trial))
+            self._sort_in(self._curves[-1].scores, 0)
         for position, (trial, before) in list(self._open.items()):
             if (facts := _facts(trial, edits)) != before:
+                known = len(self._curves[position].scores)
                 self._curves[position] = self._curve(trial)
+                self._sort_in(self._curves[position].scores, known)
                 self._open[position] = trial, facts
             if trial.ended:
                 del self._open[position]
         return tuple(self._curves)
+
+    def _sort_in(self, scores: tuple[float, ...], known: int) -> None:
+        """Take in the scores of a trial after the first `known` of them."""
+        for rung in range(known + 1, len(scores) + 1):
+            insort(self.scores.setdefault(rung, []), scores[rung - 1])
 
     def _curve(self, trial: Trial) -> Curve:
         state = _STATES[trial.state]

@@ -193,8 +193,9 @@ class SearchState:
         firsts = self.repetitions.firsts
         first = next(iter(firsts.values()), None)
         plan = first.plan if first is not None else self.configure({})[1]
-        curves = self._curves.all()
+        curves, kept = self._curves.all(), self._curves.scores
         if self.objectives is not None:
+            kept = None  # by ranks, of which each trial changes others
             scores = self.objectives.rung_scores(firsts.values(), self._ranks)
             curves = tuple(replace(curve, scores=scores[curve.number]) for curve in curves)
         return Seen(
@@ -205,6 +206,7 @@ class SearchState:
             self.record.changes,
             fresh=not self.limit(begin=True),
             stage_rungs=plan.rungs,
+            kept_scores=kept,
         )
 
     # ---- what happens ----
