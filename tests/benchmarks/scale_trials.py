@@ -4,6 +4,7 @@ search; in the trials' stead one process reports made-up scores after a pause ea
 So Ray Train's barrier and the workers are not here: start.py has what they take.
 """
 
+import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,6 +82,9 @@ def run(at_a_time: int, trials: int) -> None:
             stopped = stopped or left < _LEFT_BYTES
 
     free = psutil.virtual_memory().available
+    # for the process that reports: it imports this file
+    here_too = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*here_too, os.environ.get("PYTHONPATH", "")])
     with TemporaryDirectory() as name, session(num_cpus=2):
         folder = Path(name)
         request = request_of(folder, trials, "halving", f"sqlite:///{folder}/mlflow.db")
@@ -102,6 +106,7 @@ def run(at_a_time: int, trials: int) -> None:
         coordinator.close()
     states = [trial.state for trial in result.trials]
     print(f"{trials} trials, {at_a_time} at a time wanted: {sorted(set(states))}, {took:.0f} s")
+    assert "failed" not in states, next(t.reason for t in result.trials if t.state == "failed")
     print(
         f"the search: {1000 * busy / len(events):.1f} CPU ms an event of {len(events)} "
         f"({busy / trials:.2f} s a trial, its start and end among them); Ray's processes and the "
