@@ -8,12 +8,12 @@ import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import ray
-from scale_study import request_of, summaries
+from scale_reporter import Reporter
+from scale_study import request_of
 from start import drivers
 
 from ganforge.cluster.coordinator import TrialCoordinator
@@ -24,30 +24,8 @@ from ganforge.search.journal import Journal
 from ganforge.search.search import _Search  # pyright: ignore[reportPrivateUsage]
 from ganforge.search.trial import Trial
 
-_PAUSE_SECONDS = 2.0
 #: a machine is left as much memory
 _LEFT_BYTES = 4e9
-
-
-class _MadeUp:
-    """The process in the stead of cluster/trial_drivers.py."""
-
-    def __init__(self, coordinator: Any, metric: str):
-        self.coordinator, self.metric = coordinator, metric
-
-    def drive(self, config: dict[str, Any]) -> str:
-        """Report what a worker reports, and wait at each rung."""
-        number, prepared = config["trial"], ray.get(config["prepared"])
-        plan = prepared.plan()
-        shown: Any = SimpleNamespace(number=number, plan=plan, rungs_done=0, params=None)
-        for summary in summaries(shown, self.metric):
-            time.sleep(_PAUSE_SECONDS)
-            ray.get(self.coordinator.report.remote(number, summary))
-            if "stages" in summary:
-                rung = len(summary["stages"])
-                if not ray.get(self.coordinator.decision.remote(number, rung)):
-                    break
-        return ""
 
 
 class _Drivers:
@@ -82,7 +60,7 @@ def run(at_a_time: int, trials: int) -> None:
             stopped = stopped or left < _LEFT_BYTES
 
     free = psutil.virtual_memory().available
-    # for the process that reports: it imports this file
+    # for the process that reports
     here_too = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]
     os.environ["PYTHONPATH"] = os.pathsep.join([*here_too, os.environ.get("PYTHONPATH", "")])
     with TemporaryDirectory() as name, session(num_cpus=2):
@@ -90,7 +68,7 @@ def run(at_a_time: int, trials: int) -> None:
         request = request_of(folder, trials, "halving", f"sqlite:///{folder}/mlflow.db")
         coordinator = TrialCoordinator()
         job = make_job(request.prepared, request.metric, "", coordinator)
-        actor: Any = ray.remote(_MadeUp)
+        actor: Any = ray.remote(Reporter)
         actor = actor.options(
             num_cpus=0, max_concurrency=at_a_time + 1, scheduling_strategy=here()
         ).remote(coordinator.actor, request.metric.name)
