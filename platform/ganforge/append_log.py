@@ -57,9 +57,9 @@ class AppendLog:
         """Have the disk confirm what was written."""
         os.fsync(self._file.fileno())
 
-    def content(self) -> bytes:
-        """The whole file."""
-        return os.pread(self._file.fileno(), self.size, 0)
+    def content(self, offset: int = 0) -> bytes:
+        """The file from `offset` on."""
+        return os.pread(self._file.fileno(), self.size - offset, offset)
 
     def entries(self, offset: int = 0) -> Iterator[Entry]:
         """All entries from `offset` on."""

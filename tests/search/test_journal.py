@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ganforge.search.journal import Journal, latest, local_file
+from ganforge.search import remote_journal
+from ganforge.search.journal import Journal, latest, local_file, read_events
 from ganforge.settings import SettingsError
+from ganforge.training.files import ObjectFolders, open_folders
 
 
 def test_events_are_there_when_the_journal_is_opened_again(tmp_path: Path) -> None:
@@ -52,3 +54,59 @@ def test_a_journal_in_an_object_store_is_continued_on_another_machine(
         assert len(journal.events) == number
         journal.append("suggested", trial=number)
         journal.close()
+
+
+def test_a_long_journal_in_an_object_store_is_sent_in_parts(
+    object_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So what is sent grows with the number of events, and not with its square."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", object_store)
+    monkeypatch.setattr(remote_journal, "PART_BYTES", 400)
+    storage = f"s3://bucket/{tmp_path.name}"
+    sent: list[int] = []
+    write = ObjectFolders.write
+
+    def counted(self: ObjectFolders, folder: str, files: dict[str, bytes]) -> None:
+        sent.append(sum(map(len, files.values())))
+        write(self, folder, files)
+
+    monkeypatch.setattr(ObjectFolders, "write", counted)
+    events = [{"event": "suggested", "trial": number} for number in range(60)]
+    for machine, first in enumerate((0, 20, 40)):
+        monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path / f"machine-{machine}"))
+        journal = Journal(storage, "search")
+        assert journal.events == events[:first]
+        for number in range(first, first + 20):
+            journal.append("suggested", trial=number)
+        journal.close()
+        assert read_events(storage, "search") == events[: first + 20]
+    assert max(sent) < 450 and len(sent) <= 60 + 2 * 3
+    names = [remote_journal.part_name(number) for number in range(3)]
+    assert names == ["journal.jsonl", "journal-0001.jsonl", "journal-0002.jsonl"]
+
+
+def test_a_journal_of_one_file_and_one_that_is_behind_are_continued_in_parts(
+    object_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", object_store)
+    monkeypatch.setenv("GANFORGE_CACHE", str(tmp_path))
+    monkeypatch.setattr(remote_journal, "PART_BYTES", 100)
+    storage = f"s3://bucket/{tmp_path.name}"
+    lines = [b'{"event": "suggested", "trial": %d}\n' % number for number in range(10)]
+    folders = open_folders(storage)
+    # as version 0.3 wrote it
+    folders.write("search", {"journal.jsonl": b"".join(lines[:8])})
+    assert len(read_events(storage, "search")) == 8
+    journal = Journal(storage, "search")
+    journal.append("suggested", trial=8)
+    journal.close()
+    assert len(folders.read("search", "journal.jsonl")) == sum(map(len, lines[:3]))
+    assert remote_journal.read_whole(folders, "search") == b"".join(lines[:9])
+    # killed after a line was written here, and before it was sent, where it has filled a part
+    path = local_file(storage, "search")
+    path.write_bytes(b"".join(lines[:9]))
+    folders.write("search", {"journal-0002.jsonl": b"".join(lines[6:8])})
+    journal = Journal(storage, "search")
+    journal.append("suggested", trial=9)
+    journal.close()
+    assert remote_journal.read_whole(folders, "search") == b"".join(lines)

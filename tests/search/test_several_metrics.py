@@ -21,6 +21,7 @@ from ganforge.commands.search_options import choose_metrics
 from ganforge.commands.search_result import print_front
 from ganforge.console import Console
 from ganforge.schedule import Plan, Stage
+from ganforge.search.budget import Spent
 from ganforge.search.costs import NO_COSTS
 from ganforge.search.journal import Journal, local_file
 from ganforge.search.ledger_size import LedgerSize, entries_of
@@ -201,13 +202,10 @@ def test_patience_counts_trials_that_do_not_enter_the_front() -> None:
     assert [vain(*range(count)) for count in range(8)] == [0, 0, 0, 1, 2, 3, 0, 1]
     again = {0: TRADE[0], 7: replace(TRADE[0], number=7)}
     assert BOTH.in_vain(again) == 1, "the same again is nothing new"
-    limits = Limits(100, None, 3)
-    reached = limits.reached
-    trials = {k: TRADE[k] for k in range(5)}
-    assert reached(None, trials, "max", True, False, BOTH) == (  # pyright: ignore (no budget)
-        "3 trials in a row ended without entering the front"
-    )
-    assert not reached(None, trials | {5: TRADE[5]}, "max", True, False, BOTH)  # pyright: ignore
+    front = "entering the front"
+    reached = Limits(100, None, 3).reached(Spent(), lambda: vain(*range(5)), True, False, front)
+    assert reached == "3 trials in a row ended without entering the front"
+    assert not Limits(100, None, 3).reached(Spent(), lambda: vain(0, 1, 5), True, False, front)
 
 
 def test_at_a_rung_trials_are_compared_by_rank() -> None:
@@ -217,15 +215,10 @@ def test_at_a_rung_trials_are_compared_by_rank() -> None:
     assert [scores[k][1] for k in (4, 0, 1, 5, 2, 6)] == [0.0, -1.0, -1.0, -1.0, -2.0, -2.0]
 
 
-def test_the_ledger_keeps_the_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[str] = []
-    monkeypatch.setattr(
-        "ganforge.search.ledger_size.Ledger.collect",
-        lambda self, size, names: kept.extend(names) or [],
-    )
+def test_the_ledger_keeps_the_front(tmp_path: Path) -> None:
     for one in TRADE:
         one.stages[0] = StageResult(0, stage_id=f"stage {one.number}")
-    LedgerSize(str(tmp_path), 0, "max", objectives=BOTH).collect(TRADE)
+    kept = LedgerSize(str(tmp_path), 0, "max", objectives=BOTH)._needed(TRADE)
     assert set(kept) == {name for k in (0, 1, 5) for name in entries_of(TRADE[k])}
 
 

@@ -117,7 +117,7 @@ def main() -> None:
             failed.append(text)
 
     with tempfile.TemporaryDirectory(prefix="gf-") as folder:
-        starts = measure_starts(own_code=False)
+        starts = measure_starts(kept=True)
         probes = probe_all(prepared, 40.0)
         planned = estimate(
             load_strategy("tpe"),

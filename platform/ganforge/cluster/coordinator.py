@@ -22,7 +22,8 @@ Summary = dict[str, Any]
 class _TrialCoordinator:
     def __init__(self) -> None:
         self._reported: dict[int, list[Summary]] = {}
-        self._decisions: dict[tuple[int, int], bool] = {}
+        #: by trial, by rung
+        self._decisions: dict[int, dict[int, bool]] = {}
         self._changed = asyncio.Condition()
         self._kills: dict[int, dict[str, int]] = {}
         self._last: dict[int, Summary] = {}
@@ -76,18 +77,19 @@ class _TrialCoordinator:
 
     async def decide(self, trial: int, rung: int, proceed: bool) -> None:
         async with self._changed:
-            self._decisions[trial, rung] = proceed
+            self._decisions.setdefault(trial, {})[rung] = proceed
             self._changed.notify_all()
 
     async def resume(self, trial: int, rung: int) -> None:
-        for later in [key for key in self._decisions if key[0] == trial and key[1] > rung]:
-            del self._decisions[later]
+        mine = self._decisions.setdefault(trial, {})
+        for later in [number for number in mine if number > rung]:
+            del mine[later]
         await self.decide(trial, rung, True)
 
     async def decision(self, trial: int, rung: int) -> bool:
         async with self._changed:
-            await self._changed.wait_for(lambda: (trial, rung) in self._decisions)
-            return self._decisions[trial, rung]
+            await self._changed.wait_for(lambda: rung in self._decisions.get(trial, {}))
+            return self._decisions[trial][rung]
 
 
 class TrialCoordinator:

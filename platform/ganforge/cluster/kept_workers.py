@@ -4,15 +4,18 @@ A worker's process takes seconds to start and to import torch, and as long as a 
 A trial that ended in order leaves its workers here, with what they hold of the machines, for the
 next trial that asks for the same; after a while without one they are ended. What a trial computes
 does not hang on it: every draw is seeded, and a run sets all that a process keeps. What a user's
-own code keeps in a process is not known, so its workers are not kept (cluster/job.py).
+own code keeps in a process is not known, so its workers are not kept.
 """
 
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ganforge.cluster.placement import held, release
+
+if TYPE_CHECKING:
+    from ganforge.training.prepare import Prepared
 
 IDLE_SECONDS = 20.0
 
@@ -28,6 +31,12 @@ class Kept:
     meeting: Any
     end: Callable[[], None]
     timer: threading.Timer | None = field(default=None, repr=False)
+
+
+def keeps_workers(prepared: "Prepared") -> bool:
+    """Whether trials of this search pass their workers on: not those of a user's own code, nor
+    those that come and go while a trial runs."""
+    return not prepared.sources and prepared.settings.workers_at_least is None
 
 
 class KeptWorkers:

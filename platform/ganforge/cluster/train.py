@@ -14,7 +14,7 @@ from ray.train.v2.api.callback import UserCallback
 
 from ganforge.cluster.coordinator import Summary, TrialCoordinator
 from ganforge.cluster.job import Job
-from ganforge.cluster.kept_workers import KeptWorkers
+from ganforge.cluster.kept_workers import KeptWorkers, keeps_workers
 from ganforge.cluster.machines import grow_seconds, wait_for_slots
 from ganforge.cluster.placement import release
 from ganforge.cluster.ray_trainer import FAILURES, Trainer, cause, reason
@@ -102,8 +102,7 @@ def make_job(
         coordinator=coordinator.actor,
         tracking=tracking,
         grids=grids,
-        # a run whose workers come and go has none to pass on
-        keeps_workers=not prepared.sources and settings.workers_at_least is None,
+        keeps_workers=keeps_workers(prepared),
         fewest=settings.workers_at_least,
         grow_seconds=grow_seconds(),
     )

@@ -55,13 +55,14 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
 
     start = prepare_start(settings_options, None, False, "paper" if named else "quick", examine)
     assert start is not None  # it was no dry run
+    from ganforge.cluster.kept_workers import keeps_workers
     from ganforge.search.plan import MOST_TRIALS, Repeats, estimate, measure_starts, probe_all
     from ganforge.search.sampler import Sampler
     from ganforge.search.strategies.catalog import STRATEGIES
 
     print_images(start.images)
     console = Console()
-    starts = measure_starts(bool(start.prepared.sources))
+    starts = measure_starts(keeps_workers(start.prepared))
     probes = probe_all(start.prepared, options.seconds / 2)
     workers = start.prepared.settings.workers
     console.print(_stages(probes))

@@ -91,13 +91,14 @@ class SpaceCandidates(base.Candidates):
 
     def _distinct(self, make: Callable[[], Point], count: int) -> list[Point]:
         found: list[Point] = []
-        taken = set(self.seen)
+        # those that were seen are not copied: there are thousands, and this is asked at each event
+        taken: set[tuple[tuple[str, Any], ...]] = set()
         in_vain = 0
         while len(found) < count and in_vain < _TRIES and not self.exhausted:
             point = make()
             in_vain += 1
-            if identity(point) not in taken:
-                taken.add(identity(point))
+            if (mine := identity(point)) not in self.seen and mine not in taken:
+                taken.add(mine)
                 found.append(point)
                 in_vain = 0
         return found

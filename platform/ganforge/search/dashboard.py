@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,8 @@ _COLOURS = {
 }
 #: characters of the bar of trials
 _BAR = 20
+#: lines of the table: those that changed last; a screen has no more, and thousands take a second
+_LINES = 40
 _CELL_SECONDS = 0.5
 
 
@@ -34,7 +37,9 @@ class Progress:
         self.num_trials, self.metric = num_trials, metric
         self.eta = SearchEta(num_trials, share)
         self.console = console or Console()
+        #: in the order in which they changed last
         self.trials: dict[int, Trial] = {}
+        self._ended: set[int] = set()
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._live: Live | None = None
@@ -60,7 +65,10 @@ class Progress:
 
     def __call__(self, trial: Trial, event: str) -> None:
         with self._lock:
+            self.trials.pop(trial.number, None)
             self.trials[trial.number] = trial
+            if trial.ended and trial.repeats is None:
+                self._ended.add(trial.number)
             self.eta(trial, event)
         if self._cell is not None:
             self._show_cell(self._cell, event)
@@ -103,10 +111,11 @@ class Progress:
         return f", about {duration(seconds)} left" if seconds else ""
 
     def table(self) -> Table:
-        """All trials so far."""
+        """The trials so far; of many those that changed last."""
         with self._lock:
-            trials = [self.trials[key] for key in sorted(self.trials)]
-        ended = sum(trial.ended for trial in trials if trial.repeats is None)
+            newest = list(islice(reversed(self.trials.values()), _LINES))
+            ended, others = len(self._ended), len(self.trials) - len(newest)
+        trials = sorted(newest, key=lambda trial: trial.number)
         elapsed = duration(time.monotonic() - self._began)
         with self._lock:
             left = self.left()
@@ -119,6 +128,8 @@ class Progress:
             table.add_column(name, no_wrap=name != "settings")
         for trial in trials:
             table.add_row(*row(trial), style=_COLOURS[trial.state])
+        if others:
+            table.caption = f"{others} trials that changed earlier are not shown"
         return table
 
 

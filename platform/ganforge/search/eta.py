@@ -5,6 +5,7 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
+from ganforge.cluster.kept_workers import keeps_workers
 from ganforge.schedule import Plan
 from ganforge.search.candidates import SpaceCandidates
 from ganforge.search.plan import Starts, play
@@ -13,6 +14,8 @@ from ganforge.search.strategies.base import Strategy
 from ganforge.search.trial import Trial, rung_works
 
 _PLAYS = 4
+#: from a trial's start until it has workers that are there already
+_AGAIN_SECONDS = 0.5
 
 
 def expected_share(strategy: Strategy, space: Space, plan: Plan, num_trials: int) -> float:
@@ -38,6 +41,15 @@ class _Times:
     first: tuple[float, float] | None = None
     last: tuple[float, float] = (0.0, 0.0)
 
+    @property
+    def measured(self) -> tuple[int, float, float, float]:
+        """One, the seconds up to the first report, the part of the run that was done since, and
+        its seconds; zeros before a second report."""
+        if self.first is None or not self.last[1] > self.first[1]:
+            return 0, 0.0, 0.0, 0.0
+        (began, before), (ended, after) = self.first, self.last
+        return 1, began - self.started, after - before, ended - began
+
 
 @dataclass
 class SearchEta:
@@ -52,16 +64,24 @@ class SearchEta:
     _times: dict[int, _Times] = field(default_factory=dict)
     _left: dict[int, float] = field(default_factory=dict)
     _slots: int = 1
+    #: what was measured of all trials, summed: there may be thousands
+    _sums: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
 
     def __call__(self, trial: Trial, event: str, now: float | None = None) -> None:
         now = time.monotonic() if now is None else now
         number, done = trial.number, trial.fraction
+        before = self._times.get(number)
+        measured = before.measured if before is not None else (0, 0.0, 0.0, 0.0)
         if event == "started":
             self._times[number] = _Times(now)
-        elif event in ("progress", "rung", "stage") and number in self._times and trial.images:
-            times = self._times[number]
-            times.first = times.first or (now, done)
-            times.last = now, done
+            self._add(measured, (0, 0.0, 0.0, 0.0))
+        elif event == "placed" and before is not None and keeps_workers(trial.prepared):
+            # what the first trials wait for is not waited for again
+            before.started = max(before.started, now - _AGAIN_SECONDS)
+        elif event in ("progress", "rung", "stage") and before is not None and trial.images:
+            before.first = before.first or (now, done)
+            before.last = now, done
+            self._add(measured, before.measured)
         if event in ("paused", "ended"):
             self._left.pop(number, None)
         else:
@@ -69,15 +89,18 @@ class SearchEta:
             self._left[number] = max(self.share - done, 0.0) or 1.0 - done
             self._slots = max(self._slots, len(self._left))
 
+    def _add(self, before: tuple[float, ...], after: tuple[float, ...]) -> None:
+        parts = zip(self._sums, before, after, strict=True)
+        self._sums = tuple(total - old + new for total, old, new in parts)
+
     def remaining(self, begun: int) -> float | None:
         """Seconds until the search ends, of whose trials so many have begun; None before a trial
         has reported twice."""
-        measured = [t for t in self._times.values() if t.first and t.last[1] > t.first[1]]
-        if not measured:
+        count, starts, trained, seconds = self._sums
+        if not count:
             return None
-        starts = statistics.fmean(t.first[0] - t.started for t in measured if t.first)
-        trained = sum(t.last[1] - t.first[1] for t in measured if t.first)
-        whole = sum(t.last[0] - t.first[0] for t in measured if t.first) / trained
+        whole = seconds / trained
         new = max(0, self.num_trials - begun)
         left = new * self.share + sum(self._left.values())
-        return (new * starts + left * whole) / max(1, min(self._slots, new + len(self._left)))
+        slots = max(1, min(self._slots, new + len(self._left)))
+        return (new * starts / count + left * whole) / slots

@@ -17,10 +17,10 @@ from ganforge.local_files import (
     replacing,
 )
 from ganforge.run_names import begun, newest_first
+from ganforge.search.remote_journal import FILE, RemoteJournal, read_whole
 from ganforge.settings import SettingsError, shown
 from ganforge.training.files import join, open_folders
 
-FILE = "journal.jsonl"
 Event = dict[str, Any]
 #: ids of searches that an error names
 _MOST_NAMED = 5
@@ -42,10 +42,13 @@ class Journal:
         except Linked as error:
             raise SettingsError(f"cannot resume search {search_id}: {error}") from None
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._remote = open_folders(storage) if "://" in storage else None
-        if self._remote is not None and not path.exists() and search_id in self._remote.names():
-            with replacing(path) as file:
-                file.write(self._remote.read(search_id, FILE))
+        self._remote: RemoteJournal | None = None
+        if "://" in storage:
+            folders = open_folders(storage)
+            self._remote = RemoteJournal(folders, search_id)
+            if not path.exists() and search_id in folders.names():
+                with replacing(path) as file:
+                    file.write(read_whole(folders, search_id))
         try:
             if path.exists():
                 check_fit(path.lstat(), path, MOST_LOG)
@@ -70,7 +73,7 @@ class Journal:
         self._log.append(entry)
         self.events.append(entry)
         if self._remote is not None:
-            self._remote.write(self.search_id, {FILE: self._log.content()})
+            self._remote.follow(self._log)
 
     def folder(self, number: int) -> str:
         """Where a trial's states lie; a function of the search and the suggestion's number."""
@@ -121,7 +124,7 @@ def named(storage: str, search_id: str) -> str:
 def read_events(storage: str, search_id: str) -> list[Event]:
     """The events of a search that another process may hold, up to the first that is damaged."""
     try:
-        content = open_folders(storage).read(search_id, FILE)
+        content = read_whole(open_folders(storage), search_id)
     except OSError:
         return []
     events: list[Event] = []

@@ -1,12 +1,12 @@
 """What ends a search, the number of its trials, a budget, patience, and what is done then; and
 what ends a single trial."""
 
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ganforge.search.budget import Budget, Spent
-from ganforge.search.objectives import Objectives
 from ganforge.search.trial import Trial
 
 
@@ -50,40 +50,47 @@ class Limits:
     def reached(
         self,
         spent: Spent,
-        trials: Mapping[int, Trial],
-        mode: str,
+        in_vain: Callable[[], int],
         begin: bool = False,
         pauses: bool = False,
-        objectives: Objectives | None = None,
+        what: str = "a better score",
     ) -> str:
         """Why no trial may be continued, or with `begin` none be begun; empty where it may.
 
-        Under a strategy that `pauses` trials patience ends those too: it would continue all of them
-        in the end."""
+        `in_vain` says how many trials have ended since one brought `what` patience waits for. Under
+        a strategy that `pauses` trials patience ends those too: it would continue all of them in
+        the end."""
         budget = self.budget
         if budget is not None and (begin or budget.ends_trials) and budget.exhausted(spent):
             return f"the budget of {budget.text} is used up"
-        if begin and len(trials) >= self.num_trials:
+        if begin and spent.trials >= self.num_trials:
             return f"{self.num_trials} trials were begun"
-        if (begin or pauses) and self.patience is not None:
-            vain = _vain(trials, mode) if objectives is None else objectives.in_vain(trials)
-            if vain >= self.patience:
-                what = "a better score" if objectives is None else "entering the front"
-                return f"{self.patience} trials in a row ended without {what}"
+        if (begin or pauses) and self.patience is not None and in_vain() >= self.patience:
+            return f"{self.patience} trials in a row ended without {what}"
         return ""
 
 
-def _vain(trials: Mapping[int, Trial], mode: str) -> int:
-    """How many trials have ended since the best score was seen, in the order of numbers."""
-    sign = 1 if mode == "max" else -1
-    best, vain = float("-inf"), 0
-    for number in sorted(trials):
-        trial = trials[number]
-        if not trial.ended:
-            continue
-        score = trial.last_score if trial.state == "finished" else None
-        if score is not None and sign * score > best:
-            best, vain = sign * score, 0
-        else:
-            vain += 1
-    return vain
+class Ended:
+    """The trials that have ended, as patience counts them."""
+
+    def __init__(self, mode: str):
+        self._sign = 1 if mode == "max" else -1
+        self._numbers: list[int] = []
+        #: the best final score, and minus the number of the first trial that had it
+        self._best = float("-inf"), 0
+
+    def add(self, trial: Trial) -> None:
+        """Take in a trial that has ended."""
+        position = bisect_left(self._numbers, trial.number)
+        if self._numbers[position : position + 1] != [trial.number]:
+            self._numbers.insert(position, trial.number)
+        if trial.state == "finished" and trial.last_score is not None:
+            self._best = max(self._best, (self._sign * trial.last_score, -trial.number))
+
+    @property
+    def in_vain(self) -> int:
+        """How many have ended since the best score was seen, in the order of numbers."""
+        score, number = self._best
+        if score == float("-inf"):
+            return len(self._numbers)
+        return len(self._numbers) - bisect_right(self._numbers, -number)

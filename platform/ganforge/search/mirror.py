@@ -41,10 +41,14 @@ class _Appended(BaseJournalBackend):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         self._file = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+        #: those that were not read yet, of which the first has this number: nobody reads one twice
         self._logs: list[dict[str, Any]] = []
+        self._first = 0
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        return iter(self._logs[log_number_from:])
+        self._logs = self._logs[log_number_from - self._first :]
+        self._first = log_number_from
+        return iter(self._logs)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         text = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode()

@@ -14,9 +14,9 @@ from optuna.samplers import (
     NSGAIISampler,
     QMCSampler,
     RandomSampler,
-    TPESampler,
 )
 
+from ganforge.search.remembering_tpe import RememberingTPE
 from ganforge.settings import SettingsError
 from ganforge.user_file import run_file
 
@@ -55,7 +55,7 @@ def make_sampler(kind: str, seed: int, startup_trials: int) -> SamplerKind:
     if ":" in kind:
         return SamplerKind(_own_sampler(kind, seed), constraints=False, ranks_pruned=False)
     if kind == "tpe":
-        tpe = TPESampler(seed=seed, n_startup_trials=startup_trials)
+        tpe = RememberingTPE(seed, startup_trials)
         return SamplerKind(tpe, constraints=True, ranks_pruned=True)
     if kind == "nsga2":
         # a generation is as large as the first one, which is drawn at random

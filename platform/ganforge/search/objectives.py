@@ -31,6 +31,14 @@ _ONE_OBJECTIVE = "cmaes"
 
 
 @dataclass(frozen=True)
+class RungRanks:
+    """What so many trials that have reached a rung are compared by there, by their numbers."""
+
+    count: int
+    scores: Mapping[int, float]
+
+
+@dataclass(frozen=True)
 class Objectives:
     """The objectives of a search, two or more, the first a measured one. `count` gives the
     parameters that a trial's generator has in its last one of so many stages."""
@@ -90,19 +98,29 @@ class Objectives:
             if mine is None or any(earlier == mine or dominates(earlier, mine) for earlier in seen):
                 vain += 1
             else:
+                # what it dominates decides nothing any more
+                seen = [earlier for earlier in seen if not dominates(mine, earlier)]
                 seen, vain = [*seen, mine], 0
         return vain
 
-    def rung_scores(self, trials: Iterable[Trial]) -> dict[int, tuple[float, ...]]:
+    def rung_scores(
+        self, trials: Iterable[Trial], known: "dict[int, RungRanks] | None" = None
+    ) -> dict[int, tuple[float, ...]]:
         """By trial what a strategy compares at each rung that it has reached: minus its rank among
-        all trials that have reached the rung, 0 on their front. Equal ranks are equal."""
-        trials = list(trials)
+        all trials that have reached the rung, 0 on their front. Equal ranks are equal.
+
+        Ranks at a rung that no trial has reached since are those `known`, which is brought up to
+        date."""
+        trials, known = list(trials), {} if known is None else known
         found: dict[int, list[float]] = {trial.number: [] for trial in trials}
         for rung in range(1, 1 + max((trial.rungs_done for trial in trials), default=0)):
             there = [trial for trial in trials if rung in trial.values]
-            ranks = nondominated_ranks([self._larger(trial.values[rung]) for trial in there])
-            for trial, rank in zip(there, ranks, strict=True):
-                found[trial.number].append(-float(rank))
+            if rung not in known or known[rung].count != len(there):
+                ranks = nondominated_ranks([self._larger(trial.values[rung]) for trial in there])
+                scores = {t.number: -float(rank) for t, rank in zip(there, ranks, strict=True)}
+                known[rung] = RungRanks(len(there), scores)
+            for number, score in known[rung].scores.items():
+                found[number].append(score)
         return {number: tuple(scores) for number, scores in found.items()}
 
     def _finished(self, trial: Trial) -> tuple[float, ...] | None:

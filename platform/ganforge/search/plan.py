@@ -271,14 +271,14 @@ def _child(system: str, given: str, index: str, seconds: str, answer: str) -> No
     Path(answer).write_text(json.dumps(asdict(found)))
 
 
-def measure_starts(own_code: bool) -> Starts:
+def measure_starts(kept: bool) -> Starts:
     """About what trials take to begin: a process that imports what a worker does, and half of that
     again for its group, the images and the networks; and where a worker is another trial's already
-    _AGAIN_SECONDS, which workers with a user's `own_code` never are (cluster/kept_workers.py)."""
+    _AGAIN_SECONDS, if workers are `kept` (cluster/kept_workers.py)."""
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import ganforge.cluster.worker"], check=True)
     first = 1.5 * (time.perf_counter() - began)
-    return Starts(first, first if own_code else _AGAIN_SECONDS)
+    return Starts(first, _AGAIN_SECONDS if kept else first)
 
 
 if __name__ == "__main__":

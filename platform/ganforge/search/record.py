@@ -9,6 +9,7 @@ from typing import Any
 
 from ganforge.search.editing import apply
 from ganforge.search.journal import Event
+from ganforge.search.limits import Ended
 from ganforge.search.objectives import Objectives
 from ganforge.search.repeats import Repetitions
 from ganforge.search.sampler import Sampler
@@ -46,6 +47,11 @@ class SearchRecord:
         self.ended = ""
         #: events after which a strategy may decide otherwise than before them
         self.changes = 0
+        #: the first trials of their configurations that have ended
+        self.over = Ended(metric.mode)
+        #: seconds times workers of all that was trained, as it was reported; and by trial
+        self.device_seconds = 0.0
+        self._devices: dict[int, float] = {}
 
     # ---- points and trials ----
 
@@ -125,6 +131,9 @@ class SearchRecord:
         if trial.repeats is None:
             self.sampler.report(trial.params, rung, score)
         restore(trial, event, self.metric.name)
+        used = sum(part.devices for part in trial.trained)
+        self.device_seconds += used - self._devices.get(trial.number, 0.0)
+        self._devices[trial.number] = used
 
     def _decided(self, trial: Trial, event: Event) -> None:
         # as it was decided: computed again it is the same, or this version decides otherwise
@@ -152,6 +161,8 @@ class SearchRecord:
         trial.lost_seconds = event.get("lost", 0.0)
         trial.device_seconds = event.get("device_seconds", trial.device_seconds)
         trial.lost_device_seconds = event.get("lost_device_seconds", 0.0)
+        if trial.repeats is None and trial.ended:
+            self.over.add(trial)
 
     # ---- events by which points are drawn ----
 
@@ -162,6 +173,8 @@ class SearchRecord:
                 "it was begun with an earlier version of ganforge, which drew its points "
                 "otherwise; resume it with that version, or start a new search"
             )
+        if number != len(self.trials):
+            raise ValueError(f"its trial is number {number}, after {len(self.trials)} trials")
         run = RunRef(**event["run"]) if event["run"] else None
         if "repeats" in event:
             trial = self.repetition(number, self.trials[event["repeats"]], event["repetition"])

@@ -13,6 +13,7 @@ larger by the number of the repetition. Two things ask for it:
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ganforge.search.trial import State, Trial
 
@@ -84,11 +85,33 @@ class Repetitions:
     mode: str
     #: by configuration with how many seeds it is trained in all
     confirmed: dict[int, int] = field(default_factory=dict)
+    #: trials that were taken in: the first ones of their configurations, and by those the others
+    _taken: int = 0
+    _firsts: dict[int, Trial] = field(default_factory=dict)
+    _others: dict[int, list[Trial]] = field(default_factory=dict)
+    #: the repetitions that are not over; the first trials of which one may be missing, looked for
+    #: with so many configurations confirmed
+    _open: list[Trial] = field(default_factory=list)
+    _unmet: dict[int, Trial] = field(default_factory=dict)
+    _unmet_with: dict[int, int] = field(default_factory=dict)
+
+    def _take_in(self) -> None:
+        """Take in the trials that have come since; none ever goes."""
+        if self._taken == len(self.trials):
+            return
+        for trial in islice(self.trials.values(), self._taken, None):
+            if trial.repeats is None:
+                self._firsts[trial.number] = self._unmet[trial.number] = trial
+            else:
+                self._others.setdefault(trial.repeats, []).append(trial)
+                self._open.append(trial)
+        self._taken = len(self.trials)
 
     @property
-    def firsts(self) -> dict[int, Trial]:
+    def firsts(self) -> Mapping[int, Trial]:
         """The first trial of each configuration: those that the strategy sees."""
-        return {n: trial for n, trial in self.trials.items() if trial.repeats is None}
+        self._take_in()
+        return self._firsts
 
     def confirms(self, trial: Trial) -> bool:
         """Whether this is a repetition after the search's end, beyond its budget."""
@@ -96,7 +119,9 @@ class Repetitions:
 
     def paused(self, limited: bool) -> Trial | None:
         """A repetition that a limit has paused, and that may be continued."""
-        found = (t for t in self.trials.values() if t.repeats is not None and t.state == "paused")
+        self._take_in()
+        self._open = [trial for trial in self._open if not trial.ended]
+        found = (trial for trial in self._open if trial.state == "paused")
         return next((t for t in found if not limited or self.confirms(t)), None)
 
     def missing(self, limited: bool) -> tuple[Trial, int] | None:
@@ -104,15 +129,26 @@ class Repetitions:
         is begun but what confirms."""
         if self.seeds == 1 and not self.confirmed:
             return None
-        for number, first in sorted(self.firsts.items()):
+        self._take_in()
+        if self.confirmed != self._unmet_with:
+            self._unmet, self._unmet_with = dict(self._firsts), dict(self.confirmed)
+        for number, first in list(self._unmet.items()):
             if not _finished(first):
+                if first.ended:
+                    del self._unmet[number]
                 continue
-            begun = {t.repetition for t in self.trials.values() if t.repeats == number}
-            wanted = max(self.seeds, self.confirmed.get(number, 1))
-            for repetition in range(1, wanted):
-                if repetition not in begun and not (limited and repetition < self.seeds):
+            begun = {t.repetition for t in self._others.get(number, ())}
+            wanted = [n for n in range(1, self._wanted(number)) if n not in begun]
+            if not wanted:
+                del self._unmet[number]
+            for repetition in wanted:
+                if not (limited and repetition < self.seeds):
                     return first, repetition
         return None
+
+    def _wanted(self, number: int) -> int:
+        """With how many seeds a configuration is to be trained."""
+        return max(self.seeds, self.confirmed.get(number, 1))
 
     def finalists(self, count: int, further: int) -> list[int]:
         """The `count` best configurations by the search's own seeds, those left out that were
@@ -133,7 +169,8 @@ class Repetitions:
         first = self.trials[configuration(trial)]
         if self.seeds == 1 or (trial is first and state != "finished"):
             return first, state, first.last_score
-        mine = [t for t in self.trials.values() if configuration(t) == first.number]
+        self._take_in()
+        mine = [first, *self._others.get(first.number, ())]
         mine = [t for t in mine if t.repetition < self.seeds]
         if len(mine) < self.seeds or not all(t.reported for t in mine):
             return None

@@ -84,7 +84,8 @@ class Sampler:
         self.modes = [mode] if isinstance(mode, str) else [*mode]
         self.seed = seed
         self._made_with = kind, startup_trials, by_stage
-        self._edits = 0
+        #: how often the space was edited
+        self.edits = 0
         self._use(space)
         self._waiting_points: list[Point] = []
         self.append(first_points)
@@ -108,7 +109,7 @@ class Sampler:
         kind, startup_trials, by_stage = self._made_with
         self.axes: dict[str, Axis] = axes(space)
         self._tied = ties(self.axes) if by_stage else {}
-        self._kind = make_sampler(kind, seed_after(self.seed, self._edits), startup_trials)
+        self._kind = make_sampler(kind, seed_after(self.seed, self.edits), startup_trials)
         #: the Optuna study, with a trial for each point that was asked for
         self.study: Study = optuna.create_study(
             directions=["maximize" if mode == "max" else "minimize" for mode in self.modes],
@@ -157,7 +158,7 @@ class Sampler:
         opened = [*self._open.values(), *self._open_away.values()]
         unfinished = {(id(t.study), t.number): t for t in [*opened, *self._valueless]}
         valueless = {id(trial) for trial in self._valueless}
-        self._edits += 1
+        self.edits += 1
         self._use(space)
         self._open, self._open_away, self._away, self._valueless = {}, {}, [], []
         for study, number in earlier:
@@ -188,7 +189,7 @@ class Sampler:
 
     def outside(self, point: Mapping[str, Any]) -> bool:
         """Whether a point that was given out does not lie in the space any more."""
-        return self._edits > 0 and lying_in(self.axes, point) is None
+        return self.edits > 0 and lying_in(self.axes, point) is None
 
     def _fits(self, point: Mapping[str, Any]) -> bool:
         """Whether a point, or a part of one, lies in the space."""

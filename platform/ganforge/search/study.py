@@ -11,9 +11,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ganforge.search.budget import Spent
+from ganforge.search.curves import Curves
 from ganforge.search.journal import Journal
 from ganforge.search.limits import Limits
-from ganforge.search.objectives import Objectives
+from ganforge.search.objectives import Objectives, RungRanks
 from ganforge.search.record import SearchRecord
 from ganforge.search.repeats import Repetitions
 from ganforge.search.sampler import Sampler
@@ -23,8 +24,6 @@ from ganforge.search.strategies.base import (
     Branch,
     Candidates,
     Continue,
-    Curve,
-    CurveState,
     Point,
     Seen,
     Strategy,
@@ -34,16 +33,6 @@ from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
 from ganforge.tracking.run_ref import RunRef
 from ganforge.training.report import RungResult, StageResult
-
-_CURVE_STATES: dict[State, CurveState] = {
-    "waiting": "running",
-    "running": "running",
-    "killed": "running",
-    "paused": "paused",
-    "finished": "finished",
-    "stopped": "stopped",
-    "failed": "failed",
-}
 
 
 class SearchState:
@@ -69,7 +58,10 @@ class SearchState:
         self.strategy, self.seed, self.objectives = strategy, seed, objectives
         self.journal, self.metric, self.limits = journal, metric, limits
         self.configure, self.open_run = configure, open_run
+        self._curves = Curves(self.record)
+        self._ranks: dict[int, RungRanks] = {}
         self._before, self._began = 0.0, time.monotonic()
+        self._active: dict[int, Trial] = {}
         #: `record.changes` when the strategy had nothing for a free worker
         self._idle_since = -1
         #: trials that others have replaced, whose runs in MLflow are to be ended
@@ -138,7 +130,7 @@ class SearchState:
     @property
     def running(self) -> list[Trial]:
         """The trials that have a worker."""
-        return [trial for trial in self.trials.values() if trial.active]
+        return list(self._active.values())
 
     def unended(self) -> Iterator[Trial]:
         """The trials that an interruption cut off."""
@@ -159,17 +151,19 @@ class SearchState:
     @property
     def spent(self) -> Spent:
         """What the search has taken, over all of its sessions."""
-        parts = (part for trial in self.trials.values() for part in trial.trained)
-        devices = sum(part.devices for part in parts)
         seconds = self._before + time.monotonic() - self._began
-        return Spent(seconds, devices, len(self.repetitions.firsts))
+        return Spent(seconds, self.record.device_seconds, len(self.repetitions.firsts))
 
     def limit(self, begin: bool = False) -> str:
         """Why no trial may be continued, or with `begin` none be begun; empty where it may."""
-        pauses = self.strategy.pauses
-        firsts, mode = self.repetitions.firsts, self.metric.mode
-        found = self.limits.reached(self.spent, firsts, mode, begin, pauses, self.objectives)
+        what = "a better score" if self.objectives is None else "entering the front"
+        found = self.limits.reached(self.spent, self._in_vain, begin, self.strategy.pauses, what)
         return found or (self.record.ended if begin else "")
+
+    def _in_vain(self) -> int:
+        if self.objectives is None:
+            return self.record.over.in_vain
+        return self.objectives.in_vain(self.repetitions.firsts)
 
     @property
     def ended_early(self) -> str:
@@ -196,11 +190,13 @@ class SearchState:
 
     def seen(self) -> Seen:
         """The search as a strategy sees it."""
-        trials = [trial for _, trial in sorted(self.repetitions.firsts.items())]
-        plan = trials[0].plan if trials else self.configure({})[1]
-        curves = tuple(self._curve(trial) for trial in trials)
+        firsts = self.repetitions.firsts
+        first = next(iter(firsts.values()), None)
+        plan = first.plan if first is not None else self.configure({})[1]
+        curves, kept = self._curves.all(), self._curves.scores
         if self.objectives is not None:
-            scores = self.objectives.rung_scores(trials)
+            kept = None  # by ranks, of which each trial changes others
+            scores = self.objectives.rung_scores(firsts.values(), self._ranks)
             curves = tuple(replace(curve, scores=scores[curve.number]) for curve in curves)
         return Seen(
             curves,
@@ -210,21 +206,7 @@ class SearchState:
             self.record.changes,
             fresh=not self.limit(begin=True),
             stage_rungs=plan.rungs,
-        )
-
-    def _curve(self, trial: Trial) -> Curve:
-        sign = 1 if self.metric.mode == "max" else -1
-        done = range(1, trial.rungs_done + 1)
-        state = _CURVE_STATES[trial.state]
-        if state == "paused" and self.sampler.outside(trial.params):
-            state = "stopped"  # unless an edit takes it in again
-        return Curve(
-            trial.number,
-            trial.params,
-            tuple(sign * trial.scores[rung] for rung in done),
-            rung_works(trial.plan)[: trial.rungs_done],
-            state,
-            trial.branch,
+            kept_scores=kept,
         )
 
     # ---- what happens ----
@@ -248,6 +230,7 @@ class SearchState:
             trial = self._repeat() or self._chosen() or self._confirm()
         if trial is not None:
             trial.active = True
+            self._active[trial.number] = trial
         return trial
 
     def _chosen(self) -> Trial | None:
@@ -380,6 +363,7 @@ class SearchState:
     def returned(self, number: int) -> None:
         """A trial gives its worker back."""
         self.trials[number].active = False
+        self._active.pop(number, None)
 
     def pause(self, number: int) -> Trial:
         """A trial is put aside, to be continued or not."""

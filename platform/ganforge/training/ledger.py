@@ -8,10 +8,11 @@ has none, so there two runs may train one stage at once, and must end in the sam
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -227,10 +228,14 @@ class Ledger:
         """The entries there are."""
         return [name for name in self._store.folders.names() if not name.startswith(".")]
 
-    def entries(self) -> list[Entry]:
-        """Every whole entry."""
+    def entries(self, known: Mapping[str, Entry] = MappingProxyType({})) -> list[Entry]:
+        """Every whole entry. Those that are `known` are not read again: an entry stays as it is, or
+        is replaced by one of the same stage."""
         found = []
         for name in self.names():
+            if name in known:
+                found.append(known[name])
+                continue
             with suppress(Damaged):
                 manifest = self._store.manifest(name)
                 checked(manifest)
@@ -238,10 +243,16 @@ class Ledger:
                 found.append(Entry(name, size, float(manifest["stages"][-1]["seconds"])))
         return found
 
-    def collect(self, keep_bytes: int, kept: Iterable[str] = ()) -> list[Entry]:
-        """Drop entries until at most `keep_bytes` are left, never those of the names `kept`: first
-        what takes the least seconds a byte to train again. What was dropped."""
-        entries, kept = self.entries(), set(kept)
+    def collect(
+        self,
+        keep_bytes: int,
+        kept: Iterable[str] = (),
+        entries: Iterable[Entry] | None = None,
+    ) -> list[Entry]:
+        """Drop entries, of those given or of all, until at most `keep_bytes` of them are left, and
+        never those of the names `kept`: first what takes the least seconds a byte to train again.
+        What was dropped."""
+        entries, kept = list(self.entries() if entries is None else entries), set(kept)
         total, dropped = sum(entry.num_bytes for entry in entries), list[Entry]()
         for entry in sorted(entries, key=lambda e: (e.seconds / max(e.num_bytes, 1), e.name)):
             if total <= keep_bytes:

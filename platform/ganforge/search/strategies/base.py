@@ -5,8 +5,10 @@ what it draws from a generator seeded by the search's seed and the number of the
 search that was interrupted decides as an undisturbed one, and a decision can be computed again.
 """
 
+from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -52,7 +54,8 @@ class Curve:
 
 @dataclass(frozen=True)
 class Seen:
-    """All trials of a search in the order in which they began, and the frame they run in.
+    """All trials of a search in the order in which they began, which is that of their numbers, and
+    the frame they run in.
 
     A whole run has `rungs` rungs, a stage `stage_rungs` of them. `work` is what each costs next to
     the others. Costs are counted in images by their size, not in seconds: a decision that hung on a
@@ -68,12 +71,23 @@ class Seen:
     decision: int = 0
     fresh: bool = True
     stage_rungs: int = 1
+    #: by rung the scores of all that have reached it, ascending, where somebody keeps them
+    kept_scores: Mapping[int, Sequence[float]] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     def curve(self, number: int) -> Curve:
         """The trial of this number."""
-        return next(curve for curve in self.curves if curve.number == number)
+        position = bisect_left(self.curves, number, key=lambda curve: curve.number)
+        return self.curves[position]
 
-    @property
+    def scores_at(self, rung: int) -> Sequence[float]:
+        """The scores at a rung of all trials that have reached it, ascending."""
+        if self.kept_scores is not None:
+            return self.kept_scores.get(rung, ())
+        return sorted(curve.scores[rung - 1] for curve in self.curves if curve.rung >= rung)
+
+    @cached_property
     def paused(self) -> tuple[Curve, ...]:
         """The trials that can be continued."""
         return tuple(curve for curve in self.curves if curve.state == "paused")
