@@ -18,7 +18,7 @@ from ganforge.search.by_stage import open_by_stage
 from ganforge.search.journal import Journal, local_file
 from ganforge.search.limits import Limits
 from ganforge.search.mirror import Mirror, load
-from ganforge.search.plan import play
+from ganforge.search.plan import Starts, play
 from ganforge.search.report.collect import row
 from ganforge.search.report.table import table
 from ganforge.search.request import recorded_members
@@ -392,10 +392,16 @@ def test_any_number_of_workers_ends_and_repeats_itself(slots: int) -> None:
     results = set()
     for _ in range(2):
         sampler = Sampler(space, "max", 1)
-        results.add(play(EIGHT, sampler.candidates, WORK, 16, slots, 0.0, 3))
+        results.add(play(EIGHT, sampler.candidates, WORK, 16, slots, Starts(0.0, 0.0), 3))
     [(held, wall)] = results
     assert 8 * WORK[0] <= held <= 8 * sum(WORK) and held / slots <= wall
     unfilled = play(
-        PopulationBased(16), Sampler(space, "max", 1).candidates, WORK, 16, slots, 0.0, 3
+        PopulationBased(16),
+        Sampler(space, "max", 1).candidates,
+        WORK,
+        16,
+        slots,
+        Starts(0.0, 0.0),
+        3,
     )
     assert unfilled[0] == 16 * sum(WORK)
