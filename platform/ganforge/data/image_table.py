@@ -1,5 +1,6 @@
 """Many decoded images as columns: what a million of them are in memory is a few arrays."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -53,6 +54,8 @@ class ImageTable(Sequence[Decoded]):
     widths: NDArray[np.int32]
     #: the number of each image's class, (n,) int32, where the sources do not have to be asked
     classes: NDArray[np.int32] | None = field(default=None, repr=False)
+    #: sha256 over `digests`, where it is known already
+    known_content: str = ""
 
     @classmethod
     def of(cls, images: Sequence[Decoded]) -> "ImageTable":
@@ -119,6 +122,11 @@ class ImageTable(Sequence[Decoded]):
         return [text[start : start + step] for start in range(0, len(text), step)]
 
     @cached_property
+    def content(self) -> str:
+        """sha256 over the hashes of all images."""
+        return self.known_content or hashlib.sha256(self.digests.tobytes()).hexdigest()
+
+    @cached_property
     def labels(self) -> NDArray[np.int32]:
         """The number of each image's class, -1 without one."""
         if self.classes is not None:
@@ -130,10 +138,10 @@ class ImageTable(Sequence[Decoded]):
     def sizes(self) -> tuple[list[tuple[int, int]], NDArray[np.intp]]:
         """The different (height, width) that images have, and for each image the number of its own:
         what follows from sides is computed once for each."""
-        if len(self) and (self.heights == self.heights[0]).all():
-            found, which = np.unique(self.widths, return_inverse=True)
-            height = int(self.heights[0])
-            return [(height, int(width)) for width in found], which
+        if len(self):
+            first = int(self.heights[0]), int(self.widths[0])
+            if (self.heights == first[0]).all() and (self.widths == first[1]).all():
+                return [first], np.broadcast_to(np.intp(0), len(self))
         joined = self.heights.astype(np.int64) << 32 | self.widths
         found, which = np.unique(joined, return_inverse=True)
         return [(int(one >> 32), int(one & 0xFFFFFFFF)) for one in found], which

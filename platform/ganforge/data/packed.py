@@ -26,6 +26,7 @@ from ganforge.settings import SettingsError
 
 logger = logging.getLogger("ganforge")
 HASH_BYTES = 32
+_READ_BYTES = 2**22
 
 
 class Layout:
@@ -36,15 +37,21 @@ class Layout:
         self._sides = [view.sides(height, width) for height, width in sizes]
         self._channels = channels
         planes = [sum(height * width for height, width in sides) for sides in self._sides]
-        self._ends = np.cumsum(channels * np.array(planes, np.int64)[self._which])
+        #: bytes of an image where all have the same, else where each ends
+        self._each = channels * planes[0] if len(planes) == 1 else 0
+        self._ends = np.empty(0, np.int64)
+        if not self._each:
+            self._ends = np.cumsum(channels * np.array(planes, np.int64)[self._which])
         #: bytes of all planes
-        self.total = int(self._ends[-1]) if len(images) else 0
+        self.total = self.span(len(images) - 1)[1] if len(images) else 0
 
     def __len__(self) -> int:
         return len(self._which)
 
     def span(self, number: int) -> tuple[int, int]:
         """The offsets of the first byte of an image, and of the one after its last."""
+        if self._each:
+            return number * self._each, (number + 1) * self._each
         return int(self._ends[number - 1]) if number else 0, int(self._ends[number])
 
     def planes(self, number: int) -> list[tuple[int, int, int]]:
@@ -114,9 +121,8 @@ def pack(images: ImageTable, view: View, channels: int, directory: Path) -> Pack
 
     Its name is a hash of the pixels and of all that is done to them, so it is never out of date.
     """
-    found = hashlib.sha256(json.dumps([FORMAT, repr(view), channels]).encode())
-    found.update(images.digests.tobytes())
-    path = directory / "packed" / (found.hexdigest()[:32] + ".pixels")
+    listing = json.dumps([FORMAT, repr(view), channels, images.content])
+    path = directory / "packed" / (hashlib.sha256(listing.encode()).hexdigest()[:32] + ".pixels")
     layout = Layout(images, view, channels)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,14 +148,19 @@ def _hashes(content: NDArray[np.uint8], layout: Layout) -> NDArray[np.uint8]:
 def _whole(path: Path, layout: Layout) -> bool:
     """Whether a packed file has the right length, and the hashes of its images that it was written
     with."""
+    found, left = hashlib.sha256(), HASH_BYTES * len(layout)
     try:
-        if path.stat().st_size != layout.total + HASH_BYTES * (len(layout) + 1):
-            return False
-        content = np.memmap(path, dtype=np.uint8, mode="r")
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size != layout.total + left + HASH_BYTES:
+                return False
+            # read in parts and not mapped: what a process has touched counts as its memory
+            file.seek(layout.total)
+            while left and (part := file.read(min(left, _READ_BYTES))):
+                found.update(part)
+                left -= len(part)
+            return found.digest() == file.read()
     except FileNotFoundError:
         return False
-    hashes = np.ascontiguousarray(_hashes(content, layout))
-    return hashlib.sha256(hashes.data).digest() == content[-HASH_BYTES:].tobytes()
 
 
 def _write(path: Path, images: ImageTable, view: View, channels: int) -> None:

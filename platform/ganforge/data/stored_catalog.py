@@ -99,7 +99,11 @@ def _table_columns(prefix: str, table: ImageTable) -> dict[str, NDArray[Any]]:
 
 
 def _table(
-    kept: Kept, prefix: str, columns: dict[str, NDArray[Any]], low: ImageTable | None = None
+    kept: Kept,
+    prefix: str,
+    columns: dict[str, NDArray[Any]],
+    content: str,
+    low: ImageTable | None = None,
 ) -> ImageTable:
     def texts(name: str) -> Texts:
         return Texts(columns[f"{prefix}{name}"], columns[f"{prefix}{name}.ends"])
@@ -114,6 +118,7 @@ def _table(
         columns[f"{prefix}heights"],
         columns[f"{prefix}widths"],
         labels,
+        content,
     )
 
 
@@ -140,7 +145,12 @@ def store_catalog(catalog: Catalog, kind: str, settings: ImageSettings, director
         for name, column in columns.items():
             np.save(part / f"{name}.npy", np.ascontiguousarray(column), allow_pickle=False)
             hashes[name] = _sha256(part / f"{name}.npy")
-        head = {"classes": catalog.classes, "mirror": catalog.mirror, "sha256": hashes}
+        head = {
+            "classes": catalog.classes,
+            "mirror": catalog.mirror,
+            "content": [catalog.images.content, catalog.low.content],
+            "sha256": hashes,
+        }
         (part / _HEAD).write_text(json.dumps(head))
         os.rename(part, folder)
     except OSError:
@@ -162,9 +172,10 @@ def stored_catalog(
                 raise ValueError(f"{file} has other bytes")
             columns[name] = np.load(file, mmap_mode="r", allow_pickle=False)
         kept = kept_of(settings.data)
-        low = _table(kept, "low.", columns)
+        of_images, of_low = map(str, head["content"])
+        low = _table(kept, "low.", columns, of_low)
         return Catalog(
-            _table(kept, "", columns, low),
+            _table(kept, "", columns, of_images, low),
             Numbers(columns["train"]),
             Numbers(columns["validation"]),
             fingerprint,
