@@ -148,7 +148,7 @@ def test_a_run_takes_no_room_that_others_wait_for() -> None:
     assert watched.room.held() == 0 and not watched.room.calls
     watched.room.waiting, watched.room.used = False, 2
     watched.train(20)
-    assert watched.room.calls == ["regroup"] and watched.room.held() == 2
+    assert watched.room.calls == ["regroup"] and watched.room.held() == 1
     watched.room.waiting = True  # before the workers have ended
     watched.train(5)
     assert watched.room.held() == 0

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from pyarrow import fs
 
 from ganforge.local_files import DiskFull
 from ganforge.settings import SettingsError
@@ -64,7 +65,7 @@ def test_listing_asks_the_object_store_for_one_level(object_store, monkeypatch):
     folders = ObjectFolders("s3://bucket/many")
     for number in range(5):
         folders.write(f"{number}", {f"{k}": b"x" for k in range(20)})
-    found = folders.files.get_file_info(folders._fs.FileSelector(folders.root))
+    found = folders.files.get_file_info(fs.FileSelector(folders.root))
     assert len(found) == 5
     assert folders.names() == list("01234")
 

@@ -594,7 +594,7 @@ def pack(
         int, typer.Option("--shard-mb", help="size of the large files, in MiB", min=1, max=65536)
     ] = 256,
 ) -> None:
-    """Pack a folder of very many images into a few large files, here or in an object store."""
+    """Pack very many images into a few large files."""
     _command("pack")(folder, out, shard_megabytes)
 
 
