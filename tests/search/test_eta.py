@@ -86,26 +86,25 @@ def test_trials_that_run_at_the_same_time_share_what_is_left(prepared: Prepared)
     assert eta.remaining(2) == pytest.approx(330, rel=0.05)
 
 
-def test_what_the_first_trial_waits_for_is_not_expected_of_the_others(prepared: Prepared):
-    """Its workers take 20 s to start; the others get them."""
-    plan = prepared.plan()
-    total = sum(stage.steps * stage.batch_size for stage in plan.stages)
+def after_one(trial: Trial, total: int) -> float | None:
+    """Seconds left of three trials, the first of which got its workers after 20 s, reported half a
+    second later, and trained for 10 s more."""
     eta = SearchEta(3, 1.0)
-    trial = Trial(0, {}, prepared, plan, state="running")
     eta(trial, "started", 0.0)
     eta(trial, "placed", 20.0)
     trial.images = 1
     eta(trial, "progress", 20.5)
     trial.images = total
     eta(trial, "progress", 30.5)
-    assert eta.remaining(1) == pytest.approx(2 * (1 + 10), rel=0.05)
+    return eta.remaining(1)
+
+
+def test_what_the_first_trial_waits_for_is_not_expected_of_the_others(prepared: Prepared):
+    """Its workers take 20 s to start; the others get them."""
+    plan = prepared.plan()
+    total = sum(stage.steps * stage.batch_size for stage in plan.stages)
+    trial = Trial(0, {}, prepared, plan, state="running")
+    assert after_one(trial, total) == pytest.approx(2 * (1 + 10), rel=0.05)
     # a user's own code gets new workers each time
     own = replace(trial, prepared=replace(prepared, sources={"own.py": ""}), images=0)
-    eta = SearchEta(3, 1.0)
-    eta(own, "started", 0.0)
-    eta(own, "placed", 20.0)
-    own.images = 1
-    eta(own, "progress", 20.5)
-    own.images = total
-    eta(own, "progress", 30.5)
-    assert eta.remaining(1) == pytest.approx(2 * (20.5 + 10), rel=0.05)
+    assert after_one(own, total) == pytest.approx(2 * (20.5 + 10), rel=0.05)

@@ -123,7 +123,7 @@ class ImageSet:
         return int(self._columns["length"][number])
 
     def read(self, number: int) -> bytes:
-        """An image's file; OSError where it cannot be had, or is another than was packed."""
+        """An image's file; OSError where it is unavailable, or another than was packed."""
         known = self._columns["sha256"][number].tobytes()
 
         def check(content: bytes) -> bool:

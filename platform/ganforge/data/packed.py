@@ -66,9 +66,9 @@ class Layout:
 class Packed:
     """Planes in one read-only memory-mapped file, which all processes of a machine share."""
 
-    def __init__(self, path: Path, images: ImageTable, view: View, channels: int):
+    def __init__(self, path: Path, images: ImageTable, view: View, channels: int, layout: Layout):
         self._path, self._images, self._view, self._channels = path, images, view, channels
-        self._layout = Layout(images, view, channels)
+        self._layout = layout
         content = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
         self._bytes = content[: self._layout.total]
         self._hashes = _hashes(content, self._layout)
@@ -131,12 +131,12 @@ def pack(images: ImageTable, view: View, channels: int, directory: Path) -> Pack
                 if not _whole(path, layout):  # another process may have made it meanwhile
                     if path.exists():
                         logger.warning("%s is damaged: it is made again from the images", path)
-                    _write(path, images, view, channels)
+                    _write(path, images, view, channels, layout)
     except DiskFull as error:
         raise SettingsError(f"data.cache_directory = {directory}: {error}") from None
     except OSError as error:
         raise unwritable(directory, error) from None
-    return Packed(path, images, view, channels)
+    return Packed(path, images, view, channels, layout)
 
 
 def _hashes(content: NDArray[np.uint8], layout: Layout) -> NDArray[np.uint8]:
@@ -163,8 +163,7 @@ def _whole(path: Path, layout: Layout) -> bool:
         return False
 
 
-def _write(path: Path, images: ImageTable, view: View, channels: int) -> None:
-    layout = Layout(images, view, channels)
+def _write(path: Path, images: ImageTable, view: View, channels: int, layout: Layout) -> None:
     length = layout.total + HASH_BYTES * (len(layout) + 1)
     with replacing(path, num_bytes=length) as file:
 

@@ -17,8 +17,22 @@ _MOST_STAGES = 10**6
 NOTICES = ("notice", "departure")
 
 
+class _Trained:
+    """What took seconds and workers. Where their number may change `device_seconds` are of all."""
+
+    seconds: float
+    workers: int
+    device_seconds: float | None
+
+    @property
+    def devices(self) -> float:
+        """Seconds times the workers that there were at the time."""
+        found = self.device_seconds
+        return self.seconds * self.workers if found is None else found
+
+
 @dataclass(frozen=True)
-class StageResult:
+class StageResult(_Trained):
     """What is recorded of a finished stage: one entry of stages.json.
 
     `hashes` are those of its last state: "generator_sha256" and so on, "state_sha256" over all.
@@ -54,12 +68,6 @@ class StageResult:
     device_seconds: float | None = None
 
     @property
-    def devices(self) -> float:
-        """Seconds times the workers that there were at the time."""
-        found = self.device_seconds
-        return self.seconds * self.workers if found is None else found
-
-    @property
     def state_sha256(self) -> str:
         return self.hashes["state_sha256"]
 
@@ -86,7 +94,7 @@ class StageResult:
 
 
 @dataclass(frozen=True)
-class RungResult:
+class RungResult(_Trained):
     """What is recorded of a rung inside a stage, `rung` of the run, after `steps` steps of stage
     `index`; `seconds` are those of the stage up to there. One that was `reused` came with a stage
     from the ledger."""
@@ -99,12 +107,6 @@ class RungResult:
     metrics: dict[str, float] = field(default_factory=dict)
     reused: bool = False
     device_seconds: float | None = None
-
-    @property
-    def devices(self) -> float:
-        """Seconds times the workers that there were at the time."""
-        found = self.device_seconds
-        return self.seconds * self.workers if found is None else found
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
