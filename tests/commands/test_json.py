@@ -158,7 +158,7 @@ def test_an_interrupt_before_a_command_begins_gives_a_document(capsys, monkeypat
     def interrupted(name: str):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ganforge.commands.cli._module", interrupted)
+    monkeypatch.setattr("ganforge.commands.model_commands.module", interrupted)
     assert ganforge("upscale", "in", "--model", "m", "--output", "o", "--json") == 130
     assert checked(capsys.readouterr().out, "upscale", ok=False)["error"] == "interrupted"
 
