@@ -17,7 +17,7 @@ from ganforge.schedule import Progress, Stage
 from ganforge.settings import SettingsError, override
 from ganforge.systems.base import System
 from ganforge.systems.catalog import load_system
-from ganforge.systems.perceptual import PerceptualTerm
+from ganforge.systems.perceptual import PerceptualTerm, cut_alike
 from ganforge.systems.settings import StageSettings
 from ganforge.systems.srgan import SRGAN
 
@@ -230,6 +230,51 @@ def test_efficientnet_lite0_is_a_content_network_by_its_name():
     torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=0)
     value.backward()
     assert fake.grad is not None and fake.grad.abs().sum() > 0
+
+
+def test_crops_of_the_perceptual_term_are_cut_anywhere_and_alike():
+    """Every offset occurs, in both images at once; without a shift nothing is drawn."""
+    side, shift = 12, 3
+    image = torch.arange(side**2, dtype=torch.float32).reshape(1, 1, side, side)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    assert cut_alike(image, image, 0)[0] is image
+    assert torch.equal(torch.get_rng_state(), before)
+    corners = set()
+    for _ in range(400):
+        first, second = cut_alike(image, -image, shift)
+        assert first.shape == (1, 1, side - shift, side - shift) and torch.equal(first, -second)
+        top, left = divmod(int(first[0, 0, 0, 0]), side)
+        assert torch.equal(first[0, 0], image[0, 0, top : top + 9, left : left + 9])
+        corners.add((top, left))
+    assert corners == {(top, left) for top in range(4) for left in range(4)}
+    small, _ = cut_alike(image, image, 99)
+    assert small.shape == (1, 1, side // 2, side // 2)
+
+
+def test_a_shift_takes_a_networks_grid_out_of_the_gradient():
+    """Features of stride 4 weigh one pixel of 16: the mean gradient of many shards is a grid of
+    that period, and with a shift of 3 it is even but for the border."""
+    tensors = random_vgg("block1_conv2")
+    settings = override(SRGAN.Settings(), {"perceptual.layer": "block1_conv2"})
+
+    class Strided(PerceptualTerm):
+        def __init__(self) -> None:
+            super().__init__(settings.perceptual, {settings.perceptual.network: tensors})
+            self._network = torch.nn.Conv2d(3, 1, 1, stride=4, bias=False).requires_grad_(False)
+
+    term, real = Strided(), torch.zeros(1, 3, 32, 32)
+
+    def weights(shift: int) -> Tensor:
+        torch.manual_seed(0)
+        fake = torch.ones(1, 3, 32, 32, requires_grad=True)
+        moved = override(settings, {"perceptual.shift": shift}).perceptual
+        total = torch.stack([term.terms(moved, real, fake)["perceptual"] for _ in range(800)])
+        (gradient,) = torch.autograd.grad(total.sum(), fake)
+        inner = gradient[0].sum(0)[8:24, 8:24].abs()
+        return inner / inner.mean()
+
+    assert (weights(0) == 0).sum() == 240 and (weights(3) - 1).abs().max() < 0.25
 
 
 def test_a_file_without_the_layer_is_refused_by_name(tmp_path):

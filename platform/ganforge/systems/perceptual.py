@@ -38,6 +38,14 @@ class FeatureTerm(Strict):
         "auto", "VGG-19 weights: auto, imagenet, none, or a file; efflite0: EfficientNet-Lite0"
     )
     weight: float = setting(1.0, "weight of the term", ge=0, per_stage=True)
+    shift: int = setting(
+        0,
+        "compared are crops, cut at a point drawn for each shard, that leave out so many pixels "
+        "(half the side at most): a network with strides then leaves no grid",
+        ge=0,
+        per_stage=True,
+        added=True,
+    )
 
     @property
     def comparison(self) -> Comparison:
@@ -90,11 +98,28 @@ class PerceptualTerm:
         if self._network is None or not term.weight:
             return {}
         network = self._network.to(device=fake.device, dtype=dtype)
+        real, fake = cut_alike(real, fake, term.shift)
         if isinstance(network, EfficientNetLite0):
             value = perceptual(network.depths, real, fake, directions_apart)
         else:
             value = perceptual(network, real, fake, term.comparison.distance)
         return {"perceptual": term.weight * value}
+
+
+def cut_alike(first: Tensor, second: Tensor, shift: int) -> tuple[Tensor, Tensor]:
+    """The same crop of both, (N, C, H, W) to (N, C, H - m, W - m) with m the smaller of `shift` and
+    half a side, at one of the (m + 1)² offsets, each as likely; at 0 all of both, without a draw.
+
+    A network with strides has pixels that it weighs more, a grid of its own. Crops as cut from the
+    photographs always lie on that grid in the same way, and a generator is trained to fill it in.
+    """
+    height, width = first.shape[2:]
+    shift = min(shift, height // 2, width // 2)
+    if not shift:
+        return first, second
+    top, left = torch.randint(shift + 1, (2,)).tolist()
+    rows, columns = slice(top, top + height - shift), slice(left, left + width - shift)
+    return first[:, :, rows, columns], second[:, :, rows, columns]
 
 
 def resolve_perceptual(settings: S) -> tuple[S, Assets, list[str]]:
