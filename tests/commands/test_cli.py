@@ -87,6 +87,7 @@ BAD = [
     (["evaluate", "--model", "{root}/model", "--benchmark", "x"], "are not of stage 0"),
     (["reproduce", "--run", "nosuch"], "mlflow.db: the file does not exist"),
     (["tune", "--preset", "quick", "--dry-run", "--space", "nope"], "space = nope: there is no"),
+    (["tune", *QUICK, "--points", "nope.json"], "points = nope.json: cannot be read"),
     (["train", "my.py"], "is named with its class, my.py:Class"),
     (["train", "--workers", "2", "--set", "workers=1"], "--workers says 2; give one of the two"),
     (["train", "--seed", "2", "--set", "seed=1"], "--seed says 2"),

@@ -71,17 +71,26 @@ def check_computed(prepared: "Prepared", objectives: "list[Metric]") -> None:
         parameters(prepared, prepared.plan(), 1)
 
 
-def load_points(
-    given: str | None, space: dict[str, Any], settings: "SystemSettings", metric: "Metric", uri: str
-) -> tuple[dict[str, Any], ...]:
-    """The points to try first: of a file, of a run, or of an experiment's ten best runs."""
+def points_of_file(
+    given: str | None, space: dict[str, Any], settings: "SystemSettings"
+) -> tuple[dict[str, Any], ...] | None:
+    """The points to try first, where a file has them; None where runs are named."""
     if given is None:
         return ()
-    from ganforge.search.points import read_points, recorded_point
-    from ganforge.tracking.queries import ranked_params
+    from ganforge.search.points import read_points
 
     if given.lower().endswith(_FILES) or Path(given).is_file():
         return tuple(read_points(given, space, settings))
+    return None
+
+
+def points_of_runs(
+    given: str, space: dict[str, Any], settings: "SystemSettings", metric: "Metric", uri: str
+) -> tuple[dict[str, Any], ...]:
+    """The points to try first: of a run, or of an experiment's ten best runs."""
+    from ganforge.search.points import recorded_point
+    from ganforge.tracking.queries import ranked_params
+
     recorded = ranked_params(uri, given, metric.name, metric.mode, _BEST)
     points = [recorded_point(params, space, settings) for params in recorded]
     found = [point for point in points if point]

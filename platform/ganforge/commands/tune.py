@@ -13,12 +13,14 @@ from ganforge.commands.search_options import (
     check_warm_start,
     choose_metrics,
     load_earlier,
-    load_points,
     load_space,
     points_metric,
+    points_of_file,
+    points_of_runs,
 )
 from ganforge.commands.search_result import finish, print_front, print_result
 from ganforge.commands.start import (
+    Start,
     check_addresses,
     checked_storage,
     local_folder,
@@ -26,7 +28,7 @@ from ganforge.commands.start import (
     ui_lines,
 )
 from ganforge.console import Console, complain
-from ganforge.events import Listener
+from ganforge.events import Listener, Listeners
 from ganforge.listeners.catalog import load_listeners
 from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from ganforge.search.limits import Limits
     from ganforge.search.result import SearchResult
     from ganforge.search.space import Space
+    from ganforge.search.strategies.base import Strategy
     from ganforge.search.trial import Trial
     from ganforge.systems.base import Metric
 
@@ -78,64 +81,99 @@ class Searched:
     uri: str
 
 
+@dataclass
+class _Asked:
+    """What is searched, checked with the settings before images are read: the domains, the line for
+    each that --set fixes, several metrics, and the points of a file (None: they are of runs)."""
+
+    options: TuneOptions
+    settings_options: CliOptions
+    strategy: "Strategy"
+    limits: "Limits"
+    domains: dict[str, Any] = field(default_factory=dict)
+    fixed: list[str] = field(default_factory=list)
+    objectives: "list[Metric]" = field(default_factory=list)
+    points: tuple[dict[str, Any], ...] | None = None
+
+    def __call__(self, system: str, settings: Any) -> None:
+        from ganforge.search.strategies.pbt import members
+
+        o = self.options
+        self.objectives = list(choose_metrics(load_system(system), o.metrics, settings))
+        if o.strategy == "pbt":
+            members(o.population, self.limits.num_trials, len(settings.stages))
+        self.domains, self.fixed = load_space(
+            o.space, system, settings, self.settings_options, self.strategy
+        )
+        self.points = points_of_file(o.points, self.domains, settings)
+
+
 def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
     """Check, search, report which trial is best and what can be done with it; None after a dry run.
 
     Without a system, a preset and a settings file, the flagship's `quick` preset is searched.
     """
-    from ganforge.search.budget import parse_bytes
-    from ganforge.search.named_samplers import make_sampler
-    from ganforge.search.objectives import check_several
-    from ganforge.search.strategies.catalog import load_strategy
-    from ganforge.search.strategies.pbt import members
-
     check_addresses(options.tracking_uri, options.storage)
     listeners = load_listeners(options.listeners)
-    chosen = load_strategy(options.strategy, population=options.population)
-    check_warm_start(options.warm_start, options.strategy, options.sampler, options.metrics)
-    make_sampler(options.sampler, options.seed, 1)
-    check_points_by(options.points, options.points_by)
-    keep_bytes = None if options.keep_bytes is None else parse_bytes(options.keep_bytes)
-    before = earlier(
-        options.storage, options.experiment, options.resume, options.search_id, options.reason
-    )
+    strategy = _checked_strategy(options)
+    before = _earlier(options.storage, options)
     limits = options.limits.limits(before.in_force.get("limits"))
-    if len(options.metrics) > 1:
-        check_several(
-            options.strategy,
-            options.sampler,
-            options.seeds or 1,
-            limits.confirm,
-            options.warm_start,
-        )
+    _check_several(options, limits)
     settings_options = as_recorded(settings_options, before)
     named = settings_options.system or settings_options.settings_file
-    domains: dict[str, Any] = {}
-
-    said: list[str] = []
-    objectives: list[Metric] = []
-
-    def examine(system: str, settings: Any) -> None:
-        objectives.extend(choose_metrics(load_system(system), options.metrics, settings))
-        if options.strategy == "pbt":
-            members(options.population, limits.num_trials, len(settings.stages))
-        space, removed = load_space(options.space, system, settings, settings_options, chosen)
-        domains.update(space)
-        said.extend(removed)
-
-    preset = "paper" if named else "quick"
-    # of several metrics `examine` looks at all
-    metric = options.metrics[0] if len(options.metrics) == 1 else None
+    asked = _Asked(options, settings_options, strategy, limits)
     start = prepare_start(
-        settings_options, metric, options.dry_run, preset, examine, options.accept
+        settings_options,
+        # of several metrics `asked` looks at all
+        options.metrics[0] if len(options.metrics) == 1 else None,
+        options.dry_run,
+        "paper" if named else "quick",
+        asked,
+        options.accept,
     )
     if start is None:
         return None
-    if objectives:
-        start = replace(start, metric=objectives[0])
-        check_computed(start.prepared, objectives)
+    if asked.objectives:
+        start = replace(start, metric=asked.objectives[0])
+        check_computed(start.prepared, asked.objectives)
+    return _search(start, asked, listeners)
+
+
+def _checked_strategy(options: TuneOptions) -> "Strategy":
+    """The strategy; SettingsError where an option is bad whatever the settings are."""
+    from ganforge.search.budget import parse_bytes
+    from ganforge.search.named_samplers import make_sampler
+    from ganforge.search.strategies.catalog import load_strategy
+
+    strategy = load_strategy(options.strategy, population=options.population)
+    check_warm_start(options.warm_start, options.strategy, options.sampler, options.metrics)
+    make_sampler(options.sampler, options.seed, 1)
+    check_points_by(options.points, options.points_by)
+    if options.keep_bytes is not None:
+        parse_bytes(options.keep_bytes)
+    return strategy
+
+
+def _check_several(options: TuneOptions, limits: "Limits") -> None:
+    """SettingsError where what is asked for does not work with several metrics."""
+    from ganforge.search.objectives import check_several
+
+    if len(options.metrics) > 1:
+        seeds = options.seeds or 1
+        check_several(options.strategy, options.sampler, seeds, limits.confirm, options.warm_start)
+
+
+def _earlier(storage: str, options: TuneOptions) -> Earlier:
+    """The search that is continued, if one is."""
+    o = options
+    return earlier(storage, o.experiment, o.resume, o.search_id, o.reason)
+
+
+def _search(start: Start, asked: _Asked, listeners: Listeners) -> Searched:
+    """Run the search, on this machine or the cluster that is joined, and print what it found."""
     # Ray takes seconds to import: not before the input is known to be good
-    from ganforge.cluster.session import check_local_start, cluster_address, session
+    from ganforge.cluster.session import check_local_start, session
+    from ganforge.search.budget import parse_bytes
     from ganforge.search.dashboard import Progress
     from ganforge.search.eta import expected_share
     from ganforge.search.request import SearchRequest
@@ -147,37 +185,34 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
     from ganforge.tracking.registry import check_model_name
     from ganforge.tracking.server import own_server
 
+    options, limits, domains = asked.options, asked.limits, asked.domains
+    settings = start.prepared.settings
     if options.register is not None:
         check_model_name(options.register, "--register")
     uri = resolve_uri(options.tracking_uri)
     storage = checked_storage(options.storage)
-    before = earlier(storage, options.experiment, options.resume, options.search_id, options.reason)
-    limits = options.limits.limits(before.in_force.get("limits"))
+    before = _earlier(storage, options)
     check_recordable(uri, options.experiment)
     console = Console()
-    if options.nodes is not None and options.nodes > 1 and cluster_address() is None:
-        raise SettingsError(
-            f"nodes = {options.nodes}: there is no cluster here; start it with `ray up`, or leave "
-            "--nodes (GANFORGE_NODES) out"
-        )
+    _check_nodes(options.nodes)
     print_images(start.images)
-    for line in said:
-        console.print(line, highlight=False, soft_wrap=True)
-    ranked_by = points_metric(options.points, options.points_by, start.metric)
-    points = load_points(options.points, domains, start.prepared.settings, ranked_by, uri)
+    _print(console, asked.fixed)
+    points = asked.points
+    if points is None and options.points is not None:
+        ranked_by = points_metric(options.points, options.points_by, start.metric)
+        points = points_of_runs(options.points, domains, settings, ranked_by, uri)
     # a resumed search has them in its journal
     guides = () if options.resume else options.warm_start
-    studies = load_earlier(guides, domains, start.prepared.settings, start.metric, uri)
-    for study in studies:
-        console.print(study.line, highlight=False, soft_wrap=True)
-    print_edits(console, before, options.reason, (domains, points, limits))
-    share = expected_share(chosen, domains, start.prepared.plan(), limits.num_trials)
+    studies = load_earlier(guides, domains, settings, start.metric, uri)
+    _print(console, [study.line for study in studies])
+    print_edits(console, before, options.reason, (domains, points or (), limits))
+    share = expected_share(asked.strategy, domains, start.prepared.plan(), limits.num_trials)
     check_local_start()
     wanted = several(limits.num_trials, options.concurrent)
     with (
         # before Ray: it takes as long to start, and the workers get its address
         own_server(uri, local_folder(storage), wanted=wanted),
-        session(threads=start.prepared.settings.threads) as joined,
+        session(threads=settings.threads) as joined,
         Progress(limits.num_trials, start.metric.name, share=share, console=console) as progress,
     ):
         request = SearchRequest(
@@ -191,10 +226,10 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
             strategy=options.strategy,
             sampler=options.sampler,
             population=options.population,
-            points=points,
+            points=points or (),
             warm_start=options.warm_start,
             earlier=studies,
-            keep_bytes=keep_bytes,
+            keep_bytes=None if options.keep_bytes is None else parse_bytes(options.keep_bytes),
             concurrent=options.concurrent,
             seed=options.seed,
             seeds=options.seeds or before.in_force.get("seeds", 1),
@@ -203,7 +238,7 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
             reason=options.reason,
             joined=joined,
             nodes=options.nodes,
-            further=tuple(objectives[1:]),
+            further=tuple(asked.objectives[1:]),
             grids=bool(listeners),
         )
 
@@ -212,10 +247,9 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
             pass_on(listeners, trial, event)
 
         result = search(request, listen, lambda view: _announce(console, uri, view))
-    asked = start_values(domains, start.prepared.settings)
-    print_result(console, result, start.metric, uri, storage, asked)
-    if objectives:
-        print_front(console, result, objectives)
+    print_result(console, result, start.metric, uri, storage, start_values(domains, settings))
+    if asked.objectives:
+        print_front(console, result, asked.objectives)
     best = result.best
     if best is not None and best.run is not None and best.run.run_id and not result.interrupted:
         finish(console, best.run.run_id, start, options.register or options.experiment, uri)
@@ -224,6 +258,17 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
         reasons |= {result.ended_early} - {""}
         complain("no trial finished a stage: " + "; ".join(sorted(reasons)))
     return Searched(result, start.metric, uri)
+
+
+def _check_nodes(nodes: int | None) -> None:
+    """SettingsError where several machines are asked for and there is no cluster."""
+    from ganforge.cluster.session import cluster_address
+
+    if nodes is not None and nodes > 1 and cluster_address() is None:
+        raise SettingsError(
+            f"nodes = {nodes}: there is no cluster here; start it with `ray up`, or leave "
+            "--nodes (GANFORGE_NODES) out"
+        )
 
 
 def exit_code(searched: Searched | None) -> int:
@@ -250,14 +295,19 @@ def print_edits(
     said = lines(edit) if edit else []
     if reason and not edit:
         said = ["nothing: the reason is not recorded"]
-    for head, text in zip(["edited", *[""] * len(said)], said, strict=False):
-        console.print(f"{head:<14}{text}", highlight=False, soft_wrap=True)
+    heads = ["edited", *[""] * len(said)]
+    _print(console, [f"{head:<14}{text}" for head, text in zip(heads, said, strict=False)])
 
 
 def _announce(console: Console, uri: str, view: str) -> None:
     """Print where the trials can be compared while they run."""
-    for head, text in zip(("watch", ""), ui_lines(uri, view), strict=False):
-        console.print(f"{head:<14}{text}", highlight=False, soft_wrap=True)
+    lines = zip(("watch", ""), ui_lines(uri, view), strict=False)
+    _print(console, [f"{head:<14}{text}" for head, text in lines])
+
+
+def _print(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def several(trials: int, concurrent: int | None) -> bool:
