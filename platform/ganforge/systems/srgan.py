@@ -106,6 +106,29 @@ def make_discriminator(s: Settings) -> UNetDiscriminator | VGGStyleDiscriminator
     )
 
 
+#: pixels alone, ×4
+FOURFOLD: dict[str, Any] = {
+    "scale": 4,
+    "width": 32,
+    "blocks": 8,
+    "bicubic_skip": True,
+    "batch_size": 8,
+    "shards": 2,
+    "images_per_epoch": 2048,
+    "generator": {
+        "learning_rate": 1e-3,
+        "betas": (0.9, 0.99),
+        "epsilon": 1e-8,
+        "schedule": {"kind": "cosine", "hold": 0.3, "end": 0.01},
+    },
+    "average_decay": 0.997,
+    "perceptual.network": "none",
+    "pixel_distance": "l1",
+    "data.smaller": "skip",
+    "stages": (StageSettings(resolution=96, iterations=8000, task="pixel"),),
+}
+
+
 class SRGAN(CropSystem):
     """Equations 2 and 3 of arXiv:1609.04802: adversarial term, content term of VGG features."""
 
@@ -114,7 +137,8 @@ class SRGAN(CropSystem):
     settings: Settings
 
     #: `described`: the description's tanh and its 100 epochs. `distortion`: pixels alone. `modern`:
-    #: hinge with spectral norm (arXiv:1802.05957), and an average. `fourfold`: pixels alone, ×4.
+    #: hinge with spectral norm (arXiv:1802.05957), and an average. `fourfold`: pixels alone, ×4;
+    #: `adversarial` goes on from there, with the features of EfficientNet-Lite0.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "modern": {
@@ -174,24 +198,25 @@ class SRGAN(CropSystem):
                 ),
             ),
         },
-        "fourfold": {
-            "scale": 4,
-            "width": 32,
-            "blocks": 8,
-            "bicubic_skip": True,
-            "batch_size": 8,
-            "shards": 2,
-            "images_per_epoch": 2048,
-            "generator": {
-                "learning_rate": 1e-3,
-                "betas": (0.9, 0.99),
-                "epsilon": 1e-8,
-                "schedule": {"kind": "cosine", "hold": 0.3, "end": 0.01},
-            },
-            "average_decay": 0.997,
-            "perceptual.network": "none",
-            "pixel_distance": "l1",
-            "stages": (StageSettings(resolution=96, iterations=8000, task="pixel"),),
+        "fourfold": FOURFOLD,
+        "adversarial": FOURFOLD
+        | {
+            "objective": "hinge",
+            "discriminator_form": "unet",
+            "discriminator_norm": "spectral",
+            "discriminator": {"learning_rate": 5e-4, "betas": (0.9, 0.99), "epsilon": 1e-8},
+            "critic_width": 16,
+            "adversarial_weight": 0.02,
+            "pixel_weight": 0.1,
+            "perceptual.network": "efflite0",
+            "perceptual.weight": 1.0,
+            "perceptual.shift": 16,
+            "stages": (
+                *FOURFOLD["stages"],
+                StageSettings(
+                    resolution=96, iterations=5000, overrides={"generator.learning_rate": 5e-4}
+                ),
+            ),
         },
     }
 
