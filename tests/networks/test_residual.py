@@ -19,6 +19,41 @@ def test_published_parameter_counts():
         assert count(TranslationResNet()) == 11_378_179
 
 
+def test_without_norm_a_bias_is_what_batch_norm_adds_to_zeros():
+    """Each norm's scale and shift become one bias; with statistics (0, 1) both are one function."""
+    plain = SRResNet(width=4, blocks=2, scale=2, tanh=False, norm=False)
+    normed = SRResNet(width=4, blocks=2, scale=2, tanh=False).eval()
+    assert count(normed) - count(plain) == 5 * 4
+    for module in normed.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 0.0
+            torch.nn.init.normal_(module.bias)
+    weights = iter(normed.parameters())
+    with torch.no_grad():
+        for module in plain.modules():
+            if isinstance(module, torch.nn.PReLU):
+                module.weight.copy_(next(weights))
+            elif isinstance(module, torch.nn.Conv2d):
+                module.weight.copy_(weight := next(weights))
+                if weight.shape[:2] == (4, 4):
+                    next(weights)  # the norm's scale, 1
+                module.bias.copy_(next(weights))
+    images = torch.rand(2, 3, 6, 5) * 2 - 1
+    torch.testing.assert_close(plain(images), normed(images))
+
+
+def test_without_norm_blocks_begin_small():
+    torch.manual_seed(0)
+    normed, plain = (SRResNet(width=4, blocks=1, norm=norm) for norm in (True, False))
+    for network in (normed, plain):
+        torch.manual_seed(1)
+        network.initialise()
+    last = plain.blocks[0].branch[-1]
+    bound = 0.1 / (4 * 9) ** 0.5
+    assert 0.5 * bound < last.weight.abs().max() <= bound
+    assert plain.blocks[0].branch[0].weight.abs().max() > 5 * bound
+
+
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 @pytest.mark.parametrize("kind", [SRResNet, RRDBNet])
 def test_every_scale_and_any_side(kind, scale):

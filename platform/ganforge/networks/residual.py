@@ -1,6 +1,7 @@
 """Residual generators: SRResNet, RRDBNet, and CycleGAN's ResNet."""
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,9 @@ class SRResNet(nn.Module):
     """The generator of SRGAN (arXiv:1609.04802, figure 4).
 
     (N, C, H, W) in [-1, 1] to (N, C, s·H, s·W). `tanh` bounds the output; `bicubic_skip` adds the
-    bicubic enlargement and leaves it unbounded, so that training starts from that.
+    bicubic enlargement and leaves it unbounded, so that training starts from that. Without `norm`
+    the convolutions have biases in place of batch norm, and a block's second one begins at a tenth
+    of torch's default (arXiv:1809.00219, section 3.1).
     """
 
     def __init__(
@@ -40,14 +43,13 @@ class SRResNet(nn.Module):
         *,
         tanh: bool = True,
         bicubic_skip: bool = False,
+        norm: bool = True,
     ):
         super().__init__()
-        self.scale, self.tanh, self.bicubic_skip = scale, tanh, bicubic_skip
+        self.scale, self.tanh, self.bicubic_skip, self.norm = scale, tanh, bicubic_skip, norm
         self.entry = nn.Sequential(nn.Conv2d(channels, width, 9, padding=4), nn.PReLU(width))
-        self.blocks = nn.Sequential(*(_SRBlock(width) for _ in range(blocks)))
-        self.joint = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
-        )
+        self.blocks = nn.Sequential(*(_SRBlock(width, norm=norm) for _ in range(blocks)))
+        self.joint = nn.Sequential(*_convolved(width, norm=norm))
         self.upsamplers = nn.Sequential(
             *(_PixelShuffle(width, factor) for factor in upsampling_factors(scale))
         )
@@ -56,6 +58,9 @@ class SRResNet(nn.Module):
     def initialise(self) -> None:
         """Torch's defaults; with a bicubic skip the network adds nothing at first."""
         initialise(self)
+        if not self.norm:
+            for block in self.blocks:
+                cast(_SRBlock, block).shrink(0.1)
         if self.bicubic_skip:
             nn.init.zeros_(self.exit.weight)
             nn.init.zeros_(self.exit.bias)  # pyright: ignore[reportArgumentType]
@@ -79,16 +84,23 @@ class SRResNet(nn.Module):
         return hull(seen, bicubic(span, self.scale)) if self.bicubic_skip else seen
 
 
+def _convolved(width: int, *, norm: bool) -> list[nn.Module]:
+    """A convolution, and what follows it."""
+    conv = nn.Conv2d(width, width, 3, padding=1, bias=not norm)
+    return [conv, nn.BatchNorm2d(width)] if norm else [conv]
+
+
 class _SRBlock(nn.Module):
-    def __init__(self, width: int):
+    def __init__(self, width: int, *, norm: bool):
         super().__init__()
-        self.branch = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.PReLU(width),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-        )
+        first, second = (_convolved(width, norm=norm) for _ in range(2))
+        self.branch = nn.Sequential(*first, nn.PReLU(width), *second)
+
+    @torch.no_grad()
+    def shrink(self, factor: float) -> None:
+        """Multiply what the block adds; its last layer is a convolution, without a norm."""
+        for parameter in self.branch[-1].parameters():
+            parameter.mul_(factor)
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.branch(features)

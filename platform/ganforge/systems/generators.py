@@ -30,9 +30,11 @@ def make_generator(settings: CropSettings) -> nn.Module:
     s = settings
     if s.generator_architecture == "srresnet":
         tanh: bool = getattr(s, "tanh", False)
+        norm = getattr(s, "generator_norm", "batch") == "batch"
         return SRResNet(
-            s.channels, s.width, _blocks(s), s.scale, tanh=tanh, bicubic_skip=s.bicubic_skip
-        )
+            s.channels, s.width, _blocks(s), s.scale,
+            tanh=tanh, bicubic_skip=s.bicubic_skip, norm=norm,
+        )  # fmt: skip
     if s.generator_architecture == "rrdbnet":
         growth: int = getattr(s, "growth", max(s.width // 2, 1))
         return RRDBNet(

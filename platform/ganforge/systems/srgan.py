@@ -46,6 +46,12 @@ class Settings(CropSettings, AdversarialSettings):
     system: str = setting("srgan", "this system")
     blocks: int = setting(16, "residual blocks of the generator", ge=1)
     tanh: bool = setting(False, "the generator ends in tanh (described) or is linear (published)")
+    generator_norm: Literal["batch", "none"] = setting(
+        "batch",
+        "of srresnet; none: as its successors have it (arXiv:1809.00219): what batch norm counts "
+        "over a few crops is not what an image has",
+        added=True,
+    )
     discriminator_form: Literal["published", "reference", "unet"] = setting(
         "published",
         "of the discriminator; reference: also batch norm after the first convolution, and PReLU; "
@@ -112,6 +118,7 @@ FOURFOLD: dict[str, Any] = {
     "width": 32,
     "blocks": 8,
     "bicubic_skip": True,
+    "generator_norm": "none",
     "batch_size": 8,
     "shards": 2,
     "images_per_epoch": 2048,
