@@ -11,10 +11,12 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 from ray import tune
+from ray.util.placement_group import placement_group, remove_placement_group
 from small import METRIC, SYSTEM, tiny
 
-from ganforge.cluster.kept_workers import Kept, KeptWorkers
+from ganforge.cluster.kept_workers import Kept, KeptWorkers, keeps_workers
 from ganforge.cluster.placement import held
 from ganforge.search.limits import Limits
 from ganforge.search.request import SearchRequest
@@ -104,6 +106,32 @@ def test_a_worker_that_dies_between_two_trials_is_replaced(
     assert [trial.state for trial in result.trials] == ["finished"] * 3 and killed
 
 
+def test_who_waits_for_room_gets_it_between_two_trials(
+    cluster: None, prepared: Prepared, tmp_path: Path
+) -> None:
+    """Trials that take their workers over would else hold them until the search is over."""
+    waited: list[bool] = []
+
+    def wait() -> None:
+        whole = [{"CPU": ray.cluster_resources()["CPU"]}]
+        group = placement_group(whole, name="somebody else's")
+        waited.append(group.wait(60))
+        remove_placement_group(group)
+
+    asks: list[threading.Thread] = []
+
+    def listen(trial: Trial, event: str) -> None:
+        if event == "placed" and not asks:
+            asks.append(threading.Thread(target=wait))
+            asks[0].start()
+        if event == "ended" and trial.number == 2:
+            assert waited == [True]
+
+    result = _search(prepared, tmp_path, SPACE, listen, trials=3, concurrent=1)
+    asks[0].join()
+    assert [trial.state for trial in result.trials] == ["finished"] * 3 and waited == [True]
+
+
 def test_no_worker_with_a_users_own_code_is_kept(
     cluster: None, tmp_path: Path, prepared: Prepared
 ) -> None:
@@ -115,6 +143,8 @@ def test_no_worker_with_a_users_own_code_is_kept(
     try:
         assert make_job(prepared, METRIC, str(tmp_path), coordinator).keeps_workers
         assert not make_job(own, METRIC, str(tmp_path), coordinator).keeps_workers
+        installed = replace(prepared, system="of_another_package")
+        assert not keeps_workers(installed)
     finally:
         coordinator.close()
 

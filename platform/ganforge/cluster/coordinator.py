@@ -49,10 +49,16 @@ class _TrialCoordinator:
             self._regrouping.add(trial)
             self._changed.notify_all()
 
-    async def departure(self, trial: int) -> None:
-        """Returns when a trial's workers are to store their state and end."""
+    async def departure(self, trial: int, timeout_seconds: float) -> bool:
+        """Whether a trial's workers are to store their state and end: at once when they are, else
+        after `timeout_seconds`. A call for ever would be answered to nobody once the trial is over,
+        and the actor answers no one else while a thousand wait."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._departing or trial in self._regrouping)
+            asked = self._changed.wait_for(lambda: self._departing or trial in self._regrouping)
+            try:
+                return await asyncio.wait_for(asked, timeout_seconds)
+            except TimeoutError:
+                return False
 
     async def regroups(self, trial: int) -> bool:
         """Whether a trial whose workers end continues at once, with others."""

@@ -14,6 +14,8 @@ _PATIENCE_SECONDS = 4.0
 _LOOK_SECONDS = 2.0
 #: how long room must have been held before a run takes it: the next trial asks within that time
 _HELD_SECONDS = 5.0
+#: a request that came while workers were starting is lost, and made again after this time at least
+_AGAIN_SECONDS = 60.0
 
 
 class Regroup(Exception):
@@ -67,7 +69,8 @@ class Crew:
         self._began: float | None = None
         self._looked = float("-inf")
         self._held_since: float | None = None
-        self._asked = False
+        #: when the workers were asked to regroup
+        self._asked: float | None = None
 
     def start_size(self) -> int | None:
         """How many workers to begin or continue with; None: not decided yet, to be asked again."""
@@ -80,7 +83,7 @@ class Crew:
         if fit < min(self.room.whole(), self.most) and not late:
             return None
         self._deciding = self._began = self._held_since = None
-        self._asked, self._group = False, ""
+        self._asked, self._group = None, ""
         # where not even those fit they are waited for, as those of any run
         return max(fit, self.fewest)
 
@@ -98,7 +101,7 @@ class Crew:
             self.room.give_back()
             self._held_since = None
             return
-        if self._asked:
+        if self._asked is not None and now - self._asked < max(self._grow_seconds, _AGAIN_SECONDS):
             return
         held = self.room.held()
         if held < missing:
@@ -110,7 +113,7 @@ class Crew:
         self._held_since = now if self._held_since is None else self._held_since
         long_enough = now - self._held_since >= _HELD_SECONDS
         if long_enough and now - self._began >= self._grow_seconds:
-            self._asked = True
+            self._asked = now
             self._regroup()
 
     def close(self) -> None:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ganforge.cluster.placement import held, release
+from ganforge.cluster.placement import held, others_wait, release
+from ganforge.cluster.room import GROWTH
+from ganforge.systems import SYSTEMS
 
 if TYPE_CHECKING:
     from ganforge.training.prepare import Prepared
@@ -34,9 +36,10 @@ class Kept:
 
 
 def keeps_workers(prepared: "Prepared") -> bool:
-    """Whether trials of this search pass their workers on: not those of a user's own code, nor
-    those that come and go while a trial runs."""
-    return not prepared.sources and prepared.settings.workers_at_least is None
+    """Whether trials of this search pass their workers on: not those of a user's own code, in a
+    file or installed, nor those that come and go while a trial runs."""
+    own = prepared.sources or prepared.system not in SYSTEMS
+    return not own and prepared.settings.workers_at_least is None
 
 
 class KeptWorkers:
@@ -62,7 +65,11 @@ class KeptWorkers:
         return None
 
     def give(self, kept: Kept) -> None:
-        """Keep workers for a while."""
+        """Keep workers for a while; end them where somebody else waits for room, who would never
+        get it from trials that follow one another at once."""
+        if others_wait(self.name, GROWTH):
+            kept.end()
+            return
         kept.timer = threading.Timer(self._idle_seconds, self._expire, [kept])
         kept.timer.daemon = True
         with self._lock:

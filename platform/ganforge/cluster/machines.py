@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.state import state
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from ganforge.settings import SettingsError
@@ -164,3 +165,8 @@ def _wait(there: Callable[[], bool], timeout_seconds: float | None, what: str) -
             warned = True
         time.sleep(_LOOK_SECONDS)
     return True
+
+
+def draining_nodes() -> dict[str, int]:
+    """The machines that are about to be taken away: ids, and deadlines in ms (0: not known)."""
+    return state.get_draining_nodes() or {}

@@ -13,10 +13,12 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from ganforge.cluster.ray_trainer import draining_nodes
+from ganforge.cluster.machines import draining_nodes
 from ganforge.training.loop import Notice
 
 _LOOK_SECONDS = 5.0
+#: how long the coordinator is asked to wait: a trial that is over still holds the call so long
+_WAIT_SECONDS = 30.0
 #: a machine that is taken away works until then: its newest state is never much older than this
 _AGAIN_SECONDS = 20.0
 
@@ -50,11 +52,14 @@ class Notices:
         self._over.set()
 
     def _await_departure(self, coordinator: Any, trial: int) -> None:
-        try:
-            ray.get(coordinator.departure.remote(trial))
-        except RayError:
-            return  # the command is gone: this process ends with it
-        self._departing.set()
+        while not self._over.is_set():
+            try:
+                asked = ray.get(coordinator.departure.remote(trial, _WAIT_SECONDS))
+            except RayError:
+                return  # the command is gone: this process ends with it
+            if asked:
+                self._departing.set()
+                return
 
     def _watch_machine(self) -> None:
         asked = 0.0

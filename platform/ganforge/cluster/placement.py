@@ -35,6 +35,13 @@ def held(name: str = "") -> dict[str, str]:
     }
 
 
+def others_wait(*own: str) -> bool:
+    """Whether a placement group waits for room whose name begins with none of `own`."""
+    rows = ray.util.placement_group_table().values()
+    done = ("CREATED", "REMOVED")
+    return any(row["state"] not in done and not row["name"].startswith(own) for row in rows)
+
+
 def machines_of(group: str) -> list[str]:
     """The hosts on which a placement group lies, by its id; empty before it is placed."""
     row = ray.util.placement_group_table().get(group, {})

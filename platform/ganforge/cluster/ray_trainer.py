@@ -41,7 +41,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ganforge.cluster.elastic import Crew, Regroup
 from ganforge.cluster.job import Job, load_prepared
 from ganforge.cluster.kept_workers import KeptWorkers
-from ganforge.cluster.machines import alive, answers
+from ganforge.cluster.machines import alive, answers, draining_nodes
 from ganforge.cluster.ray_workers import InheritingWorkers, keeping
 from ganforge.cluster.room import ClusterRoom
 from ganforge.cluster.session import worker_resources
@@ -315,11 +315,6 @@ def reason(error: BaseException) -> str:
 def silent_nodes() -> list[str]:
     """The machines that are gone, and not missed yet, by their ids."""
     return [node["NodeID"] for node in alive() if not answers(node)]
-
-
-def draining_nodes() -> dict[str, int]:
-    """The machines that are about to be taken away: ids, and deadlines in ms (0: not known)."""
-    return state.get_draining_nodes() or {}
 
 
 def free_resources() -> Mapping[str, Mapping[str, float]]:

@@ -20,6 +20,7 @@ from ray.train.v2._internal.execution.worker_group.worker import Worker
 from ray.util.placement_group import placement_group
 
 from ganforge.cluster.kept_workers import Kept, KeptWorkers
+from ganforge.cluster.machines import draining_nodes
 
 logger = logging.getLogger("ganforge")
 _ANSWER_SECONDS, _TIDY_SECONDS = 10.0, 30.0
@@ -111,7 +112,10 @@ class _Leaving:
 
 
 def answers(kept: Kept) -> bool:
-    """Whether all workers live."""
+    """Whether all workers live, on machines that stay."""
+    leaving = draining_nodes()
+    if any(worker.metadata.node_id in leaving for worker in kept.workers):
+        return False
     try:
         asked = [worker.actor.get_metadata.remote() for worker in kept.workers]
         ray.get([*asked, kept.meeting.get_counter.remote()], timeout=_ANSWER_SECONDS)

@@ -7,10 +7,11 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from ganforge.cluster.machines import alive, answers, fitting
-from ganforge.cluster.placement import by_id
+from ganforge.cluster.placement import by_id, others_wait
 
 Resources = Mapping[str, float]
-_NAME = "ganforge room to grow"
+#: what placement groups are called that are held for a run that is to grow
+GROWTH = "ganforge room to grow"
 
 
 class ClusterRoom:
@@ -46,7 +47,7 @@ class ClusterRoom:
         if self._reserved is not None and self._reserved[0] == workers:
             return
         self.give_back()
-        self._reserved = workers, placement_group([dict(self.resources)] * workers, name=_NAME)
+        self._reserved = workers, placement_group([dict(self.resources)] * workers, name=GROWTH)
 
     def held(self) -> int:
         if self._reserved is None:
@@ -60,9 +61,7 @@ class ClusterRoom:
             self._reserved = None
 
     def others_wait(self) -> bool:
-        rows = ray.util.placement_group_table().values()
-        done = ("CREATED", "REMOVED")
-        return any(row["state"] not in done and row["name"] != _NAME for row in rows)
+        return others_wait(GROWTH)
 
 
 def _row(group: PlacementGroup) -> dict[str, Any]:
