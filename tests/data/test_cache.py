@@ -167,6 +167,20 @@ def test_a_damaged_image_is_made_again_where_it_was(
     assert file.read_bytes() == whole
 
 
+def test_a_repair_that_another_file_gets_is_kept_in_memory(folder: Path, tmp_path: Path) -> None:
+    """The path leads to another file once another process has made the packed file anew."""
+    images = _images(folder, tmp_path)
+    pack(images, VIEWS[0], 3, tmp_path)
+    (file,) = (tmp_path / "packed").glob("*.pixels")
+    whole = file.read_bytes()
+    begin, _ = Layout(images, VIEWS[0], 3).span(3)
+    file.write_bytes(whole[: begin + 5] + bytes([whole[begin + 5] ^ 4]) + whole[begin + 6 :])
+    opened = pack(images, VIEWS[0], 3, tmp_path)
+    file.unlink()
+    file.write_bytes(whole)
+    assert opened[3][0].tobytes() == whole[begin : begin + 32 * 32 * 3]
+
+
 def test_a_damaged_record_of_a_decoded_image_is_made_again(
     folder: Path,
     tmp_path: Path,

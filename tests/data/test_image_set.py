@@ -29,8 +29,13 @@ def packed(folder: Path, tmp_path: Path) -> str:
 
     out = tmp_path / "packed set"
     write_set(list_folder(str(folder), kept_of(DataSettings())).images, str(out), 20_000)
-    assert len(list((out / "shards").iterdir())) > 2
+    assert len(list((_files(out) / "shards").iterdir())) > 2
     return str(out)
+
+
+def _files(root: Path) -> Path:
+    """The folder of a set in which its shards and columns are."""
+    return root / json.loads((root / "imageset.json").read_text())["files"]
 
 
 def _batches(settings: Any, fingerprint: str) -> list[bytes]:
@@ -108,7 +113,7 @@ def test_pairs_in_a_set_are_the_folders(folder: Path, tmp_path: Path) -> None:
     [
         ("shard", "it is not what was packed"),
         ("column", "other bytes than were written"),
-        ("format", "must be ganforge image set 1"),
+        ("format", "must be ganforge image set 2"),
         ("rows", "is not one of 8 rows"),
         ("mark", "no packed set|damaged"),
     ],
@@ -117,14 +122,15 @@ def test_a_damaged_set_is_refused(settings: Settings, packed: str, damage: str, 
     root = Path(packed)
     head = json.loads((root / "imageset.json").read_text())
     if damage == "shard":
-        for file in (root / "shards").iterdir():
+        for file in (_files(root) / "shards").iterdir():
             content = bytearray(file.read_bytes())
             content[len(content) // 2] ^= 1
             file.write_bytes(content)
     elif damage == "column":
-        content = bytearray((root / "columns" / "length.npy").read_bytes())
+        file = _files(root) / "columns" / "length.npy"
+        content = bytearray(file.read_bytes())
         content[-1] ^= 1
-        (root / "columns" / "length.npy").write_bytes(content)
+        file.write_bytes(content)
     elif damage == "mark":
         (root / "imageset.json").write_text("[]")
     else:
@@ -144,7 +150,8 @@ def test_columns_that_lead_outside_are_refused(packed: str, column: str, value: 
     """What a hostile set says of itself is checked, though its hashes are right."""
     import hashlib
 
-    file, mark = Path(packed, "columns", f"{column}.npy"), Path(packed, "imageset.json")
+    file = _files(Path(packed)) / "columns" / f"{column}.npy"
+    mark = Path(packed, "imageset.json")
     array = np.load(file)
     array[3] = value
     np.save(file, array)
@@ -155,6 +162,94 @@ def test_columns_that_lead_outside_are_refused(packed: str, column: str, value: 
         open_set(packed, "data.root", kept_of(DataSettings()))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"count": float("inf")},
+        {"count": "7"},
+        {"shards": [2**70]},
+        {"files": "../outside"},
+        {"headers": [{"colour": "RGB"}]},
+        {"more": 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_head_that_is_none_is_refused(packed: str, change: dict[str, Any]) -> None:
+    mark = Path(packed, "imageset.json")
+    mark.write_text(json.dumps(json.loads(mark.read_text()) | change))
+    with pytest.raises(SettingsError, match=r"data\.root = .*: the packed set is damaged"):
+        open_set(packed, "data.root", kept_of(DataSettings()))
+
+
+def test_two_who_pack_into_one_folder_spoil_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one to finish is refused; what it wrote is removed, and nothing else."""
+    from ganforge.data import image_set_writer
+
+    images = list_folder(str(folder), kept_of(DataSettings())).images
+    out, whole = tmp_path / "out", image_set_writer._written
+
+    def meanwhile(*given: Any) -> Any:
+        monkeypatch.setattr(image_set_writer, "_written", whole)
+        image_set_writer.write_set(images, str(out))
+        return whole(*given)
+
+    monkeypatch.setattr(image_set_writer, "_written", meanwhile)
+    with pytest.raises(SettingsError, match=r"OUT = .*out: is not empty"):
+        image_set_writer.write_set(images, str(out))
+    assert {path.name for path in out.iterdir()} == {"imageset.json", _files(out).name}
+    made = open_set(str(out), "data.root", kept_of(DataSettings()))
+    assert [made.read(n) for n in range(7)]
+
+
+def test_where_nothing_can_be_written_is_said(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for out in (str(tmp_path / "file" / "below"), "s3://bucket/nowhere"):
+        with pytest.raises(SettingsError, match=rf"OUT = {out}: cannot be written \(.+\); give"):
+            pack(str(folder), out, 1)
+
+
+def test_a_file_that_is_too_large_is_not_packed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganforge.data.image_set_writer.MOST_IMAGE", 10)
+    with pytest.raises(SettingsError, match=r"p0\.png: has [\d,]+ bytes, and may have 9; remove"):
+        pack(str(folder), str(tmp_path / "out"), 1)
+
+
+def test_a_store_that_is_away_for_a_moment_is_asked_again(
+    folder: Path, tmp_path: Path, object_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ganforge.data import set_files
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", object_store)
+    monkeypatch.setattr(set_files, "_WAIT_SECONDS", (0.0, 0.0))
+    uri = f"s3://bucket/{tmp_path.name}/set"
+    pack(str(folder), uri, 1)
+    far = open_set(uri, "data.root", kept_of(DataSettings(cache_directory=str(tmp_path))))
+    files: Any = far._files
+    whole, answers = files._open("shards/00000.bin"), list[Any]()
+
+    class Away:
+        def read_at(self, length: int, offset: int) -> bytes:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return whole.read_at(length, offset)[:answer]
+
+    monkeypatch.setattr(files, "_open", lambda path: Away())
+    answers += [OSError("slow down"), 3, None]
+    expected = (folder / far.names[0]).read_bytes()
+    assert far.read(0) == expected and not answers
+    answers += [OSError("slow down")] * 3
+    with pytest.raises(SettingsError, match=r"data\.root = s3://.*slow down.*once the store"):
+        far.read(1)
+
+
 def test_images_of_another_decoder_are_decoded_here(
     settings: Settings, packed: str, folder: Path
 ) -> None:
@@ -162,10 +257,11 @@ def test_images_of_another_decoder_are_decoded_here(
     mark = Path(packed, "imageset.json")
     head = json.loads(mark.read_text()) | {"decoder": "another"}
     mark.write_text(json.dumps(head))
-    np.save(Path(packed, "columns", "digest.npy"), np.zeros((7, 32), np.uint8))
+    digests = _files(Path(packed)) / "columns" / "digest.npy"
+    np.save(digests, np.zeros((7, 32), np.uint8))
     import hashlib
 
-    content = Path(packed, "columns", "digest.npy").read_bytes()
+    content = digests.read_bytes()
     head["columns"]["digest"] = hashlib.sha256(content).hexdigest()
     mark.write_text(json.dumps(head))
     facts = prepare_data(KIND, settings(root=packed), SCALE, SEED)

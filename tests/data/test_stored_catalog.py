@@ -99,6 +99,26 @@ def test_a_stored_catalog_is_the_one_that_was_made(tmp_path: Path, roots: int) -
     assert stored_digests("0" * 64, directory) == stored_digests("../..", directory) == {}
 
 
+def test_files_that_are_called_otherwise_now_are_found(settings: Settings, folder: Path) -> None:
+    """Names are no part of the fingerprint, and a worker reads by them."""
+    on_demand = settings(cache_bytes=0)
+    before = prepare_data(KIND, on_demand, SCALE, SEED)
+    for file in [*folder.glob("p*.png")]:
+        file.rename(file.with_stem(f"{file.stem}-renamed"))
+    after = prepare_data(KIND, on_demand, SCALE, SEED)
+    assert after.fingerprint == before.fingerprint
+    data = open_data(KIND, on_demand, stages(), SCALE, SEED, after.fingerprint, prefetch=False)
+    for step in range(8):
+        data.batch(1, step, 0)
+
+
+def test_a_catalog_without_one_of_its_files_is_made_again(settings: Settings) -> None:
+    fingerprint, stored = _stored(settings)
+    (stored / "digests.npy").unlink()
+    assert prepare_data(KIND, settings(), SCALE, SEED).fingerprint == fingerprint
+    assert (stored / "digests.npy").exists()
+
+
 def _stored(settings: Settings) -> tuple[str, Path]:
     facts = prepare_data(KIND, settings(), SCALE, SEED)
     (folder,) = (cache_directory(settings().data) / "catalogs").iterdir()

@@ -1,35 +1,37 @@
 """A packed set: very many image files as a few large ones, on a disk or in an object store.
 
-    imageset.json        how many images, the sizes of the shards, the sha256 of each column
-    columns/NAME.npy     a number, a text or a hash for each image
-    shards/00000.bin     the images' files, one after another, as they were
+    imageset.json             the name of FILES, how many images, the sha256 of each column
+    FILES/columns/NAME.npy    a number, a text or a hash for each image
+    FILES/shards/00000.bin    the images' files, one after another, as they were
 
-The files are unchanged, and the hash of each one's pixels is a column, so a set has the fingerprint
+FILES is another name each time a set is packed, so that two who pack at once spoil nothing. The
+files are unchanged, and the hash of each one's pixels is a column, so a set has the fingerprint
 and the bits of the folder that it was made of. Opening it reads the columns alone; an image is read
 by its range, from a store through a cache on this machine, and verified.
 """
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 
 from ganforge.data.kept_files import KeptFiles
 from ganforge.data.raster import Header
 from ganforge.data.set_files import Files, LocalFiles, StoreFiles, shard_path
 from ganforge.data.texts import Texts
-from ganforge.local_files import MOST_RECORD
+from ganforge.local_files import MOST_RECORD, DiskFull
 from ganforge.settings import SettingsError, shown
+from ganforge.settings.parsing import parse_json
 
 MARK = "imageset.json"
-FORMAT = "ganforge image set 1"
+FORMAT = "ganforge image set 2"
 #: the columns, and the kind and the length of a row of each; texts have their bytes and their ends
 COLUMNS: dict[str, tuple[type[Any], tuple[int, ...]]] = {
     "names.ends": (np.int64, ()),
@@ -43,8 +45,8 @@ COLUMNS: dict[str, tuple[type[Any], tuple[int, ...]]] = {
     "header": (np.int32, ()),
 }
 _NAMES = "names"
-#: the most bytes of an image's file
-_MOST_IMAGE = 2**31
+#: an image's file has fewer bytes
+MOST_IMAGE = 2**31
 _HEADER = {"width", "height"}  # columns of their own; the rest of a header few images differ in
 
 
@@ -61,23 +63,31 @@ def is_set(root: str) -> bool:
     return "://" in root or (Path(root).expanduser() / MARK).is_file()
 
 
-def to_head(
-    count: int,
-    shards: list[int],
-    headers: list[dict[str, Any]],
-    hashes: dict[str, str],
-    decoder: str,
-) -> bytes:
-    """The content of imageset.json."""
-    head = {
-        "format": FORMAT,
-        "count": count,
-        "decoder": decoder,
-        "shards": shards,
-        "headers": headers,
-        "columns": hashes,
-    }
-    return json.dumps(head, indent=1).encode()
+class Head(BaseModel, frozen=True, extra="forbid", strict=True):
+    """The content of imageset.json: `files` is the folder of all others, `shards` are their sizes,
+    `headers` what images have in common of theirs, `columns` the sha256 of each."""
+
+    format: str
+    files: str = Field(pattern=r"^[0-9a-f]{16}$")
+    count: int = Field(ge=0, lt=2**31)
+    decoder: str
+    shards: list[Annotated[int, Field(ge=0, lt=2**62)]]
+    headers: list[dict[str, Any]]
+    columns: dict[str, str]
+
+    @classmethod
+    def read(cls, content: bytes) -> "Head":
+        """ValueError where it is damaged."""
+        found = parse_json(content.decode())
+        if (given := found.get("format") if isinstance(found, dict) else None) != FORMAT:
+            raise ValueError(f"format = {shown(given)}: must be {FORMAT}")
+        head = cls.model_validate(found)
+        for one in head.headers:
+            Header(width=0, height=0, **one)
+        return head
+
+    def to_bytes(self) -> bytes:
+        return self.model_dump_json(indent=1).encode()
 
 
 def shared_header(header: Header) -> dict[str, Any]:
@@ -88,12 +98,12 @@ def shared_header(header: Header) -> dict[str, Any]:
 class ImageSet:
     """A set that was opened: columns are mapped into memory, images are read one by one."""
 
-    def __init__(self, uri: str, head: Mapping[str, Any], files: Files, kept: KeptFiles | None,
+    def __init__(self, uri: str, head: Head, files: Files, kept: KeptFiles | None,
                  columns: Mapping[str, NDArray[Any]]):  # fmt: skip
         self.uri, self._head, self._files, self._kept = uri, head, files, kept
         self._columns = columns
         self.names = Texts(columns[_NAMES], columns["names.ends"])
-        self.decoder: str = head["decoder"]
+        self.decoder = head.decoder
         #: whether each image is fetched from a store
         self.far = kept is not None
 
@@ -105,7 +115,7 @@ class ImageSet:
 
     @cached_property
     def _headers(self) -> list[Header]:
-        return [Header(width=0, height=0, **one) for one in self._head["headers"]]
+        return [Header(width=0, height=0, **one) for one in self._head.headers]
 
     def header(self, number: int) -> Header:
         """What the header of an image's file says."""
@@ -188,29 +198,34 @@ def _opened(uri: str, key: str, kept: Kept, content: bytes, files: Files) -> Ima
     if same not in _sets:
         try:
             _sets[same] = _open(uri, kept, content, files)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            said = error.strerror or error if isinstance(error, OSError) else error
+        except DiskFull as error:
+            raise SettingsError(f"data.cache_directory = {kept.folder}: {error}") from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            said = shown(str(error.strerror or error if isinstance(error, OSError) else error))
+            if "://" in uri and isinstance(error, OSError):
+                raise SettingsError(
+                    f"{key} = {uri}: its columns cannot be fetched into {kept.folder} ({said}); "
+                    "see to the store and the folder, then try again"
+                ) from None
             raise SettingsError(
-                f"{key} = {uri}: the packed set is damaged ({type(error).__name__}: "
-                f"{shown(str(said))}); pack it again"
+                f"{key} = {uri}: the packed set is damaged ({type(error).__name__}: {said}); "
+                "pack it again"
             ) from None
     return _sets[same]
 
 
 def _open(uri: str, kept: Kept, content: bytes, files: Files) -> ImageSet:
-    head = json.loads(content)
-    if head["format"] != FORMAT:
-        raise ValueError(f"format = {shown(head['format'])}: must be {FORMAT}")
-    count, shards = int(head["count"]), np.array(head["shards"], np.int64)
+    head = Head.read(content)
+    files, shards = files.below(head.files), np.array(head.shards, np.int64)
     folder = kept.folder / "sets" / hashlib.sha256(content).hexdigest()
     columns: dict[str, NDArray[Any]] = {}
     for name in (_NAMES, *COLUMNS):
-        path = files.column(name, str(head["columns"][name]), folder)
+        path = files.column(name, head.columns[name], folder)
         columns[name] = np.load(path, mmap_mode="r", allow_pickle=False)
     for name, (kind, row) in COLUMNS.items():
-        if columns[name].dtype != kind or columns[name].shape != (count, *row):
-            raise ValueError(f"column {name} is not one of {count} rows")
-    _check(columns, shards, len(head["headers"]))
+        if columns[name].dtype != kind or columns[name].shape != (head.count, *row):
+            raise ValueError(f"column {name} is not one of {head.count} rows")
+    _check(columns, shards, len(head.headers))
     far = KeptFiles(folder / "images", kept.limit) if "://" in uri else None
     return ImageSet(uri, head, files, far, columns)
 
@@ -228,7 +243,7 @@ def _check(columns: Mapping[str, NDArray[Any]], shards: NDArray[np.int64], heade
         raise ValueError("the names are not texts")
     if not len(ends):
         return
-    for name, most in (("shard", len(shards)), ("header", headers), ("length", _MOST_IMAGE)):
+    for name, most in (("shard", len(shards)), ("header", headers), ("length", MOST_IMAGE)):
         if columns[name].min() < 0 or columns[name].max() >= most:
             raise ValueError(f"column {name} has a number outside of 0 … {most - 1}")
     if columns["offset"].min() < 0:

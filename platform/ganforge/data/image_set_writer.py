@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,23 +20,24 @@ from ganforge.data.cache import THREADS
 from ganforge.data.image_progress import counted
 from ganforge.data.image_set import (
     COLUMNS,
+    FORMAT,
     MARK,
+    MOST_IMAGE,
+    Head,
     SetFile,
     shared_header,
-    to_head,
 )
 from ganforge.data.images import FORMATS, SourceImage, decode, digest, refuse_all
 from ganforge.data.ordered import ordered
 from ganforge.data.raster import Header, unreadable
 from ganforge.data.set_files import column_path, shard_path
 from ganforge.data.texts import text_columns
-from ganforge.local_files import replacing
+from ganforge.local_files import DiskFull, replacing
 from ganforge.object_store import open_object_store
-from ganforge.settings import SettingsError
+from ganforge.settings import SettingsError, shown
 
 Images = Mapping[str, Path | SetFile]  # by name
 SHARD_BYTES = 256 * 2**20
-_PARTS = ("shards", "columns")
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,12 @@ class _Out(Protocol):
         """A file of the set, open to be written: a context manager."""
         ...
 
-    def taken(self) -> bool:
-        """Whether there is a set, or anything else, already."""
+    def taken(self, but: str = "") -> bool:
+        """Whether there is a set, or anything else than the folder `but`, already."""
         ...
 
-    def discard(self) -> None:
-        """Remove all that was written."""
+    def discard(self, folder: str) -> None:
+        """Remove a folder of the set."""
         ...
 
 
@@ -72,12 +74,13 @@ class _LocalOut:
         with replacing(whole) as file:
             yield file
 
-    def taken(self) -> bool:
-        return self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir()))
+    def taken(self, but: str = "") -> bool:
+        if not self.root.is_dir():
+            return self.root.exists()
+        return any(path.name != but for path in self.root.iterdir())
 
-    def discard(self) -> None:
-        for part in _PARTS:
-            shutil.rmtree(self.root / part, ignore_errors=True)
+    def discard(self, folder: str) -> None:
+        shutil.rmtree(self.root / folder, ignore_errors=True)
 
 
 class _StoreOut:
@@ -87,16 +90,15 @@ class _StoreOut:
     def writing(self, path: str) -> Any:
         return self.files.open_output_stream(f"{self.root}/{path}")
 
-    def taken(self) -> bool:
+    def taken(self, but: str = "") -> bool:
         from pyarrow import fs
 
         found = self.files.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
-        return bool(found)
+        return any(one.base_name != but for one in found)
 
-    def discard(self) -> None:
-        for part in _PARTS:
-            with suppress(OSError):
-                self.files.delete_dir(f"{self.root}/{part}")
+    def discard(self, folder: str) -> None:
+        with suppress(OSError):
+            self.files.delete_dir(f"{self.root}/{folder}")
 
 
 @dataclass
@@ -137,21 +139,36 @@ def write_set(images: Images, out: str, shard_bytes: int = SHARD_BYTES) -> Packe
     """
     far = "://" in out
     target: _Out = _StoreOut(out) if far else _LocalOut(Path(out).expanduser())
-    if target.taken():
-        raise SettingsError(f"OUT = {out}: is not empty; give a new folder, or remove that one")
+    folder = secrets.token_hex(8)
+    used = f"OUT = {out}: is not empty; give a new folder, or remove that one"
     try:
-        return _written(images, target, shard_bytes)
-    except BaseException:
-        target.discard()
+        if target.taken():
+            raise SettingsError(used)
+        head = _written(images, target, folder, shard_bytes)
+        if target.taken(but=folder):
+            raise SettingsError(used)
+        with target.writing(MARK) as file:
+            file.write(head.to_bytes())
+    except BaseException as error:
+        target.discard(folder)
+        if isinstance(error, OSError) and not isinstance(error, DiskFull):
+            said = shown(str(error.strerror or error))
+            raise SettingsError(
+                f"OUT = {out}: cannot be written ({said}); give a folder or an address where files "
+                "can be made"
+            ) from None
         raise
+    return PackedSummary(head.count, len(head.shards), sum(head.shards))
 
 
-def _written(images: Images, target: _Out, shard_bytes: int) -> PackedSummary:
+def _written(images: Images, target: _Out, folder: str, shard_bytes: int) -> Head:
+    """All but the mark, below `folder`; its content."""
     rows, shards, errors = _Rows(), list[int](), list[str]()
-    found = counted("packing images", ordered(_examined, images.items(), THREADS), len(images))
+    examined = ordered(_examined, images.items(), THREADS, ahead=2 * THREADS)
+    found = counted("packing images", examined, len(images))
     pending = next(found, None)
     while pending is not None:
-        with target.writing(shard_path(len(shards))) as file:
+        with target.writing(f"{folder}/{shard_path(len(shards))}") as file:
             size = 0
             while pending is not None and (not size or size + len(pending.content) <= shard_bytes):
                 if pending.error:
@@ -169,11 +186,17 @@ def _written(images: Images, target: _Out, shard_bytes: int) -> PackedSummary:
         content = io.BytesIO()
         np.save(content, column, allow_pickle=False)
         hashes[name] = hashlib.sha256(content.getbuffer()).hexdigest()
-        with target.writing(column_path(name)) as file:
+        with target.writing(f"{folder}/{column_path(name)}") as file:
             file.write(content.getbuffer())
-    with target.writing(MARK) as file:
-        file.write(to_head(len(rows.names), shards, rows.headers, hashes, DECODER))
-    return PackedSummary(len(rows.names), len(shards), sum(shards))
+    return Head(
+        format=FORMAT,
+        files=folder,
+        count=len(rows.names),
+        decoder=DECODER,
+        shards=shards,
+        headers=rows.headers,
+        columns=hashes,
+    )
 
 
 @dataclass(frozen=True)
@@ -197,6 +220,9 @@ def _examined(item: tuple[str, Path | SetFile]) -> _Examined:
         return _Examined(name, b"", {}, nothing, str(unreadable(str(path), error.strerror)))
     except SettingsError as error:
         return _Examined(name, b"", {}, nothing, str(error))
+    if len(content) >= MOST_IMAGE:
+        said = f"{path}: has {len(content):,} bytes, and may have {MOST_IMAGE - 1:,}; remove it"
+        return _Examined(name, b"", {}, nothing, said)
     row = {
         "length": len(content),
         "sha256": hashlib.sha256(content).digest(),

@@ -7,20 +7,19 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-#: how many are begun before the first is waited for: a million would each be an object at once
-_AHEAD = 256
 
 
 def ordered(
-    function: Callable[[Item], Result], items: Iterable[Item], threads: int
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int = 256
 ) -> Iterator[Result]:
-    """`map(function, items)` by so many threads; the first error ends it."""
+    """`map(function, items)` by so many threads; the first error ends it. `ahead` are begun before
+    the first one is waited for: their results are in memory, and would all be at once."""
     begun: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
                 begun.append(pool.submit(function, item))
-                if len(begun) >= _AHEAD:
+                if len(begun) >= ahead:
                     yield begun.popleft().result()
             while begun:
                 yield begun.popleft().result()

@@ -114,6 +114,9 @@ class Packed:
                 _write_at(file.fileno(), content, begin)
         except OSError:
             self._own[number] = content
+        # the path may lead to another file by now, which another process has made anew
+        if hashlib.sha256(self._bytes[begin:end].data).digest() != known:
+            self._own[number] = content
 
 
 def pack(images: ImageTable, view: View, channels: int, directory: Path) -> Packed:

@@ -123,14 +123,13 @@ def _table(
 
 
 def store_catalog(catalog: Catalog, kind: str, settings: ImageSettings, directory: Path) -> None:
-    """Keep a catalog of files in the cache `directory`. A cache that cannot be written costs time,
-    and images that are items of one file have no catalog."""
+    """Keep a catalog of files in the cache `directory`, in place of one that has other columns: the
+    fingerprint says nothing of names, and files may be called otherwise now. A cache that cannot be
+    written costs time, and images that are items of one file have no catalog."""
     tables = (catalog.images, catalog.low)
     if any(one.pixels is not None for table in tables for one in table.sources[:1]):
         return
     folder = _folder(catalog.fingerprint, kind, settings, directory)
-    if (folder / _HEAD).exists():
-        return
     part = folder.with_name(f"{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     columns = {
         **_table_columns("", catalog.images),
@@ -139,6 +138,8 @@ def store_catalog(catalog: Catalog, kind: str, settings: ImageSettings, director
         "validation": catalog.validation.array,
         "roots": catalog.roots.array,
     }
+    if (folder / _HEAD).exists() and _has(folder, columns):
+        return
     try:
         part.mkdir(parents=True)
         hashes = {}
@@ -152,9 +153,27 @@ def store_catalog(catalog: Catalog, kind: str, settings: ImageSettings, director
             "sha256": hashes,
         }
         (part / _HEAD).write_text(json.dumps(head))
+        if folder.exists():
+            # who has mapped its files keeps them
+            old = part.with_name(f"{part.name}.old")
+            os.rename(folder, old)
+            shutil.rmtree(old, ignore_errors=True)
         os.rename(part, folder)
     except OSError:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _has(folder: Path, columns: dict[str, NDArray[Any]]) -> bool:
+    """Whether a stored catalog has these columns."""
+    try:
+        return all(
+            np.array_equal(
+                np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False), column
+            )
+            for name, column in columns.items()
+        )
+    except (OSError, ValueError):
+        return False
 
 
 def stored_catalog(
@@ -163,6 +182,8 @@ def stored_catalog(
     """The catalog of these images in these folders, if this machine has verified it, mapped into
     memory; a damaged one is removed."""
     folder = _folder(fingerprint, kind, settings, directory)
+    if not (folder / _HEAD).exists():
+        return None
     try:
         head = json.loads((folder / _HEAD).read_bytes())
         columns = {}
@@ -184,8 +205,6 @@ def stored_catalog(
             Numbers(columns["roots"]),
             low,
         )
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         logger.warning("%s is damaged (%s): all images are read again", folder, error)
         shutil.rmtree(folder, ignore_errors=True)
