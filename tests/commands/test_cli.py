@@ -88,6 +88,8 @@ BAD = [
     (["reproduce", "--run", "nosuch"], "mlflow.db: the file does not exist"),
     (["tune", "--preset", "quick", "--dry-run", "--space", "nope"], "space = nope: there is no"),
     (["tune", *QUICK, "--points", "nope.json"], "points = nope.json: cannot be read"),
+    (["tune", *QUICK, "--nodes", "3"], "nodes = 3: there is no cluster here"),
+    (["tune", *QUICK, "--register", "a/b:c"], "--register"),
     (["train", "my.py"], "is named with its class, my.py:Class"),
     (["train", "--workers", "2", "--set", "workers=1"], "--workers says 2; give one of the two"),
     (["train", "--seed", "2", "--set", "seed=1"], "--seed says 2"),

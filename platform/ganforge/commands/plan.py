@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganforge.commands.configure import CliOptions, print_images
 from ganforge.commands.search_options import load_space
-from ganforge.commands.start import prepare_start
+from ganforge.commands.start import check_start
 from ganforge.console import Console, Table
 from ganforge.settings import SettingsError
 
@@ -45,16 +45,12 @@ def plan(settings_options: CliOptions, options: PlanOptions) -> None:
     if options.price is not None and not options.price > 0:
         raise SettingsError(f"price = {options.price}: must be above 0")
     named = settings_options.system or settings_options.settings_file
-    domains: dict[str, Any] = {}
+    checked = check_start(settings_options, None, "paper" if named else "quick")
+    from ganforge.training.run import choose_device
 
-    def examine(system: str, settings: Any) -> None:
-        from ganforge.training.run import choose_device
-
-        choose_device(settings)  # before any image is read
-        domains.update(load_space(options.space, system, settings, settings_options)[0])
-
-    start = prepare_start(settings_options, None, False, "paper" if named else "quick", examine)
-    assert start is not None  # it was no dry run
+    choose_device(checked.settings)  # before any image is read
+    domains, _ = load_space(options.space, checked.system, checked.settings, settings_options)
+    start = checked.prepare()
     from ganforge.cluster.kept_workers import keeps_workers
     from ganforge.search.plan import MOST_TRIALS, Repeats, estimate, measure_starts, probe_all
     from ganforge.search.sampler import Sampler

@@ -62,7 +62,7 @@ def choose_metrics(
     return choose_objectives(known_metrics(kind, settings), names)
 
 
-def check_computed(prepared: "Prepared", objectives: "list[Metric]") -> None:
+def check_computed(prepared: "Prepared", objectives: "Sequence[Metric]") -> None:
     """Refuse an objective that these settings do not give, before anything starts."""
     from ganforge.search.model_size import parameters
     from ganforge.search.objectives import PARAMETERS

@@ -2,7 +2,7 @@
 the commands to use it."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ganforge.commands.register import register_best
@@ -88,7 +88,7 @@ def baselines(result: "SearchResult", metric: str, asked: Mapping[str, Any] | No
     return found
 
 
-def print_front(console: Console, result: "SearchResult", metrics: "list[Metric]") -> None:
+def print_front(console: Console, result: "SearchResult", metrics: "Sequence[Metric]") -> None:
     """The Pareto front as a table, and what the commands for one trial are about."""
     if not result.front:
         console.print("front         no trial finished, so there is none", highlight=False)

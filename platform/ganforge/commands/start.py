@@ -4,7 +4,7 @@ import logging
 import os
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from ganforge.systems.catalog import load_system
 
 if TYPE_CHECKING:
     from ganforge.systems.base import Metric
+    from ganforge.systems.settings import SystemSettings
     from ganforge.training.prepare import Prepared
 
 logger = logging.getLogger("ganforge")
@@ -43,38 +44,45 @@ class Start:
     images: tuple[str, ...] = ()  # what is said of them before the run
 
 
-def prepare_start(
-    options: CliOptions,
-    metric: str | None,
-    dry_run: bool,
-    preset: str = "paper",
-    examine: Callable[[str, Any], None] | None = None,
-    accept: Sequence[str] = (),
-) -> Start | None:
-    """Check everything that can be checked without starting; None after a dry run. `examine` looks
-    at the system's name and the settings before anything is prepared or printed. `accept` names
-    differences in spite of which a resumed run continues."""
+@dataclass(frozen=True)
+class Checked:
+    """A system's settings, checked as far as they can be before images are read."""
+
+    system: str
+    settings: "SystemSettings"
+    metric: "Metric"
+    images: tuple[str, ...]
+    accept: Sequence[str] = ()
+
+    def show(self) -> None:
+        """What a dry run prints."""
+        print_images(self.images)
+        show(*to_json(self.settings).split("\n"))
+
+    def prepare(self) -> Start:
+        """Read the images and the files that settings name."""
+        from ganforge.training.prepare import prepare
+
+        with images_bar():
+            prepared = prepare(self.system, self.settings)
+        prepared = replace(prepared, accept_code="code" in self.accept)
+        # only now is it known how many steps the stages have: what is wrong with that comes first
+        prepared.plan()
+        for warning in prepared.warnings:
+            complain(warning, "warning")
+        return Start(prepared, self.metric, self.images)
+
+
+def check_start(
+    options: CliOptions, metric: str | None, preset: str = "paper", accept: Sequence[str] = ()
+) -> Checked:
+    """Check everything that can be checked without starting. `accept` names differences in spite
+    of which a resumed run continues."""
     check_accept(accept)
     name, settings = configure(options, preset)
     chosen = choose_metric(load_system(name), metric, settings)
     check_terms(load_system(name), settings)
-    images = check_images(name, settings)
-    if examine is not None:
-        examine(name, settings)
-    if dry_run:
-        print_images(images)
-        show(*to_json(settings).split("\n"))
-        return None
-    from ganforge.training.prepare import prepare
-
-    with images_bar():
-        prepared = prepare(name, settings)
-    prepared = replace(prepared, accept_code="code" in accept)
-    # only now is it known how many steps the stages have: what is wrong with that comes first
-    prepared.plan()
-    for warning in prepared.warnings:
-        complain(warning, "warning")
-    return Start(prepared, chosen, images)
+    return Checked(name, settings, chosen, check_images(name, settings), accept)
 
 
 @contextmanager

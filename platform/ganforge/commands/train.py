@@ -14,9 +14,9 @@ from ganforge.commands.run_events import RunEvents
 from ganforge.commands.start import (
     Start,
     check_addresses,
+    check_start,
     checked_storage,
     grids_line,
-    prepare_start,
     save_best,
     sync_command,
     ui_lines,
@@ -78,9 +78,10 @@ def train(options: CliOptions, how: TrainOptions) -> TrainedRun | None:
     a dry run; TrainingFailed, or SettingsError, once the run has ended with it."""
     check_addresses(how.tracking_uri, how.storage)
     listeners = load_listeners(how.listeners)
-    start = prepare_start(options, how.metric, how.dry_run, accept=how.accept)
-    if start is None:
-        return None
+    checked = check_start(options, how.metric, accept=how.accept)
+    if how.dry_run:
+        return checked.show()
+    start = checked.prepare()
     # Ray and MLflow take seconds to import: not before the input is known to be good
     from ganforge.cluster.machines import wait_for_slots
     from ganforge.cluster.preflight import check_machines

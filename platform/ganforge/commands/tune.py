@@ -20,11 +20,12 @@ from ganforge.commands.search_options import (
 )
 from ganforge.commands.search_result import finish, print_front, print_result
 from ganforge.commands.start import (
+    Checked,
     Start,
     check_addresses,
+    check_start,
     checked_storage,
     local_folder,
-    prepare_start,
     ui_lines,
 )
 from ganforge.console import Console, complain
@@ -81,31 +82,37 @@ class Searched:
     uri: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Asked:
-    """What is searched, checked with the settings before images are read: the domains, the line for
-    each that --set fixes, several metrics, and the points of a file (None: they are of runs)."""
+    """What is searched, as checked with the settings: the domains, the line for each that --set
+    fixes, several metrics, and the points of a file (None: they are of runs)."""
 
     options: TuneOptions
-    settings_options: CliOptions
     strategy: "Strategy"
     limits: "Limits"
-    domains: dict[str, Any] = field(default_factory=dict)
-    fixed: list[str] = field(default_factory=list)
-    objectives: "list[Metric]" = field(default_factory=list)
-    points: tuple[dict[str, Any], ...] | None = None
+    domains: dict[str, Any]
+    fixed: list[str]
+    objectives: "tuple[Metric, ...]"
+    points: tuple[dict[str, Any], ...] | None
 
-    def __call__(self, system: str, settings: Any) -> None:
+    @classmethod
+    def of(
+        cls,
+        options: TuneOptions,
+        settings_options: CliOptions,
+        strategy: "Strategy",
+        limits: "Limits",
+        checked: Checked,
+    ) -> "_Asked":
         from ganforge.search.strategies.pbt import members
 
-        o = self.options
-        self.objectives = list(choose_metrics(load_system(system), o.metrics, settings))
-        if o.strategy == "pbt":
-            members(o.population, self.limits.num_trials, len(settings.stages))
-        self.domains, self.fixed = load_space(
-            o.space, system, settings, self.settings_options, self.strategy
-        )
-        self.points = points_of_file(o.points, self.domains, settings)
+        system, settings = checked.system, checked.settings
+        objectives = choose_metrics(load_system(system), options.metrics, settings)
+        if options.strategy == "pbt":
+            members(options.population, limits.num_trials, len(settings.stages))
+        domains, fixed = load_space(options.space, system, settings, settings_options, strategy)
+        points = points_of_file(options.points, domains, settings)
+        return cls(options, strategy, limits, domains, fixed, objectives, points)
 
 
 def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
@@ -121,18 +128,13 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
     _check_several(options, limits)
     settings_options = as_recorded(settings_options, before)
     named = settings_options.system or settings_options.settings_file
-    asked = _Asked(options, settings_options, strategy, limits)
-    start = prepare_start(
-        settings_options,
-        # of several metrics `asked` looks at all
-        options.metrics[0] if len(options.metrics) == 1 else None,
-        options.dry_run,
-        "paper" if named else "quick",
-        asked,
-        options.accept,
-    )
-    if start is None:
-        return None
+    # several metrics are looked at together
+    metric = options.metrics[0] if len(options.metrics) == 1 else None
+    checked = check_start(settings_options, metric, "paper" if named else "quick", options.accept)
+    asked = _Asked.of(options, settings_options, strategy, limits, checked)
+    if options.dry_run:
+        return checked.show()
+    start = checked.prepare()
     if asked.objectives:
         start = replace(start, metric=asked.objectives[0])
         check_computed(start.prepared, asked.objectives)
@@ -144,7 +146,11 @@ def _checked_strategy(options: TuneOptions) -> "Strategy":
     from ganforge.search.budget import parse_bytes
     from ganforge.search.named_samplers import make_sampler
     from ganforge.search.strategies.catalog import load_strategy
+    from ganforge.tracking.registry import check_model_name
 
+    if options.register is not None:
+        check_model_name(options.register, "--register")
+    _check_nodes(options.nodes)
     strategy = load_strategy(options.strategy, population=options.population)
     check_warm_start(options.warm_start, options.strategy, options.sampler, options.metrics)
     make_sampler(options.sampler, options.seed, 1)
@@ -182,19 +188,15 @@ def _search(start: Start, asked: _Asked, listeners: Listeners) -> Searched:
     from ganforge.search.trial_events import pass_on
     from ganforge.tracking.client import resolve_uri
     from ganforge.tracking.recordable import check_recordable
-    from ganforge.tracking.registry import check_model_name
     from ganforge.tracking.server import own_server
 
     options, limits, domains = asked.options, asked.limits, asked.domains
     settings = start.prepared.settings
-    if options.register is not None:
-        check_model_name(options.register, "--register")
     uri = resolve_uri(options.tracking_uri)
     storage = checked_storage(options.storage)
     before = _earlier(storage, options)
     check_recordable(uri, options.experiment)
     console = Console()
-    _check_nodes(options.nodes)
     print_images(start.images)
     _print(console, asked.fixed)
     points = asked.points
@@ -262,9 +264,11 @@ def _search(start: Start, asked: _Asked, listeners: Listeners) -> Searched:
 
 def _check_nodes(nodes: int | None) -> None:
     """SettingsError where several machines are asked for and there is no cluster."""
+    if nodes is None or nodes < 2:
+        return
     from ganforge.cluster.session import cluster_address
 
-    if nodes is not None and nodes > 1 and cluster_address() is None:
+    if cluster_address() is None:
         raise SettingsError(
             f"nodes = {nodes}: there is no cluster here; start it with `ray up`, or leave "
             "--nodes (GANFORGE_NODES) out"
