@@ -140,8 +140,10 @@ class ImageSet:
             return hashlib.sha256(content).digest() == known
 
         def fetch() -> bytes:
-            part = (int(self._columns[name][number]) for name in ("offset", "length"))
-            return self._files.part(shard_path(int(self._columns["shard"][number])), *part)
+            shard, offset, length = (
+                int(self._columns[name][number]) for name in ("shard", "offset", "length")
+            )
+            return self._files.part(shard_path(shard), offset, length)
 
         content = fetch() if self._kept is None else self._kept.get(number, check, fetch)
         if not check(content):

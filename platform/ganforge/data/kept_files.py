@@ -1,5 +1,6 @@
 """Bytes that were fetched from afar, kept on this machine's disk up to a size."""
 
+import math
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,8 +26,8 @@ class KeptFiles:
     def __init__(self, folder: Path, limit: int):
         self.folder, self.limit = folder, limit
         self._lock = threading.Lock()
-        self._held: float | None = None
-        self._added = 0
+        #: bytes that lay there when they were counted, and what this process has added since
+        self._held, self._added = math.inf, 0
 
     def get(self, number: int, check: Callable[[bytes], bool], fetch: Callable[[], bytes]) -> bytes:
         """The bytes of `number`: kept ones that `check` accepts, else what `fetch` gives."""
@@ -52,18 +53,15 @@ class KeptFiles:
                 file.write(content)
 
     def _make_room(self, size: int) -> None:
+        """Remove the oldest files where `size` more bytes would be too many."""
         self._added += size
-        counted = self._held is not None and self._added <= self.limit * _UNCOUNTED
-        if counted and self._held + self._added <= self.limit * _FULL:  # pyright: ignore
+        few = self._added <= self.limit * _UNCOUNTED
+        if few and self._held + self._added <= self.limit * _FULL:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / "room"):
-            files = []
-            for path in self.folder.glob("??/*"):
-                with suppress(OSError):
-                    found = path.stat()
-                    files.append((found.st_mtime_ns, found.st_size, path))
-            held = sum(one[1] for one in files)
+            files = self._files()
+            held = sum(length for _, length, _ in files)
             if held + size > self.limit * _FULL:
                 for _, length, path in sorted(files):
                     if held + size <= self.limit * _LEFT:
@@ -71,3 +69,12 @@ class KeptFiles:
                     path.unlink(missing_ok=True)
                     held -= length
         self._held, self._added = held, size
+
+    def _files(self) -> list[tuple[int, int, Path]]:
+        """When each file was written, its bytes, its path."""
+        found = []
+        for path in self.folder.glob("??/*"):
+            with suppress(OSError):
+                file = path.stat()
+                found.append((file.st_mtime_ns, file.st_size, path))
+        return found
