@@ -26,8 +26,6 @@ def check_alike(systems: Sequence[System], plans: Sequence[Plan]) -> None:
     first = plans[0].settings[0]
     if problem := _refused(first, plans[0]):
         raise SettingsError(f"lanes: {problem}")
-    if systems[0].shard_buffers:
-        raise SettingsError(f"lanes: {first.system} keeps images of earlier steps for each shard")
     for number, (system, plan) in enumerate(zip(systems, plans, strict=True)):
         given = plan.settings[0]
         if type(system) is not type(systems[0]):
@@ -58,6 +56,8 @@ def _refused(settings: Any, plan: Plan) -> str:
         return f"device = {plan.device.type}: lanes are for a CPU; set device=cpu"
     if settings.precision != "float32":
         return f"precision = {settings.precision}: lanes are in float32; set precision=float32"
+    if settings.workers > 1:
+        return f"workers = {settings.workers}: lanes are of one process; set workers=1"
     if settings.on_divergence == "rollback":
         return "on_divergence = rollback: a lane cannot go back by itself; set on_divergence=stop"
     return ""
@@ -77,7 +77,7 @@ def _differences(first: Any, given: Any, players: Sequence[Player], number: int)
             continue
         found.append(
             f"{key} = {shown_key(new)} in lane {number}, and {shown_key(old)} in lane 0: lanes may "
-            "differ in the settings of optimizers and in weights of terms; give all the same"
+            "differ in the settings of optimizers and in weights of terms; give one value to all"
         )
     return found
 

@@ -156,7 +156,9 @@ class Program:
                 continue
             try:
                 if not finite[lane]:
-                    check_finite(player, dict(zip(terms, values[lane], strict=True)), progress[lane])
+                    check_finite(
+                        player, dict(zip(terms, values[lane], strict=True)), progress[lane]
+                    )
                 side.rows.step(lane, total[lane, : side.rows.size], progress[lane])
             except NotFinite as error:
                 self.stopped[lane] = error
@@ -219,11 +221,10 @@ def train_lanes(
         for step in range(plan.stages[0].steps):
             program.step(step)
             position = Position(0, step + 1)
-            if plan.yields(position):
+            over = len(program.stopped) == len(lanes)
+            if over or plan.yields(position):
                 yield program.reports(position)
-            if len(program.stopped) == len(lanes):
+            if over:
                 return
     finally:
         program.release()
-
-

@@ -1,4 +1,4 @@
-"""The weights of one player in all lanes, as rows of one tensor that the lanes' systems look into."""
+"""Weights and buffers of all lanes in one memory, into which the lanes' own systems look."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 
 class Lanes(Tensor):
-    """`stacked` is (K, …); shape, dimensions and arguments of every operation are those of one lane.
+    """`stacked` is (K, …); shape, dimensions and arguments of an operation are those of one lane.
 
     So objectives and networks that are written for one run compute K at once. As under
     `torch.func.vmap`, which computes most operations here; unlike there, a function may call
@@ -48,7 +48,7 @@ class Lanes(Tensor):
         if func in _OF_ONE or name in _OF_ONE_BY_NAME:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
-        own = _OWN.get(func) or _OWN_BY_NAME.get(name)
+        own = _OWN.get(func, _OWN_BY_NAME.get(name))
         if own is not None:
             return own(*args, **kwargs)
         if name in _ELEMENTWISE and not kwargs.get("out"):
@@ -169,6 +169,12 @@ def _by_image(function: Callable[..., Tensor]) -> Callable[..., Any]:
     return run
 
 
+def _all_stacked(*tensors: Tensor | None) -> list[Tensor] | None:
+    """What each of them holds where all are of lanes, else None."""
+    found = [tensor.stacked for tensor in tensors if isinstance(tensor, Lanes)]
+    return found if len(found) == len(tensors) else None
+
+
 def _batch_norm(
     input: Tensor,
     running_mean: Tensor | None,
@@ -179,13 +185,14 @@ def _batch_norm(
     **named: Any,
 ) -> Any:
     """Of each channel over its images: channels of all lanes next to each other."""
-    given = (running_mean, running_var, weight, bias)
-    if not all(isinstance(one, Lanes) for one in (input, *given)):
-        return _mapped(F.batch_norm, (input, *given, *options), named)
-    flat = [one.stacked.flatten() for one in given if isinstance(one, Lanes)]
-    assert isinstance(input, Lanes)
-    found = F.batch_norm(folded(input.stacked), *flat, *options, **named)
-    return Lanes(unfolded(found, len(input.stacked)))
+    given = (input, running_mean, running_var, weight, bias)
+    found = _all_stacked(*given)
+    if found is None:
+        return _mapped(F.batch_norm, (*given, *options), named)
+    images, *rest = found
+    normal: Callable[..., Tensor] = F.batch_norm
+    made = normal(folded(images), *(one.flatten() for one in rest), *options, **named)
+    return Lanes(unfolded(made, len(images)))
 
 
 def _instance_norm(
@@ -197,20 +204,22 @@ def _instance_norm(
     *options: Any,
     **named: Any,
 ) -> Any:
-    affine = isinstance(weight, Lanes) and isinstance(bias, Lanes)
-    if not isinstance(input, Lanes) or not affine or running_mean is not None:
+    found = _all_stacked(input, weight, bias)
+    if found is None or running_mean is not None:
         given = (input, running_mean, running_var, weight, bias, *options)
         return _mapped(F.instance_norm, given, named)
-    flat = (None, None, weight.stacked.flatten(), bias.stacked.flatten())
-    found = F.instance_norm(folded(input.stacked), *flat, *options, **named)
-    return Lanes(unfolded(found, len(input.stacked)))
+    images, scale, shift = found
+    normal: Callable[..., Tensor] = F.instance_norm
+    flat = (None, None, scale.flatten(), shift.flatten())
+    return Lanes(unfolded(normal(folded(images), *flat, *options, **named), len(images)))
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
-    both = isinstance(input, Lanes) and isinstance(weight, Lanes) and isinstance(bias, Lanes)
-    if not both or input.dim() != 2:
+    found = _all_stacked(input, weight, bias)
+    if found is None or input.dim() != 2:
         return _mapped(F.linear, (input, weight, bias), {})
-    return Lanes(torch.baddbmm(bias.stacked[:, None], input.stacked, weight.stacked.mT))
+    features, weights, offsets = found
+    return Lanes(torch.baddbmm(offsets[:, None], features, weights.mT))
 
 
 def _gradient(
@@ -232,9 +241,9 @@ def _gradient(
 
 def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     like = [arg.stacked if isinstance(arg, Lanes) else arg for arg in args]
-    if isinstance(tensor, Lanes):
-        return Lanes(tensor.stacked.to(*like, **kwargs))
-    return tensor.to(*like, **kwargs)
+    inner: Any = tensor.stacked if isinstance(tensor, Lanes) else tensor
+    found: Tensor = inner.to(*like, **kwargs)
+    return Lanes(found) if isinstance(tensor, Lanes) else found
 
 
 def _requires_grad_(lanes: "Lanes", wanted: bool = True) -> "Lanes":
@@ -243,8 +252,8 @@ def _requires_grad_(lanes: "Lanes", wanted: bool = True) -> "Lanes":
 
 
 #: answered by the shape and kind of one lane
-_OF_ONE = {
-    getattr(getattr(Tensor, name), "__get__", None)
+_OF_ONE: set[Any] = {
+    getattr(Tensor, name).__get__
     for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda")
 }
 _OF_ONE_BY_NAME = {"dim", "size", "numel", "__len__", "is_floating_point", "nelement"}
