@@ -199,6 +199,7 @@ def test_what_lanes_must_have_in_common_is_named(changes, named):
     [
         ({"precision": "bfloat16"}, "precision = bfloat16"),
         ({"workers": 2}, "workers = 2"),
+        ({"device": "cuda"}, "device = cuda"),
         ({"on_divergence": "rollback"}, "on_divergence = rollback"),
     ],
 )

@@ -70,3 +70,12 @@ def test_lanes_that_collapse_end():
     reports = list(run_lanes(lanes))
     assert all(isinstance(one, Collapsed) for one in reports[-1])
     assert not any(isinstance(one, Collapsed) for row in reports[:-1] for one in row)
+
+
+def test_runs_that_are_no_lanes_leave_no_trace(tmp_path):
+    with pytest.raises(SettingsError, match="lanes = 0: must be at least 2"):
+        next(run_lanes([]))
+    lanes = [lane(FLAGSHIP, 0), lane(FLAGSHIP, 1, width=12)]
+    with pytest.raises(SettingsError, match="width = 12 in lane 1, and 8 in lane 0"):
+        next(run_lanes(lanes, [str(tmp_path / "0"), str(tmp_path / "1")]))
+    assert not list(tmp_path.iterdir())

@@ -52,8 +52,8 @@ def _refused(settings: Any, plan: Plan) -> str:
     """Why no two runs of these settings can be lanes; empty where they can."""
     if settings.system not in SYSTEMS:
         return f"system = {settings.system}: must be one of {', '.join(SYSTEMS)}"
-    if plan.device.type != "cpu":
-        return f"device = {plan.device.type}: lanes are for a CPU; set device=cpu"
+    if settings.device == "cuda" or plan.device.type != "cpu":
+        return "device = cuda: lanes are for a CPU; set device=cpu"
     if settings.precision != "float32":
         return f"precision = {settings.precision}: lanes are in float32; set precision=float32"
     if settings.workers > 1:

@@ -9,6 +9,7 @@ from ganforge.data.base import Data
 from ganforge.schedule import Plan
 from ganforge.settings import SettingsError
 from ganforge.training.checkpoint import Store
+from ganforge.training.lanes.alike import check_alike
 from ganforge.training.lanes.program import train_lanes
 from ganforge.training.lineage import environment
 from ganforge.training.loop import NotFinite, Training
@@ -76,13 +77,15 @@ def run_lanes(
         )
     count = len(prepared)
     uris = list(stores) or [None] * count
-    be_deterministic(prepared[0].settings, torch.device("cpu"))
+    for one in prepared[:1]:
+        be_deterministic(one.settings, torch.device("cpu"))
     pairs = zip(prepared, uris, strict=True)
     lanes = [_Lane.of(one, number, count, uri) for number, (one, uri) in enumerate(pairs)]
+    trainings, plans = [lane.training for lane in lanes], [lane.plan for lane in lanes]
+    check_alike([training.system for training in trainings], plans)
     ended: dict[int, NotFinite] = {}
     data = open_run_data(prepared[0], lanes[0].plan)
     try:
-        trainings, plans = [lane.training for lane in lanes], [lane.plan for lane in lanes]
         for reports in train_lanes(trainings, plans, data):
             for number, report in enumerate(reports):
                 if isinstance(report, NotFinite):
