@@ -1,0 +1,1 @@
+"""Several settings of one stage, trained as one program: lanes."""
