@@ -156,6 +156,19 @@ def test_a_run_takes_no_room_that_others_wait_for() -> None:
     assert watched.room.wanted == 0
 
 
+def test_a_request_to_regroup_that_was_lost_is_made_again() -> None:
+    """Workers that begin to train after it discard it (cluster/coordinator.py)."""
+    watched = Watched(Rooms(1))
+    watched.start()
+    watched.room.total = 4
+    watched.train(70)
+    assert watched.room.calls == ["regroup"]
+    watched.train(50)
+    assert watched.room.calls == ["regroup"]  # a state may take that long to be stored
+    watched.train(20)
+    assert watched.room.calls == ["regroup", "regroup"] and watched.start() == 4
+
+
 def test_to_regroup_is_no_failure() -> None:
     policy = ReplaceTheDead(FAILURES, lambda failures: None, None, 2)
     for _ in range(10):
