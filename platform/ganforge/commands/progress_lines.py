@@ -20,7 +20,11 @@ class ProgressLines:
         self.console, self.stages = console, start.prepared.plan().stages
         self.system, self.metric = start.prepared.system, start.metric.name
         self.began = time.monotonic()
+        #: when which part of the run was done, at the first report of the stage that trains now
         self._first: tuple[float, float] | None = None
+        self._index: int | None = None
+        #: seconds of the whole run, were all of it as slow as what was trained last
+        self._whole: float | None = None
         self._elastic = start.prepared.settings.workers_at_least is not None
         self._workers = start.prepared.settings.workers
 
@@ -37,18 +41,21 @@ class ProgressLines:
             f"{(now - self.began) / 60:6.1f} min  stage {index + 1}/{len(self.stages)} "
             f"({self.stages[index].resolution} px)  step {summary['step']}  "
             f"images {summary['images']}  alpha {summary['alpha']:.2f}{score}"
-            f"{self._remaining(summary['images'], now)}"
+            f"{self._remaining(index, summary['images'], now)}"
         )
 
-    def _remaining(self, images: int, now: float) -> str:
-        """The rest of the run at the speed since the first report."""
+    def _remaining(self, index: int, images: int, now: float) -> str:
+        """The rest of the run at the speed of this stage: since its first report, and at that one
+        by its first batches. An adversarial stage takes longer than its images' size says."""
         done = fraction_done(self.stages, images)
-        if self._first is None:
-            self._first = now, done
+        if self._first is None or index != self._index:
+            self._first, self._index = (now, done), index
         since, before = self._first
-        if done <= before or done == 1:
+        if done > before:
+            self._whole = (now - since) / (done - before)
+        if self._whole is None or done == 1:
             return ""
-        return f"  ETA {duration((now - since) * (1 - done) / (done - before))}"
+        return f"  ETA {duration(self._whole * (1 - done))}"
 
     def _show_workers(self, present: int) -> None:
         """A group of workers begins, which need not be as large as the one before it."""
@@ -60,6 +67,7 @@ class ProgressLines:
         stage = self.stages[index]
         here = seconds * stage.steps
         later = [here * stage_work(other) / stage_work(stage) for other in self.stages[index + 1 :]]
+        self._whole = here * sum(map(stage_work, self.stages)) / stage_work(stage)
         whole = here + sum(later)
         rest = f", about {duration(whole)} with the stages after it" if later else ""
         self._print(
