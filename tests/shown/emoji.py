@@ -35,7 +35,16 @@ PAIRS = (
     "data.jitter=70",
     "images_per_epoch=1600",
     "l1_weight=100",
+    "adversarial_weight=0.05",
     "average_decay=0.99",
+    "generator.schedule.kind=cosine",
+    "stages="
+    + json.dumps(
+        [
+            {"resolution": 64, "epochs": 12, "task": "pixel"},
+            {"resolution": 64, "epochs": 2, "overrides": {"generator.learning_rate": 2e-4}},
+        ]
+    ),
     "validation.root=held_out",
     "validation.images=200",
     "validation.fid_network=efflite0",
@@ -65,6 +74,9 @@ LABELS = (
     "critic.schedule.kind=linear",
     "stages.0.epochs=60",
 )
+#: what grows: categories, and the images shown at 4, 8, 16, 32 and 64 px, of which half in a fade
+GROWN = ("people_body", "smileys_emotion")
+LENGTHS = (8000, 8000, 12000, 16000, 16000)
 GROWING = (
     "latent_size=64",
     "width=32",
@@ -75,6 +87,13 @@ GROWING = (
     "critic.learning_rate=2e-3",
     "average_images=2000",
     "data.horizontal_flip=false",
+    "stages="
+    + json.dumps(
+        [
+            {"resolution": 4 << n, "images": images, "fade_images": images // 2 if n else 0}
+            for n, images in enumerate(LENGTHS)
+        ]
+    ),
 )
 
 
@@ -178,6 +197,29 @@ def labels(folder: Path) -> str:
     return str(verdict)
 
 
+def growing(folder: Path) -> str:
+    """Issue 15.6: ProGAN through five sizes up to 64 px; most samples are taken for what it saw."""
+    by_category(folder / "signs", GROWN)
+    real = by_category(folder / "categories", CATEGORIES)
+    result = trained(folder, "progan_a", "signs", GROWING, seconds=3600)
+    words = ["sample", "--model", result["run_id"], "--count", "400", "--output", "made"]
+    ganforge(folder, *words, seconds=300)
+    made = sorted((folder / "made").glob("[0-9]*.png"))
+    sheet("progan_a", [made[n : n + 10] for n in range(0, 40, 10)])
+    parts, spread = categories.taken_for(real, folder / "made")
+    sizes = [stage["resolution"] for stage in result["stages"]]
+    distances = [stage["metrics"]["validation/fid_proxy"] for stage in result["stages"]]
+    right = sum(parts[name] for name in GROWN)
+    said = (
+        f"sizes {sizes}, fid_proxy {', '.join(f'{value:.2f}' for value in distances)}; "
+        f"{right:.1%} of the samples are taken for {' or '.join(GROWN)}, "
+        f"spread {spread:.2f} of all four categories'"
+    )
+    if sizes != [4, 8, 16, 32, 64] or right < 0.75 or spread < 0.4:
+        raise Failed(said)
+    return said
+
+
 def drawn(folder: Path, run_id: str, sources: Path) -> Path:
     """What a run's model makes of the images of a folder, under their names."""
     words = ["upscale", str(sources), "--model", run_id, "--output", "made"]
@@ -207,5 +249,6 @@ def sheet(name: str, rows: Sequence[Sequence[Path]]) -> None:
 CHECKS = {
     "emoji-pairs": Check("15.6: Pix2Pix from one drawing of a sign to another", pairs),
     "emoji-styles": Check("15.6: CycleGAN from one drawing to another, without pairs", style),
+    "emoji-growing": Check("15.6: ProGAN from 4 to 64 px", growing),
     "emoji-categories": Check("15.6: the Conditional GAN's categories", labels),
 }
