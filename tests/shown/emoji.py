@@ -55,11 +55,11 @@ STYLES = (
     "blocks=4",
     "discriminator_width=16",
     "data.jitter=70",
-    "images_per_epoch=800",
+    "images_per_epoch=1000",
     "average_decay=0.995",
     "validation.root=held_out",
     "validation.images=16",
-    'stages=[{"resolution": 64, "epochs": 4}]',
+    'stages=[{"resolution": 64, "epochs": 5}]',
 )
 LABELS = (
     "channels=3",
