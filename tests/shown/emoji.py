@@ -234,7 +234,7 @@ def shown(folder: Path) -> list[Path]:
 
 
 def sheet(name: str, rows: Sequence[Sequence[Path]]) -> None:
-    """Rows of images as NAME.jpg, each pixel as 2 × 2, where GANFORGE_KEEP names a folder."""
+    """Rows of images as emoji_NAME.jpg, each pixel as 2 × 2, where GANFORGE_KEEP names a folder."""
     if not (kept := os.environ.get("GANFORGE_KEEP")):
         return
     images: list[list[NDArray[Any]]] = [
@@ -242,7 +242,7 @@ def sheet(name: str, rows: Sequence[Sequence[Path]]) -> None:
     ]
     whole = np.concatenate([np.concatenate(row, axis=1) for row in images])
     Image.fromarray(whole.repeat(2, axis=0).repeat(2, axis=1)).save(
-        Path(kept) / f"{name}.jpg", quality=88, subsampling=0
+        Path(kept) / f"emoji_{name}.jpg", quality=88, subsampling=0
     )
 
 
