@@ -24,6 +24,8 @@ EMOJI = SHARED / "data/emoji"
 SOURCE, TARGET = "twemoji", "noto"
 #: of so many signs one is held out
 EVERY = 10
+#: of a sheet
+MOST_BYTES = 150_000
 #: categories that a small classifier tells apart
 CATEGORIES = ("flags", "people_body", "smileys_emotion", "symbols")
 
@@ -55,7 +57,7 @@ STYLES = (
     "blocks=4",
     "discriminator_width=16",
     "data.jitter=70",
-    "images_per_epoch=1000",
+    "images_per_epoch=900",
     "average_decay=0.995",
     "validation.root=held_out",
     "validation.images=16",
@@ -76,7 +78,7 @@ LABELS = (
 )
 #: what grows: categories, and the images shown at 4, 8, 16, 32 and 64 px, of which half in a fade
 GROWN = ("people_body", "smileys_emotion")
-LENGTHS = (8000, 8000, 12000, 16000, 16000)
+LENGTHS = (6000, 6000, 9000, 12000, 12000)
 GROWING = (
     "latent_size=64",
     "width=32",
@@ -241,9 +243,12 @@ def sheet(name: str, rows: Sequence[Sequence[Path]]) -> None:
         [np.asarray(Image.open(path).convert("RGB")) for path in row] for row in rows
     ]
     whole = np.concatenate([np.concatenate(row, axis=1) for row in images])
-    Image.fromarray(whole.repeat(2, axis=0).repeat(2, axis=1)).save(
-        Path(kept) / f"emoji_{name}.jpg", quality=88, subsampling=0
-    )
+    image = Image.fromarray(whole.repeat(2, axis=0).repeat(2, axis=1))
+    path = Path(kept) / f"emoji_{name}.jpg"
+    for quality in (92, 85, 75, 65):
+        image.save(path, quality=quality, subsampling=0)
+        if path.stat().st_size <= MOST_BYTES:
+            break
 
 
 CHECKS = {
