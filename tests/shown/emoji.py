@@ -55,11 +55,11 @@ STYLES = (
     "width=16",
     "blocks=4",
     "discriminator_width=16",
-    "images_per_epoch=900",
+    "images_per_epoch=800",
     "average_decay=0.995",
     "validation.root=held_out",
     "validation.images=16",
-    'stages=[{"resolution": 64, "epochs": 5}]',
+    'stages=[{"resolution": 64, "epochs": 4}]',
 )
 LABELS = (
     "channels=3",
