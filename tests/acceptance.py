@@ -17,6 +17,7 @@ from shown import (
     by_hand,
     cluster,
     doors,
+    emoji,
     faults,
     flagship,
     from_image,
@@ -29,7 +30,7 @@ from shown import (
 from shown.command import ROOT, Failed
 
 ROOMS = (
-    flagship, faults, tracking, from_noise, from_image, cluster,
+    flagship, faults, tracking, from_noise, from_image, cluster, emoji,
     house, doors, search, by_hand, large,
 )  # fmt: skip
 CHECKS = {name: check for room in ROOMS for name, check in room.CHECKS.items()}

@@ -78,6 +78,23 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("given", ["generator.learning_rate", "generator", "l1_weight"])
+def test_a_stage_given_as_a_whole_says_where_its_own_values_stand(given: str) -> None:
+    settings = load_system("pix2pix").Settings()
+    stages = [{"resolution": 64, "epochs": 1}, {"resolution": 64, "epochs": 1, given: 1}]
+    with pytest.raises(SettingsError) as caught:
+        override(settings, {"stages": stages})
+    (line,) = str(caught.value).splitlines()
+    own = {"generator": "generator.learning_rate"}.get(given, given)
+    assert line == (
+        f"unknown setting 'stages.1.{given}': a stage that is given as a whole has it in "
+        f'"overrides": {{"{own}": …}}'
+    )
+    del stages[1][given]
+    stages[1]["overrides"] = {"generator.learning_rate": 1}
+    assert override(settings, {"stages": stages}).stages[1].overrides
+
+
 def test_keys_that_are_no_text_are_named_with_everything_else():
     """A half of a character, which JSON can hold: in the whole, a group, a stage, an override."""
     tree = {

@@ -205,6 +205,11 @@ def unknown(key: str, settings: BaseModel) -> str:
         ]
     else:
         key_tail = key
+    if prefix and (own := _of_a_stage(key_tail, settings)):
+        return (
+            f"unknown setting '{shown_key(key)}': a stage that is given as a whole has it in "
+            f'"overrides": {{"{own}": …}}'
+        )
     near = nearest(key_tail, [name for name in known if name != key_tail])
     hint = (
         f"; did you mean '{shown_key(prefix)}{near}'?"
@@ -212,3 +217,9 @@ def unknown(key: str, settings: BaseModel) -> str:
         else "; `ganforge settings` lists them"
     )
     return f"unknown setting '{shown_key(key)}'{hint}"
+
+
+def _of_a_stage(key: str, settings: BaseModel) -> str | None:
+    """The key that a stage may have a value of its own of: this one, or the first of this group."""
+    keys = per_stage_keys(settings)
+    return next((k for k in flatten(settings) if k in keys and f"{k}.".startswith(f"{key}.")), None)

@@ -118,8 +118,24 @@ def _resolved(system: str, settings: SystemSettings) -> tuple[SystemSettings, As
         assets = assets | more
     weights, more, lines = resolve_initial_weights(system, settings, assets)
     settings = settings.model_copy(update={"initial_weights": weights})
-    assets, warnings = assets | more, [*warnings, *lines]
+    assets, warnings = assets | more, [*warnings, *lines, *_small_windows(settings)]
     return settings, assets, warnings
+
+
+#: the papers' 286 px for windows of 256 are 1.12
+MOST_JITTER = 1.5
+
+
+def _small_windows(settings: SystemSettings) -> list[str]:
+    """A line where training is shown small parts of images, and whole ones are measured."""
+    jitter, side = getattr(settings.data, "jitter", None), settings.stages[0].resolution
+    if jitter is None or settings.data.view != "resize" or jitter <= MOST_JITTER * side:
+        return []
+    return [
+        f"data.jitter = {jitter}: training is shown windows of {side} px of images resized to "
+        f"{jitter} px, {(side / jitter) ** 2:.0%} of each, and whole images are measured; for "
+        f"stages.0.resolution = {side} give data.jitter={round(side * 286 / 256)}, or none"
+    ]
 
 
 def _facts(system: str, settings: SystemSettings) -> DataFacts:
