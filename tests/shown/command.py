@@ -84,6 +84,14 @@ def ganforge(folder: Path, *words: str, seconds: float, expect: int = 0) -> str:
     return run([PYTHON, "-m", "ganforge", *words], folder, seconds, expect)
 
 
+def run_named(text: str) -> str:
+    """The id of the run that a command's last lines say how to reproduce."""
+    found = re.findall(r"reproduce --run (\w+)", text)
+    if not found:
+        raise Failed(f"no run is named: {text[-300:]}")
+    return found[-1]
+
+
 def searches(systems: Sequence[str], seconds: float) -> Callable[[Path], str]:
     """A check that searches two trials of each system on its offline default."""
 
@@ -112,10 +120,7 @@ def reproductions(systems: Sequence[str]) -> Callable[[Path], str]:
             here.mkdir()
             words = ["train", system, "--preset", "quick", "--set", "images_per_epoch=64"]
             text = ganforge(here, *words, "--set", "stages.0.epochs=1", seconds=300)
-            named = re.search(r"of run (\w+)", text)
-            if named is None:
-                raise Failed(f"{system}: no run is named: {text[-300:]}")
-            told = ganforge(here, "reproduce", "--run", named.group(1), seconds=300)
+            told = ganforge(here, "reproduce", "--run", run_named(text), seconds=300)
             if "identical" not in told:
                 raise Failed(f"{system}: {told[-300:]}")
         return f"identical: {', '.join(systems)}"

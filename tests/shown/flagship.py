@@ -3,7 +3,18 @@
 import re
 from pathlib import Path
 
-from shown.command import PYTHON, ROOT, SHARED, Check, Failed, ganforge, number, pytest_file, run
+from shown.command import (
+    PYTHON,
+    ROOT,
+    SHARED,
+    Check,
+    Failed,
+    ganforge,
+    number,
+    pytest_file,
+    run,
+    run_named,
+)
 
 
 def first_search(folder: Path) -> str:
@@ -25,12 +36,11 @@ def distortion(folder: Path) -> str:
     command = [PYTHON, str(ROOT / "trainers/train.py"), "progressive_gan_sr", "--data", str(data)]
     command += ["--workers", "2", "--preset", "distortion", "--set", "validation.fraction=0.05"]
     text = run(command, folder, 1200)
-    run_id = re.search(r"of run (\w+)", text)
-    assert run_id is not None
+    run_id = run_named(text)
     results = []
     for name, least, bicubic in (("Set5", 34.7, 33.67), ("Set14", 31.0, 30.23)):
         benchmark = SHARED / f"data/benchmarks/{name}/x2"
-        words = ["evaluate", "--model", run_id.group(1), "--benchmark", str(benchmark)]
+        words = ["evaluate", "--model", run_id, "--benchmark", str(benchmark)]
         table = ganforge(folder, *words, seconds=300)
         row = next(line for line in table.splitlines() if "mean" in line)
         figures = [float(n) for n in re.findall(r"\d+\.\d+", row)]

@@ -15,6 +15,7 @@ from shown.command import (
     pytest_file,
     reproductions,
     run,
+    run_named,
     script,
     searches,
 )
@@ -57,11 +58,7 @@ def _trained(folder: Path, preset: str, seconds: float) -> str:
     """The id of a run of SRGAN by a preset, on the photographs."""
     words = ["train", "srgan", "--preset", preset, "--workers", "2"]
     words += ["--data", str(SHARED / "data/train/photos"), "--set", "validation.fraction=0.05"]
-    text = ganforge(folder, *words, seconds=seconds)
-    run_id = re.search(r"of run (\w+)", text)
-    if run_id is None:
-        raise Failed(f"no run is named: {text[-300:]}")
-    return run_id.group(1)
+    return run_named(ganforge(folder, *words, seconds=seconds))
 
 
 def _on_pixels(
@@ -158,11 +155,7 @@ def _trained_further(folder: Path, model: str) -> str:
     words = ["train", "srgan", "--from", model, "--data", str(SHARED / "data/train/photos")]
     for change in _FINE:
         words += ["--set", change]
-    text = ganforge(folder, *words, seconds=3000)
-    found = re.search(r"of run (\w+)|--run (\w+)", text)
-    if found is None:
-        raise Failed(f"no run is named: {text[-300:]}")
-    run_id = found.group(1) or found.group(2)
+    run_id = run_named(ganforge(folder, *words, seconds=3000))
     benchmark = str(SHARED / "data/benchmarks/Set5/x2")
     psnr = _mean(
         ganforge(folder, "evaluate", "--model", run_id, "--benchmark", benchmark, seconds=900)

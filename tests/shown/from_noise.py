@@ -4,7 +4,17 @@ import re
 import shutil
 from pathlib import Path
 
-from shown.command import PYTHON, ROOT, Check, Failed, ganforge, reproductions, run, searches
+from shown.command import (
+    PYTHON,
+    ROOT,
+    Check,
+    Failed,
+    ganforge,
+    reproductions,
+    run,
+    run_named,
+    searches,
+)
 from shown.digits import Verdict, judge
 
 SEVEN = ("simple_gan", "dcgan", "wgan", "wgan_gp", "conditional_gan", "progan_a", "progan_t")
@@ -15,11 +25,9 @@ def learned(folder: Path, system: str, epochs: int, count: int) -> Verdict:
     words = ["train", system, "--preset", "quick", "--workers", "2", "--seed", "0"]
     words += ["--set", f"stages.0.epochs={epochs}", "--set", "stages.0.resolution=32"]
     text = ganforge(folder, *words, seconds=600)
-    run_id = re.search(r"of run (\w+)", text)
-    if run_id is None:
-        raise Failed(f"no run is named: {text[-300:]}")
+    run_id = run_named(text)
     out = folder / f"{system}-samples"
-    words = ["sample", "--model", run_id.group(1), "--count", str(count), "--output", str(out)]
+    words = ["sample", "--model", run_id, "--count", str(count), "--output", str(out)]
     ganforge(folder, *words, "--grid", seconds=120)
     return judge(out)
 
@@ -60,11 +68,9 @@ def user_file(folder: Path) -> str:
 def growing(folder: Path) -> str:
     """Issue 6.5: one run through at least four sizes, with fades; a grid of each."""
     text = ganforge(folder, "train", "progan_a", "--preset", "quick", seconds=600)
-    run_id = re.search(r"of run (\w+)", text)
-    if run_id is None:
-        raise Failed(f"no run is named: {text[-300:]}")
+    run_id = run_named(text)
     script = ROOT / "tests" / "shown" / "read_stages.py"
-    told = run([PYTHON, str(script), f"sqlite:///{folder}/mlflow.db", run_id.group(1)], folder, 60)
+    told = run([PYTHON, str(script), f"sqlite:///{folder}/mlflow.db", run_id], folder, 60)
     return told.strip().splitlines()[-1]
 
 
