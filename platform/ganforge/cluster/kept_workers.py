@@ -8,6 +8,7 @@ own code keeps in a process is not known, so its workers are not kept.
 """
 
 import threading
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ganforge.training.prepare import Prepared
 
 IDLE_SECONDS = 20.0
+#: Ray looks once a second at most whether who waits for room fits by now (and an order it has not)
+_MAKE_WAY_SECONDS = 5.0
 
 
 @dataclass(eq=False)
@@ -51,6 +54,7 @@ class KeptWorkers:
         self._lock = threading.Lock()
         self._kept: list[Kept] = []
         self._closed = False
+        self._made_way = False
         release(held(name))
 
     def take(self, shape: Hashable) -> Kept | None:
@@ -67,8 +71,9 @@ class KeptWorkers:
     def give(self, kept: Kept) -> None:
         """Keep workers for a while; end them where somebody else waits for room, who would never
         get it from trials that follow one another at once."""
-        if others_wait(self.name, GROWTH):
+        if self._others_wait():
             kept.end()
+            self._made_way = True
             return
         kept.timer = threading.Timer(self._idle_seconds, self._expire, [kept])
         kept.timer.daemon = True
@@ -78,6 +83,17 @@ class KeptWorkers:
                 kept.timer.start()
                 return
         kept.end()
+
+    def make_way(self) -> None:
+        """Before workers are asked for in place of those that were ended for others: give these a
+        moment to take the room."""
+        until = time.monotonic() + _MAKE_WAY_SECONDS
+        while self._made_way and self._others_wait() and time.monotonic() < until:
+            time.sleep(0.1)
+        self._made_way = False
+
+    def _others_wait(self) -> bool:
+        return others_wait(self.name, GROWTH)
 
     def _expire(self, kept: Kept) -> None:
         with self._lock:

@@ -76,6 +76,7 @@ def keeping(kept: KeptWorkers) -> type[WorkerGroup]:
             _meetings.use(self._taken and self._taken.meeting)
             if self._taken is not None:
                 return self._taken.group
+            kept.make_way()
             bundles = [resources] * context.num_workers
             name = f"{kept.name}-{secrets.token_hex(8)}"
             group = placement_group(bundles, context.placement_strategy, name=name)
