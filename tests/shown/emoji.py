@@ -59,7 +59,7 @@ STYLES = (
     "average_decay=0.995",
     "validation.root=held_out",
     "validation.images=16",
-    'stages=[{"resolution": 64, "epochs": 4}]',
+    'stages=[{"resolution": 64, "epochs": 6}]',
 )
 LABELS = (
     "channels=3",
