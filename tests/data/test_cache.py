@@ -153,15 +153,22 @@ def test_a_packed_image_is_verified_when_it_is_first_read(
     assert len(hashed) == 2
 
 
-def test_a_damaged_image_is_made_again_where_it_was(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def _with_a_damaged_image(folder: Path, tmp_path: Path) -> tuple[ImageTable, Path, bytes, int]:
+    """The images, their packed file with another bit in image 3, its bytes as they were, and where
+    that image begins."""
     images = _images(folder, tmp_path)
     pack(images, VIEWS[0], 3, tmp_path)
     (file,) = (tmp_path / "packed").glob("*.pixels")
     whole = file.read_bytes()
     begin, _ = Layout(images, VIEWS[0], 3).span(3)
     file.write_bytes(whole[: begin + 5] + bytes([whole[begin + 5] ^ 4]) + whole[begin + 6 :])
+    return images, file, whole, begin
+
+
+def test_a_damaged_image_is_made_again_where_it_was(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images, file, whole, begin = _with_a_damaged_image(folder, tmp_path)
     assert pack(images, VIEWS[0], 3, tmp_path)[3][0].tobytes() == whole[begin : begin + 32 * 32 * 3]
     assert f"is damaged at {images[3].image.name}" in caplog.text
     assert file.read_bytes() == whole
@@ -169,12 +176,7 @@ def test_a_damaged_image_is_made_again_where_it_was(
 
 def test_a_repair_that_another_file_gets_is_kept_in_memory(folder: Path, tmp_path: Path) -> None:
     """The path leads to another file once another process has made the packed file anew."""
-    images = _images(folder, tmp_path)
-    pack(images, VIEWS[0], 3, tmp_path)
-    (file,) = (tmp_path / "packed").glob("*.pixels")
-    whole = file.read_bytes()
-    begin, _ = Layout(images, VIEWS[0], 3).span(3)
-    file.write_bytes(whole[: begin + 5] + bytes([whole[begin + 5] ^ 4]) + whole[begin + 6 :])
+    images, file, whole, begin = _with_a_damaged_image(folder, tmp_path)
     opened = pack(images, VIEWS[0], 3, tmp_path)
     file.unlink()
     file.write_bytes(whole)

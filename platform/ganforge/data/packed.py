@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -99,9 +100,7 @@ class Packed:
 
     def _verify(self, number: int) -> None:
         """What is not what was packed is made again from the image, and written where it was."""
-        begin, end = self._layout.span(number)
-        known = self._hashes[number].tobytes()
-        if hashlib.sha256(self._bytes[begin:end].data).digest() == known:
+        if self._intact(number):
             return
         logger.warning(
             "%s is damaged at %s: it is made again from the images",
@@ -109,14 +108,17 @@ class Packed:
         )
         planes = self._view.planes(load(self._images[number], self._channels))
         content = b"".join(plane.tobytes() for plane in planes)
-        try:
-            with self._path.open("r+b") as file:
-                _write_at(file.fileno(), content, begin)
-        except OSError:
+        with suppress(OSError), self._path.open("r+b") as file:
+            _write_at(file.fileno(), content, self._layout.span(number)[0])
+        # not written, or to another file, which another process has made anew at this path
+        if not self._intact(number):
             self._own[number] = content
-        # the path may lead to another file by now, which another process has made anew
-        if hashlib.sha256(self._bytes[begin:end].data).digest() != known:
-            self._own[number] = content
+
+    def _intact(self, number: int) -> bool:
+        """Whether an image has the bytes that were packed."""
+        begin, end = self._layout.span(number)
+        found = hashlib.sha256(self._bytes[begin:end].data).digest()
+        return found == self._hashes[number].tobytes()
 
 
 def pack(images: ImageTable, view: View, channels: int, directory: Path) -> Packed:

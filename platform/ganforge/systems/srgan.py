@@ -145,7 +145,7 @@ class SRGAN(CropSystem):
 
     #: `described`: the description's tanh and its 100 epochs. `distortion`: pixels alone. `modern`:
     #: hinge with spectral norm (arXiv:1802.05957), and an average. `fourfold`: pixels alone, ×4;
-    #: `adversarial` goes on from there, with the features of EfficientNet-Lite0.
+    #: `adversarial` continues from there, with the features of EfficientNet-Lite0.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "modern": {
