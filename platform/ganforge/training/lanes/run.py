@@ -77,8 +77,8 @@ def run_lanes(
         )
     count = len(prepared)
     uris = list(stores) or [None] * count
-    for one in prepared[:1]:
-        be_deterministic(one.settings, torch.device("cpu"))
+    if prepared:
+        be_deterministic(prepared[0].settings, torch.device("cpu"))
     pairs = zip(prepared, uris, strict=True)
     lanes = [_Lane.of(one, number, count, uri) for number, (one, uri) in enumerate(pairs)]
     trainings, plans = [lane.training for lane in lanes], [lane.plan for lane in lanes]
