@@ -32,13 +32,23 @@ def first_search(folder: Path) -> str:
 
 def distortion(folder: Path) -> str:
     """Issue 2.3: fidelity from the standard low-resolution files."""
+    return _on_benchmarks(folder, "distortion", {"Set5": 34.7, "Set14": 31.0}, 1200)
+
+
+def fidelity(folder: Path) -> str:
+    """Issue 15.3: the same, an hour of two cores."""
+    return _on_benchmarks(folder, "fidelity", {"Set5": 36.9, "Set14": 32.5}, 10800)
+
+
+def _on_benchmarks(folder: Path, preset: str, least_of: dict[str, float], seconds: float) -> str:
+    """Train by a preset; Failed where the mean PSNR of a benchmark is below its least."""
     data = SHARED / "data/train/photos"
     command = [PYTHON, str(ROOT / "trainers/train.py"), "progressive_gan_sr", "--data", str(data)]
-    command += ["--workers", "2", "--preset", "distortion", "--set", "validation.fraction=0.05"]
-    text = run(command, folder, 1200)
-    run_id = run_named(text)
+    command += ["--workers", "2", "--preset", preset, "--set", "validation.fraction=0.05"]
+    run_id = run_named(run(command, folder, seconds))
     results = []
-    for name, least, bicubic in (("Set5", 34.7, 33.67), ("Set14", 31.0, 30.23)):
+    for name, bicubic in (("Set5", 33.67), ("Set14", 30.23)):
+        least = least_of[name]
         benchmark = SHARED / f"data/benchmarks/{name}/x2"
         words = ["evaluate", "--model", run_id, "--benchmark", str(benchmark)]
         table = ganforge(folder, *words, seconds=300)
@@ -74,6 +84,7 @@ def sharper(folder: Path) -> str:
 CHECKS = {
     "first-search": Check("2.1, 2.2: search, and what MLflow holds", first_search),
     "distortion": Check("2.3: Set5 and Set14 from the standard files", distortion),
+    "fidelity": Check("15.3: the same by an hour of two cores", fidelity),
     "sharper": Check("2.3: four stages, two workers, perceptual term", sharper),
     "specification": Check(
         "2.4: systems specification, section 15",
