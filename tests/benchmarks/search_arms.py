@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from search_clock import Arm, Job, Lab
 from search_tasks import Array, Placed, Point, Space, Task
 
+from ganforge.search.reported_storage import ReportedStorage
 from ganforge.search.strategies.base import Begin, Continue, Curve, CurveState, Seen, Strategy
 from ganforge.search.strategies.halving import Halving
 
@@ -45,13 +46,20 @@ class Sampler:
     """Optuna's, by ask and tell; a trial that a pool moved is in the study where it was moved to.
 
     Optuna cannot move a trial: the one that was asked for is told as FAIL, which TPE does not look
-    at, and one with the row's settings is put in its place.
+    at, and one with the row's settings is put in its place. With `partial` it is shown what trials
+    that are not over have scored, as a search shows it where trials are paused.
     """
 
-    def __init__(self, space: Space, sampler: Any, pruner: Any = None) -> None:
+    def __init__(
+        self, space: Space, sampler: Any, pruner: Any = None, partial: bool = False
+    ) -> None:
         # a name of its own would be drawn, and Hyperband puts trials into brackets by it
         self.study = optuna.create_study(
-            study_name="search", direction="maximize", sampler=sampler, pruner=pruner
+            storage=ReportedStorage() if partial else None,
+            study_name="search",
+            direction="maximize",
+            sampler=sampler,
+            pruner=pruner,
         )
         self._space = {
             d.name: IntDistribution(int(d.low), int(d.high), log=d.log)
@@ -68,16 +76,25 @@ class Sampler:
         if number is None:
             return None
         point = dict(lab.trials[number].point)
-        if point != trial.params:
+        if point == trial.params:
+            self.trials[number] = trial
+        else:
             self.study.tell(trial, state=TrialState.FAIL)
-            self.study.enqueue_trial(point)
-            trial = self.study.ask(space)
-        self.trials[number] = trial
+            self.add(number, point)
         return number
+
+    def add(self, number: int, point: Point) -> None:
+        """A trial at a point that the sampler did not suggest."""
+        self.study.enqueue_trial(dict(point))
+        space: dict[str, BaseDistribution] = dict(self._space)
+        self.trials[number] = self.study.ask(space)
 
     def tell(self, number: int, value: float | None, state: TrialState | None = None) -> None:
         if value is None:
             self.study.tell(self.trials[number], state=TrialState.FAIL)
+        elif state == TrialState.PRUNED:
+            # its value is the last one that was reported
+            self.study.tell(self.trials[number], state=state)
         else:
             self.study.tell(self.trials[number], value, state=state)
 
@@ -247,6 +264,8 @@ class StrategyArm:
             return None
         point = decision.point
         number = self.sampler.begin(lab) if point is None else lab.begin(point)
+        if number is not None and point is not None:
+            self.sampler.add(number, lab.trials[number].point)
         if number is None:
             # the pool is exhausted: what is paused is left
             self.fresh = False
@@ -258,8 +277,9 @@ class StrategyArm:
         curve, training = self.curves[job.trial], lab.trials[job.trial]
         if diverged:
             self.curves[job.trial] = _changed(curve, "failed")
-            if job.trial in self.sampler.trials:
-                self.sampler.tell(job.trial, None)
+            # a bad one to a search's sampler, not an unknown one
+            self.sampler.trials[job.trial].set_constraint("trainable", 1.0)
+            self.sampler.tell(job.trial, -np.inf, TrialState.PRUNED)
             return
         before = self.rungs[curve.rung - 1] if curve.rung else 0
         score = float(training.scores[job.step - 1])
@@ -268,6 +288,7 @@ class StrategyArm:
             *(curve.number, curve.point, (*curve.scores, score), (*curve.costs, cost)), "running"
         )
         self.curves[job.trial] = curve
+        self.sampler.trials[job.trial].report(score, job.step)
         state: CurveState = "finished" if curve.rung == len(self.rungs) else "running"
         if state == "running":
             self.decision += 1
@@ -276,7 +297,7 @@ class StrategyArm:
                 return
             state = "paused" if self.strategy.pauses else "stopped"
         self.curves[job.trial] = _changed(curve, state)
-        if state != "paused" and job.trial in self.sampler.trials:
+        if state != "paused":
             told = TrialState.PRUNED if state == "stopped" else None
             self.sampler.tell(job.trial, score, told)
 
@@ -297,9 +318,10 @@ def _strategy(
     made: Callable[[], Strategy], factor: float, sees_rows: bool = False
 ) -> Callable[[Task, int], Arm]:
     def arm(task: Task, seed: int) -> Arm:
-        sampler = Sampler(task.space, optuna.samplers.TPESampler(seed=seed))
+        strategy, tpe = made(), optuna.samplers.TPESampler(seed=seed)
+        sampler = Sampler(task.space, tpe, partial=strategy.pauses)
         rungs = powers(factor, task.steps)
-        return StrategyArm(made(), task, seed, rungs, sampler, sees_rows=sees_rows)
+        return StrategyArm(strategy, task, seed, rungs, sampler, sees_rows=sees_rows)
 
     return arm
 

@@ -64,7 +64,7 @@ def opened(
     if not journal.events:
         record = {"space": described(space), "domains": to_record(space)}
         journal.append("opened", experiment="e", limits=limits.to_record(), **record)
-    sampler = Sampler(space, "max", 5, startup_trials=3, kind=kind)
+    sampler = Sampler(space, "max", 5, startup_trials=3, kind=kind, partial=strategy.pauses)
     return SearchState(
         sampler, strategy, journal, Metric("score", "max"),
         lambda params: configure(params, settings), limits, lambda trial: None, **options,

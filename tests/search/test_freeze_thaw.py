@@ -18,11 +18,12 @@ from ganforge.search.strategies.base import (
     Point,
     Seen,
 )
+from ganforge.search.strategies.branching import joined
 from ganforge.search.strategies.freeze_thaw import FreezeThaw, rate_of_gain
 
 WORK = (1.0, 3.0, 12.0)
 #: draws nothing, so that a decision can be told beforehand
-STRATEGY = FreezeThaw(explore=0.0)
+STRATEGY = FreezeThaw(startup=5, suggested=0.0, explore=0.0)
 
 
 class Line:
@@ -70,8 +71,23 @@ def test_the_same_is_decided_again() -> None:
 
 
 def test_the_draw_is_that_of_the_decision() -> None:
-    first, second = (FreezeThaw().next(seen(decision=d), Line()) for d in (0, 1))
+    strategy = FreezeThaw(startup=0, explore=1.0)
+    first, second = (strategy.next(seen(decision=d), Line()) for d in (0, 1))
     assert isinstance(first, Begin) and isinstance(second, Begin) and first != second
+
+
+def test_the_sampler_has_the_first_points_and_half_of_the_others() -> None:
+    strategy, over = FreezeThaw(startup=6, explore=0.0), some("stopped")
+    for begun in range(6):
+        assert strategy.next(seen(*over[:begun]), Line()) == Begin(joins=True)
+    later = [strategy.next(seen(*over, decision=d), Line()) for d in range(200)]
+    assert all(isinstance(decision, Begin) for decision in later)
+    assert 80 < later.count(Begin(joins=True)) < 120
+    # one that waits is continued whoever would have the next point
+    waits = [replace(c, state="paused") if c.number == 1 else c for c in over]
+    for decision in range(20):
+        found = replace(strategy, first=(0.0, 0.5)).next(seen(*waits, decision=decision), Line())
+        assert found == Continue(1)
 
 
 def test_without_fresh_trials_the_best_paused_one_continues() -> None:
@@ -193,8 +209,8 @@ def test_only_the_order_of_scores_decides_what_continues() -> None:
 def test_the_first_rungs_get_their_part() -> None:
     """8 units of 29 were spent on the first rungs."""
     curves = ladder()
-    assert isinstance(FreezeThaw(explore=0.0, first=(0.3, 1.0)).next(seen(*curves), Line()), Begin)
-    answer = FreezeThaw(explore=0.0, first=(0.0, 0.2)).next(seen(*curves), Line())
+    assert isinstance(replace(STRATEGY, first=(0.3, 1.0)).next(seen(*curves), Line()), Begin)
+    answer = replace(STRATEGY, first=(0.0, 0.2)).next(seen(*curves), Line())
     assert isinstance(answer, Continue)
 
 
@@ -222,8 +238,8 @@ def test_a_trial_continues_at_once_if_it_would_be_the_next_choice() -> None:
             curves = [replace(c, state="running") if c.number == number else c for c in ladder()]
             now = seen(*curves, decision=decision)
             paused = seen(*ladder(), decision=decision)
-            expected = FreezeThaw().next(paused, Line()) == Continue(number)
-            assert FreezeThaw().continues(now, number, Line()) == expected
+            expected = FreezeThaw(startup=5).next(paused, Line()) == Continue(number)
+            assert FreezeThaw(startup=5).continues(now, number, Line()) == expected
             told.append(expected)
     assert any(told) and not all(told)
 
@@ -236,15 +252,17 @@ def search(
     candidates: Any = Line(),  # noqa: B008 (it cannot change)
 ) -> tuple[float, list[Curve]]:
     """The work of one worker until a whole run scores within `tolerance` of 1, and the trials. What
-    a branch has in common with its parent costs nothing."""
+    a branch has in common with its parent costs nothing. The sampler draws at random."""
+    sampler = np.random.default_rng((seed, 3))
     curves: list[Curve] = []
     spent = 0.0
     for decision in range(400):
         seen = Seen(tuple(curves), len(work), work, seed, decision)
         answer = FreezeThaw().next(seen, candidates)
         if isinstance(answer, Begin):
-            assert answer.point is not None
-            curves.append(Curve(len(curves), answer.point, branch=answer.branch))
+            point = candidates.draw(sampler, 1)[0] if answer.point is None else answer.point
+            branch = joined(seen, candidates, point) if answer.joins else answer.branch
+            curves.append(Curve(len(curves), point, branch=branch))
             number = len(curves) - 1
         else:
             assert isinstance(answer, Continue)

@@ -155,7 +155,9 @@ def test_a_stage_from_the_ledger_brings_its_rungs(tmp_path: Path) -> None:
 # ---- what a search does there ----
 
 
-@pytest.mark.parametrize("strategy", [Halving(), FreezeThaw()], ids=["halving", "freeze-thaw"])
+@pytest.mark.parametrize(
+    "strategy", [Halving(), FreezeThaw(startup=4)], ids=["halving", "freeze-thaw"]
+)
 def test_a_system_of_one_stage_is_searched_with_rungs(tmp_path: Path, strategy: Strategy) -> None:
     # under a strategy that pauses patience ends the search with paused trials
     state = opened(tmp_path, SPACE, strategy, Limits(20, patience=3), settings=ONE)
@@ -169,7 +171,9 @@ def test_a_system_of_one_stage_is_searched_with_rungs(tmp_path: Path, strategy: 
     assert part.outcome == f"{ending} rung {part.rungs_done} of 4 of stage 0"
 
 
-@pytest.mark.parametrize("strategy", [Halving(), FreezeThaw()], ids=["halving", "freeze-thaw"])
+@pytest.mark.parametrize(
+    "strategy", [Halving(), FreezeThaw(startup=4)], ids=["halving", "freeze-thaw"]
+)
 def test_interrupted_anywhere_it_decides_the_same(tmp_path: Path, strategy: Strategy) -> None:
     whole = opened(tmp_path / "whole", SPACE, strategy, Limits(6), settings=ONE)
     drive(whole, result=result)

@@ -266,7 +266,7 @@ def own_study() -> EarlierStudy:
     )
 
 
-FREEZE_THAW = FreezeThaw(startup=4, drawn=10, near=2, parents=2, looked_at=4, fit_scores=10)
+FREEZE_THAW = FreezeThaw(startup=2, drawn=10, near=2, parents=2, looked_at=4, fit_scores=10)
 
 
 @pytest.mark.parametrize("strategy", [Halving(), FREEZE_THAW], ids=["halving", "freeze"])
@@ -311,7 +311,7 @@ def test_a_resumed_search_has_its_studies_from_the_journal(tmp_path: Path) -> No
 
 def test_what_waits_to_be_tried_goes_before_what_a_strategy_would_begin(tmp_path: Path) -> None:
     first = {"generator.learning_rate": 3e-3, "critic_steps": 2, "stages.1.epochs": 1}
-    search = opened(tmp_path, FreezeThaw(startup=3), [])
+    search = opened(tmp_path, FreezeThaw(startup=0, explore=1.0), [])
     search.sampler.append([first])
     begun = [search.suggest() for _ in range(2)]
     assert begun[0] is not None and begun[0].params == first

@@ -26,6 +26,7 @@ from ganforge.search.strategies.base import (
     Seen,
     Strategy,
 )
+from ganforge.search.strategies.branching import joined
 from ganforge.settings import SettingsError, read_json, to_json, validated
 from ganforge.training.probe import StageProbe, probe_stage
 
@@ -206,11 +207,12 @@ def play(
             chosen = strategy.next(seen(), candidates)
             decision += 1
             if isinstance(chosen, Begin):
-                number = len(curves)
+                before, number = seen(), len(curves)
                 point = chosen.point or next(iter(_points(candidates, generator)), {})
                 curves[number] = Curve(number, point)
                 quality[number] = float(generator.normal())
-                if (branch := chosen.branch) is not None:
+                branch = joined(before, candidates, point) if chosen.joins else chosen.branch
+                if branch is not None:
                     _follow(branch, number, curves)
                     quality[number] = quality[branch.parent]
             elif isinstance(chosen, Continue):

@@ -41,6 +41,7 @@ from ganforge.search.earlier import MIN_TRIALS, EarlierStudy
 from ganforge.search.grid import grid_points
 from ganforge.search.history import lying_in, moved, seed_after
 from ganforge.search.named_samplers import make_sampler
+from ganforge.search.reported_storage import ReportedStorage
 from ganforge.search.space import Point, Space, axes, canonical, is_active
 from ganforge.search.strategies.base import Candidates
 from ganforge.search.warm_start import WarmStart
@@ -64,7 +65,8 @@ class Sampler:
     first `startup_trials` points are drawn at random by samplers that learn; `kind` is one of
     `named_samplers.KINDS` or a class of one's own. `first_points` are given out first; what they
     leave open is drawn. With `by_stage` what is drawn of a stage's setting is drawn for all stages
-    that have it with the same domain. Where `earlier` studies are believed they propose points
+    that have it with the same domain. With `partial` TPE learns from what trials that are not over
+    have scored so far. Where `earlier` studies are believed they propose points
     (search/warm_start.py), out of `candidates` if these are not to be those of the space.
     """
 
@@ -79,11 +81,12 @@ class Sampler:
         by_stage: bool = False,
         earlier: Sequence[EarlierStudy] = (),
         candidates: Candidates | None = None,
+        partial: bool = False,
     ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.modes = [mode] if isinstance(mode, str) else [*mode]
         self.seed = seed
-        self._made_with = kind, startup_trials, by_stage
+        self._made_with = kind, startup_trials, by_stage, partial and kind == "tpe"
         #: how often the space was edited
         self.edits = 0
         self._use(space)
@@ -106,12 +109,13 @@ class Sampler:
 
     def _use(self, space: Space) -> None:
         """Draw from this space, with a sampler and a study that know of no trial."""
-        kind, startup_trials, by_stage = self._made_with
+        kind, startup_trials, by_stage, partial = self._made_with
         self.axes: dict[str, Axis] = axes(space)
         self._tied = ties(self.axes) if by_stage else {}
         self._kind = make_sampler(kind, seed_after(self.seed, self.edits), startup_trials)
         #: the Optuna study, with a trial for each point that was asked for
         self.study: Study = optuna.create_study(
+            storage=ReportedStorage() if partial else None,
             directions=["maximize" if mode == "max" else "minimize" for mode in self.modes],
             sampler=_OnePoint(self._kind.sampler, self._distributions, self._choose),
             pruner=NopPruner(),

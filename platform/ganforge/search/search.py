@@ -215,6 +215,7 @@ class _Search:
             first_points(opened),
             branches(strategy),
             earlier=from_plain(opened["earlier"]),
+            partial=strategy.pauses,
         )
         self.search_state = SearchState(
             sampler,

@@ -21,13 +21,12 @@ from ganforge.search.sampler import Sampler
 from ganforge.search.stage_facts import to_facts
 from ganforge.search.strategies.base import (
     Begin,
-    Branch,
     Candidates,
     Continue,
-    Point,
     Seen,
     Strategy,
 )
+from ganforge.search.strategies.branching import joined
 from ganforge.search.trial import Configure, State, Trial, rung_works
 from ganforge.settings import SettingsError
 from ganforge.systems.base import Metric
@@ -246,15 +245,16 @@ class SearchState:
             chosen = decision.point is not None
             replaces = decision.branch is not None and decision.branch.replaces is not None
             if not replaces and self.sampler.leads:
-                decision = Begin()
-            trial = self._ask(decision.point, decision.branch, chosen)
+                decision = Begin(joins=decision.joins)
+            trial = self._ask(decision, chosen)
             if trial is not None or self.record.ended:
                 return trial
         return None
 
-    def _ask(self, point: Point | None, branch: Branch | None, chosen: bool) -> Trial | None:
+    def _ask(self, begin: Begin, chosen: bool) -> Trial | None:
         """A new trial, at a point of the strategy's or where the sampler suggests; None where there
         is none: `record.ended` says why, or a strategy that had `chosen` a point decides anew."""
+        point, branch = begin.point, begin.branch
         given = {} if point is None else {"given": True}
         while (found := self.record.draw(point)) is not None:
             try:
@@ -267,6 +267,8 @@ class SearchState:
                 if chosen:
                     return None
                 continue
+            if begin.joins:
+                branch = joined(self.seen(), self.candidates, found)
             number = len(self.trials)
             trial = Trial(number, found, prepared, plan, self.journal.folder(number), branch=branch)
             lineage = {} if branch is None else {"branch": asdict(branch)}

@@ -127,10 +127,12 @@ class Candidates(Protocol):
 @dataclass(frozen=True)
 class Begin:
     """Start a new trial: at `point`, or where the sampler suggests. A `branch` is recorded, and the
-    paused trial that it replaces is stopped."""
+    paused trial that it replaces is stopped. Where the sampler's point turns out to have its first
+    stages in common with a trial, it is a branch of that if it `joins`."""
 
     point: Point | None = None
     branch: Branch | None = None
+    joins: bool = False
 
 
 @dataclass(frozen=True)

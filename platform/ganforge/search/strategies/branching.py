@@ -39,6 +39,12 @@ def origins(seen: Seen, candidates: Candidates, points: Sequence[Point]) -> tupl
     return origin, rung
 
 
+def joined(seen: Seen, candidates: Candidates, point: Point) -> Branch | None:
+    """What a trial at this point branches from; None where it has no stage in common with one."""
+    origin, rung = origins(seen, candidates, [point])
+    return begin(seen, point, origin[0], rung[0]).branch
+
+
 def begin(seen: Seen, point: Point, origin: int, rung: int) -> Begin:
     """A new trial; a branch of a curve where it has so many rungs in common with it."""
     return Begin(point, Branch(seen.curves[origin].number, int(rung)) if rung else None)

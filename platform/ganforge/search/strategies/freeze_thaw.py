@@ -15,15 +15,17 @@ It is the reward rate of optimal stopping (the index of Gittins) with one interm
 that is likely to win is so trained through several rungs without a doubt, and an unlikely one costs
 a rung.
 
-Where a new trial begins is chosen by a Gaussian process over settings and ranks, curve_model.py:
-the best index among points at random, close to good ones, and *branches* of good ones, which differ
-from them in settings of later stages alone. A point that has its first stages in common with a
-trial that has trained them begins where those end: it costs the rest, and what that trial had
-beyond its settings is expected of it too. So a space with settings of late stages is searched from
-few early ones, where they are dear, and one without has no branches. Scores that running trials
-have yet to report count as seen, at their mean, in how sure the model is, and points close to those
-that have not reported at all count less: sixty-four workers do not start sixty-four copies of one
-idea.
+Half of the new trials begin where the search's sampler suggests (Optuna's TPE, which is shown what
+all trials have scored so far), the others where a Gaussian process over settings and ranks promises
+most, curve_model.py: while little is known the first is the better one, and later each tries what
+the other does not see. The process compares points at random, close to good ones, and *branches* of
+good ones, which differ from them in settings of later stages alone. A point that has its first
+stages in common with a trial that has trained them begins where those end: it costs the rest, and
+what that trial had beyond its settings is expected of it too. So a space with settings of late
+stages is searched from few early ones, where they are dear, and one without has no branches. Scores
+that running trials have yet to report count as seen, at their mean, in how sure the model is, and
+points close to those that have not reported at all count less: sixty-four workers do not start
+sixty-four copies of one idea.
 """
 
 from collections.abc import Sequence
@@ -56,11 +58,13 @@ _SAME_IDEA = 0.1
 class FreezeThaw:
     """Freeze-thaw search; see this file's head.
 
-    The first `startup` trials, and of the later decisions the part `explore`, begin at random:
-    where the model is wrong for good, the search is still one at random. `first` bounds the part of
-    all cost that is spent on first rungs, from below and above, while there is a choice: a search
-    that trained nothing to its end, or looked at nothing new, would not notice that it should.
-    `persistence` is the length along which a rank is kept, in doublings of the work.
+    The first `startup` trials begin where the sampler suggests, and of the later ones the part
+    `suggested`, but for those that branch; of all later decisions the part `explore` begins at
+    random: where both models are wrong for good, the search is still one at random. `first` bounds
+    the part of all cost that is spent on first rungs, from below and above, while there is a
+    choice: a search that trained nothing to its end, or looked at nothing new, would not notice
+    that it should. `persistence` is the length along which a rank is kept, in doublings of the
+    work.
 
     For a new trial `drawn` points at random, and for each of `parents` `near` ones and `branched`
     from the end of each stage are compared; `looked_at` get the whole index, in which a gain counts
@@ -69,7 +73,8 @@ class FreezeThaw:
     short one.
     """
 
-    startup: int = 5
+    startup: int = 10
+    suggested: float = 0.5
     explore: float = 0.06
     first: tuple[float, float] = (0.2, 0.5)
     persistence: float = 10.0
@@ -103,26 +108,39 @@ class FreezeThaw:
 
     def next(self, seen: Seen, candidates: Candidates) -> Decision:
         generator = seen.generator()
-        paused = seen.paused
-        if seen.fresh and (len(seen.curves) < self.startup or generator.random() < self.explore):
-            drawn = candidates.draw(generator, 1)
-            if drawn:
-                origin, rung = origins(seen, candidates, drawn)
-                return begin(seen, drawn[0], origin[0], rung[0])
+        explores, suggested = generator.random(2) < (self.explore, self.suggested)
+        drawn = candidates.draw(generator, 1) if seen.fresh else ()
+        if not drawn:
+            seen = replace(seen, fresh=False)
+        elif len(seen.curves) < self.startup:
+            return Begin(joins=True)
+        elif explores:
+            origin, rung = origins(seen, candidates, drawn)
+            return begin(seen, drawn[0], origin[0], rung[0])
         if not any(c.scores for c in seen.curves):
             # nothing to compare with: all failed, or have yet to report
-            if paused:
-                return Continue(paused[0].number)
-            drawn = candidates.draw(generator, 1) if seen.fresh else ()
-            return Begin(drawn[0]) if drawn else Nothing()
+            if seen.paused:
+                return Continue(seen.paused[0].number)
+            return Begin(joins=True) if seen.fresh else Nothing()
         chosen = self._thawed(seen, candidates)
-        if chosen is None and seen.fresh:
-            outlook = _Outlook(self, seen, candidates)
-            points = self._points(candidates, generator, outlook)
-            if points:
-                return outlook.choose(points)
-            chosen = self._thawed(replace(seen, fresh=False), candidates)
-        return Nothing() if chosen is None else Continue(chosen.number)
+        if chosen is not None:
+            return Continue(chosen.number)
+        if not seen.fresh:
+            return Nothing()
+        branches = self._branches(seen, candidates, generator)
+        if suggested and not branches:
+            return Begin(joins=True)
+        outlook = _Outlook(self, seen, candidates)
+        found = outlook.choose(self._points(candidates, generator, outlook))
+        return Begin(joins=True) if suggested and found.branch is None else found
+
+    def _branches(self, seen: Seen, candidates: Candidates, generator: np.random.Generator) -> bool:
+        """Whether a branch may cost less than a point of the sampler's, which has its first stages
+        in common with another by chance alone, or because all trials have."""
+        if self._begins(seen, candidates):
+            return False
+        done = (curve for curve in seen.curves if stages_done(seen, curve))
+        return any(candidates.branch(c.point, 1, generator) is not None for c in done)
 
     def _begins(self, seen: Seen, candidates: Candidates) -> int:
         """The rung at which every new trial begins: 0, unless no setting is of the first stages."""
