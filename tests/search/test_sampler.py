@@ -51,6 +51,44 @@ def test_without_repeats_its_points_are_those_of_optunas_tpe() -> None:
         sampler.report_end(point, "finished", value(point))
 
 
+def test_what_is_not_over_is_to_tpe_what_it_has_scored_so_far() -> None:
+    """Next to Optuna's TPE on a study that is made anew for each suggestion, where trials that have
+    reported are pruned ones."""
+    sampler = Sampler(SPACE, "max", 3, 5, partial=True)
+    tpe, points = TPESampler(seed=3, n_startup_trials=5), list[dict[str, Any]]()
+    for number in range(40):
+        study = optuna.create_study(direction="maximize", sampler=tpe)
+        for earlier, point in enumerate(points):
+            # the newest has yet to report, a third is finished, the others wait at a rung
+            over, silent = earlier % 3 == 0, earlier == number - 1
+            pruned = TrialState.COMPLETE if over else TrialState.PRUNED
+            study.add_trial(
+                optuna.create_trial(
+                    state=TrialState.RUNNING if silent else pruned,
+                    value=value(point) if over and not silent else None,
+                    params=point,
+                    distributions=distributions(SPACE),
+                    intermediate_values={}
+                    if silent
+                    else {r: r * value(point) for r in range(1, 2 + earlier % 4)},
+                )
+            )
+        point = sampler.ask()
+        assert point == study.ask(distributions(SPACE)).params
+        points.append(point)
+        if number:
+            last, earlier = points[-2], number - 1
+            for rung in range(1, 2 + earlier % 4):
+                sampler.report(last, rung, rung * value(last))
+            if earlier % 3 == 0:
+                sampler.report_end(last, "finished", value(last))
+    # those that waited can still end
+    for earlier, point in enumerate(points[:-1]):
+        if earlier % 3:
+            sampler.report_end(point, "finished", value(point))
+    assert [t.state for t in sampler.study.trials].count(TrialState.COMPLETE) == 39
+
+
 @pytest.mark.parametrize("kind", ["tpe", "random", "qmc", "grid"])
 def test_a_finite_space_is_given_out_once_each_and_then_ends(kind: str) -> None:
     sampler = Sampler(SMALL, "min", 1, 4, kind)

@@ -7,7 +7,8 @@ from typing import Any
 
 import driven
 import pytest
-from driven import SPACE, refusing, story
+from driven import SPACE, opened, refusing, story
+from ray import tune
 from small import tiny
 
 from ganforge.search.budget import parse_budget
@@ -56,7 +57,7 @@ def search_state(
     limits: Limits = Limits(TRIALS),  # noqa: B008 (it cannot change)
 ) -> SearchState:
     metric = Metric("score", "max")
-    sampler = Sampler(SPACE, metric.mode, seed, startup_trials=3)
+    sampler = Sampler(SPACE, metric.mode, seed, startup_trials=3, partial=strategy.pauses)
     journal = Journal(str(storage), "search")
     if not journal.events:
         journal.append("opened", experiment="an experiment")
@@ -77,6 +78,17 @@ def score(trial: Trial, stages_done: int) -> float:
 
 def drive(search_state: SearchState) -> None:
     driven.drive(search_state, score)
+
+
+def test_a_point_of_the_sampler_joins_the_trial_that_has_its_first_stage(tmp_path: Path) -> None:
+    space = {"stages.1.epochs": tune.choice([1, 2, 3, 4])}
+    state = opened(tmp_path, space, FreezeThaw(startup=9), Limits(4))
+    driven.drive(state, lambda trial, rung: trial.params["stages.1.epochs"])
+    state.journal.close()
+    begun = [e for e in state.journal.events if e["event"] == "suggested"]
+    assert len(begun) == 4 and not any("given" in event for event in begun)
+    assert "branch" not in begun[0]
+    assert [e["branch"] for e in begun[1:]] == 3 * [{"parent": 0, "rung": 1, "replaces": None}]
 
 
 @pytest.mark.parametrize(
