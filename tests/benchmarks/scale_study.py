@@ -231,7 +231,7 @@ def play(request: SearchRequest, at_a_time: int) -> Played:
     """Begin or resume a study, play it to its end, and time what a search does."""
     clock, memory = Clock(), list[tuple[int, int]]()
     process = psutil.Process()
-    progress = Progress(request.limits.num_trials, request.metric.name, console=quiet())
+    progress = Progress(request.limits, request.metric.name, console=quiet())
 
     def listen(trial: Trial, event: str) -> None:
         with clock("show: line and time left"):

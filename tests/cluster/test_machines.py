@@ -21,6 +21,7 @@ from ganforge.commands.cli import main
 from ganforge.doctor.machine import check_machine
 from ganforge.schedule import Position
 from ganforge.search.dashboard import Progress
+from ganforge.search.limits import Limits
 from ganforge.search.placement import next_yield, stored, update_machines
 from ganforge.search.trial import Trial
 from ganforge.settings import SettingsError
@@ -95,7 +96,7 @@ def test_a_loss_is_said_with_its_machines_and_its_cost(
     update_machines(lost, "first")
     assert lost.losses == [] and lost.machines == ("one", "two")
     update_machines(lost, "second")
-    told = Progress(4, "validation/psnr").line(lost, "placed")
+    told = Progress(Limits(4), "validation/psnr").line(lost, "placed")
     assert "trial 1  runs on one: lost a worker on one, two; continues from image 0" in told
     assert "up to 8 images are trained again" in told
 

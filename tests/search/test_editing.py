@@ -17,7 +17,7 @@ from ganforge.search.budget import parse_budget
 from ganforge.search.candidates import SpaceCandidates
 from ganforge.search.editing import all_distributions, edit_event, in_force, lines
 from ganforge.search.journal import local_file, named
-from ganforge.search.limits import Limits
+from ganforge.search.limits import UNLIMITED_TRIALS, Limits
 from ganforge.search.recorded_space import from_record, to_record
 from ganforge.search.sampler import Sampler
 from ganforge.search.space import axes, described
@@ -297,6 +297,28 @@ def test_what_is_not_given_stays_as_it_was() -> None:
     more = LimitOptions(trials=30, budget="none", patience=0).limits(recorded)
     assert more == Limits(30)
     assert LimitOptions().limits() == Limits(4)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"budget": "30m"}, UNLIMITED_TRIALS),
+        ({"budget": "2$", "price": 1.0}, UNLIMITED_TRIALS),
+        ({"patience": 5}, UNLIMITED_TRIALS),
+        ({"budget": "200trials"}, 200),
+        ({"budget": "0.5trials"}, 1),
+        ({"budget": "30m", "trials": 7}, 7),
+        ({"patience": 0}, 4),
+        ({"budget": "none"}, 4),
+    ],
+)
+def test_what_ends_a_search_says_how_many_trials_it_has(
+    given: dict[str, Any], expected: int
+) -> None:
+    assert LimitOptions(**given).limits().num_trials == expected
+    # what a search was begun with stays
+    recorded = LimitOptions(trials=9).limits().to_record()
+    assert LimitOptions(**given).limits(recorded).num_trials == given.get("trials", 9)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The ETA of a search, against searches whose end is known."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -7,7 +8,11 @@ import pytest
 from ray import tune
 from small import SYSTEM, tiny
 
+from ganforge.console import Console
+from ganforge.search.budget import Spent, parse_budget
+from ganforge.search.dashboard import Progress
 from ganforge.search.eta import SearchEta, expected_share
+from ganforge.search.limits import UNLIMITED_TRIALS, Limits
 from ganforge.search.strategies.catalog import load_strategy
 from ganforge.search.trial import Trial
 from ganforge.training.prepare import Prepared, prepare
@@ -108,3 +113,25 @@ def test_what_the_first_trial_waits_for_is_not_expected_of_the_others(prepared: 
     # a user's own code gets new workers each time
     own = replace(trial, prepared=replace(prepared, sources={"own.py": ""}), images=0)
     assert after_one(own, total) == pytest.approx(2 * (20.5 + 10), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("budget", "spent", "left"),
+    [
+        ("30m", Spent(600.0, 0.0, 3), "20:00"),
+        # 900 of 3,600 device-seconds in ten minutes: three quarters are left
+        ("1gpu-hours", Spent(600.0, 900.0, 3), "30:00"),
+        ("4$", Spent(600.0, 1800.0, 3), "30:00"),
+        ("1gpu-hours", Spent(600.0, 0.0, 3), None),
+        ("200trials", Spent(600.0, 900.0, 3), None),
+    ],
+)
+def test_a_budget_says_when_a_search_ends(budget: str, spent: Spent, left: str | None) -> None:
+    limits = Limits(UNLIMITED_TRIALS, parse_budget(budget, 2.0))
+    progress = Progress(limits, "score", console=Console(file=io.StringIO()))
+    progress.spent = lambda: spent
+    assert progress.left() == ("" if left is None else f", about {left} left")
+    title = str(progress.table().title)
+    done = 0.0 if limits.budget is None else limits.budget.used(spent) / limits.budget.amount
+    assert title.count("█") == (round(20 * done) if budget != "200trials" else 0)
+    assert "0 trials ended" in title, "there is no number to count up to"

@@ -257,7 +257,7 @@ def test_the_file_for_optuna_keeps_nothing_in_memory(tmp_path: Path) -> None:
 def test_the_table_shows_those_of_many_trials_that_changed_last(tmp_path: Path) -> None:
     state = opened(tmp_path, SPACE, Halving(), Limits(60), kind="random")
     drive(state)
-    progress = Progress(60, "score", console=Console(file=io.StringIO()))
+    progress = Progress(Limits(60), "score", console=Console(file=io.StringIO()))
     for trial in state.trials.values():
         progress(trial, "ended")
     progress(state.trials[3], "ended")

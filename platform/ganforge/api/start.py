@@ -87,7 +87,7 @@ def tune(
     trials: int | None = None,
     budget: str | None = None,
     patience: int | None = None,
-    strategy: str = "halving",
+    strategy: str | None = None,
     sampler: str = "tpe",
     points: str | Path | None = None,
     points_by: str | None = None,

@@ -59,9 +59,10 @@ class LimitOptions:
     confirm_seeds: int | None = None
 
     def limits(self, recorded: Mapping[str, Any] | None = None) -> "Limits":
-        """The limits that are meant: what is not given is as `recorded`, in a resumed search."""
+        """The limits that are meant: what is not given is as `recorded`, in a resumed search. A
+        budget or patience alone leaves the number of trials open."""
         from ganforge.search.budget import parse_budget, parse_trial_limit
-        from ganforge.search.limits import Limits
+        from ganforge.search.limits import UNLIMITED_TRIALS, Limits
 
         known = dict(recorded or {})
         budget = _given(self.budget, known.get("budget"))
@@ -74,9 +75,15 @@ class LimitOptions:
                 f"confirm-seeds = {self.confirm_seeds}: give --confirm too, how many of the best "
                 "configurations are trained again"
             )
+        allowed = None if budget is None else parse_budget(budget, price)
+        trials = DEFAULT_TRIALS
+        if allowed is not None and not allowed.ends_trials:
+            trials = max(1, int(allowed.amount))
+        elif allowed is not None or patience:
+            trials = UNLIMITED_TRIALS
         return Limits(
-            self.trials or known.get("trials") or DEFAULT_TRIALS,
-            None if budget is None else parse_budget(budget, price),
+            self.trials or known.get("trials") or trials,
+            allowed,
             patience or None,
             None if trial_limit is None else parse_trial_limit(trial_limit),
             confirm,

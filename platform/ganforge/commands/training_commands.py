@@ -99,9 +99,12 @@ def tune(
     system: System = None, preset: Preset = None, data: Data = None, settings: File = None,
     space: Annotated[str | None, typer.Option(help="search space: a name or a file")] = None,
     strategy: Annotated[
-        str,
-        typer.Option(help="halving, freeze-thaw, pbt, tpe, nsga2, random, grid or FILE.py:Class"),
-    ] = "halving",
+        str | None,
+        typer.Option(
+            help="halving, freeze-thaw, pbt, tpe, nsga2, random, grid or FILE.py:Class; default: "
+            "freeze-thaw with a --budget, else halving"
+        ),
+    ] = None,
     sampler: Annotated[
         str, typer.Option(help="tpe, nsga2, gp, cmaes, random, qmc, or a class of Optuna's kind")
     ] = "tpe",
@@ -120,7 +123,12 @@ def tune(
         typer.Option(help="an experiment whose trials guide the search; repeatable"),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="how many configurations are tried; default: 4")
+        int | None,
+        typer.Option(
+            min=1,
+            help="how many configurations are tried; default: 4, or what --budget or --patience "
+            "leave room for",
+        ),
     ] = None,
     budget: Annotated[
         str | None,

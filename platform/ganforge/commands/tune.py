@@ -1,7 +1,7 @@
 """`ganforge tune`: search a system's settings."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from ganforge.settings import SettingsError
 from ganforge.systems.catalog import load_system
 
 if TYPE_CHECKING:
+    from ganforge.search.budget import Spent
     from ganforge.search.limits import Limits
     from ganforge.search.result import SearchResult
     from ganforge.search.space import Space
@@ -48,7 +49,7 @@ class TuneOptions:
     """The options of `ganforge tune`, besides those about settings."""
 
     space: str | Mapping[str, Any] | None = None
-    strategy: str = "halving"
+    strategy: str | None = None
     sampler: str = "tpe"
     population: int | None = None
     points: str | None = None
@@ -84,10 +85,12 @@ class Searched:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is searched, as checked with the settings: the domains, the line for each that --set
-    fixes, several metrics, and the points of a file (None: they are of runs)."""
+    """What is searched, as checked with the settings: the strategy's name and the strategy, the
+    domains, the line for each that --set fixes, several metrics, and the points of a file (None:
+    they are of runs)."""
 
     options: TuneOptions
+    name: str
     strategy: "Strategy"
     limits: "Limits"
     domains: dict[str, Any]
@@ -100,6 +103,7 @@ class _Asked:
         cls,
         options: TuneOptions,
         settings_options: CliOptions,
+        name: str,
         strategy: "Strategy",
         limits: "Limits",
         checked: Checked,
@@ -108,11 +112,11 @@ class _Asked:
 
         system, settings = checked.system, checked.settings
         objectives = choose_metrics(load_system(system), options.metrics, settings)
-        if options.strategy == "pbt":
+        if name == "pbt":
             members(options.population, limits.num_trials, len(settings.stages))
         domains, fixed = load_space(options.space, system, settings, settings_options, strategy)
         points = points_of_file(options.points, domains, settings)
-        return cls(options, strategy, limits, domains, fixed, objectives, points)
+        return cls(options, name, strategy, limits, domains, fixed, objectives, points)
 
 
 def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
@@ -122,16 +126,16 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
     """
     check_addresses(options.tracking_uri, options.storage)
     listeners = load_listeners(options.listeners)
-    strategy = _checked_strategy(options)
+    _check_options(options)
     before = _earlier(options.storage, options)
     limits = options.limits.limits(before.in_force.get("limits"))
-    _check_several(options, limits)
+    name, strategy = _strategy(options, before, limits)
     settings_options = as_recorded(settings_options, before)
     named = settings_options.system or settings_options.settings_file
     # several metrics are looked at together
     metric = options.metrics[0] if len(options.metrics) == 1 else None
     checked = check_start(settings_options, metric, "paper" if named else "quick", options.accept)
-    asked = _Asked.of(options, settings_options, strategy, limits, checked)
+    asked = _Asked.of(options, settings_options, name, strategy, limits, checked)
     if options.dry_run:
         return checked.show()
     start = checked.prepare()
@@ -141,32 +145,38 @@ def tune(settings_options: CliOptions, options: TuneOptions) -> Searched | None:
     return _search(start, asked, listeners)
 
 
-def _checked_strategy(options: TuneOptions) -> "Strategy":
-    """The strategy; SettingsError where an option is bad whatever the settings are."""
+def _check_options(options: TuneOptions) -> None:
+    """SettingsError where an option is bad whatever the settings are."""
     from ganforge.search.budget import parse_bytes
     from ganforge.search.named_samplers import make_sampler
-    from ganforge.search.strategies.catalog import load_strategy
     from ganforge.tracking.registry import check_model_name
 
     if options.register is not None:
         check_model_name(options.register, "--register")
     _check_nodes(options.nodes)
-    strategy = load_strategy(options.strategy, population=options.population)
-    check_warm_start(options.warm_start, options.strategy, options.sampler, options.metrics)
     make_sampler(options.sampler, options.seed, 1)
     check_points_by(options.points, options.points_by)
     if options.keep_bytes is not None:
         parse_bytes(options.keep_bytes)
-    return strategy
 
 
-def _check_several(options: TuneOptions, limits: "Limits") -> None:
-    """SettingsError where what is asked for does not work with several metrics."""
+def _strategy(options: TuneOptions, before: Earlier, limits: "Limits") -> "tuple[str, Strategy]":
+    """The strategy, with its name; SettingsError where it is unknown, or does not go with the other
+    options. Where none is given it is that of the search that is continued, else freeze-thaw, which
+    a budget ends, or without a budget halving, which ends by itself."""
     from ganforge.search.objectives import check_several
+    from ganforge.search.strategies.catalog import load_strategy
 
-    if len(options.metrics) > 1:
+    several = len(options.metrics) > 1
+    budgeted = limits.budget is not None and limits.budget.ends_trials and not several
+    name = options.strategy or before.in_force.get("strategy")
+    name = name or ("freeze-thaw" if budgeted and options.population is None else "halving")
+    strategy = load_strategy(name, population=options.population)
+    check_warm_start(options.warm_start, name, options.sampler, options.metrics)
+    if several:
         seeds = options.seeds or 1
-        check_several(options.strategy, options.sampler, seeds, limits.confirm, options.warm_start)
+        check_several(name, options.sampler, seeds, limits.confirm, options.warm_start)
+    return name, strategy
 
 
 def _earlier(storage: str, options: TuneOptions) -> Earlier:
@@ -199,6 +209,8 @@ def _search(start: Start, asked: _Asked, listeners: Listeners) -> Searched:
     console = Console()
     print_images(start.images)
     _print(console, asked.fixed)
+    if options.strategy is None and asked.name == "freeze-thaw":
+        _print(console, ["strategy      freeze-thaw, as there is a budget (--strategy)"])
     points = asked.points
     if points is None and options.points is not None:
         ranked_by = points_metric(options.points, options.points_by, start.metric)
@@ -215,7 +227,7 @@ def _search(start: Start, asked: _Asked, listeners: Listeners) -> Searched:
         # before Ray: it takes as long to start, and the workers get its address
         own_server(uri, local_folder(storage), wanted=wanted),
         session(threads=settings.threads) as joined,
-        Progress(limits.num_trials, start.metric.name, share=share, console=console) as progress,
+        Progress(limits, start.metric.name, share=share, console=console) as progress,
     ):
         request = SearchRequest(
             start.prepared,
@@ -225,7 +237,7 @@ def _search(start: Start, asked: _Asked, listeners: Listeners) -> Searched:
             uri,
             options.experiment,
             limits=limits,
-            strategy=options.strategy,
+            strategy=asked.name,
             sampler=options.sampler,
             population=options.population,
             points=points or (),
@@ -248,7 +260,12 @@ def _search(start: Start, asked: _Asked, listeners: Listeners) -> Searched:
             progress(trial, event)
             pass_on(listeners, trial, event)
 
-        result = search(request, listen, lambda view: _announce(console, uri, view))
+        def begun(view: str, spent: "Callable[[], Spent]") -> None:
+            progress.spent = spent
+            if view:
+                _announce(console, uri, view)
+
+        result = search(request, listen, begun)
     print_result(console, result, start.metric, uri, storage, start_values(domains, settings))
     if asked.objectives:
         print_front(console, result, asked.objectives)

@@ -56,6 +56,10 @@ class Budget:
         number; time and money end a trial at its next rung."""
         return self.used(spent) >= self.amount
 
+    def left(self, spent: Spent) -> float:
+        """What is left of `amount`, in its unit; at least 0."""
+        return max(0.0, self.amount - self.used(spent))
+
     @property
     def ends_trials(self) -> bool:
         return self.unit != "trials"

@@ -2,13 +2,15 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import Self
 
 from ganforge.console import CellTable, Console, Live, Table, duration, in_notebook
+from ganforge.search.budget import Budget, Spent
 from ganforge.search.eta import SearchEta
+from ganforge.search.limits import UNLIMITED_TRIALS, Limits
 from ganforge.search.trial import Trial
 
 _COLOURS = {
@@ -28,14 +30,16 @@ _CELL_SECONDS = 0.5
 
 
 class Progress:
-    """Listens to a search: `with Progress(8, "validation/psnr") as it: search(…, listener=it)`.
-    Each trial is expected to train `share` of a whole run."""
+    """Listens to a search: `with Progress(Limits(8), "validation/psnr") as it: search(…, it)`.
+    Each trial is expected to train `share` of a whole run. `spent`, which may be set later, says
+    what the search has taken of its budget."""
 
     def __init__(
-        self, num_trials: int, metric: str, *, share: float = 1.0, console: Console | None = None
+        self, limits: Limits, metric: str, *, share: float = 1.0, console: Console | None = None
     ):
-        self.num_trials, self.metric = num_trials, metric
-        self.eta = SearchEta(num_trials, share)
+        self.limits, self.metric = limits, metric
+        self.eta = SearchEta(limits.num_trials, share)
+        self.spent: Callable[[], Spent] = Spent
         self.console = console or Console()
         #: in the order in which they changed last
         self.trials: dict[int, Trial] = {}
@@ -107,8 +111,33 @@ class Progress:
 
     def left(self) -> str:
         """How long the search will still take; empty while that is unknown, and at its end."""
-        seconds = self.eta.remaining(len(self.trials))
+        counted = self.limits.num_trials < UNLIMITED_TRIALS
+        by_trials = self.eta.remaining(len(self.trials)) if counted else None
+        seconds = min((s for s in (by_trials, self._budget_left()) if s is not None), default=0.0)
         return f", about {duration(seconds)} left" if seconds else ""
+
+    @property
+    def _budget(self) -> Budget | None:
+        """The budget that ends the search whatever number of trials it has."""
+        budget = self.limits.budget
+        return budget if budget is not None and budget.ends_trials else None
+
+    def _budget_left(self) -> float | None:
+        """Seconds until the budget is used up, at the rate so far; None without one."""
+        if self._budget is None:
+            return None
+        spent = self.spent()
+        used, left = self._budget.used(spent), self._budget.left(spent)
+        if self._budget.unit == "seconds" or not used:
+            return left if self._budget.unit == "seconds" else None
+        return left / used * spent.seconds
+
+    def _done(self, ended: int) -> float:
+        """The part of the search that is over, by trials or by its budget."""
+        parts = [ended / self.limits.num_trials]
+        if self._budget is not None:
+            parts.append(self._budget.used(self.spent()) / self._budget.amount)
+        return min(1.0, max(parts))
 
     def table(self) -> Table:
         """The trials so far; of many those that changed last."""
@@ -119,9 +148,10 @@ class Progress:
         elapsed = duration(time.monotonic() - self._began)
         with self._lock:
             left = self.left()
-        done = round(_BAR * min(1.0, ended / self.num_trials))
+        done = round(_BAR * self._done(ended))
         bar = "█" * done + "░" * (_BAR - done)
-        title = f"{bar} {ended} of {self.num_trials} trials ended after {elapsed}{left}"
+        of = f" of {self.limits.num_trials}" if self.limits.num_trials < UNLIMITED_TRIALS else ""
+        title = f"{bar} {ended}{of} trials ended after {elapsed}{left}"
         table = Table(title=title, title_justify="left", expand=False)
         names = ("trial", "state", "stage", "α", self.metric.rpartition("/")[2].upper(), "ETA")
         for name in (*names, "settings"):

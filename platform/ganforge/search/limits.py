@@ -9,6 +9,9 @@ from typing import Any
 from ganforge.search.budget import Budget, Spent
 from ganforge.search.trial import Trial
 
+#: of a search that a budget or patience ends: more than any has room for
+UNLIMITED_TRIALS = 100_000
+
 
 @dataclass(frozen=True)
 class Limits:

@@ -18,6 +18,7 @@ from ganforge.cluster.train import make_job
 from ganforge.cluster.trial_drivers import TrialDrivers
 from ganforge.run_names import new_name
 from ganforge.schedule import Plan
+from ganforge.search.budget import Spent
 from ganforge.search.by_stage import branches, space_for
 from ganforge.search.capacity import wait_for_capacity
 from ganforge.search.costs import search_costs
@@ -60,13 +61,14 @@ _DRIVER = {"CPU": 0, "node:__internal_head__": 0.001}
 def search(
     request: SearchRequest,
     listener: Listener | None = None,
-    announce: Callable[[str], None] | None = None,
+    announce: Callable[[str, Callable[[], Spent]], None] | None = None,
 ) -> SearchResult:
     """Search, or continue an earlier search.
 
     A session (cluster/session.py) must be open. `listener(trial, event)` is called with started,
-    placed, progress, rung, stage and ended, `announce` with the path of the comparison view under
-    the tracking store's address, before the first trial.
+    placed, progress, rung, stage and ended, `announce` before the first trial: with the path of the
+    comparison view under the tracking store's address, empty without one, and with what says at any
+    time what the search has taken.
     """
     settings = request.prepared.settings
     check_space(request.space, settings)
@@ -255,10 +257,10 @@ class _Search:
 
         self.callback = TuneCallback(self.search_state, self.tracking, listen, drivers)
 
-    def run(self, announce: Callable[[str], None] | None) -> SearchResult:
+    def run(self, announce: Callable[[str, Callable[[], Spent]], None] | None) -> SearchResult:
         """Until no trial is left, or it is interrupted; every run is ended, whatever happens."""
-        if announce is not None and self.tracking.view:
-            announce(self.tracking.view)
+        if announce is not None:
+            announce(self.tracking.view, lambda: self.search_state.spent)
         try:
             self.callback.end_decided()
             if not self.search_state.over:
