@@ -165,11 +165,13 @@ def _strategy(options: TuneOptions, before: Earlier, limits: "Limits") -> "tuple
     options. Where none is given it is that of the search that is continued, else freeze-thaw, which
     a budget ends, or without a budget halving, which ends by itself."""
     from ganforge.search.objectives import check_several
-    from ganforge.search.strategies.catalog import load_strategy
+    from ganforge.search.strategies.catalog import STRATEGIES, load_strategy
 
     several = len(options.metrics) > 1
     budgeted = limits.budget is not None and limits.budget.ends_trials and not several
-    name = options.strategy or before.in_force.get("strategy")
+    recorded = before.in_force.get("strategy")
+    # a journal says which of ours it was; a file of somebody's own is run only where it is given
+    name = options.strategy or (recorded if recorded in tuple(STRATEGIES) else None)
     name = name or ("freeze-thaw" if budgeted and options.population is None else "halving")
     strategy = load_strategy(name, population=options.population)
     check_warm_start(options.warm_start, name, options.sampler, options.metrics)
