@@ -19,7 +19,9 @@ from ganforge.search.strategies.base import (
     Seen,
 )
 from ganforge.search.strategies.branching import joined
-from ganforge.search.strategies.freeze_thaw import FreezeThaw, rate_of_gain
+from ganforge.search.strategies.freeze_thaw import FreezeThaw, _index
+from ganforge.search.strategies.gain import rate_of_gain
+from ganforge.search.strategies.persistence import Persistence
 
 WORK = (1.0, 3.0, 12.0)
 #: draws nothing, so that a decision can be told beforehand
@@ -222,13 +224,19 @@ def test_at_each_rung_the_first_waits() -> None:
     assert STRATEGY.next(seen(*alone, fresh=False), Line()) == Continue(3)
 
 
-def test_the_index_of_a_place_is_expected_improvement_of_a_normal_one() -> None:
-    curves, rank = ladder(), 1.3
-    found = STRATEGY._index(seen(*curves), np.array([2]), np.array([rank]))
-    kept = np.exp(-np.log2(16 / 4) / STRATEGY.persistence)
-    ahead, deviation = kept * rank - norm.ppf(1 - 0.5 / 8), np.sqrt(1 - kept**2)
-    z = ahead / deviation
-    assert found == pytest.approx((ahead * norm.cdf(z) + deviation * norm.pdf(z)) / 12, rel=1e-9)
+def test_the_index_of_one_that_waits_is_expected_improvement_of_a_normal_one() -> None:
+    process = Persistence(np.array(WORK), length=10.0, noise=0.0)
+    finished = np.array([[0.4, 1.1], [-0.3, 0.2]])
+    found = _index(process, finished, np.array([2]), np.array([0.9]), np.array(WORK))
+    kept = np.exp(-np.log2(16 / 4) / 10)
+    deviation = np.sqrt(1 - kept**2)
+    # the mean of the larger of two normal numbers (Clark 1961)
+    means, apart = kept * np.array([1.1, 0.2]), np.sqrt(2) * deviation
+    far = (means[0] - means[1]) / apart
+    best = means[0] * norm.cdf(far) + means[1] * norm.cdf(-far) + apart * norm.pdf(far)
+    z = (0.9 - best) / deviation
+    expected = ((0.9 - best) * norm.cdf(z) + deviation * norm.pdf(z)) / 12
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_trial_continues_at_once_if_it_would_be_the_next_choice() -> None:

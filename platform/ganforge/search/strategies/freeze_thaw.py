@@ -1,19 +1,12 @@
 """Pauses trials instead of stopping them, and continues the one that promises most for its cost.
 
 Freeze-thaw search (arXiv:1406.3896) on ranks. Curves flatten, cross and diverge; what persists from
-one rung to the next is the order. So a score counts as its rank among all trials at its rung, a
-normal quantile, and the rank at the end is expected to follow from the last one as an
-Ornstein-Uhlenbeck process in the logarithm of the work: with p = exp(-log(work ratio) / length) it
-is normal with mean p times the rank and variance 1 - p^2. At each free worker the first of those
-that wait at each rung is a candidate, and so is a new trial, of which nothing is known. A
-candidate's value is the best rate of gain per cost of any plan "look at rung h, and train to the
-end if it looks good enough there": with m the mean of the final rank after that look,
-
-    index = max over h and c of  E[(final - best)+ ; m > c] / (cost(h) + P(m > c) cost(h to end)).
-
-It is the reward rate of optimal stopping (the index of Gittins) with one intermediate look. A trial
-that is likely to win is so trained through several rungs without a doubt, and an unlikely one costs
-a rung.
+one rung to the next is the order. So a score counts as its rank among all trials at its rung, and
+what the ranks of a trial say of its last one is learnt from all trials, persistence.py: where early
+scores predict late ones much is looked at and little finished, and where they do not, the other way
+round. At each free worker, of those that wait at each rung the one of which most is expected is a
+candidate, and so is a new trial, of which nothing is known. The one that may gain most for its cost
+is chosen, gain.py.
 
 Half of the new trials begin where the search's sampler suggests (Optuna's TPE, which is shown what
 all trials have scored so far), the others where a Gaussian process over settings and ranks promises
@@ -32,7 +25,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from ganforge.search.strategies.base import (
     Begin,
@@ -46,10 +38,9 @@ from ganforge.search.strategies.base import (
 )
 from ganforge.search.strategies.branching import begin, common, origins, stages_done
 from ganforge.search.strategies.curve_model import Array, CurveModel, Indices, Observed, rank_scores
+from ganforge.search.strategies.gain import improvement, rate_of_gain
+from ganforge.search.strategies.persistence import Persistence, expected_best, learnt
 
-#: how likely a look is at least this good, from the best looks down: a trial of a good search is
-#: trained to its end because its look was one in a thousand
-_CHANCES = np.array([0.0005, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.25, 0.4, 0.6, 1.0])
 #: root mean square difference of settings, of their ranges, below which two points are one idea
 _SAME_IDEA = 0.1
 
@@ -63,8 +54,8 @@ class FreezeThaw:
     random: where both models are wrong for good, the search is still one at random. `first` bounds
     the part of all cost that is spent on first rungs, from below and above, while there is a
     choice: a search that trained nothing to its end, or looked at nothing new, would not notice
-    that it should. `persistence` is the length along which a rank is kept, in doublings of the
-    work.
+    that it should. `persistence` is the length
+    along which a rank is expected to be kept, in doublings of the work.
 
     For a new trial `drawn` points at random, and for each of `parents` `near` ones and `branched`
     from the end of each stage are compared; `looked_at` get the whole index, in which a gain counts
@@ -153,7 +144,10 @@ class FreezeThaw:
 
     def _thawed(self, seen: Seen, candidates: Candidates) -> Curve | None:
         """The paused trial that is continued; None for a new one, or where there is neither."""
-        waiting = _heads(seen)
+        work = np.array(seen.work)
+        ranks = 2 * _ranks(seen.curves, seen.rungs)
+        process = learnt(ranks, work, self.persistence)
+        waiting = _heads(seen, process.final(ranks))
         # the cost of a unit of work, for those that have yet to report
         rate = {c.number: sum(c.costs) / sum(seen.work[: c.rung]) for c in seen.curves if c.rung}
         rate = {number: found for number, found in rate.items() if found > 0}
@@ -170,27 +164,14 @@ class FreezeThaw:
             return None
         # last, a new one: no rank, and no rung but those that all have in common
         rung = np.array([c.rung for c, _ in waiting] + [self._begins(seen, candidates)])
-        rank = np.array([p for _, p in waiting] + [0.0])
+        mean = np.array([p for _, p in waiting] + [0.0])
         cost = np.array([rate.get(c.number, usual) for c, _ in waiting] + [usual])
-        index = self._index(seen, rung, rank) / cost
+        finished = ranks[[c.state == "finished" for c in seen.curves], :-1]
+        index = _index(process, finished, rung, mean, work) / cost
         if not seen.fresh or first > high * spent:
             index = index[:-1]
         best = int(index.argmax())
         return waiting[best][0] if best < len(waiting) else None
-
-    def _index(self, seen: Seen, rung: Indices, rank: Array) -> Array:
-        """The index of trials that have reached so many rungs, and their ranks at the last."""
-        work = np.array(seen.work)
-        done = np.log2(np.cumsum(work))
-        kept = np.exp(-np.abs(done[:, None] - done) / self.persistence)
-        # of a trial's rank, for each rung; zero where it has none
-        held = np.where(rung[:, None] > 0, kept[np.maximum(rung, 1) - 1], 0.0)
-        variance = np.maximum(1 - held[:, -1] ** 2, 1e-9)
-        taken = np.minimum(kept[:, -1] ** 2 * (1 - held**2), variance[:, None])
-        taken = np.where(np.arange(seen.rungs) >= rung[:, None], taken, 0.0)
-        count = sum(1 for c in seen.curves if c.scores or c.state == "failed")
-        best = float(ndtri(1 - 0.5 / max(count, 2)))
-        return rate_of_gain(held[:, -1] * rank - best, variance, taken, rung, work)
 
     def _points(
         self, candidates: Candidates, generator: np.random.Generator, outlook: "_Outlook"
@@ -275,7 +256,7 @@ class _Outlook:
         mean, variance = self.model.final(features, trial)
         apart = self._apart(features)
         # a whole look at all of them is dear: first by the gain per cost of training to the end
-        rough = _improvement(mean - self._best, np.sqrt(variance)) * apart / (rates * rest)
+        rough = improvement(mean - self._best, np.sqrt(variance)) * apart / (rates * rest)
         keep = np.argsort(-rough, kind="stable")[: self._strategy.looked_at]
         taken = self.model.known(features[keep], trial[keep], first[keep])
         index = rate_of_gain(
@@ -298,15 +279,25 @@ class _Outlook:
         return found
 
 
-def _heads(seen: Seen) -> list[tuple[Curve, float]]:
-    """The first by rank of the paused trials at each rung, and its rank there."""
+def _heads(seen: Seen, mean: Array) -> list[tuple[Curve, float]]:
+    """Of the paused trials at each rung the one of which most is expected, and how much."""
     found: dict[int, tuple[Curve, float]] = {}
-    for curve, row in zip(seen.curves, _ranks(seen.curves, seen.rungs), strict=True):
-        if curve.state == "paused":
-            rank = 2 * float(row[curve.rung - 1]) if curve.rung else 0.0
-            if curve.rung not in found or rank > found[curve.rung][1]:
-                found[curve.rung] = (curve, rank)
+    for curve, expected in zip(seen.curves, mean.tolist(), strict=True):
+        if curve.state == "paused" and (curve.rung not in found or expected > found[curve.rung][1]):
+            found[curve.rung] = (curve, expected)
     return [found[rung] for rung in sorted(found)]
+
+
+def _index(process: Persistence, finished: Array, rung: Indices, mean: Array, work: Array) -> Array:
+    """The index of trials that have reached so many rungs, and of whose last rank so much is
+    expected: what there is to improve on is the best of those that have `finished`, given by their
+    ranks but for the last, of which no more is known than its order."""
+    held = process.explained[rung]
+    variance = np.maximum(1 - held, 1e-9)
+    taken = np.minimum(process.explained[1:] - held[:, None], variance[:, None])
+    taken = np.where(np.arange(len(work)) >= rung[:, None], np.maximum(taken, 0.0), 0.0)
+    best = expected_best(process, finished)
+    return rate_of_gain(mean - best, variance, taken, rung, work)
 
 
 def _ranks(curves: Sequence[Curve], rungs: int) -> Array:
@@ -344,31 +335,3 @@ def _spread(observed: Observed, count: int) -> Indices:
     best, rest = order[: count // 2], np.sort(order[count // 2 :])
     even = rest[np.linspace(0, len(rest) - 1, count - count // 2).astype(int)]
     return np.sort(np.concatenate([best, even]))
-
-
-def _improvement(ahead: Array, deviation: Array) -> Array:
-    """Expected improvement of a normal score whose mean is `ahead` of the best."""
-    z = ahead / deviation
-    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    return np.maximum(ahead * ndtr(z) + deviation * density, 1e-300)
-
-
-def rate_of_gain(ahead: Array, variance: Array, taken: Array, first: Indices, work: Array) -> Array:
-    """The index of this file's head per unit of work, over all rungs to look at: (points,).
-
-    `taken` is the variance that a look at each rung takes away, (points, rungs)."""
-    # each bin at its mean
-    part = np.diff(_CHANCES, prepend=0.0)
-    density = np.exp(-0.5 * ndtri(_CHANCES) ** 2) / np.sqrt(2 * np.pi)
-    looks = np.diff(density, prepend=0.0) / part
-    done = np.concatenate([[0.0], np.cumsum(work)])
-    look = np.maximum(done[1:] - done[first][:, None], 1e-12)
-    rest = done[-1] - done[1:]
-    after = np.sqrt(np.maximum(variance[:, None] - taken, 1e-12))
-    means = ahead[:, None, None] + np.sqrt(taken)[:, :, None] * looks
-    gain = np.cumsum(part * _improvement(means, after[:, :, None]), axis=2)
-    rate = (gain / (look[:, :, None] + rest[:, None] * _CHANCES)).max(axis=2)
-    whole = _improvement(ahead, np.sqrt(variance)) / look[:, -1]
-    rate = np.where(np.arange(len(work)) >= first[:, None], rate, 0.0)
-    rate[:, -1] = whole
-    return rate.max(axis=1)
