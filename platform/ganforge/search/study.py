@@ -242,38 +242,36 @@ class SearchState:
                 # it would be the same until something is reported
                 self._idle_since = self.record.changes
                 break
-            chosen = decision.point is not None
             replaces = decision.branch is not None and decision.branch.replaces is not None
             if not replaces and self.sampler.leads:
                 decision = Begin(joins=decision.joins)
-            trial = self._ask(decision, chosen)
+            trial = self._ask(decision)
             if trial is not None or self.record.ended:
                 return trial
         return None
 
-    def _ask(self, begin: Begin, chosen: bool) -> Trial | None:
-        """A new trial, at a point of the strategy's or where the sampler suggests; None where there
-        is none: `record.ended` says why, or a strategy that had `chosen` a point decides anew."""
+    def _ask(self, begin: Begin) -> Trial | None:
+        """A new trial, at a point of the strategy's or where the sampler suggests. None where there
+        is none, `record.ended` says why, or where the settings refuse the point: then the strategy
+        decides anew, as it does in a search that is resumed after the refusal."""
         point, branch = begin.point, begin.branch
         given = {} if point is None else {"given": True}
-        while (found := self.record.draw(point)) is not None:
-            try:
-                prepared, plan = self.configure(found)
-            except SettingsError as error:
-                # no trial, and no run: the sampler learns that this point is refused
-                reason = str(error).splitlines()[0]
-                self.journal.append("refused", params=found, reason=reason, **given)
-                self.record.refuse(found, reason)
-                if chosen:
-                    return None
-                continue
-            if begin.joins:
-                branch = joined(self.seen(), self.candidates, found)
-            number = len(self.trials)
-            trial = Trial(number, found, prepared, plan, self.journal.folder(number), branch=branch)
-            lineage = {} if branch is None else {"branch": asdict(branch)}
-            return self._begin(trial, **given, **lineage)
-        return None
+        if (found := self.record.draw(point)) is None:
+            return None
+        try:
+            prepared, plan = self.configure(found)
+        except SettingsError as error:
+            # no trial, and no run: the sampler learns that this point is refused
+            reason = str(error).splitlines()[0]
+            self.journal.append("refused", params=found, reason=reason, **given)
+            self.record.refuse(found, reason)
+            return None
+        if begin.joins:
+            branch = joined(self.seen(), self.candidates, found)
+        number = len(self.trials)
+        trial = Trial(number, found, prepared, plan, self.journal.folder(number), branch=branch)
+        lineage = {} if branch is None else {"branch": asdict(branch)}
+        return self._begin(trial, **given, **lineage)
 
     def _begin(self, trial: Trial, **facts: Any) -> Trial:
         trial.run = self.open_run(trial)

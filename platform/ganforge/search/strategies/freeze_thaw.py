@@ -54,8 +54,8 @@ class FreezeThaw:
     random: where both models are wrong for good, the search is still one at random. `first` bounds
     the part of all cost that is spent on first rungs, from below and above, while there is a
     choice: a search that trained nothing to its end, or looked at nothing new, would not notice
-    that it should. `persistence` is the length
-    along which a rank is expected to be kept, in doublings of the work.
+    that it should. `persistence` is the length along which a rank is expected to be kept, in
+    doublings of the work.
 
     For a new trial `drawn` points at random, and for each of `parents` `near` ones and `branched`
     from the end of each stage are compared; `looked_at` get the whole index, in which a gain counts
