@@ -4,6 +4,7 @@ import base64
 import io
 import math
 import re
+import warnings
 from dataclasses import replace
 
 import optuna
@@ -49,7 +50,8 @@ ROWS = [
 
 
 def study_of(rows: list[TrialRow]) -> optuna.Study:
-    states = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
+    pruned = dict.fromkeys(("stopped", "paused"), TrialState.PRUNED)
+    states = {"finished": TrialState.COMPLETE, **pruned}
     made = optuna.create_study(direction="maximize")
     for row in rows:
         values = {k + 1: s.metrics[PSNR] for k, s in enumerate(row.stages)}
@@ -222,3 +224,26 @@ def test_settings_of_later_stages_explain_nothing_of_the_first(monkeypatch: pyte
     monkeypatch.setattr(optuna.importance, "get_param_importances", spy)
     assert png(importance(made, 2, "max")).startswith(b"\x89PNG")
     assert asked == [set(names), set(names) - {"stages.1.rate"}]
+
+
+def test_many_trials_are_told_apart_by_their_score_and_few_by_name() -> None:
+    rows = [
+        trial(k, "paused" if k % 3 else "finished", [20 + k % 7.0], rate=1e-4 * (k + 1), loss=None)
+        for k in range(120)
+    ]
+    with warnings.catch_warnings():
+        # where the legend is larger than the image there is no room for axes
+        warnings.simplefilter("error")
+        png(searched(rows).parallel())
+    legend = searched(rows).parallel().axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "trial 6, the best",
+        "better",
+        "worse",
+        "not finished",
+    ]
+    few = searched(rows[:3]).parallel().axes[0].get_legend()
+    assert few is not None
+    named = {text.get_text() for text in few.get_texts()}
+    assert named == {"trial 0", "trial 1 (paused)", "trial 2 (paused)"}

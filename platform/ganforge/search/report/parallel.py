@@ -9,18 +9,23 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Any
 
+from matplotlib import colormaps
+
 from ganforge.search.report.figure import Omitted, Plot, figure, legend
 from ganforge.search.report.table import TrialRow
 from ganforge.tracking.palette import colour
 
 _TICKS = 5
+#: trials that have a name and a colour each
+_NAMED = 16
 _APART = 0.06
 
 
 def parallel(
     rows: Sequence[TrialRow], logarithmic: Collection[str], metric: str, mode: str
 ) -> Plot:
-    """Searched settings and the last score, one line for each trial, the best one drawn last."""
+    """Searched settings and the last score, one line for each trial, the best one drawn last. Those
+    that finished come after the others."""
     scored = [row for row in rows if row.score is not None]
     keys = list(dict.fromkeys(key for row in scored for key in row.params))
     if len(scored) < 2 or not keys:
@@ -30,22 +35,38 @@ def parallel(
     scales[metric] = Scale([row.score for row in scored], False)
     made, axes = figure(max(7.0, 1.45 * len(scales) + 1), 5.2)
     order = sorted(
-        scored, key=lambda row: (row.state == "finished", _sign(mode) * _number(row.score))
+        scored,
+        key=lambda row: (
+            row.state == "finished",
+            _sign(mode) * _number(row.score),
+            -row.number,
+        ),
     )
-    for row in order:
+    many = len(order) > _NAMED
+    for rank, row in enumerate(order):
         values = [row.params.get(key) for key in keys] + [row.score]
         heights = [s.position(v) for s, v in zip(scales.values(), values, strict=True)]
         best = row is order[-1]
-        stopped = row.state != "finished"
+        finished = row.state == "finished"
+        label = f"trial {row.number}" + ("" if finished else f" ({row.state})")
+        shade = colour(row.number)
+        if many:
+            # too many to be named: the better, the brighter
+            shade = colormaps["viridis"](rank / (len(order) - 1))
+            label = f"{label}, the best" if best else "_"
         axes.plot(
             range(len(heights)),
             heights,
-            color=colour(row.number),
-            lw=3.5 if best else 1.8,
-            ls="--" if stopped else "-",
+            color=shade,
+            lw=3.5 if best else 0.9 if many else 1.8,
+            ls="-" if finished else "--",
             alpha=1.0 if best else 0.75,
-            label=f"trial {row.number}" + (" (stopped)" if stopped else ""),
+            label=label,
         )
+    if many:
+        for part, label in ((0.8, "better"), (0.2, "worse")):
+            axes.plot([], [], color=colormaps["viridis"](part), label=label)
+        axes.plot([], [], "--", color=colormaps["viridis"](0.5), label="not finished")
     for column, (key, scale) in enumerate(scales.items()):
         axes.axvline(column, color="black", lw=1, zorder=0)
         for height, text in scale.ticks():
