@@ -216,6 +216,16 @@ def test_the_first_rungs_get_their_part() -> None:
     assert isinstance(answer, Continue)
 
 
+def test_what_is_trained_to_its_end_gets_its_part() -> None:
+    """80 units of 82 went into five trials that finished; the two that wait are worse than a new
+    one is expected to be."""
+    over = [curve(k, k / 8, "finished", *3 * (1 - k / 8,)) for k in range(5)]
+    curves = [*over, curve(5, 0.9, "paused", -1.0), curve(6, 0.95, "paused", -2.0)]
+    strategy = replace(STRATEGY, first=(0.0, 1.0))
+    assert isinstance(replace(strategy, whole=0.97).next(seen(*curves), Line()), Begin)
+    assert replace(strategy, whole=0.98).next(seen(*curves), Line()) == Continue(5)
+
+
 def test_at_each_rung_the_first_waits() -> None:
     """With a rank that is kept for ever, the best of the last rung, else that of the first."""
     late = FreezeThaw(explore=0.0, persistence=1e6).next(seen(*ladder(), fresh=False), Line())

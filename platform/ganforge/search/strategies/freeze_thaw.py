@@ -52,10 +52,10 @@ class FreezeThaw:
     The first `startup` trials begin where the sampler suggests, and of the later ones the part
     `suggested`, but for those that branch; of all later decisions the part `explore` begins at
     random: where both models are wrong for good, the search is still one at random. `first` bounds
-    the part of all cost that is spent on first rungs, from below and above, while there is a
-    choice: a search that trained nothing to its end, or looked at nothing new, would not notice
-    that it should. `persistence` is the length along which a rank is expected to be kept, in
-    doublings of the work.
+    the part of all cost that is spent on first rungs, from below and above, and `whole` from below
+    that of the trials that were trained to their end, while there is a choice: a search that
+    finished little, or looked at nothing new, would not notice that it should. `persistence` is
+    the length along which a rank is expected to be kept, in doublings of the work.
 
     For a new trial `drawn` points at random, and for each of `parents` `near` ones and `branched`
     from the end of each stage are compared; `looked_at` get the whole index, in which a gain counts
@@ -68,6 +68,7 @@ class FreezeThaw:
     suggested: float = 0.5
     explore: float = 0.06
     first: tuple[float, float] = (0.2, 0.5)
+    whole: float = 0.6
     persistence: float = 10.0
     margin: float = 0.002
     drawn: int = 300
@@ -167,8 +168,10 @@ class FreezeThaw:
         mean = np.array([p for _, p in waiting] + [0.0])
         cost = np.array([rate.get(c.number, usual) for c, _ in waiting] + [usual])
         finished = ranks[[c.state == "finished" for c in seen.curves], :-1]
-        index = _index(process, finished, rung, mean, work) / cost
-        if not seen.fresh or first > high * spent:
+        ended = sum(sum(c.costs[common(c) :]) for c in seen.curves if c.state == "finished")
+        looks = ended >= self.whole * spent
+        index = _index(process, finished, rung, mean, work, looks) / cost
+        if not (seen.fresh and looks) or first > high * spent:
             index = index[:-1]
         best = int(index.argmax())
         return waiting[best][0] if best < len(waiting) else None
@@ -288,14 +291,23 @@ def _heads(seen: Seen, mean: Array) -> list[tuple[Curve, float]]:
     return [found[rung] for rung in sorted(found)]
 
 
-def _index(process: Persistence, finished: Array, rung: Indices, mean: Array, work: Array) -> Array:
+def _index(
+    process: Persistence,
+    finished: Array,
+    rung: Indices,
+    mean: Array,
+    work: Array,
+    looks: bool = True,
+) -> Array:
     """The index of trials that have reached so many rungs, and of whose last rank so much is
     expected: what there is to improve on is the best of those that have `finished`, given by their
-    ranks but for the last, of which no more is known than its order."""
+    ranks but for the last, of which no more is known than its order. Without `looks` all are
+    trained to their end."""
     held = process.explained[rung]
     variance = np.maximum(1 - held, 1e-9)
     taken = np.minimum(process.explained[1:] - held[:, None], variance[:, None])
-    taken = np.where(np.arange(len(work)) >= rung[:, None], np.maximum(taken, 0.0), 0.0)
+    ahead = np.arange(len(work)) >= rung[:, None]
+    taken = np.where(looks & ahead, np.maximum(taken, 0.0), 0.0)
     best = expected_best(process, finished)
     return rate_of_gain(mean - best, variance, taken, rung, work)
 
