@@ -7,6 +7,8 @@ Measured is the device time of all workers until a final score is reported that 
 the way from the best to the median final score. A search that does not get there in its budget
 (400 whole runs of a pool, 100 of a surrogate) counts with its budget: a lower bound, shown as such.
 OUT has an entry per task, arm, number of workers and seed; what it has already is not run again.
+With --ladder TaskSet's runs are looked at after a few of their 50 steps alone, as those of a
+system with few stages are; give it an OUT of its own.
 The table gives geometric means of ratios, with 95 % intervals from resampling the seeds of each
 task, which are the same for all arms.
 """
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("--workers", default="1,8", help="simulated workers, such as 1,8,64")
     parser.add_argument("--json", type=Path, required=True, help="where the outcomes are kept")
     parser.add_argument("--tasks", default="", help="only those whose names hold this")
+    parser.add_argument("--ladder", default="", help="steps of TaskSet, such as 8,17,33,50")
     parser.add_argument("--table", action="store_true", help="only show what --json holds")
     given = parser.parse_args()
     arms = given.arms.split(",")
@@ -40,7 +43,8 @@ def main() -> None:
     found = json.loads(given.json.read_text()) if given.json.exists() else []
     have = {(r["task"], r["arm"], r["workers"], r["seed"]) for r in found}
     seeds = range(given.first_seed, given.first_seed + given.seeds)
-    tasks = () if given.table else load_tasks(given.curves, given.tasks)
+    ladder = [int(step) for step in given.ladder.split(",") if step]
+    tasks = () if given.table else load_tasks(given.curves, given.tasks, ladder)
     for task in tasks:
         for workers in map(int, given.workers.split(",")):
             for arm in arms:

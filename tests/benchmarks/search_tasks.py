@@ -6,6 +6,7 @@ A folder in the shared format has `taskset/*.npz` (a pool of rows, lower loss is
 scaled by nothing; what an arm sees is what was measured.
 """
 
+import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -231,6 +232,14 @@ class Pool:
         curves = [(np.array(row["scores"]), np.array(row["seconds"])) for row in found]
         return cls(f"own/{file.stem}", space, rows, curves)
 
+    def at(self, ends: Sequence[int]) -> "Pool":
+        """The same rows, looked at after so many steps alone, ascending."""
+        if list(ends) != sorted(set(ends)) or ends[0] < 1 or ends[-1] != self.steps:
+            raise ValueError(f"a ladder must ascend to {self.steps}: {ends}")
+        made = copy.copy(self)
+        made.steps, made._curves = len(ends), [_at(*curve, ends) for curve in self._curves]
+        return made
+
     def train(self, point: Point, used: set[int]) -> Training | None:
         distance = ((self._units - self.space.units(point)) ** 2).sum(1)
         distance[list(used)] = np.inf
@@ -251,6 +260,15 @@ class Pool:
     def draw(self, generator: np.random.Generator) -> Point:
         """A row at random: the pool is a random sample of its space."""
         return self._points[int(generator.integers(len(self._points)))]
+
+
+def _at(scores: Array, costs: Array, ends: Sequence[int]) -> tuple[Array, Array]:
+    """A curve after some of its steps; of one that diverged the last cost is that of the part in
+    which it did."""
+    reached = [end for end in ends if end <= len(scores)]
+    parts = [*reached, len(costs)] if len(costs) > len(scores) else reached
+    sums = np.concatenate([[0.0], np.cumsum(costs)])[[0, *parts]]
+    return scores[np.array(reached, dtype=int) - 1], np.diff(sums)
 
 
 # --- LCBench
@@ -324,11 +342,17 @@ def _lcbench(folder: Path, only: str) -> Iterator[Surrogate]:
             yield Surrogate(session, int(numbers[name]), name, space)
 
 
-def load_tasks(folder: Path, only: str = "") -> Iterator[Pool | Surrogate]:
-    """All tasks of a folder in the shared format whose names hold `only`."""
+def load_tasks(
+    folder: Path, only: str = "", ladder: Sequence[int] = ()
+) -> Iterator[Pool | Surrogate]:
+    """All tasks of a folder in the shared format whose names hold `only`; with a `ladder` those of
+    TaskSet alone, looked at after so many steps."""
     for file in sorted((folder / "taskset").glob("*.npz")):
         if only in f"taskset/{file.stem}":
-            yield Pool.of_taskset(file)
+            pool = Pool.of_taskset(file)
+            yield pool.at(ladder) if ladder else pool
+    if ladder:
+        return
     for file in sorted((folder / "own").glob("*.jsonl")):
         if only in f"own/{file.stem}":
             yield Pool.of_own(file)
