@@ -1,6 +1,7 @@
 """The flagship: first search, fidelity, specification, bits."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from shown.command import (
@@ -36,15 +37,23 @@ def distortion(folder: Path) -> str:
 
 
 def fidelity(folder: Path) -> str:
-    """Issue 15.3: the same, an hour of two cores."""
-    return _on_benchmarks(folder, "fidelity", {"Set5": 36.9, "Set14": 32.5}, 10800)
+    """Issue 15.3: the same, an hour of two cores: a last stage longer than the preset's."""
+    longer = ["--set", "stages.2.iterations=20000"]
+    return _on_benchmarks(folder, "fidelity", {"Set5": 36.9, "Set14": 32.5}, 10800, longer)
 
 
-def _on_benchmarks(folder: Path, preset: str, least_of: dict[str, float], seconds: float) -> str:
+def _on_benchmarks(
+    folder: Path,
+    preset: str,
+    least_of: dict[str, float],
+    seconds: float,
+    changes: Sequence[str] = (),
+) -> str:
     """Train by a preset; Failed where the mean PSNR of a benchmark is below its least."""
     data = SHARED / "data/train/photos"
     command = [PYTHON, str(ROOT / "trainers/train.py"), "progressive_gan_sr", "--data", str(data)]
     command += ["--workers", "2", "--preset", preset, "--set", "validation.fraction=0.05"]
+    command += changes
     run_id = run_named(run(command, folder, seconds))
     results = []
     for name, bicubic in (("Set5", 33.67), ("Set14", 30.23)):

@@ -101,8 +101,7 @@ def tune(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="halving, freeze-thaw, pbt, tpe, nsga2, random, grid or FILE.py:Class; default: "
-            "freeze-thaw with a --budget, else halving"
+            help="halving (default), freeze-thaw, pbt, tpe, nsga2, random, grid or FILE.py:Class"
         ),
     ] = None,
     sampler: Annotated[

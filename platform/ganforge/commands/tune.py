@@ -162,20 +162,16 @@ def _check_options(options: TuneOptions) -> None:
 
 def _strategy(options: TuneOptions, before: Earlier, limits: "Limits") -> "tuple[str, Strategy]":
     """The strategy, with its name; SettingsError where it is unknown, or does not go with the other
-    options. Where none is given it is that of the search that is continued, else freeze-thaw, which
-    a budget ends, or without a budget halving, which ends by itself."""
+    options. Where none is given it is that of the search that is continued, else halving."""
     from ganforge.search.objectives import check_several
     from ganforge.search.strategies.catalog import STRATEGIES, load_strategy
 
-    several = len(options.metrics) > 1
-    budgeted = limits.budget is not None and limits.budget.ends_trials and not several
     recorded = before.in_force.get("strategy")
     # a journal says which of ours it was; a file of somebody's own is run only where it is given
-    name = options.strategy or (recorded if recorded in tuple(STRATEGIES) else None)
-    name = name or ("freeze-thaw" if budgeted and options.population is None else "halving")
+    name = options.strategy or (recorded if recorded in tuple(STRATEGIES) else "halving")
     strategy = load_strategy(name, population=options.population)
     check_warm_start(options.warm_start, name, options.sampler, options.metrics)
-    if several:
+    if len(options.metrics) > 1:
         seeds = options.seeds or 1
         check_several(name, options.sampler, seeds, limits.confirm, options.warm_start)
     return name, strategy
@@ -211,8 +207,6 @@ def _search(start: Start, asked: _Asked, listeners: Listeners) -> Searched:
     console = Console()
     print_images(start.images)
     _print(console, asked.fixed)
-    if options.strategy is None and asked.name == "freeze-thaw":
-        _print(console, ["strategy      freeze-thaw, as there is a budget (--strategy)"])
     points = asked.points
     if points is None and options.points is not None:
         ranked_by = points_metric(options.points, options.points_by, start.metric)

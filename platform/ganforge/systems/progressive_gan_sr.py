@@ -82,7 +82,7 @@ class Settings(AverageSettings, PenaltySettings):
 
 
 #: Longer than `distortion`: the last block trains on larger crops in smaller batches, while the
-#: learning rate falls along a cosine. About fifty minutes of two cores.
+#: learning rate falls along a cosine. About half an hour of two cores.
 FIDELITY: dict[str, Any] = {
     "width": 64,
     "plan": "compact",
@@ -103,7 +103,7 @@ FIDELITY: dict[str, Any] = {
         StageSettings(resolution=64, iterations=6000),
         StageSettings(
             resolution=128,
-            iterations=20000,
+            iterations=12000,
             overrides={
                 "batch_size": 4,
                 "generator.schedule.kind": "cosine",
