@@ -81,8 +81,13 @@ class LimitOptions:
             trials = max(1, int(allowed.amount))
         elif allowed is not None or patience:
             trials = UNLIMITED_TRIALS
+        trials = self.trials or known.get("trials") or trials
+        if trials == UNLIMITED_TRIALS and allowed is None and not patience:
+            raise SettingsError(
+                "budget = none: nothing else ends this search; give --trials too, or --patience"
+            )
         return Limits(
-            self.trials or known.get("trials") or trials,
+            trials,
             allowed,
             patience or None,
             None if trial_limit is None else parse_trial_limit(trial_limit),

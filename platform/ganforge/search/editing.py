@@ -16,7 +16,7 @@ from optuna.distributions import (
 )
 
 from ganforge.search.journal import Event
-from ganforge.search.limits import Limits
+from ganforge.search.limits import UNLIMITED_TRIALS, Limits
 from ganforge.search.recorded_space import from_record, to_record
 from ganforge.search.sampler import Sampler
 from ganforge.search.space import Space, described, distributions
@@ -154,7 +154,7 @@ def apply(event: Mapping[str, Any], sampler: Sampler) -> None:
 
 
 def _text(value: Any) -> str:
-    return "none" if value is None else str(value)
+    return "none" if value is None or value == UNLIMITED_TRIALS else str(value)
 
 
 def _check_keys(opened: Mapping[str, Any], old: Mapping[str, str], new: Mapping[str, str]) -> None:
