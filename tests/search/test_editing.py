@@ -301,7 +301,7 @@ def test_what_is_not_given_stays_as_it_was() -> None:
 
 def test_a_search_without_an_end_is_refused() -> None:
     recorded = LimitOptions(budget="30m").limits().to_record()
-    with pytest.raises(SettingsError, match="nothing else ends this search; give --trials"):
+    with pytest.raises(SettingsError, match="nothing ends this search any more; give --trials"):
         LimitOptions(budget="none").limits(recorded)
     assert LimitOptions(budget="none", trials=9).limits(recorded) == Limits(9)
     assert LimitOptions(budget="none", patience=3).limits(recorded).patience == 3

@@ -84,7 +84,7 @@ class LimitOptions:
         trials = self.trials or known.get("trials") or trials
         if trials == UNLIMITED_TRIALS and allowed is None and not patience:
             raise SettingsError(
-                "budget = none: nothing else ends this search; give --trials too, or --patience"
+                "trials: nothing ends this search any more; give --trials, --budget or --patience"
             )
         return Limits(
             trials,
