@@ -76,12 +76,12 @@ class LimitOptions:
                 "configurations are trained again"
             )
         allowed = None if budget is None else parse_budget(budget, price)
-        trials = DEFAULT_TRIALS
-        if allowed is not None and not allowed.ends_trials:
-            trials = max(1, int(allowed.amount))
-        elif allowed is not None or patience:
-            trials = UNLIMITED_TRIALS
-        trials = self.trials or known.get("trials") or trials
+        in_trials = allowed is not None and not allowed.ends_trials
+        counted = max(1, int(allowed.amount)) if allowed is not None and in_trials else None
+        trials = UNLIMITED_TRIALS if allowed is not None or patience else DEFAULT_TRIALS
+        # a budget of trials says how many there are, more than a search had before too
+        asked = self.trials or (counted if self.budget is not None else None)
+        trials = asked or known.get("trials") or counted or trials
         if trials == UNLIMITED_TRIALS and allowed is None and not patience:
             raise SettingsError(
                 "trials: nothing ends this search any more; give --trials, --budget or --patience"

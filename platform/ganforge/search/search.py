@@ -68,7 +68,7 @@ def search(
     A session (cluster/session.py) must be open. `listener(trial, event)` is called with started,
     placed, progress, rung, stage and ended, `announce` before the first trial: with the path of the
     comparison view under the tracking store's address, empty without one, and with what says at any
-    time what the search has taken.
+    time which time and devices the search has taken.
     """
     settings = request.prepared.settings
     check_space(request.space, settings)
@@ -260,7 +260,7 @@ class _Search:
     def run(self, announce: Callable[[str, Callable[[], Spent]], None] | None) -> SearchResult:
         """Until no trial is left, or it is interrupted; every run is ended, whatever happens."""
         if announce is not None:
-            announce(self.tracking.view, lambda: self.search_state.spent)
+            announce(self.tracking.view, lambda: self.search_state.taken)
         try:
             self.callback.end_decided()
             if not self.search_state.over:

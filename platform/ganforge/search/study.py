@@ -148,10 +148,14 @@ class SearchState:
     # ---- limits ----
 
     @property
+    def taken(self) -> Spent:
+        """The time and devices that the search has taken; any thread may ask."""
+        return Spent(self._before + time.monotonic() - self._began, self.record.device_seconds)
+
+    @property
     def spent(self) -> Spent:
         """What the search has taken, over all of its sessions."""
-        seconds = self._before + time.monotonic() - self._began
-        return Spent(seconds, self.record.device_seconds, len(self.repetitions.firsts))
+        return replace(self.taken, trials=len(self.repetitions.firsts))
 
     def limit(self, begin: bool = False) -> str:
         """Why no trial may be continued, or with `begin` none be begun; empty where it may."""
