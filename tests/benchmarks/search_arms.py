@@ -130,7 +130,7 @@ class AshaArm:
         self._sampler = Sampler(task.space, optuna.samplers.TPESampler(seed=seed))
         factor = 4
         count = int(np.log(task.steps) / np.log(factor) + 1)
-        self._rungs = [factor**k for k in range(count)]
+        self._rungs = [factor**k for k in range(count) if factor**k < task.steps]
         self._recorded: dict[int, list[float]] = {rung: [] for rung in self._rungs}
         self._stops = [*self._rungs, task.steps]
         self._factor, self._pruned = factor, pruned
