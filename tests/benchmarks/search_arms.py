@@ -90,11 +90,11 @@ class Sampler:
         self.trials[number] = self.study.ask(space)
 
     def tell(self, number: int, value: float | None, state: TrialState | None = None) -> None:
-        if value is None:
-            self.study.tell(self.trials[number], state=TrialState.FAIL)
-        elif state == TrialState.PRUNED:
+        if state == TrialState.PRUNED:
             # its value is the last one that was reported
             self.study.tell(self.trials[number], state=state)
+        elif value is None:
+            self.study.tell(self.trials[number], state=TrialState.FAIL)
         else:
             self.study.tell(self.trials[number], value, state=state)
 
@@ -264,12 +264,12 @@ class StrategyArm:
             return None
         point = decision.point
         number = self.sampler.begin(lab) if point is None else lab.begin(point)
-        if number is not None and point is not None:
-            self.sampler.add(number, lab.trials[number].point)
         if number is None:
             # the pool is exhausted: what is paused is left
             self.fresh = False
             return self.next(lab)
+        if point is not None:
+            self.sampler.add(number, lab.trials[number].point)
         self.curves.append(Curve(number, lab.trials[number].point))
         return Job(number, self.rungs[0])
 
@@ -279,7 +279,7 @@ class StrategyArm:
             self.curves[job.trial] = _changed(curve, "failed")
             # a bad one to a search's sampler, not an unknown one
             self.sampler.trials[job.trial].set_constraint("trainable", 1.0)
-            self.sampler.tell(job.trial, -np.inf, TrialState.PRUNED)
+            self.sampler.tell(job.trial, None, TrialState.PRUNED)
             return
         before = self.rungs[curve.rung - 1] if curve.rung else 0
         score = float(training.scores[job.step - 1])

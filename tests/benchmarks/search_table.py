@@ -10,7 +10,7 @@ Array = NDArray[np.float64]
 RESAMPLED = 2_000
 #: the arm that the others are compared with
 BASELINE = "tpe-asha"
-#: with seeds 0 to 4 of these tasks, constants of the strategy were chosen; marked by *
+#: with seeds 0 to 7 of these tasks, constants of the strategy were chosen; marked by *
 DEVELOPED = (
     *("taskset/patch128_LSTM128_embed128_bs64", "taskset/patch32_IRNN64_relu_avg_bs128"),
     *("taskset/patch32_LSTM128_E128_bs128", "taskset/patch32_VRNN64_relu_avg_bs128"),

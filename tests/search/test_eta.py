@@ -134,4 +134,4 @@ def test_a_budget_says_when_a_search_ends(budget: str, spent: Spent, left: str |
     title = str(progress.table().title)
     done = 0.0 if limits.budget is None else limits.budget.used(spent) / limits.budget.amount
     assert title.count("█") == (round(20 * done) if budget != "200trials" else 0)
-    assert "0 trials ended" in title, "there is no number to count up to"
+    assert "0 trials ended" in title, "without a number to count up to"

@@ -85,7 +85,7 @@ def test_the_sampler_has_the_first_points_and_half_of_the_others() -> None:
     later = [strategy.next(seen(*over, decision=d), Line()) for d in range(200)]
     assert all(isinstance(decision, Begin) for decision in later)
     assert 80 < later.count(Begin(joins=True)) < 120
-    # one that waits is continued whoever would have the next point
+    # one that waits is continued, and neither has the next point
     waits = [replace(c, state="paused") if c.number == 1 else c for c in over]
     for decision in range(20):
         found = replace(strategy, first=(0.0, 0.5)).next(seen(*waits, decision=decision), Line())

@@ -232,7 +232,7 @@ def test_many_trials_are_told_apart_by_their_score_and_few_by_name() -> None:
         for k in range(120)
     ]
     with warnings.catch_warnings():
-        # where the legend is larger than the image there is no room for axes
+        # where the legend is larger than the image nothing is left for axes
         warnings.simplefilter("error")
         png(searched(rows).parallel())
     legend = searched(rows).parallel().axes[0].get_legend()

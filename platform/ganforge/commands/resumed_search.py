@@ -76,8 +76,9 @@ class LimitOptions:
                 "configurations are trained again"
             )
         allowed = None if budget is None else parse_budget(budget, price)
-        in_trials = allowed is not None and not allowed.ends_trials
-        counted = max(1, int(allowed.amount)) if allowed is not None and in_trials else None
+        counted = None
+        if allowed is not None and not allowed.ends_trials:
+            counted = max(1, int(allowed.amount))
         trials = UNLIMITED_TRIALS if allowed is not None or patience else DEFAULT_TRIALS
         # a budget of trials says how many there are, more than a search had before too
         asked = self.trials or (counted if self.budget is not None else None)

@@ -128,9 +128,9 @@ class Progress:
             return None
         spent = self.spent()
         used, left = self._budget.used(spent), self._budget.left(spent)
-        if self._budget.unit == "seconds" or not used:
-            return left if self._budget.unit == "seconds" else None
-        return left / used * spent.seconds
+        if self._budget.unit == "seconds":
+            return left
+        return left / used * spent.seconds if used else None
 
     def _done(self, ended: int) -> float:
         """The part of the search that is over, by trials or by its budget."""
