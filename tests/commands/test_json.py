@@ -20,11 +20,12 @@ from small import SYSTEM
 
 from ganforge.api.start import changes
 from ganforge.commands import results
-from ganforge.commands.evaluate import BenchmarkResult, EvaluateResult
+from ganforge.commands.evaluate import BenchmarkResult, EvaluateResult, FolderResult
 from ganforge.commands.json_document import SCHEMA, document
 from ganforge.commands.upscale import ImageOutcome, UpscaleResult, _Batch
 from ganforge.doctor.findings import Finding
 from ganforge.inference.benchmark import ImageMetrics
+from ganforge.inference.naturalness import ImageNaturalness
 
 ROOT = Path(__file__).parents[2]
 results.Finding = Finding  # pyright: ignore[reportAttributeAccessIssue]  # read for types alone there
@@ -34,6 +35,8 @@ OBJECTS: dict[str, Any] = {
     "result of `evaluate`": EvaluateResult,
     "benchmark": BenchmarkResult,
     "metrics": ImageMetrics,
+    "folder": FolderResult,
+    "naturalness": ImageNaturalness,
     "result of `doctor`": results.DoctorResult,
     "finding": Finding,
     "result of `train`": results.TrainResult,

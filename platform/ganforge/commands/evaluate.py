@@ -1,4 +1,5 @@
-"""`ganforge evaluate`: a trained generator on benchmark images, next to bicubic."""
+"""`ganforge evaluate`: a trained generator on benchmark images, next to bicubic, and NIQE of
+finished images."""
 
 import csv
 import io
@@ -17,6 +18,12 @@ from ganforge.inference.benchmark import (
     table,
 )
 from ganforge.inference.device import find_device
+from ganforge.inference.naturalness import (
+    ImageNaturalness,
+    mean_of,
+    measure_folder,
+    naturalness_table,
+)
 from ganforge.output_files import check_output, output_file
 from ganforge.settings import SettingsError
 
@@ -26,6 +33,7 @@ class EvaluateOptions:
     """The arguments of `ganforge evaluate`."""
 
     benchmarks: list[str]
+    images: list[str]
     model: str | None = None
     stage: int | None = None
     tracking_uri: str | None = None
@@ -50,6 +58,15 @@ class BenchmarkResult:
 
 
 @dataclass(frozen=True)
+class FolderResult:
+    """NIQE of the finished images of a folder, and their mean."""
+
+    folder: str
+    images: tuple[ImageNaturalness, ...]
+    mean: ImageNaturalness
+
+
+@dataclass(frozen=True)
 class EvaluateResult:
     """What `ganforge evaluate --json` prints. Without a model the metrics are bicubic's; `failed`
     has a line for each image or folder that could not be measured."""
@@ -57,16 +74,24 @@ class EvaluateResult:
     model: str | None
     run_id: str | None
     benchmarks: tuple[BenchmarkResult, ...]
+    folders: tuple[FolderResult, ...]
     failed: tuple[str, ...]
 
 
 def evaluate(options: EvaluateOptions) -> EvaluateResult:
     """Print PSNR and SSIM of every image and their means, on the Y channel or on RGB; log those of
-    Y to the model's run. Without a model, bicubic only.
+    Y to the model's run. Without a model, bicubic only. Of folders of finished images, NIQE.
 
     An image or a folder that cannot be measured stops no other; what failed is printed at the end,
     and the means of an incomplete benchmark are not logged.
     """
+    if not options.benchmarks and not options.images:
+        raise SettingsError("give --benchmark DIR, or --images DIR for finished images")
+    if options.model is not None and not options.benchmarks:
+        raise SettingsError(
+            f"--model {options.model}: --images measures finished images, which need no model: "
+            "leave it out, or make them by `ganforge upscale` first"
+        )
     output = None if options.output is None else _checked_output(options)
     device = find_device(options.gpu, options.device)
     found = None
@@ -77,25 +102,35 @@ def evaluate(options: EvaluateOptions) -> EvaluateResult:
         needs_images(found, "measure on a benchmark")
         if device is not None:
             found.model.network.to(device)
+    alone = len(options.benchmarks) + len(options.images) == 1
     made: list[BenchmarkResult] = []
     failed: list[str] = []
     for folder in options.benchmarks:
         try:
             result = _measured(found, folder, options, failed)
         except SettingsError as error:
-            if len(options.benchmarks) == 1:
+            if alone:
                 raise  # a single one that is refused as a whole is bad input
             failed.append(str(error))
         else:
             made += [result] if result is not None else []
+    folders: list[FolderResult] = []
+    for folder in options.images:
+        try:
+            folders += _finished(folder, failed)
+        except SettingsError as error:
+            if alone:
+                raise
+            failed.append(str(error))
     if output is not None:
         with output_file(output.parent, output.name, overwrite=options.overwrite) as file:
-            file.write(_csv(made).encode())
-        show(f"{output}: the metrics of {sum(len(one.images) for one in made)} images")
+            file.write(_csv(made, folders).encode())
+        count = sum(len(one.images) for one in (*made, *folders))
+        show(f"{output}: the metrics of {count} images")
     for line in failed:
         complain(line)
     run_id = None if found is None else found.run_id
-    return EvaluateResult(options.model, run_id, tuple(made), tuple(failed))
+    return EvaluateResult(options.model, run_id, tuple(made), tuple(folders), tuple(failed))
 
 
 def _checked_output(options: EvaluateOptions) -> Path:
@@ -150,20 +185,40 @@ def _measured(
     return result
 
 
+def _finished(folder: str, failed: list[str]) -> list[FolderResult]:
+    """NIQE of one folder, printed; none where no image of it could be measured."""
+    title = _title(folder)
+    with Bars() as progress:
+        bar = progress.add_task(title, total=None)
+        rows = measure_folder(
+            folder,
+            failed,
+            lambda done, total: progress.update(
+                bar, total=total, completed=done, description=f"{title}, {done}/{total} images"
+            ),
+        )
+    if not rows:
+        return []
+    Console().print(naturalness_table(rows, title))
+    return [FolderResult(folder, tuple(rows), mean_of(rows))]
+
+
 def _title(folder: str) -> str:
     path = Path(folder).expanduser().absolute()
     return f"{path.parent.name} {path.name}"
 
 
-def _csv(results: Sequence[BenchmarkResult]) -> str:
-    """A line for each image of each benchmark, and one for the means of each."""
+def _csv(results: Sequence[BenchmarkResult], folders: Sequence[FolderResult]) -> str:
+    """A line for each image of each benchmark and folder, and one for the means of each."""
     text = io.StringIO()
     names = ["benchmark", *(field.name for field in fields(ImageMetrics))]
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    for result in results:
+    titled = [(_title(one.benchmark), one) for one in results]
+    titled += [(_title(one.folder), one) for one in folders]
+    for title, result in titled:
         for row in (*result.images, result.mean):
-            writer.writerow({"benchmark": _title(result.benchmark)} | asdict(row))
+            writer.writerow({"benchmark": title} | asdict(row))
     return text.getvalue()
 
 

@@ -55,7 +55,13 @@ def compare(
 
 
 def evaluate(
-    benchmark: Annotated[list[str], typer.Option(help="folder with HR and LR; repeatable")],
+    benchmark: Annotated[
+        list[str] | None, typer.Option(help="folder with HR and LR; repeatable")
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(help="folder of finished images, measured by NIQE; repeatable"),
+    ] = None,
     model: Annotated[str | None, typer.Option(help=f"{MODEL}; default: bicubic only")] = None,
     stage: Stage = None,
     tile: Tile = None,
@@ -76,8 +82,8 @@ def evaluate(
     """Measure a generator, next to bicubic, on benchmark images."""
     command = module("evaluate")
     options = command.EvaluateOptions(
-        benchmark, model, stage, tracking_uri, trust_code, tile, rgb, gpu, device, half, output,
-        overwrite,
+        benchmark or [], images or [], model, stage, tracking_uri, trust_code, tile, rgb, gpu,
+        device, half, output, overwrite,
     )  # fmt: skip
     with document("evaluate", as_json) as made:
         made.result = command.evaluate(options)

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ganforge.console import Table, Text, literal
+from ganforge.console import Table, literal
 from ganforge.data.batch import Batch
 from ganforge.inference.images import SUFFIXES, read_photo
 from ganforge.inference.tiles import check_memory, upscale_in_tiles
 from ganforge.metrics import efflite0
 from ganforge.metrics.image_quality import WINDOW, bicubic, luma, measure
+from ganforge.metrics.niqe import measurable, niqe
 from ganforge.metrics.rgb_quality import measure_rgb
 from ganforge.settings import SettingsError
 
@@ -32,7 +34,8 @@ LUMA_DB = 20 * math.log10(255 / 219)
 class ImageMetrics:
     """The metrics of one image, or their means: PSNR in dB and SSIM of the luma, and where its
     network is installed `perceptual_efflite0` (metrics/efflite0.py), which is smaller where an
-    image looks better.
+    image looks better. NIQE (metrics/niqe.py), lower where an image looks more natural, is that of
+    the image, of bicubic and of the original; None for images of fewer than two of its blocks.
 
     `measured_on` is "luma", 16 … 235, or of an image that is stored with a single channel "grey",
     0 … 255: so the published figures are computed. "grey as luma" is a grey image that is stored
@@ -47,6 +50,9 @@ class ImageMetrics:
     measured_on: str = "luma"
     perceptual_efflite0: float | None = None
     perceptual_efflite0_bicubic: float | None = None
+    niqe: float | None = None
+    niqe_bicubic: float | None = None
+    niqe_original: float | None = None
 
 
 def evaluate_benchmark(
@@ -124,10 +130,11 @@ def means(rows: Sequence[ImageMetrics]) -> ImageMetrics:
 
 def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = False) -> Table:
     """The rows and their means, ready to print."""
-    shown = Table(caption=_grey_note(rows), caption_justify="left")
+    mean = means(rows)
+    notes = [*_niqe_note(mean, bicubic_only), *_grey_notes(rows)]
+    shown = Table(caption=literal("\n".join(notes)) if notes else None, caption_justify="left")
     shown.title = literal(title)
     shown.add_column("image")
-    mean = means(rows)
     headings = ["PSNR", "bicubic", "gain", "SSIM", "bicubic"]
     alone = ["bicubic PSNR", "SSIM"]
     if seen := mean.perceptual_efflite0 is not None:
@@ -153,7 +160,16 @@ def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = Fals
     return shown
 
 
-def _grey_note(rows: Sequence[ImageMetrics]) -> Text | None:
+def _niqe_note(mean: ImageMetrics, bicubic_only: bool) -> list[str]:
+    """NIQE is told of the set alone: of one image it says little."""
+    if mean.niqe is None:
+        return []
+    own = "" if bicubic_only else f"{mean.niqe:.2f}, "
+    others = f"bicubic {mean.niqe_bicubic:.2f}, originals {mean.niqe_original:.2f}"
+    return [f"NIQE {own}{others} (lower is better)"]
+
+
+def _grey_notes(rows: Sequence[ImageMetrics]) -> list[str]:
     """What the way in which grey images are stored changes in their figures."""
     lines = []
     for kind, text in (
@@ -164,7 +180,7 @@ def _grey_note(rows: Sequence[ImageMetrics]) -> Text | None:
         if names:
             listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
             lines.append(f"{listed}: {text.format(f'about {LUMA_DB:.2f}')}")
-    return literal("\n".join(lines)) if lines else None
+    return lines
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
@@ -277,12 +293,17 @@ def _row(
     metrics = (measure_rgb if colour else measure)(generated[None], batch, scale)
     measured_on = "rgb" if colour else measured_on
     found = {name: values.item() for name, values in metrics.items()}
+    enlarged = generated
+    if network is not None:
+        enlarged = bicubic(_with_channels(source, len(target))[None], scale)[0]
     if (features := efflite0.network()) is not None:
-        seen = baseline = efflite0.measured(features, generated, batch.target[0])
-        if network is not None:
-            enlarged = bicubic(_with_channels(source, len(target))[None], scale)[0]
-            baseline = efflite0.measured(features, enlarged, batch.target[0])
-        found |= {"perceptual_efflite0": seen, "perceptual_efflite0_bicubic": baseline}
+        for suffix, image in (("", generated), ("_bicubic", enlarged)):
+            distance = efflite0.measured(features, image, batch.target[0])
+            found[f"perceptual_efflite0{suffix}"] = distance
+    if measurable(height, width, scale):
+        three = torch.stack([generated, enlarged, batch.target[0]])
+        names = ("niqe", "niqe_bicubic", "niqe_original")
+        found |= dict(zip(names, niqe(three, scale).tolist(), strict=True))
     return ImageMetrics(target_path.name, **found, measured_on=measured_on)
 
 
