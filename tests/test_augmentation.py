@@ -22,6 +22,23 @@ def test_strength_zero_is_the_identity_and_draws_nothing():
     torch.testing.assert_close(jitter_color(given, 0.0), given)
 
 
+def test_a_probability_is_of_each_kind_and_image():
+    given = images()
+    for probability, wanted in ((0.0, 0), (1.0, 5)):
+        torch.manual_seed(5)
+        made = augment(given, 1.0, 0.0, 0.0, torch.tensor(probability))
+        assert sum(not torch.equal(a, b) for a, b in zip(made, given, strict=True)) == wanted
+    many = torch.ones(4000, 1, 4, 4, dtype=torch.float64)
+    made = augment(many, 0.0, 0.0, 1.0, torch.tensor(0.3))
+    part = (made != many).flatten(1).any(1).double().mean().item()
+    assert abs(part - 0.3) < 4 * (0.3 * 0.7 / 4000) ** 0.5
+    # two kinds: one hides in the other's zeros, so by the mean of a picture without any
+    both = augment(many, 1.0, 0.0, 0.25, torch.tensor(0.5))
+    coloured = (both.amax(dim=(1, 2, 3)) != 1).double().mean().item()
+    cut = (both == 0).flatten(1).any(1).double().mean().item()
+    assert all(abs(found - 0.5) < 4 * 0.5 / 4000**0.5 for found in (coloured, cut))
+
+
 def test_translations_are_exact():
     torch.manual_seed(3)
     found, shifts = translate(images(), 0.25), set()

@@ -1,8 +1,9 @@
 """Differentiable augmentation: what a discriminator is shown of few images (arXiv:2006.10738).
 
 Every function draws from the default generator, one draw for each image, and none at strength 0,
-where the images are returned as they are. All take and give (N, C, H, W); values of [-1, 1] may
-leave it by colour, as in the published code.
+where the images are returned as they are. With a probability, each image is changed by each kind
+with that probability (arXiv:2006.06676, section 2.2). All take and give (N, C, H, W); values of
+[-1, 1] may leave it by colour, as in the published code.
 """
 
 import torch
@@ -10,19 +11,31 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def augment(images: Tensor, color: float, translation: float, cutout: float) -> Tensor:
+def augment(
+    images: Tensor,
+    color: float,
+    translation: float,
+    cutout: float,
+    probability: Tensor | None = None,
+) -> Tensor:
     """T(x) of arXiv:2006.10738, section 3.2: colour, translation and cutout in this order.
 
     `color` in [0, 1] is 1 as published; `translation` and `cutout` are parts of the side, 1/8 and
-    1/2 as published. Gradients flow through all of them.
+    1/2 as published. `probability`, a scalar in [0, 1], is of each of the three for each image;
+    None is always. Gradients flow through all of them.
     """
-    if color:
-        images = jitter_color(images, color)
-    if translation:
-        images = translate(images, translation)
-    if cutout:
-        images = cut_out(images, cutout)
+    kinds = ((color, jitter_color), (translation, translate), (cutout, cut_out))
+    for strength, change in kinds:
+        if strength:
+            changed = change(images, strength)
+            images = changed if probability is None else _some(images, changed, probability)
     return images
+
+
+def _some(images: Tensor, changed: Tensor, probability: Tensor) -> Tensor:
+    """Each image as it is, or with that probability as it was changed."""
+    drawn = torch.rand(len(images), 1, 1, 1, device=images.device)
+    return torch.where(drawn < probability, changed, images)
 
 
 def jitter_color(images: Tensor, strength: float) -> Tensor:

@@ -13,6 +13,7 @@ from ganforge.data.batch import Batch
 from ganforge.draws import reseed
 from ganforge.schedule import Progress, Stage
 from ganforge.settings import SettingsError, override
+from ganforge.systems.augmented import AugmentProbability
 from ganforge.systems.averages import decay_of
 from ganforge.systems.base import System
 from ganforge.systems.catalog import load_system
@@ -245,6 +246,56 @@ def test_augmentation_without_strength_is_in_no_identity_and_draws_nothing():
         assert torch.equal(value, terms_of(none, "critic")[term])
 
 
+def test_the_probability_of_augmentation_follows_the_signs_of_real_scores():
+    """Section 3 of arXiv:2006.06676 by hand, for signs that are given."""
+    adaptive = AugmentProbability()
+    signs, probability = 0.0, 0.0
+    for turn in range(60):
+        adaptive.adjust(0.6, 0.05)
+        step = 0.05 if signs > 0.6 else -0.05
+        probability = min(max(probability + step, 0.0), 1.0)
+        assert adaptive.probability.item() == pytest.approx(probability, abs=1e-6)
+        scores = torch.tensor([3.0, 0.1, 2.0, 5.0 if turn < 35 else -1.0])
+        adaptive.observe(scores)
+        signs += (scores.sign().mean().item() - signs) / 4
+    assert 0 < probability < 1  # it rose to the top, and is on its way down
+
+
+def test_images_are_changed_as_often_as_the_discriminator_needs_it():
+    """One that takes every image for real is shown all of them changed, in so many turns."""
+    changes = {"augment.cutout": 1.0, "augment_target": 0.6, "batch_size": 8, "augment_images": 40}
+    system = grown("simple_gan", changes)
+    discriminator = system.players[0].module
+    weight, bias = list(discriminator.parameters())[-2:]
+    with torch.no_grad():
+        weight.zero_()
+        bias.fill_(1.0)
+    shown: list[Tensor] = []
+    discriminator.register_forward_pre_hook(lambda _, given: shown.append(given[0]))
+    found = [terms_of(system, "discriminator")["augment_probability"].item() for _ in range(10)]
+    # the average of signs is above 0.6 after four turns: 1 - (3/4)^4
+    assert found == pytest.approx([0, 0, 0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1])
+    assert all(((images == 0).flatten(1).float().mean(1) >= 0.25).all() for images in shown[-2:])
+    first = terms_of(grown("simple_gan", changes), "discriminator")["adversarial"]
+    plain = terms_of(grown("simple_gan"), "discriminator")["adversarial"]
+    torch.testing.assert_close(first, plain)  # at first none is
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"augment_target": 0.6}, "nothing is changed with that probability"),
+        (
+            {"augment_target": 0.6, "augment.color": 1.0, "objective": "relativistic"},
+            "objective = relativistic at stage 0 compares pairs",
+        ),
+        ({"augment_target": 1.0}, "augment_target"),
+    ],
+)
+def test_a_target_that_cannot_be_followed_is_refused(changes, said):
+    assert said in refused("dcgan", changes)
+
+
 def test_the_decay_by_images_is_that_by_step_of_the_same_half_life():
     kind = load_system("srgan")
     for batch_size, count in ((16, 1000), (4, 1000), (16, 8)):
@@ -318,6 +369,14 @@ RECIPES: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("simple_gan", {"objective": "hinge", "augment": {"color": 1.0, "translation": 0.125}}),
+    (
+        "dcgan",
+        {
+            "augment": {"color": 1.0, "translation": 0.125, "cutout": 0.5},
+            "augment_target": -0.5,
+            "augment_images": 32,
+        },
+    ),
     (
         "esrgan",
         {

@@ -31,7 +31,11 @@ def discriminator_term(critic: Network, real: Tensor, fake: Tensor, objective: s
 
     Images (N, C, H, W) in [-1, 1], scalar out.
     """
-    real_scores, fake_scores = critic(real), critic(fake)
+    return of_scores(critic(real), critic(fake), objective)
+
+
+def of_scores(real_scores: Tensor, fake_scores: Tensor, objective: str) -> Tensor:
+    """The same of scores."""
     if objective == "hinge":
         return hinge_discriminator(real_scores, fake_scores)
     return relativistic_pairs(real_scores, fake_scores)

@@ -15,6 +15,7 @@ from ganforge.networks.convolutional import (
 from ganforge.networks.spectral import FIRST_ITERATIONS, iterate
 from ganforge.settings import setting
 from ganforge.systems.adversarial import AdversarialSettings
+from ganforge.systems.augmented import AdaptiveAugmentSettings
 from ganforge.systems.latent import ConvolutionalSettings
 from ganforge.systems.optimizers import Adam
 from ganforge.systems.players import make_player
@@ -24,7 +25,7 @@ from ganforge.systems.two_players import TwoPlayers
 ADAM = Adam(learning_rate=2e-4, betas=(0.5, 0.999))
 
 
-class Settings(ConvolutionalSettings, AdversarialSettings):
+class Settings(ConvolutionalSettings, AdversarialSettings, AdaptiveAugmentSettings):
     """Defaults are those of section 4 of the paper."""
 
     system: str = setting("dcgan", "this system")
@@ -94,6 +95,7 @@ class DCGAN(TwoPlayers):
         )
         self.init_networks("generator", "discriminator")
         iterate(self.discriminator, FIRST_ITERATIONS)
+        self.adapt()
         self.players = (
             make_player(settings, "discriminator", self.discriminator, after_step=iterate),
             make_player(settings, "generator", self.generator, averaged=settings.averaged),

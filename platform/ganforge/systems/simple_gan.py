@@ -11,7 +11,7 @@ from ganforge.assets import Assets
 from ganforge.networks.mlp import MLPDiscriminator, MLPGenerator
 from ganforge.settings import setting
 from ganforge.systems.adversarial import AdversarialSettings
-from ganforge.systems.augmented import AugmentedSettings
+from ganforge.systems.augmented import AdaptiveAugmentSettings
 from ganforge.systems.averages import OptionalAverageSettings
 from ganforge.systems.latent import LatentSettings
 from ganforge.systems.optimizers import Adam
@@ -22,7 +22,9 @@ from ganforge.systems.two_players import TwoPlayers
 ADAM = Adam(learning_rate=3e-4, betas=(0.9, 0.999))
 
 
-class Settings(LatentSettings, AdversarialSettings, AugmentedSettings, OptionalAverageSettings):
+class Settings(
+    LatentSettings, AdversarialSettings, AdaptiveAugmentSettings, OptionalAverageSettings
+):
     """Defaults are for 28 × 28 digits."""
 
     system: str = setting("simple_gan", "this system")
@@ -65,6 +67,7 @@ class SimpleGAN(TwoPlayers):
         self.generator = MLPGenerator(settings.latent_size, settings.channels, side)
         self.discriminator = MLPDiscriminator(settings.channels, side)
         self.init_networks("generator", "discriminator")
+        self.adapt()
         self.players = (
             make_player(settings, "discriminator", self.discriminator),
             make_player(settings, "generator", self.generator, averaged=settings.averaged),

@@ -58,6 +58,11 @@ def _refused(settings: Any, plan: Plan) -> str:
         return f"precision = {settings.precision}: lanes are in float32; set precision=float32"
     if settings.workers > 1:
         return f"workers = {settings.workers}: lanes are of one process; set workers=1"
+    if (target := getattr(settings, "augment_target", None)) is not None:
+        return (
+            f"augment_target = {target:g}: each lane would have its own probability; set "
+            "augment_target=none"
+        )
     if settings.on_divergence == "rollback":
         return "on_divergence = rollback: a lane cannot go back by itself; set on_divergence=stop"
     return ""
