@@ -72,6 +72,11 @@ BAD = [
     (["train", "--target", "96"], "target = 96: must be a power of two"),
     (["train", "--workers", "64"], "workers = 64: must be at most shards (4)"),
     (["train", "--metric", "validation/psnrr", *QUICK], "metric = validation/psnrr: "),
+    (
+        ["train", "--set", "keep=best:1", "--set", "keep_by=validation/psnrr", *QUICK],
+        "keep_by = validation/psnrr: is not measured",
+    ),
+    (["train", "--set", "keep_by=validation/psnr", *QUICK], "with keep = last nothing is kept by"),
     (["train", "--data", "{root}/nowhere", *QUICK], "nowhere: there is no such folder"),
     (["train", "--data", "{root}/weights.pt", *QUICK], "weights.pt: is a file"),
     (["train", "--data", "{empty}", *QUICK], "empty: has no images"),

@@ -135,6 +135,37 @@ def test_the_best_measured_state_is_kept_inside_a_stage_too(trained, tmp_path):
             from_store(f"{unmeasured}/best")
 
 
+def test_states_are_kept_by_the_metrics_that_are_named(trained, tmp_path):
+    _, settings, _ = trained
+    names = ("validation/swd", "validation/ssim")
+    changes = {"keep": "best:9", "validation.every_epochs": 1, "keep_by": names}
+    for length in (1, 2):
+        place = tmp_path / str(length)
+        more = {"keep_by": names[:length], "validation.sliced_wasserstein": True}
+        prepared = prepare("progressive_gan_sr", override(settings, changes | more))
+        measured: dict[Position, list[float]] = {}
+        for report in run(prepared, store=str(place)):
+            if report.position.step and names[0] in report.metrics:
+                measured[report.position] = [
+                    -report.metrics[names[0]],
+                    report.metrics[names[1]],
+                ][:length]
+        found = Store(str(place)).best()
+        assert found is not None and len(measured) > 2
+        front = [
+            where
+            for where, one in measured.items()
+            if not any(
+                other != one and all(a >= b for a, b in zip(other, one, strict=True))
+                for other in measured.values()
+            )
+        ]
+        wanted = max(front, key=lambda where: (measured[where][0], where))
+        assert found.position == wanted
+        scores = measured[wanted]
+        assert found.manifest["score"] == (scores if length > 1 else scores[0])
+
+
 def forge(place: Path, **changes: object) -> str:
     """A checkpoint with another manifest, whose sha256 is right: whoever writes one can do that."""
     store = Store(str(place))

@@ -293,6 +293,21 @@ def test_equal_scores_keep_the_newest_and_no_score_is_no_best(storage):
     assert places(store) == [(2, 3), (2, 2), (1, 1)]
 
 
+def test_states_of_several_scores_are_kept_by_what_beats_them(storage):
+    """Of (psnr, -distance): two on the front, one that the second beats, one that both do."""
+    store = Store(storage)
+    scores = ([30.0, -0.3], [31.0, -0.4], [30.5, -0.4], [29.0, -0.5])
+    for index, score in enumerate(scores):
+        saved(store, index, 1, "all", kind="stage", score=score)
+    best = store.best()
+    assert best is not None and best.position == Position(1, 1)  # the first score decides
+    for step in (2, 3):
+        saved(store, 4, step, "best:3")
+    assert places(store) == [(4, 3), (4, 2), (2, 1), (1, 1), (0, 1)]
+    saved(store, 4, 4, "best:2")
+    assert places(store) == [(4, 4), (4, 3), (1, 1), (0, 1)]
+
+
 @pytest.mark.parametrize("keep", ["last", "best:2", "all"])
 def test_damaged_states_do_not_count_among_those_kept(storage, keep):
     """A run that fell back from (0, 12) and (0, 9) to (0, 5) writes (0, 9) again."""

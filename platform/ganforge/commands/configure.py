@@ -364,6 +364,26 @@ def known_metrics(kind: "type[System]", settings: "SystemSettings | None") -> "l
     return list(known.values())
 
 
+def check_kept(kind: "type[System]", settings: "SystemSettings") -> None:
+    """Refuse metrics of `keep_by` that are not measured, or that nothing is kept by."""
+    known = [metric.name for metric in known_metrics(kind, settings)]
+    problems = [
+        f"keep_by = {shown_key(name)}: is not measured under these settings; choose from "
+        f"{', '.join(known)}"
+        for name in settings.keep_by
+        if name not in known
+    ]
+    if len(set(settings.keep_by)) < len(settings.keep_by):
+        problems.append(f"keep_by = {', '.join(settings.keep_by)}: give each metric once")
+    if settings.keep_by and not settings.keep.startswith("best:"):
+        problems.append(
+            f"keep_by = {', '.join(settings.keep_by)}: with keep = {settings.keep} nothing is kept "
+            "by a metric; set keep=best:1, or leave it out"
+        )
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
 def check_terms(kind: "type[System]", settings: "SystemSettings") -> None:
     """Refuse a stage without a term for the generator, and a network file that does not exist."""
     # here and not above: it imports torch, and the command line is made of this file

@@ -14,6 +14,7 @@ from ganforge.addresses import STORAGE_FIX, TRACKING_FIX, refuse_credentials
 from ganforge.commands.configure import (
     CliOptions,
     check_images,
+    check_kept,
     check_terms,
     choose_metric,
     configure,
@@ -82,6 +83,7 @@ def check_start(
     name, settings = configure(options, preset)
     chosen = choose_metric(load_system(name), metric, settings)
     check_terms(load_system(name), settings)
+    check_kept(load_system(name), settings)
     return Checked(name, settings, chosen, check_images(name, settings), accept)
 
 

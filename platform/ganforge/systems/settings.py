@@ -115,6 +115,13 @@ class SystemSettings(Strict):
         "checkpoints kept: all, last, or best:N, which adds the N best that were measured",
         weights=False,
     )
+    keep_by: tuple[str, ...] = setting(
+        (),
+        "the metrics that best:N goes by, such as validation/ssim; none: the system's own; of "
+        "several, states that no other is as good as in all of them come first",
+        weights=False,
+        added=True,
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

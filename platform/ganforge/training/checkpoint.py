@@ -10,6 +10,7 @@ import logging
 import re
 import secrets
 from dataclasses import dataclass
+from operator import ge
 from typing import Any
 
 import torch
@@ -227,8 +228,9 @@ class Store:
         return None
 
     def best(self) -> Snapshot | None:
-        """The state with the best score, by the system's metric, of those that are kept and
-        verify; of equal ones the newest. None where none was measured."""
+        """The state with the best score of those that are kept and verify; of equal ones the
+        newest, of several metrics the best by the first of those that none is better than. None
+        where none was measured."""
         for name in self._measured(self.names()):
             try:
                 return self.load(name)
@@ -261,7 +263,7 @@ class Store:
 
     def _retain(self, saved: str, keep: str) -> None:
         """`last` keeps the newest two (a damaged one needs one before it), `best:N` also the N best
-        of those that were measured, by the system's metric, `all` everything.
+        of those that were measured, `all` everything.
 
         Whatever lies at or after the state just saved did not verify, else the run had continued
         from there: it is deleted, so that it never counts among the newest.
@@ -277,16 +279,27 @@ class Store:
                 self.folders.delete(name)
 
     def _measured(self, names: list[str]) -> list[str]:
-        """Those that have a score, the best first; of equal ones the newest."""
-        found = []
+        """Those that have a score, the best first; of equal ones the newest. Scores of several
+        metrics go by how many others are better (Fonseca and Fleming 1993), then by the first."""
+        found: dict[str, list[float]] = {}
         for name in names:
             try:
                 score = self.manifest(name).get("score")
             except Damaged:
                 continue
             if score is not None:
-                found.append((score, _stands_at(name), name))
-        return [name for *_, name in sorted(found, reverse=True)]
+                found[name] = score if isinstance(score, list) else [score]
+
+        def order(name: str) -> tuple[int, float, tuple[int, int]]:
+            better = sum(_better(other, found[name]) for other in found.values())
+            return -better, found[name][0], _stands_at(name)
+
+        return sorted(found, key=order, reverse=True)
+
+
+def _better(one: list[float], other: list[float]) -> bool:
+    """Whether scores are nowhere lower and somewhere higher; those of other metrics are neither."""
+    return len(one) == len(other) and one != other and all(map(ge, one, other))
 
 
 def _stands_at(name: str) -> tuple[int, int]:

@@ -161,10 +161,6 @@ class RunRecord:
 
     def manifest(self, report: Report, training: Training) -> dict[str, Any]:
         """What a checkpoint's manifest says next to its files."""
-        metric = load_system(self.prepared.system).metric
-        score = report.metrics.get(metric.name)
-        if score is not None:
-            score = None if math.isnan(score) else score * (1 if metric.mode == "max" else -1)
         start = self.lineage.start
         ended = report.kind == "stage"
         devices = {} if ended or self.world is None else {"device_seconds": self._devices}
@@ -184,9 +180,23 @@ class RunRecord:
             "stages": [result.to_json() for result in self.stages],
             "rungs": [self.rungs[rung].to_json() for rung in sorted(self.rungs)],
             "seconds": 0.0 if ended else self.clock.stage_seconds,
-            "score": score,
+            "score": self._score(report),
             **devices,
         }
+
+    def _score(self, report: Report) -> float | list[float] | None:
+        """What the state is kept by, more is better: a number, or one for each of several metrics;
+        None where one of them was not measured."""
+        kind = load_system(self.prepared.system)
+        modes = {metric.name: metric.mode for metric in (kind.metric, *kind.metrics)}
+        names = self.prepared.settings.keep_by or (kind.metric.name,)
+        values = [report.metrics.get(name, math.nan) for name in names]
+        if any(map(math.isnan, values)):
+            return None
+        # what networks compare, which a kind does not list, is a distance
+        signs = [1 if modes.get(name, "min") == "max" else -1 for name in names]
+        found = [sign * value for sign, value in zip(signs, values, strict=True)]
+        return found if len(found) > 1 else found[0]
 
     def reported_again(self, snapshot: Snapshot, training: Training, data: Data) -> Report:
         """The report of a stored state: the process may have died between storing and reporting."""
