@@ -142,18 +142,21 @@ class TrainedModel:
         tile: int | None = None,
         rgb: bool = False,
         half: bool = False,
+        lpips: str | None = None,
         device: str | None = None,
     ) -> "pd.DataFrame":
         """PSNR and SSIM of the Y channel (with `rgb` of R, G and B) of each image of a benchmark
-        folder (HR/ and LR/), next to bicubic's; the last row has the means."""
+        folder (HR/ and LR/), NIQE, and LPIPS over the network `lpips` (alex, vgg or squeeze), next
+        to bicubic's; the last row has the means."""
         import pandas as pd
 
         from ganforge.inference.benchmark import evaluate_benchmark, means
         from ganforge.inference.device import find_device
+        from ganforge.metrics.lpips import load_lpips
 
         self._check_images("measure on a benchmark")
         check_whole("tile", tile, 16)
-        check_texts(device=device)
+        check_texts(device=device, lpips=lpips)
         check_switches(rgb=rgb, half=half)
         benchmark = given_path("benchmark", benchmark)
         chosen, model = find_device(False, device), self.model
@@ -167,6 +170,7 @@ class TrainedModel:
             tile=tile,
             half=half,
             rgb=rgb,
+            lpips=None if lpips is None else load_lpips(lpips),
         )
         return pd.DataFrame([vars(row) for row in [*rows, means(rows)]])
 

@@ -24,6 +24,7 @@ from ganforge.inference.naturalness import (
     measure_folder,
     naturalness_table,
 )
+from ganforge.metrics.lpips import Distance, load_lpips
 from ganforge.output_files import check_output, output_file
 from ganforge.settings import SettingsError
 
@@ -45,6 +46,7 @@ class EvaluateOptions:
     half: bool = False
     output: str | None = None
     overwrite: bool = False
+    lpips: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def evaluate(options: EvaluateOptions) -> EvaluateResult:
             f"--model {options.model}: --images measures finished images, which need no model: "
             "leave it out, or make them by `ganforge upscale` first"
         )
+    lpips = None if options.lpips is None else load_lpips(options.lpips)
     output = None if options.output is None else _checked_output(options)
     device = find_device(options.gpu, options.device)
     found = None
@@ -107,7 +110,7 @@ def evaluate(options: EvaluateOptions) -> EvaluateResult:
     failed: list[str] = []
     for folder in options.benchmarks:
         try:
-            result = _measured(found, folder, options, failed)
+            result = _measured(found, folder, options, lpips, failed)
         except SettingsError as error:
             if alone:
                 raise  # a single one that is refused as a whole is bad input
@@ -144,7 +147,11 @@ def _checked_output(options: EvaluateOptions) -> Path:
 
 
 def _measured(
-    found: FoundModel | None, folder: str, options: EvaluateOptions, failed: list[str]
+    found: FoundModel | None,
+    folder: str,
+    options: EvaluateOptions,
+    lpips: Distance | None,
+    failed: list[str],
 ) -> BenchmarkResult | None:
     """One benchmark, printed, and logged where it belongs to a run; None where no image of it
     could be measured."""
@@ -167,6 +174,7 @@ def _measured(
             tile=options.tile,
             half=options.half,
             rgb=options.rgb,
+            lpips=lpips,
             on_progress=lambda done, total: progress.update(
                 bar, total=total, completed=done, description=f"{title}, {done}/{total} images"
             ),

@@ -68,6 +68,9 @@ def evaluate(
     rgb: Annotated[
         bool, typer.Option("--rgb", help="measure R, G and B; default: the Y channel")
     ] = False,
+    lpips: Annotated[
+        str | None, typer.Option(help="LPIPS too, over alex, vgg or squeeze; needs [lpips]")
+    ] = None,
     gpu: OneGpu = False,
     device: Device = None,
     half: Half = False,
@@ -83,7 +86,7 @@ def evaluate(
     command = module("evaluate")
     options = command.EvaluateOptions(
         benchmark or [], images or [], model, stage, tracking_uri, trust_code, tile, rgb, gpu,
-        device, half, output, overwrite,
+        device, half, output, overwrite, lpips,
     )  # fmt: skip
     with document("evaluate", as_json) as made:
         made.result = command.evaluate(options)

@@ -18,6 +18,7 @@ from ganforge.inference.images import SUFFIXES, read_photo
 from ganforge.inference.tiles import check_memory, upscale_in_tiles
 from ganforge.metrics import efflite0
 from ganforge.metrics.image_quality import WINDOW, bicubic, luma, measure
+from ganforge.metrics.lpips import Distance
 from ganforge.metrics.niqe import measurable, niqe
 from ganforge.metrics.rgb_quality import measure_rgb
 from ganforge.settings import SettingsError
@@ -36,6 +37,7 @@ class ImageMetrics:
     network is installed `perceptual_efflite0` (metrics/efflite0.py), which is smaller where an
     image looks better. NIQE (metrics/niqe.py), lower where an image looks more natural, is that of
     the image, of bicubic and of the original; None for images of fewer than two of its blocks.
+    LPIPS is there where it was asked for.
 
     `measured_on` is "luma", 16 … 235, or of an image that is stored with a single channel "grey",
     0 … 255: so the published figures are computed. "grey as luma" is a grey image that is stored
@@ -53,6 +55,8 @@ class ImageMetrics:
     niqe: float | None = None
     niqe_bicubic: float | None = None
     niqe_original: float | None = None
+    lpips: float | None = None
+    lpips_bicubic: float | None = None
 
 
 def evaluate_benchmark(
@@ -65,6 +69,7 @@ def evaluate_benchmark(
     tile: int | None = None,
     half: bool = False,
     rgb: bool = False,
+    lpips: Distance | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[ImageMetrics]:
     """Metrics of `network` and of bicubic enlargement for each image of a benchmark, by name.
@@ -76,7 +81,8 @@ def evaluate_benchmark(
     images. Without a network the metrics are those of bicubic.
 
     With `tile` the network works in tiles of so many source pixels a side, with `half` in half
-    precision; with `rgb` colour images are measured on R, G and B in place of Y.
+    precision; with `rgb` colour images are measured on R, G and B in place of Y; with `lpips`
+    (metrics/lpips.py) by that distance too.
 
     An image that cannot be measured is a SettingsError; with `failed` it becomes a line in it, and
     the others are measured. `on_progress(done, all)` is called after each image.
@@ -87,7 +93,7 @@ def evaluate_benchmark(
     pairs = _pairs(Path(folder))
     for number, (target, source) in enumerate(pairs, 1):
         try:
-            rows.append(_row(network, target, source, scale, channels, tile, half, rgb))
+            rows.append(_row(network, target, source, scale, channels, tile, half, rgb, lpips))
         except SettingsError as error:
             if failed is None:
                 raise
@@ -131,7 +137,7 @@ def means(rows: Sequence[ImageMetrics]) -> ImageMetrics:
 def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = False) -> Table:
     """The rows and their means, ready to print."""
     mean = means(rows)
-    notes = [*_niqe_note(mean, bicubic_only), *_grey_notes(rows)]
+    notes = [*_set_notes(mean, bicubic_only), *_grey_notes(rows)]
     shown = Table(caption=literal("\n".join(notes)) if notes else None, caption_justify="left")
     shown.title = literal(title)
     shown.add_column("image")
@@ -160,13 +166,17 @@ def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = Fals
     return shown
 
 
-def _niqe_note(mean: ImageMetrics, bicubic_only: bool) -> list[str]:
-    """NIQE is told of the set alone: of one image it says little."""
-    if mean.niqe is None:
-        return []
-    own = "" if bicubic_only else f"{mean.niqe:.2f}, "
-    others = f"bicubic {mean.niqe_bicubic:.2f}, originals {mean.niqe_original:.2f}"
-    return [f"NIQE {own}{others} (lower is better)"]
+def _set_notes(mean: ImageMetrics, bicubic_only: bool) -> list[str]:
+    """Means for which the table has no columns; of one image NIQE says little."""
+    lines: list[str] = []
+    if mean.lpips is not None:
+        own = "" if bicubic_only else f"{mean.lpips:.4f}, "
+        lines.append(f"LPIPS {own}bicubic {mean.lpips_bicubic:.4f} (lower is better)")
+    if mean.niqe is not None:
+        own = "" if bicubic_only else f"{mean.niqe:.2f}, "
+        others = f"bicubic {mean.niqe_bicubic:.2f}, originals {mean.niqe_original:.2f}"
+        lines.append(f"NIQE {own}{others} (lower is better)")
+    return lines
 
 
 def _grey_notes(rows: Sequence[ImageMetrics]) -> list[str]:
@@ -263,6 +273,7 @@ def _row(
     tile: int | None,
     half: bool,
     rgb: bool,
+    lpips: Distance | None,
 ) -> ImageMetrics:
     target, source = _read(target_path), _read(source_path)
     measured_on = "grey" if len(target) == 1 else "luma"
@@ -300,6 +311,9 @@ def _row(
         for suffix, image in (("", generated), ("_bicubic", enlarged)):
             distance = efflite0.measured(features, image, batch.target[0])
             found[f"perceptual_efflite0{suffix}"] = distance
+    if lpips is not None:
+        for suffix, image in (("", generated), ("_bicubic", enlarged)):
+            found[f"lpips{suffix}"] = lpips(image, batch.target[0])
     if measurable(height, width, scale):
         three = torch.stack([generated, enlarged, batch.target[0]])
         names = ("niqe", "niqe_bicubic", "niqe_original")
