@@ -81,9 +81,9 @@ class Settings(AverageSettings, PenaltySettings):
         return self
 
 
-#: Longer than `distortion`, and deeper: each growth adds a residual block, so the first stages are
-#: short. The last one trains on larger crops in smaller batches, while the learning rate falls along
-#: a cosine. Less than an hour of two cores.
+#: Longer than `distortion`, and deeper: each growth adds a residual block, and the first stages are
+#: short. The last one trains on larger crops in smaller batches, while the learning rate falls
+#: along a cosine. Less than an hour of two cores.
 FIDELITY: dict[str, Any] = {
     "width": 64,
     "plan": "compact",
