@@ -51,7 +51,7 @@ def print_result(
         line(f"{head:<14}{standing.line}")
         head = ""
     if result.ended_early:
-        line(f"ended early   {result.ended_early}")
+        line(f"ended         {result.ended_early}")
     count = len(result.trials)
     twice = f"{2 * count} trials would take about {duration(2 * result.seconds)}"
     line(f"took          {duration(result.seconds)} for {count}; {twice}")
