@@ -106,4 +106,5 @@ class AugmentProbability(nn.Module):
     @torch.no_grad()
     def observe(self, real_scores: Tensor) -> None:
         """Of one shard; the mean over shards is that of the batch."""
-        self.real_signs.lerp_(real_scores.sign().mean().to(self.real_signs.dtype), 0.25)
+        signs = real_scores.sign().to(self.real_signs.dtype)
+        self.real_signs.lerp_(signs.mean(), 0.25)
