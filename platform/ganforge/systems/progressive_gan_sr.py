@@ -81,9 +81,8 @@ class Settings(AverageSettings, PenaltySettings):
         return self
 
 
-#: Longer than `distortion`, and deeper: each growth adds a residual block, and the first stages are
-#: short. The last one trains on larger crops in smaller batches, while the learning rate falls
-#: along a cosine. Less than an hour of two cores.
+#: Longer than `distortion`: the last block trains on larger crops in smaller batches, while the
+#: learning rate falls along a cosine. About half an hour of two cores.
 FIDELITY: dict[str, Any] = {
     "width": 64,
     "plan": "compact",
@@ -100,13 +99,11 @@ FIDELITY: dict[str, Any] = {
     "data.smaller": "skip",
     "images_per_epoch": 2048,
     "stages": (
-        StageSettings(resolution=8, iterations=200),
-        StageSettings(resolution=16, iterations=300),
         StageSettings(resolution=32, iterations=500),
-        StageSettings(resolution=64, iterations=3000),
+        StageSettings(resolution=64, iterations=6000),
         StageSettings(
             resolution=128,
-            iterations=11000,
+            iterations=12000,
             overrides={
                 "batch_size": 4,
                 "generator.schedule.kind": "cosine",
