@@ -32,7 +32,7 @@ def weights(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def accepted(weights, monkeypatch) -> None:
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    monkeypatch.setattr(module.re, "findall", lambda *_: [digest[:8]])
+    monkeypatch.setattr(module, "named_hash", lambda path: digest[:8])
 
 
 def test_the_distance_is_torchmetrics_of_images_in_8_bits(accepted):
@@ -48,18 +48,50 @@ def test_the_distance_is_torchmetrics_of_images_in_8_bits(accepted):
     assert distance(grey, second) == distance(grey.expand(3, -1, -1), second)
 
 
+@pytest.mark.parametrize("name", module._NETWORKS)
+def test_the_names_of_the_files_have_the_hash(name):
+    published = getattr(torchvision.models, module._NETWORKS[name][1]).IMAGENET1K_V1
+    digits = module.named_hash(Path(published.url))
+    assert len(digits) == 8 and int(digits, 16)
+
+
 def test_evaluate_measures_it(accepted, tmp_path, capsys):
     random = np.random.default_rng(0)
-    for part, side in (("HR", 128), ("LR", 64)):
+    for part, sides in (("HR", (128, 62)), ("LR", (64, 31))):
         (tmp_path / "b" / part).mkdir(parents=True)
-        image = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
-        Image.fromarray(image).save(tmp_path / "b" / part / "a.png")
+        for name, side in zip("ab", sides, strict=True):
+            image = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
+            Image.fromarray(image).save(tmp_path / "b" / part / f"{name}.png")
     words = ("evaluate", "--benchmark", tmp_path / "b", "--output", tmp_path / "m.csv")
     assert ganforge(*words, "--lpips", "alex") == 0
-    assert "LPIPS bicubic 0." in capsys.readouterr().out
-    names, row, _ = (line.split(",") for line in (tmp_path / "m.csv").read_text().splitlines())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "LPIPS (alex) bicubic 0." in printed and "1 of 2 images are large enough" in printed
+    names, row, small, _ = (
+        line.split(",") for line in (tmp_path / "m.csv").read_text().splitlines()
+    )
     found = dict(zip(names, row, strict=True))
     assert found["lpips"] == found["lpips_bicubic"] and float(found["lpips"]) > 0
+    assert found["lpips_network"] == "alex"
+    assert not dict(zip(names, small, strict=True))["lpips"]  # and its PSNR is there
+    assert dict(zip(names, small, strict=True))["psnr"]
+
+
+def test_a_network_is_measured_next_to_bicubic(accepted):
+    """The last depth needs 63 pixels a side, which `LEAST_SIDE` grants."""
+    lpips = load_lpips("alex")
+    random = torch.Generator().manual_seed(4)
+    first = torch.rand(3, 64, 64, generator=random) * 2 - 1
+    assert lpips(first, -first) > lpips(first, 0.9 * first) > 0
+
+
+def test_a_file_with_code_in_it_is_not_opened(weights, accepted):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("ran",))
+
+    torch.save({"a": Evil()}, weights)
+    with pytest.raises(SettingsError, match=r"unavailable .*UnpicklingError"):
+        load_lpips("alex")
 
 
 def test_another_file_is_refused(weights):

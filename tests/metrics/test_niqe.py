@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.special import gamma
 from scipy.stats import gennorm, multivariate_normal
 
-from ganforge.inference.benchmark import evaluate_benchmark
+from ganforge.inference.benchmark import evaluate_benchmark, means, table
 from ganforge.inference.images import read_photo
 from ganforge.metrics import niqe as module
 from ganforge.metrics.niqe import (
@@ -160,6 +160,20 @@ def test_what_is_corrupted_more_looks_less_natural(kind):
     assert ladder == sorted(ladder)
 
 
+def test_means_are_over_the_images_that_have_it(tmp_path):
+    """One is too small, one is flat, and the line says of how many images the mean is."""
+    flat = torch.full((1, 3, 200, 200), 0.5)
+    flat[..., :50, :50] = texture(50, 50)
+    for name, high in (("a", texture(200, 200)), ("b", texture(64, 64)), ("c", flat)):
+        save(high, tmp_path / f"HR/{name}.png")
+        save(torch.nn.functional.avg_pool2d(high, 2), tmp_path / f"LR/{name}.png")
+    rows = evaluate_benchmark(None, tmp_path, 2)
+    assert [row.niqe is None for row in rows] == [False, True, True]
+    assert means(rows).niqe == rows[0].niqe
+    caption = str(table(rows, "b").caption)
+    assert "1 of 3 images have two blocks of texture" in caption and "nan" not in caption
+
+
 def save(image: torch.Tensor, path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     levels = ((image[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
@@ -174,12 +188,18 @@ def test_a_benchmark_and_a_folder_have_the_same_number(tmp_path, capsys):
     assert row.niqe == row.niqe_bicubic != row.niqe_original
     save(read_photo(tmp_path / "b/HR/a.png").colour[None, :, 2:-2, 2:-2], tmp_path / "f/a.png")
     save(texture(100, 100), tmp_path / "f/small.png")
-    table = tmp_path / "out.csv"
-    assert ganforge("evaluate", "--images", tmp_path / "f", "--output", table) == 1
+    half = torch.ones(1, 3, 96, 192)
+    half[..., :96] = texture(96, 96)
+    save(half, tmp_path / "f/half.png")
+    save(texture(192, 96), tmp_path / "f/below/b.png")
+    written = tmp_path / "out.csv"
+    assert ganforge("evaluate", "--images", tmp_path / "f", "--output", written) == 1
     printed = capsys.readouterr()
     assert f"{row.niqe_original:.2f}" in printed.out
     assert "small.png: 100 × 100 pixels: NIQE needs two blocks" in printed.err
-    name, *_ = table.read_text().splitlines()[1].split(",")[1:]
-    assert name == "a.png" and f"{row.niqe_original}" in table.read_text()
+    assert "half.png: fewer than two blocks of 96 pixels a side have any texture" in printed.err
+    names = [line.split(",")[1] for line in written.read_text().splitlines()[1:]]
+    assert names == ["a.png", "below/b.png", "mean"]
+    assert f"{row.niqe_original}" in written.read_text()
     assert ganforge("evaluate", "--images", tmp_path / "none") == 2
     assert "no such folder" in capsys.readouterr().err

@@ -284,10 +284,14 @@ def test_images_are_changed_as_often_as_the_discriminator_needs_it():
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({"augment_target": 0.6}, "nothing is changed with that probability"),
+        ({"augment_target": 0.6}, "augment.color, augment.translation and augment.cutout are 0"),
+        (
+            {"augment_target": 0.6, "augment.color": 1.0, "stages.0.augment.color": 0.0},
+            "stages.0.augment.color, augment.translation and augment.cutout are 0",
+        ),
         (
             {"augment_target": 0.6, "augment.color": 1.0, "objective": "relativistic"},
-            "objective = relativistic at stage 0 compares pairs",
+            "objective = relativistic: compares pairs",
         ),
         ({"augment_target": 1.0}, "augment_target"),
     ],

@@ -308,6 +308,19 @@ def test_states_of_several_scores_are_kept_by_what_beats_them(storage):
     assert places(store) == [(4, 4), (4, 3), (1, 1), (0, 1)]
 
 
+def test_scores_by_other_metrics_are_not_compared(storage):
+    """A run that was kept by PSNR is resumed with another metric."""
+    store = Store(storage)
+    saved(store, 0, 1, "best:1", kind="stage", score=31.0)
+    saved(store, 1, 1, "best:1", kind="stage", score=0.9, scored_by=["validation/ssim"])
+    saved(store, 2, 1, "best:1", kind="stage", score=0.8, scored_by=["validation/ssim"])
+    best = store.best()
+    assert best is not None and best.position == Position(1, 1)
+    saved(store, 2, 2, "best:1")
+    saved(store, 2, 3, "best:1")
+    assert places(store) == [(2, 3), (2, 2), (1, 1)]
+
+
 @pytest.mark.parametrize("keep", ["last", "best:2", "all"])
 def test_damaged_states_do_not_count_among_those_kept(storage, keep):
     """A run that fell back from (0, 12) and (0, 9) to (0, 5) writes (0, 9) again."""

@@ -24,7 +24,7 @@ from ganforge.inference.naturalness import (
     measure_folder,
     naturalness_table,
 )
-from ganforge.metrics.lpips import Distance, load_lpips
+from ganforge.metrics.lpips import LPIPS, load_lpips
 from ganforge.output_files import check_output, output_file
 from ganforge.settings import SettingsError
 
@@ -89,13 +89,10 @@ def evaluate(options: EvaluateOptions) -> EvaluateResult:
     """
     if not options.benchmarks and not options.images:
         raise SettingsError("give --benchmark DIR, or --images DIR for finished images")
-    if options.model is not None and not options.benchmarks:
-        raise SettingsError(
-            f"--model {options.model}: --images measures finished images, which need no model: "
-            "leave it out, or make them by `ganforge upscale` first"
-        )
-    lpips = None if options.lpips is None else load_lpips(options.lpips)
+    if not options.benchmarks:
+        _check_images_alone(options)
     output = None if options.output is None else _checked_output(options)
+    lpips = None if options.lpips is None else load_lpips(options.lpips)
     device = find_device(options.gpu, options.device)
     found = None
     if options.model is not None:
@@ -136,6 +133,18 @@ def evaluate(options: EvaluateOptions) -> EvaluateResult:
     return EvaluateResult(options.model, run_id, tuple(made), tuple(folders), tuple(failed))
 
 
+def _check_images_alone(options: EvaluateOptions) -> None:
+    """Refuse what has no effect on finished images."""
+    for name in ("model", "stage", "tile", "rgb", "gpu", "device", "half", "lpips"):
+        value = getattr(options, name)
+        if value not in (None, False):
+            shown = "" if value is True else f" {value}"
+            raise SettingsError(
+                f"--{name}{shown}: is for --benchmark; --images measures finished images, which "
+                "need no model and no originals: leave it out"
+            )
+
+
 def _checked_output(options: EvaluateOptions) -> Path:
     path = Path(options.output or "").expanduser()
     if path.suffix != ".csv":
@@ -150,7 +159,7 @@ def _measured(
     found: FoundModel | None,
     folder: str,
     options: EvaluateOptions,
-    lpips: Distance | None,
+    lpips: LPIPS | None,
     failed: list[str],
 ) -> BenchmarkResult | None:
     """One benchmark, printed, and logged where it belongs to a run; None where no image of it
@@ -235,7 +244,13 @@ def _log(found: FoundModel, result: BenchmarkResult) -> None:
 
     assert found.run_id is not None and found.uri is not None
     name = re.sub(r"[^\w\-.]+", "_", _title(result.benchmark))
-    metrics = {key: value for key, value in asdict(result.mean).items() if isinstance(value, float)}
+    values = asdict(result.mean)
+    metrics = {
+        # figures over different networks must not become one
+        key.replace("lpips", f"lpips_{values['lpips_network']}"): value
+        for key, value in values.items()
+        if isinstance(value, float)
+    }
     text = io.StringIO()
     writer = csv.DictWriter(
         text, [field.name for field in fields(ImageMetrics)], lineterminator="\n"

@@ -82,7 +82,7 @@ def evaluate(
     tracking_uri: Uri = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Measure a generator, next to bicubic, on benchmark images."""
+    """Measure a generator on benchmark images, or finished images."""
     command = module("evaluate")
     options = command.EvaluateOptions(
         benchmark or [], images or [], model, stage, tracking_uri, trust_code, tile, rgb, gpu,

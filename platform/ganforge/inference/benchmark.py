@@ -18,7 +18,7 @@ from ganforge.inference.images import SUFFIXES, read_photo
 from ganforge.inference.tiles import check_memory, upscale_in_tiles
 from ganforge.metrics import efflite0
 from ganforge.metrics.image_quality import WINDOW, bicubic, luma, measure
-from ganforge.metrics.lpips import Distance
+from ganforge.metrics.lpips import LEAST_SIDE, LPIPS
 from ganforge.metrics.niqe import measurable, niqe
 from ganforge.metrics.rgb_quality import measure_rgb
 from ganforge.settings import SettingsError
@@ -36,8 +36,9 @@ class ImageMetrics:
     """The metrics of one image, or their means: PSNR in dB and SSIM of the luma, and where its
     network is installed `perceptual_efflite0` (metrics/efflite0.py), which is smaller where an
     image looks better. NIQE (metrics/niqe.py), lower where an image looks more natural, is that of
-    the image, of bicubic and of the original; None for images of fewer than two of its blocks.
-    LPIPS is there where it was asked for.
+    the image, of bicubic and of the original; None for images that have fewer than two blocks with
+    texture. LPIPS is there where it was asked for, over the network `lpips_network`, and None for
+    images too small for it.
 
     `measured_on` is "luma", 16 … 235, or of an image that is stored with a single channel "grey",
     0 … 255: so the published figures are computed. "grey as luma" is a grey image that is stored
@@ -57,6 +58,7 @@ class ImageMetrics:
     niqe_original: float | None = None
     lpips: float | None = None
     lpips_bicubic: float | None = None
+    lpips_network: str | None = None
 
 
 def evaluate_benchmark(
@@ -69,7 +71,7 @@ def evaluate_benchmark(
     tile: int | None = None,
     half: bool = False,
     rgb: bool = False,
-    lpips: Distance | None = None,
+    lpips: LPIPS | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[ImageMetrics]:
     """Metrics of `network` and of bicubic enlargement for each image of a benchmark, by name.
@@ -125,19 +127,25 @@ def _both_sides(pair: tuple[Path, Path]) -> tuple[tuple[int, ...], tuple[int, ..
 
 
 def means(rows: Sequence[ImageMetrics]) -> ImageMetrics:
-    """The means of all metrics, as a row named "mean"."""
-    words = ("name", "measured_on")
+    """The means of all metrics, as a row named "mean": of NIQE and LPIPS over the images that have
+    them."""
+    words = ("name", "measured_on", "lpips_network")
     numbers = [field.name for field in fields(ImageMetrics) if field.name not in words]
-    columns = {n: [getattr(row, n) for row in rows] for n in numbers}
-    found = {n: sum(v) / len(v) for n, v in columns.items() if None not in v}
+    columns = {n: [v for row in rows if (v := getattr(row, n)) is not None] for n in numbers}
+    found = {n: sum(v) / len(v) for n, v in columns.items() if v}
     kinds = {row.measured_on for row in rows}
-    return ImageMetrics("mean", **found, measured_on=kinds.pop() if len(kinds) == 1 else "both")
+    return ImageMetrics(
+        "mean",
+        **found,
+        measured_on=kinds.pop() if len(kinds) == 1 else "both",
+        lpips_network=rows[0].lpips_network,
+    )
 
 
 def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = False) -> Table:
     """The rows and their means, ready to print."""
     mean = means(rows)
-    notes = [*_set_notes(mean, bicubic_only), *_grey_notes(rows)]
+    notes = [*_set_notes(rows, mean, bicubic_only), *_grey_notes(rows)]
     shown = Table(caption=literal("\n".join(notes)) if notes else None, caption_justify="left")
     shown.title = literal(title)
     shown.add_column("image")
@@ -166,17 +174,26 @@ def table(rows: Sequence[ImageMetrics], title: str, *, bicubic_only: bool = Fals
     return shown
 
 
-def _set_notes(mean: ImageMetrics, bicubic_only: bool) -> list[str]:
+def _set_notes(rows: Sequence[ImageMetrics], mean: ImageMetrics, bicubic_only: bool) -> list[str]:
     """Means for which the table has no columns; of one image NIQE says little."""
     lines: list[str] = []
-    if mean.lpips is not None:
-        own = "" if bicubic_only else f"{mean.lpips:.4f}, "
-        lines.append(f"LPIPS {own}bicubic {mean.lpips_bicubic:.4f} (lower is better)")
+    if mean.lpips_network is not None:
+        own = "" if bicubic_only or mean.lpips is None else f"{mean.lpips:.4f}, "
+        values = "" if mean.lpips is None else f"{own}bicubic {mean.lpips_bicubic:.4f} "
+        having = _having([row.lpips for row in rows], "are large enough")
+        lines.append(f"LPIPS ({mean.lpips_network}) {values}(lower is better{having})")
     if mean.niqe is not None:
         own = "" if bicubic_only else f"{mean.niqe:.2f}, "
         others = f"bicubic {mean.niqe_bicubic:.2f}, originals {mean.niqe_original:.2f}"
-        lines.append(f"NIQE {own}{others} (lower is better)")
+        having = _having([row.niqe for row in rows], "have two blocks of texture")
+        lines.append(f"NIQE {own}{others} (lower is better{having})")
     return lines
+
+
+def _having(values: Sequence[float | None], why: str) -> str:
+    """Of how many images a mean is, where it is not of all."""
+    count = sum(value is not None for value in values)
+    return "" if count == len(values) else f"; {count} of {len(values)} images {why}"
 
 
 def _grey_notes(rows: Sequence[ImageMetrics]) -> list[str]:
@@ -273,7 +290,7 @@ def _row(
     tile: int | None,
     half: bool,
     rgb: bool,
-    lpips: Distance | None,
+    lpips: LPIPS | None,
 ) -> ImageMetrics:
     target, source = _read(target_path), _read(source_path)
     measured_on = "grey" if len(target) == 1 else "luma"
@@ -311,14 +328,21 @@ def _row(
         for suffix, image in (("", generated), ("_bicubic", enlarged)):
             distance = efflite0.measured(features, image, batch.target[0])
             found[f"perceptual_efflite0{suffix}"] = distance
-    if lpips is not None:
+    if lpips is not None and min(height, width) >= LEAST_SIDE:
         for suffix, image in (("", generated), ("_bicubic", enlarged)):
             found[f"lpips{suffix}"] = lpips(image, batch.target[0])
     if measurable(height, width, scale):
         three = torch.stack([generated, enlarged, batch.target[0]])
-        names = ("niqe", "niqe_bicubic", "niqe_original")
-        found |= dict(zip(names, niqe(three, scale).tolist(), strict=True))
-    return ImageMetrics(target_path.name, **found, measured_on=measured_on)
+        values = niqe(three, scale).tolist()
+        if not any(map(math.isnan, values)):
+            names = ("niqe", "niqe_bicubic", "niqe_original")
+            found |= dict(zip(names, values, strict=True))
+    return ImageMetrics(
+        target_path.name,
+        **found,
+        measured_on=measured_on,
+        lpips_network=None if lpips is None else lpips.network,
+    )
 
 
 def _grey(image: Tensor) -> Tensor:

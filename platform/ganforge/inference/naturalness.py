@@ -1,12 +1,14 @@
 """Finished images measured without originals."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ganforge.console import Table, literal
 from ganforge.inference.images import SUFFIXES, read_photo
-from ganforge.metrics.niqe import measurable, niqe
+from ganforge.inference.listing import images_below
+from ganforge.metrics.niqe import BLOCK, measurable, niqe
 from ganforge.settings import SettingsError
 
 
@@ -23,18 +25,26 @@ def measure_folder(
     failed: list[str],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[ImageNaturalness]:
-    """NIQE of each image of a folder, by name.
+    """NIQE of each image in a folder and the folders below it, by name.
 
     What cannot be read or measured becomes a line in `failed`; a folder without images is a
     SettingsError. `on_progress(done, all)` is called after each image.
     """
-    paths = _images(Path(folder).expanduser())
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise SettingsError(f"{root}: no such folder; give one with finished images")
+    paths = sorted(images_below(root))
+    if not paths:
+        raise SettingsError(f"{root}: no images in it ({', '.join(sorted(SUFFIXES))})")
     found: list[ImageNaturalness] = []
     for number, path in enumerate(paths, 1):
         try:
-            found.append(_measured(path))
+            found.append(ImageNaturalness(path.relative_to(root).as_posix(), _measured(path)))
         except SettingsError as error:
             failed.append(str(error))
+        except Exception as error:  # of decoders, and of an image for which memory is too small
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            failed.append(f"{path}: is not measured: {reason}")
         if on_progress is not None:
             on_progress(number, len(paths))
     return found
@@ -57,27 +67,18 @@ def naturalness_table(rows: Sequence[ImageNaturalness], title: str) -> Table:
     return shown
 
 
-def _images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise SettingsError(f"{folder}: no such folder; give one with finished images")
-    paths = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
-    if not paths:
-        raise SettingsError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))})")
-    return paths
-
-
-def _measured(path: Path) -> ImageNaturalness:
+def _measured(path: Path) -> float:
     colour = read_photo(path).colour
     height, width = colour.shape[-2:]
     if not measurable(height, width, 0):
         raise SettingsError(
-            f"{path}: {height} × {width} pixels: NIQE needs two blocks of 96 pixels a side"
+            f"{path}: {height} × {width} pixels: NIQE needs two blocks of {BLOCK} pixels a side; "
+            "leave it out"
         )
     found = niqe(colour[None], 0).item()
-    if found != found:
-        raise SettingsError(f"{path}: has no texture anywhere, which NIQE cannot measure")
-    return ImageNaturalness(path.name, found)
+    if math.isnan(found):
+        raise SettingsError(
+            f"{path}: fewer than two blocks of {BLOCK} pixels a side have any texture, and NIQE "
+            "measures texture; leave it out"
+        )
+    return found

@@ -1,11 +1,10 @@
 """The image files that a command is to upscale, and the names of their results."""
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ganforge.inference.images import SUFFIXES
+from ganforge.inference.listing import images_below
 from ganforge.settings import SettingsError
 
 
@@ -29,7 +28,7 @@ def find_tasks(given: Path, output: Path, suffix: str) -> list[UpscaleTask]:
         sources, root = [given], given.parent
     elif given.is_dir():
         root = given
-        sources = sorted(_images(given, output.resolve()))
+        sources = sorted(images_below(given, output.resolve()))
     else:
         raise SettingsError(f"{given}: no such image or folder")
     if not sources:
@@ -48,30 +47,6 @@ def find_tasks(given: Path, output: Path, suffix: str) -> list[UpscaleTask]:
         tasks.append(UpscaleTask(source, name.as_posix(), output / target))
         taken.add(_key(target))
     return tasks
-
-
-def _images(root: Path, output: Path) -> Iterator[Path]:
-    """The images below a folder, without those in `output`, a folder below it."""
-    seen: set[str] = set()
-    for here, folders, names in os.walk(root, followlinks=True, onerror=_raise):
-        real = os.path.realpath(here)
-        results = output != root.resolve() and Path(real).is_relative_to(output)
-        if real in seen or results:  # a link back up
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            path = Path(here, name)
-            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and path.is_file():
-                yield path
-
-
-def _raise(error: OSError) -> None:
-    raise SettingsError(
-        f"{error.filename}: cannot be listed ({error.strerror}); change its permissions, or "
-        "remove it"
-    )
 
 
 def _key(path: Path) -> str:

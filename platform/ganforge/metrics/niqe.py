@@ -1,8 +1,9 @@
 """NIQE: how natural an image looks, without an original to compare with.
 
 A. Mittal, R. Soundararajan and A. C. Bovik, "Making a 'completely blind' image quality analyzer",
-IEEE Signal Processing Letters 20 (3), 2013. Numbers are those of the authors' MATLAB release with
-its model of undistorted photographs, as BasicSR and published tables have them.
+IEEE Signal Processing Letters 20 (3), 2013. Features and the model of undistorted photographs are
+those of the authors' MATLAB release, on the Y channel, as BasicSR and tables of super-resolution
+have them.
 """
 
 import math
@@ -41,10 +42,10 @@ def measurable(height: int, width: int, border: int) -> bool:
 def niqe(images: Tensor, border: int) -> Tensor:
     """Distance of each image's statistics from those of undistorted photographs; lower is better.
 
-    (N, C, H, W) in [-1, 1] with C 1 or 3, (N,) float64 out, ≥ 0. Measured on the rounded luma,
-    16 … 235, of whole blocks of 96 × 96 pixels from the upper left within `border`; what does
-    not fill a block is left out, and fewer than two blocks are a ValueError. Equation 10 of the
-    paper. NaN where fewer than two blocks have any texture.
+    (N, C, H, W) in [-1, 1] with C 1 or 3, (N,) float64 out, ≥ 0. Measured on the rounded luma
+    (16 … 235; one channel on its own 0 … 255) of whole blocks of 96 × 96 pixels from the upper left
+    within `border`; what does not fill a block is left out, and fewer than two blocks are a
+    ValueError. Equation 10 of the paper. NaN where fewer than two blocks have any texture.
     """
     height, width = images.shape[-2:]
     if not measurable(height, width, border):
@@ -103,11 +104,14 @@ def _local_means(plane: Tensor) -> Tensor:
     offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
     weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
     plane = F.pad(plane[None, None], (_RADIUS,) * 4, mode="replicate")[0, 0]
+    taps = (weights / weights.sum()).tolist()
     for dim in (0, 1):
         length = plane.shape[dim] - 2 * _RADIUS
-        shifted = [plane.narrow(dim, shift, length) for shift in range(len(offsets))]
-        taps = (weights / weights.sum()).tolist()
-        plane = torch.stack([w * part for w, part in zip(taps, shifted, strict=True)]).sum(0)
+        total = taps[0] * plane.narrow(dim, 0, length)
+        part = torch.empty_like(total)
+        for shift in range(1, len(taps)):
+            total += torch.mul(plane.narrow(dim, shift, length), taps[shift], out=part)
+        plane = total
     return plane
 
 

@@ -63,20 +63,18 @@ class AdaptiveAugmentSettings(AugmentedSettings):
     def _check_target(self) -> Self:
         if self.augment_target is None:
             return self
-        key = f"augment_target = {self.augment_target:g}"
         problems: list[str] = []
-        stages = [self.at(index) for index in range(len(self.stages))]
-        if not any(stage.augment != DiffAugment() for stage in stages):
+        target = f"augment_target = {self.augment_target:g}"
+        if self.augment == DiffAugment():
             problems.append(
-                f"{key}: nothing is changed with that probability; give augment.color, "
-                "augment.translation or augment.cutout, or leave it at none"
+                f"augment.color, augment.translation and augment.cutout are 0: {target} has "
+                "nothing to apply; give one of them in every stage, or leave augment_target at none"
             )
-        for index, stage in enumerate(stages):
-            if (objective := getattr(stage, "objective", "binary")) not in ("binary", "hinge"):
-                problems.append(
-                    f"{key}: needs scores whose sign says real or generated, and objective = "
-                    f"{objective} at stage {index} compares pairs; set objective binary or hinge"
-                )
+        if (objective := getattr(self, "objective", "binary")) not in ("binary", "hinge"):
+            problems.append(
+                f"objective = {objective}: compares pairs, and {target} needs scores whose sign "
+                "says real or generated; set objective binary or hinge, or augment_target none"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from ganforge.data.settings import DataSettings, ValidationSettings
 from ganforge.settings import (
@@ -122,6 +122,16 @@ class SystemSettings(Strict):
         weights=False,
         added=True,
     )
+
+    @field_validator("keep_by", mode="before")
+    @classmethod
+    def _named_metrics(cls, value: Any) -> Any:
+        """Names with blanks around them, as a list on a command line may have; none as no name."""
+        names = (value,) if isinstance(value, str) else value
+        if names is None or isinstance(names, list | tuple):
+            found = [name.strip() if isinstance(name, str) else name for name in names or ()]
+            return tuple(name for name in found if name not in ("", "none", None))
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

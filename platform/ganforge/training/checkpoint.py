@@ -279,15 +279,22 @@ class Store:
                 self.folders.delete(name)
 
     def _measured(self, names: list[str]) -> list[str]:
-        """Those that have a score, the best first; of equal ones the newest. Scores of several
-        metrics go by how many others are better (Fonseca and Fleming 1993), then by the first."""
+        """Those that have a score by the metrics of the newest one, the best first; of equal ones
+        the newest. Scores of several metrics go by how many others are better (Fonseca and Fleming
+        1993), then by the first."""
         found: dict[str, list[float]] = {}
+        metrics: Any = None
         for name in names:
             try:
-                score = self.manifest(name).get("score")
+                manifest = self.manifest(name)
             except Damaged:
                 continue
-            if score is not None:
+            score, by = manifest.get("score"), manifest.get("scored_by", ())
+            if score is None:
+                continue
+            metrics = by if metrics is None else metrics
+            # a resumed run may keep by others than before
+            if by == metrics:
                 found[name] = score if isinstance(score, list) else [score]
 
         def order(name: str) -> tuple[int, float, tuple[int, int]]:
@@ -298,8 +305,8 @@ class Store:
 
 
 def _better(one: list[float], other: list[float]) -> bool:
-    """Whether scores are nowhere lower and somewhere higher; those of other metrics are neither."""
-    return len(one) == len(other) and one != other and all(map(ge, one, other))
+    """Whether scores are nowhere lower and somewhere higher."""
+    return one != other and all(map(ge, one, other))
 
 
 def _stands_at(name: str) -> tuple[int, int]:

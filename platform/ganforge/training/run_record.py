@@ -181,6 +181,7 @@ class RunRecord:
             "rungs": [self.rungs[rung].to_json() for rung in sorted(self.rungs)],
             "seconds": 0.0 if ended else self.clock.stage_seconds,
             "score": self._score(report),
+            **({"scored_by": [*named]} if (named := self.prepared.settings.keep_by) else {}),
             **devices,
         }
 

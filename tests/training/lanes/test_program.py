@@ -208,6 +208,12 @@ def test_what_no_lanes_may_have_is_named(changes, named):
         together([lane(FLAGSHIP, number, **changes) for number in (0, 1)])
 
 
+def test_a_probability_of_augmentation_is_of_one_run():
+    changes = {"augment.color": 1.0, "augment_target": 0.6}
+    with pytest.raises(SettingsError, match=r"augment_target = 0\.6: each lane would have its own"):
+        together([lane("dcgan", number, **changes) for number in (0, 1)])
+
+
 def test_one_lane_is_a_run_by_itself():
     with pytest.raises(SettingsError, match="lanes = 1: must be at least 2"):
         together([lane(FLAGSHIP, 0)])
