@@ -209,7 +209,7 @@ def test_what_no_lanes_may_have_is_named(changes, named):
 
 
 def test_a_probability_of_augmentation_is_of_one_run():
-    changes = {"augment.color": 1.0, "augment_target": 0.6}
+    changes = {"objective": "binary", "augment.color": 1.0, "augment_target": 0.6}
     with pytest.raises(SettingsError, match=r"augment_target = 0\.6: each lane would have its own"):
         together([lane("dcgan", number, **changes) for number in (0, 1)])
 
