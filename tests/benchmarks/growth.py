@@ -13,6 +13,8 @@ import argparse
 import json
 import math
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -80,19 +82,25 @@ def main() -> None:
     parser.add_argument("--benchmark", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--processes", type=int, default=1, help="runs at a time, a core each")
     parser.add_argument("--json", type=Path, required=True, help="where the curves are kept")
     parser.add_argument("--picture", type=Path, help="a PNG of the curves")
     given = parser.parse_args()
     found = json.loads(given.json.read_text()) if given.json.exists() else []
     have = {(one["arm"], one["seed"]) for one in found}
     # seed by seed, so that an interrupted comparison has all arms
-    for seed in range(given.seeds):
-        for arm in ARMS:
-            if (arm, seed) not in have:
-                points = curve(arm, seed, given.data, given.benchmark, given.seconds)
-                found.append({"arm": arm, "seed": seed, "points": points})
-                given.json.write_text(json.dumps(found))
-                print(f"{arm}, seed {seed}: {points[-1]}", flush=True)
+    left = [(arm, seed) for seed in range(given.seeds) for arm in ARMS if (arm, seed) not in have]
+    with ProcessPoolExecutor(given.processes, mp_context=get_context("spawn")) as pool:
+        runs = {
+            pool.submit(curve, arm, seed, given.data, given.benchmark, given.seconds): (arm, seed)
+            for arm, seed in left
+        }
+        for ended in as_completed(runs):
+            (arm, seed), points = runs[ended], ended.result()
+            found.append({"arm": arm, "seed": seed, "points": points})
+            given.json.write_text(json.dumps(found))
+            print(f"{arm}, seed {seed}: {points[-1]}", flush=True)
+    found.sort(key=lambda one: (one["seed"], list(ARMS).index(one["arm"])))
     print("| seconds | " + " | ".join(ARMS) + " |\n" + "|---" * (len(ARMS) + 1) + "|")
     for part in (0.1, 0.2, 0.5, 1):
         at = part * min(one["points"][-1][0] for one in found)
