@@ -5,6 +5,7 @@ import hashlib
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,8 @@ def load_lpips(name: str) -> LPIPS:
             f"lpips = {name}: needs torchmetrics: pip install 'ganforge[lpips]'"
         ) from None
     _check_weights(name)
-    return LPIPS(name, LearnedPerceptualImagePatchSimilarity(net_type=name).eval())
+    network = LearnedPerceptualImagePatchSimilarity(net_type=cast("Any", name))
+    return LPIPS(name, network.eval())
 
 
 def _check_weights(name: str) -> None:
