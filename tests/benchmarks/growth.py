@@ -6,7 +6,7 @@ Three arms with the same crops, learning rate and network: grown as described, g
 was trained, and preserving's last network at the last size from the first step on. Each is measured
 on the whole benchmark (HR/ and LR/) a dozen times a stage, as validation images of its own, and
 ends after so many seconds of one core, measuring included. OUT has an entry per arm and seed with
-its curve; what it has is not run again. The table shows the means over seeds; --picture draws them.
+its curve; what it has is not run again. The table shows the means over seeds; --image draws them.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--processes", type=int, default=1, help="runs at a time, a core each")
     parser.add_argument("--json", type=Path, required=True, help="where the curves are kept")
-    parser.add_argument("--picture", type=Path, help="a PNG of the curves")
+    parser.add_argument("--image", type=Path, help="a PNG of the curves")
     given = parser.parse_args()
     found = json.loads(given.json.read_text()) if given.json.exists() else []
     have = {(one["arm"], one["seed"]) for one in found}
@@ -109,11 +109,11 @@ def main() -> None:
             psnr = [reached(one["points"], at) for one in found if one["arm"] == arm]
             cells.append(f"{sum(psnr) / len(psnr):.2f} ({min(psnr):.2f} to {max(psnr):.2f})")
         print(f"| {at:.0f} | {' | '.join(cells)} |")
-    if given.picture:
-        draw(found, given.picture)
+    if given.image:
+        draw(found, given.image)
 
 
-def draw(found: list[dict[str, Any]], picture: Path) -> None:
+def draw(found: list[dict[str, Any]], image: Path) -> None:
     """A line per arm and seed, a dot where a stage ends."""
     from matplotlib import pyplot
 
@@ -128,7 +128,7 @@ def draw(found: list[dict[str, Any]], picture: Path) -> None:
     axes.set(xlabel="seconds of one core", ylabel="PSNR of the Y channel, dB")
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(picture, dpi=120)
+    figure.savefig(image, dpi=120)
 
 
 if __name__ == "__main__":
