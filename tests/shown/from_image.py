@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from statistics import mean
 from zipfile import ZipFile
@@ -117,6 +118,41 @@ def _on_pixels(
     return ", ".join(results)
 
 
+def fine_tuned(folder: Path) -> str:
+    """Issue 15.2: settings for training a file further are searched, and the best trial is trained
+    again where neither the file nor anything else of the search is, but MLflow's record."""
+    data = ["--data", str(SHARED / "data/train/photos"), "--set", "validation.fraction=0.05"]
+    first = ["train", "srgan", "--preset", "quick", *data]
+    first += ["--set", 'stages=[{"resolution": 64, "task": "pixel", "iterations": 60}]']
+    run_id = run_named(ganforge(folder, *first, seconds=900))
+    file = folder / "given.safetensors"
+    words = ["--format", "safetensors", "--output", str(file)]
+    ganforge(folder, "export", "--model", run_id, *words, seconds=300)
+    space = "{'generator.learning_rate': tune.loguniform(1e-5, 1e-3)}"
+    (folder / "fine.py").write_text(f"from ray import tune\nSPACE = {space}\n")
+    search = [
+        "tune",
+        "srgan",
+        "--preset",
+        "quick",
+        "--from",
+        str(file),
+        "--space",
+        "fine.py",
+        *data,
+    ]
+    search += ["--trials", "4", "--experiment", "fine"]
+    search += ["--set", 'stages=[{"resolution": 64, "iterations": 30}]']
+    ganforge(folder, *search, seconds=1800)
+    file.unlink()
+    shutil.rmtree(folder / "ganforge-runs")
+    elsewhere = ["env", f"GANFORGE_CACHE={folder / 'elsewhere'}", PYTHON, "-m", "ganforge"]
+    text = run([*elsewhere, "reproduce", "--experiment", "fine"], folder, seconds=900)
+    if "1/1 stages identical" not in text:
+        raise Failed(text[-300:])
+    return "4 trials from a file; the best one's stage is identical without it"
+
+
 def foreign(folder: Path) -> str:
     """Issue 15.1: DAT-light as its authors published it, taken home as weights and as a program;
     and trained further as the generator of SRGAN."""
@@ -221,6 +257,9 @@ def _mean(table: str) -> float:
 CHECKS = {
     "fourfold": Check("15.3: SRGAN's pixel stage on Set5 and Set14 ×4", fourfold),
     "adversarial": Check("15.4: SRGAN's adversarial stage on Set14 ×4", adversarial),
+    "fine-tuned": Check(
+        "15.2: fine-tuning is searched, and reproduced where the file is not", fine_tuned
+    ),
     "foreign": Check(
         "15.1: a published model is measured, taken home, and trained further", foreign
     ),
