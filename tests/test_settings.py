@@ -199,6 +199,7 @@ def test_every_setting_has_a_meaning_and_a_type():
         "data.roots",
         "data.weights",
         "data.degradation",  # a group that can be given by a name
+        "keep_by",
     ]
     assert len(rows) == len(flatten(Settings())) + 3
     assert all(row["meaning"] and row["type"] for row in rows)
