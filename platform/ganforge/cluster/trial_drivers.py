@@ -37,12 +37,14 @@ class _TrialDrivers:
         """Train a trial; why it failed, or "". `trial` has the search's `job`, an object of Ray's,
         and the fields of it that are the trial's own."""
         # here and not above: this file is imported wherever the actor's handle goes
+        from ganforge.cluster.controller_logging import configure_once
         from ganforge.cluster.ray_trainer import reason
         from ganforge.cluster.train import trainer
 
         whole: Job = ray.get(trial["job"])
         job = replace(whole, **{key: trial[key] for key in trial if key != "job"})
         abandoned = self._abandoned[job.trial] = threading.Event()
+        configure_once()
         try:
             trainer(job, f"trial-{job.trial:04d}", abandoned.is_set, self._kept).fit()
         except Exception as error:
