@@ -2,7 +2,7 @@
 
 Ray sets it up anew for each controller. A second one then takes logging's own lock and waits for
 the lock of a handler, in which the first controller, writing its first line, waits for logging's:
-both trials stood still for good.
+both trials stood still for good. The lines of all of them carry the first one's name.
 """
 
 import threading
