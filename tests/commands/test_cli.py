@@ -91,6 +91,7 @@ BAD = [
     (["evaluate"], "give --benchmark DIR, or --images DIR"),
     (["evaluate", "--images", "x", "--model", "m"], "--model m: is for --benchmark; --images"),
     (["evaluate", "--images", "x", "--lpips", "alex"], "--lpips alex: is for --benchmark"),
+    (["evaluate", "--images", "x", "--stage", "0"], "--stage 0: is for --benchmark"),
     (["evaluate", "--images", "x", "--rgb"], "--rgb: is for --benchmark"),
     (["train", "--data", "{root}/nowhere", *QUICK], "nowhere: there is no such folder"),
     (["train", "--data", "{root}/weights.pt", *QUICK], "weights.pt: is a file"),

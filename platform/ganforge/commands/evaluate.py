@@ -4,7 +4,8 @@ finished images."""
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def _check_images_alone(options: EvaluateOptions) -> None:
     """Refuse what has no effect on finished images."""
     for name in ("model", "stage", "tile", "rgb", "gpu", "device", "half", "lpips"):
         value = getattr(options, name)
-        if value not in (None, False):
+        if value is not None and value is not False:  # stage 0 is one
             shown = "" if value is True else f" {value}"
             raise SettingsError(
                 f"--{name}{shown}: is for --benchmark; --images measures finished images, which "
@@ -172,8 +173,7 @@ def _measured(
         )
     network, channels = (None, 3) if found is None else (found.model.network, found.model.channels)
     title = _title(folder)
-    with Bars() as progress:
-        bar = progress.add_task(title, total=None)
+    with _counting(title) as on_progress:
         rows = evaluate_benchmark(
             network,
             folder,
@@ -184,9 +184,7 @@ def _measured(
             half=options.half,
             rgb=options.rgb,
             lpips=lpips,
-            on_progress=lambda done, total: progress.update(
-                bar, total=total, completed=done, description=f"{title}, {done}/{total} images"
-            ),
+            on_progress=on_progress,
         )
     if not rows:
         return None
@@ -205,19 +203,25 @@ def _measured(
 def _finished(folder: str, failed: list[str]) -> list[FolderResult]:
     """NIQE of one folder, printed; none where no image of it could be measured."""
     title = _title(folder)
-    with Bars() as progress:
-        bar = progress.add_task(title, total=None)
-        rows = measure_folder(
-            folder,
-            failed,
-            lambda done, total: progress.update(
-                bar, total=total, completed=done, description=f"{title}, {done}/{total} images"
-            ),
-        )
+    with _counting(title) as on_progress:
+        rows = measure_folder(folder, failed, on_progress)
     if not rows:
         return []
     Console().print(naturalness_table(rows, title))
     return [FolderResult(folder, tuple(rows), mean_of(rows))]
+
+
+@contextmanager
+def _counting(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar; what is given is called with the images that are done and all of them."""
+    with Bars() as progress:
+        bar = progress.add_task(title, total=None)
+
+        def counted(done: int, total: int) -> None:
+            said = f"{title}, {done}/{total} images"
+            progress.update(bar, total=total, completed=done, description=said)
+
+        yield counted
 
 
 def _title(folder: str) -> str:

@@ -19,7 +19,7 @@ from ganforge.metrics.image_quality import luma
 
 #: side of a block in pixels of the first scale
 BLOCK = 96
-#: blocks below which there is no covariance
+#: fewer blocks have no covariance
 LEAST_BLOCKS = 2
 _SCALES = 2
 _MODEL = Path(__file__).with_name("niqe_model.txt")
